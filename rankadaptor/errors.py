@@ -1,0 +1,58 @@
+"""Errors whose text says what was given, what is allowed, and what to do next.
+
+Every error here is the user's to act on: the command line prints it without a traceback and exits with code 2.
+Anything else that escapes is a defect of the toolkit and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RankAdaptorError(Exception):
+    """Base of all errors that a user can act on."""
+
+
+class InputError(RankAdaptorError, ValueError):
+    """An argument, a configuration key or a data file is not usable as given."""
+
+
+class ConfigError(InputError):
+    """A run file has faults; all of them are listed at once.
+
+    Attributes:
+        faults: One line per fault, each naming the key.
+    """
+
+    def __init__(self, source: str, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        count = f"{len(self.faults)} fault" + ("s" if len(self.faults) != 1 else "")
+        super().__init__(f"{source}: {count}.\n" + "\n".join(f"  {fault}" for fault in self.faults))
+
+
+class BudgetError(InputError):
+    """No allocation, or not this one, fits the space and its budget."""
+
+
+class CheckpointError(InputError):
+    """A folder of weights is missing, broken, or does not belong to this model."""
+
+
+class CorpusError(InputError):
+    """A corpus of records cannot be read; the message names file and line."""
+
+
+class StorageError(RankAdaptorError, OSError):
+    """A file could not be written or fetched; what was complete before is untouched."""
+
+
+class TrainingError(RankAdaptorError, ArithmeticError):
+    """A fine-tune broke down, for example because its loss became NaN.
+
+    Attributes:
+        step: The optimiser step at which it happened, counted from 1.
+    """
+
+    def __init__(self, message: str, *, step: int) -> None:
+        self.step = step
+        super().__init__(message)

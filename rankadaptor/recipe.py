@@ -1,0 +1,73 @@
+"""The recipe: everything about a recovery fine-tune except which ranks it uses."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from rankadaptor.errors import InputError
+
+SCHEDULES = ("cosine", "linear", "constant")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an adapter is trained; part of a setting, tuned on uniform before any allocation is compared.
+
+    Attributes:
+        learning_rate: Peak rate of AdamW.
+        scaling_exponent: γ in LoRA scale = c · r^−γ, one of 0, 0.5, 1. Under Adam a linear's update grows with its
+            number of rank-one terms, so with γ = 0 rank is a hidden learning rate.
+        scale_at_reference: LoRA scale of a linear at `reference_rank`; c = scale_at_reference · reference_rank^γ.
+        reference_rank: The rank at which all exponents agree, normally the rank of uniform.
+        batch_size: Sequences per optimiser step.
+        micro_batch_size: Sequences per forward pass; `batch_size` is a multiple of it.
+        sequence_length: Tokens per sequence at most.
+        steps: Optimiser steps of a full fine-tune; a record's fidelity is its share of them.
+        warmup_share: Share of the steps with a rising rate.
+        schedule: `cosine`, `linear` (both decay to a tenth) or `constant`.
+        weight_decay: AdamW's decay on the adapter.
+        gradient_clip: Largest gradient norm.
+        dropout: LoRA dropout.
+        gradient_checkpointing: Recompute activations in the backward pass to save memory.
+    """
+
+    learning_rate: float = 2e-3
+    scaling_exponent: float = 1.0
+    scale_at_reference: float = 2.0
+    reference_rank: int = 8
+    batch_size: int = 8
+    micro_batch_size: int = 8
+    sequence_length: int = 128
+    steps: int = 100
+    warmup_share: float = 0.06
+    schedule: str = "cosine"
+    weight_decay: float = 0.0
+    gradient_clip: float = 1.0
+    dropout: float = 0.0
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"schedule={self.schedule!r}: allowed are {', '.join(SCHEDULES)}.")
+        if self.learning_rate <= 0 or self.steps < 1 or self.batch_size < 1 or self.micro_batch_size < 1:
+            raise InputError("learning_rate, steps, batch_size and micro_batch_size must be positive.")
+        if self.batch_size % self.micro_batch_size:
+            raise InputError(
+                f"batch_size={self.batch_size} is not a multiple of micro_batch_size={self.micro_batch_size}."
+            )
+
+    def scale(self, rank: int) -> float:
+        """Return the LoRA scale (alpha / r) of a linear with this rank; 0 for rank 0."""
+        if rank == 0:
+            return 0.0
+        return float(self.scale_at_reference * (self.reference_rank / rank) ** self.scaling_exponent)
+
+    def replace(self, **changes: Any) -> Recipe:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON-like dict."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,148 @@
+"""Where a computation runs, in which precision, on how many threads, and why."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import logging
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankadaptor.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("auto", "float32", "bfloat16")
+REPORTED_PACKAGES = (
+    "torch", "transformers", "peft", "scikit-learn", "xgboost", "learn2learn", "datasets", "pandas", "lm-eval", "mlflow",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device, a precision for the frozen weights and activations, and a thread count.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        dtype: `float32` or `bfloat16`; adapters train in float32 either way.
+        threads: CPU threads for matrix products; 1 makes runs repeat to every printed digit.
+        reason: One sentence for the log.
+    """
+
+    device: str
+    dtype: str
+    threads: int
+    reason: str
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The precision as torch names it."""
+        import torch
+
+        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
+
+    def apply(self) -> None:
+        """Set this process's thread count and log the choice once."""
+        import torch
+
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        _log_once(f"compute: {self.device} {self.dtype}, {self.threads} thread(s): {self.reason}")
+
+
+@functools.cache
+def _log_once(message: str) -> None:
+    logger.info(message)
+
+
+def choose_compute(*, device: str = "auto", dtype: str = "auto", threads: int = 1) -> Compute:
+    """Pick device and precision, and say why.
+
+    bfloat16 is chosen only where the processor multiplies it natively: elsewhere it is emulated and several times
+    slower than float32.
+
+    Raises:
+        InputError: If a name is unknown or the device is absent.
+    """
+    import torch
+
+    if device not in DEVICES or dtype not in DTYPES:
+        raise InputError(f"device={device!r}, dtype={dtype!r}: allowed are {DEVICES} and {DTYPES}.")
+    if threads < 1:
+        raise InputError(f"threads={threads}: must be at least 1.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device='cuda', but this torch sees no CUDA device. Use device='auto' or 'cpu'.")
+    chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    if chosen == "cuda":
+        native, what = torch.cuda.is_bf16_supported(), torch.cuda.get_device_name()
+    else:
+        flags = _read_cpu_flags()
+        native = bool({"avx512_bf16", "amx_bf16", "bf16"} & flags)
+        what = "no CUDA device" if device == "auto" else "asked for the CPU"
+    if dtype == "auto":
+        precision = "bfloat16" if native else "float32"
+        why = "native bfloat16" if native else "no native bfloat16"
+    else:
+        precision, why = dtype, f"asked for {dtype}"
+    return Compute(device=chosen, dtype=precision, threads=threads, reason=f"{what}; {why}")
+
+
+def _read_cpu_flags() -> frozenset[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    for line in text.splitlines():
+        if line.startswith(("flags", "Features")):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+def find_home() -> Path:
+    """Return the cache folder for the kit: `RANKADAPTOR_HOME`, else the user's cache folder."""
+    if given := os.environ.get("RANKADAPTOR_HOME"):
+        return Path(given).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "rankadaptor"
+
+
+@functools.cache
+def find_commit() -> str:
+    """Return the short commit of the checkout this package runs from, with `+` if it has changes, or `unknown`."""
+    folder = Path(__file__).resolve().parent
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--", str(folder)], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+" if changed else "")
+
+
+def describe_environment() -> dict[str, Any]:
+    """Describe versions and machine kind for a result file; no paths and no host names."""
+    versions = {}
+    for name in REPORTED_PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "packages": versions,
+        "commit": find_commit(),
+    }
