@@ -1,0 +1,155 @@
+"""Faults that lie between keys: each value is allowed, together they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rankadaptor.config.run import RunConfig
+    from rankadaptor.config.sections import RecipeSection, SpaceSection
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Keys that do not go together.
+
+    Attributes:
+        keys: Dotted keys, the one to change first.
+        text: What is wrong and what to do.
+    """
+
+    keys: tuple[str, ...]
+    text: str
+
+
+def find_conflicts(config: RunConfig) -> list[Conflict]:
+    """List all conflicts of a run that can be seen without its model or data."""
+    return [*_check_space(config.space), *_check_recipe(config.recipe), *_check_stages(config)]
+
+
+def _check_space(space: SpaceSection) -> Iterator[Conflict]:
+    ranks = space.ranks
+    if any(rank < 0 for rank in ranks):
+        yield Conflict(
+            ("space.ranks",), f"given {list(ranks)}; a rank is 0 or more. Remove the negative ones."
+        )
+    elif list(ranks) != sorted(set(ranks)):
+        ordered = sorted(set(ranks))
+        yield Conflict(
+            ("space.ranks",), f"given {list(ranks)}; must ascend without repeats. Write {ordered}."
+        )
+    if max(ranks) == 0:
+        yield Conflict(
+            ("space.ranks",), f"given {list(ranks)}; at least one rank must be above 0. Add 8, for example."
+        )
+    budgets = {
+        "like_uniform": space.like_uniform,
+        "parameters": space.parameters,
+        "megabytes": space.megabytes,
+    }
+    given = [f"space.{key}" for key, value in budgets.items() if value is not None]
+    if len(given) != 1:
+        named = " and ".join(given) if given else "no budget"
+        yield Conflict(
+            (*given, *(f"space.{key}" for key in budgets)),
+            f"given {named}; exactly one of like_uniform, parameters, megabytes is allowed. Set the "
+            f"others to null.",
+        )
+    if space.like_uniform is not None and space.like_uniform not in ranks:
+        yield Conflict(
+            ("space.like_uniform", "space.ranks"),
+            f"given {space.like_uniform}, which is not in space.ranks {list(ranks)}. Add it there, or "
+            f"choose one of them.",
+        )
+    if space.mode == "rank_sum" and space.like_uniform is None:
+        yield Conflict(
+            ("space.mode", *given),
+            "rank_sum counts ranks, so its budget must be like_uniform. Give like_uniform, or mode: "
+            "parameters.",
+        )
+    first, last = space.blocks if space.blocks is not None else (0, None)
+    if space.blocks is not None and not 0 <= space.blocks[0] <= space.blocks[1]:
+        yield Conflict(
+            ("space.blocks",),
+            f"given {list(space.blocks)}; must be [first, last] with 0 <= first <= last, counted from 0.",
+        )
+        return
+    for block, rank in (space.pinned or {}).items():
+        if rank < 0 or block < 0:
+            yield Conflict(("space.pinned",), f"given {block}: {rank}; blocks and ranks are 0 or more.")
+        elif block < first or (last is not None and block > last):
+            yield Conflict(
+                ("space.pinned", "space.blocks"),
+                f"block {block} lies outside space.blocks [{first}, {last}]. Remove it, or widen "
+                f"space.blocks.",
+            )
+
+
+def _check_recipe(recipe: RecipeSection) -> Iterator[Conflict]:
+    if recipe.batch_size % recipe.micro_batch_size:
+        yield Conflict(
+            ("recipe.micro_batch_size", "recipe.batch_size"),
+            f"given {recipe.micro_batch_size}, which does not divide recipe.batch_size {recipe.batch_size}. "
+            f"Allowed are {[n for n in range(1, recipe.batch_size + 1) if recipe.batch_size % n == 0]}.",
+        )
+    if recipe.tune is None:
+        return
+    if any(rate <= 0 for rate in recipe.tune.learning_rates):
+        yield Conflict(
+            ("recipe.tune.learning_rates",),
+            f"given {list(recipe.tune.learning_rates)}; each must be above 0.",
+        )
+    if any(not 0 <= exponent <= 1 for exponent in recipe.tune.scaling_exponents or ()):
+        yield Conflict(
+            ("recipe.tune.scaling_exponents",),
+            f"given {list(recipe.tune.scaling_exponents or ())}; each must be between 0 and 1, for "
+            f"example [0, 0.5, 1].",
+        )
+
+
+def _check_stages(config: RunConfig) -> Iterator[Conflict]:
+    data, search, recover = config.data, config.search, config.recover
+    if data.held_out is not None and data.held_out == data.train:
+        yield Conflict(
+            ("data.held_out", "data.train"),
+            f"given {data.held_out!r}, the training source itself. Set it to null to split held-out rows "
+            f"off.",
+        )
+    full = config.recover_steps
+    for key, steps in (("search.steps", search.steps), ("confirm.steps", config.confirm.steps)):
+        if steps is not None and steps > full:
+            yield Conflict(
+                (key, "recover.steps", "recipe.steps"),
+                f"given {steps}, more than the {full} steps of a full fine-tune. Lower it, or raise "
+                f"recover.steps.",
+            )
+    if search.predictor_path is not None and search.predictor != "meta":
+        yield Conflict(
+            ("search.predictor_path", "search.predictor"),
+            f"given, but only the predictor meta is read from a folder, not {search.predictor}. Set it to "
+            f"null.",
+        )
+    if recover.patience is not None and recover.evaluate_every is None:
+        yield Conflict(
+            ("recover.patience", "recover.evaluate_every"),
+            f"given {recover.patience}, but nothing is measured on the way. Give recover.evaluate_every too.",
+        )
+    for key, values in (
+        ("evaluate.models", config.evaluate.models),
+        ("evaluate.benchmarks", config.evaluate.benchmarks),
+        ("recover.baselines", recover.baselines),
+        ("collect.lengths", config.collect.lengths),
+    ):
+        if len(set(values)) != len(values):
+            yield Conflict((key,), f"given {list(values)}; each may be named once.")
+    recovered = {"uniform", "random", "linear_in_depth"} & set(config.evaluate.models)
+    if missing := sorted(recovered - set(recover.baselines)):
+        yield Conflict(
+            ("evaluate.models", "recover.baselines"),
+            f"names {', '.join(missing)}, which recover.baselines does not recover. Add it there, or "
+            f"remove it here.",
+        )
+    if any(length < 1 for length in config.collect.lengths):
+        yield Conflict(("collect.lengths",), f"given {list(config.collect.lengths)}; each must be 1 or more.")

@@ -1,0 +1,111 @@
+"""YAML text as plain values, with the line of every key."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rankadaptor.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed run file.
+
+    Attributes:
+        values: The mapping it holds.
+        places: For each dotted key where it stands, for example `line 12` or `--set`.
+    """
+
+    values: dict[str, Any]
+    places: dict[str, str]
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads `1e-3` as a number, as YAML 1.2 and people do."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def read_document(path: Path) -> Document:
+    """Read a run file.
+
+    Raises:
+        ConfigError: If it is missing, not YAML (the line is named), or not a mapping of keys to values.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            str(path), [f"no such file. Write one with `rankadaptor init {path}`, or check the path."]
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            str(path), [f"cannot be read as UTF-8 text ({error}). Give the path of a YAML file."]
+        ) from error
+    return parse_document(text, source=str(path))
+
+
+def parse_document(text: str, *, source: str) -> Document:
+    """Parse YAML text; `source` names it in errors. See `read_document`."""
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(source, [_describe_syntax(error)]) from error
+    if node is None:
+        return Document({}, {})
+    places: dict[str, str] = {}
+    faults: list[str] = []
+    if isinstance(node, yaml.MappingNode):
+        _locate(node, "", places, faults)
+    else:
+        faults.append(
+            "line 1: must be keys with values, as in `seed: 0`. `rankadaptor init` writes an example."
+        )
+    if faults:
+        raise ConfigError(source, faults)
+    try:
+        values: dict[str, Any] = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(source, [_describe_syntax(error)]) from error
+    return Document(values, places)
+
+
+def parse_value(text: str, *, source: str) -> Any:
+    """Parse one YAML value, such as the right-hand side of `--set`."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(source, [f"given {text!r}; {_describe_syntax(error)}"]) from error
+
+
+def _locate(node: yaml.MappingNode, prefix: str, places: dict[str, str], faults: list[str]) -> None:
+    """Note the line of each key, and each key that stands twice: YAML would silently take the last."""
+    for key, value in node.value:
+        path = f"{prefix}{key.value}" if isinstance(key, yaml.ScalarNode) else f"{prefix}?"
+        line = key.start_mark.line + 1
+        if path in places:
+            faults.append(f"line {line}: {path}: given again, first on {places[path]}. Keep one of them.")
+        places[path] = f"line {line}"
+        if isinstance(value, yaml.MappingNode):
+            _locate(value, f"{path}.", places, faults)
+
+
+def _describe_syntax(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    if mark is None:
+        return f"not valid YAML ({problem}). Check indentation, colons and brackets."
+    return (
+        f"line {mark.line + 1}, column {mark.column + 1}: not valid YAML ({problem}). "
+        "Check indentation, colons and brackets there and on the line before."
+    )

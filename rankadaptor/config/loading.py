@@ -1,0 +1,153 @@
+"""From a run file and overrides to a checked `RunConfig`, and back to YAML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from rankadaptor.config.conflicts import find_conflicts
+from rankadaptor.config.document import parse_value, read_document
+from rankadaptor.config.faults import describe_fault, list_keys
+from rankadaptor.config.run import RunConfig
+from rankadaptor.errors import ConfigError
+
+_GENERIC_NAMES = ("run", "config")
+
+
+def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run file, apply `a.b=c` overrides, and check everything that needs no model.
+
+    Args:
+        path: The YAML file.
+        overrides: Assignments such as `recover.steps=50`, their right-hand side YAML; the last of a key wins.
+
+    Raises:
+        ConfigError: With all faults of the file and the overrides at once.
+    """
+    path = Path(path)
+    document = read_document(path)
+    values, places = document.values, dict(document.places)
+    values.setdefault(
+        "name", path.stem if path.stem not in _GENERIC_NAMES else path.resolve().parent.name or "run"
+    )
+    faults = []
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        key = key.strip()
+        if not separator or not key:
+            faults.append(f"--set {override}: must read key=value, for example --set recover.steps=50.")
+            continue
+        value = parse_value(text, source=f"--set {override}")
+        if blocked := assign_value(values, key, value):
+            faults.append(f"--set {key}: {blocked} holds a value, not a section. Set {blocked} itself.")
+        places[key] = "--set"
+    return _check(values, places=places, source=str(path), faults=faults)
+
+
+def build_run(values: Mapping[str, Any], *, source: str = "settings") -> RunConfig:
+    """Check a nested mapping as `load_run` checks a file; `source` names it in errors.
+
+    Raises:
+        ConfigError: With all faults at once.
+    """
+    return _check(values, places={}, source=source)
+
+
+def dump_run(config: RunConfig) -> str:
+    """Write a run back as YAML that `load_run` reads to an equal run."""
+    text: str = yaml.safe_dump(config.to_json(), sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+def assign_value(values: dict[str, Any], key: str, value: Any) -> str | None:
+    """Set a dotted key in a nested dict; return the key that is in the way, if one is."""
+    *sections, leaf = key.split(".")
+    for depth, section in enumerate(sections, start=1):
+        inner = values.get(section)
+        if inner is None:
+            inner = values[section] = {}
+        if not isinstance(inner, dict):
+            return ".".join(sections[:depth])
+        values = inner
+    values[leaf] = value
+    return None
+
+
+def _check(
+    values: Mapping[str, Any], *, places: Mapping[str, str], source: str, faults: Sequence[str] = ()
+) -> RunConfig:
+    config, found = _validate(values)
+    listed = [*faults, *(_place(key, text, places) for key, text in found)]
+    if listed or config is None:
+        raise ConfigError(source, listed)
+    return config
+
+
+def _validate(values: Mapping[str, Any]) -> tuple[RunConfig | None, list[tuple[str, str]]]:
+    """Return the run and its faults: first of single keys, then conflicts between sound keys."""
+    # As JSON text, because only there strict types still let a list be a tuple.
+    found: list[tuple[str, str]] = []
+    sound = json.loads(json.dumps(values, default=str))
+    _give_way_to_another_budget(sound)
+    try:
+        config = RunConfig.model_validate_json(json.dumps(sound))
+    except ValidationError as error:
+        keys = list_keys(RunConfig)
+        for detail in error.errors(include_url=False):
+            found.append(describe_fault(detail, keys=keys))
+            _remove(sound, [str(part) for part in detail["loc"]])
+        try:
+            config = RunConfig.model_validate_json(json.dumps(sound))
+        except ValidationError:
+            return None, found
+    faulty = {key for key, _ in found}
+    found.extend(
+        (conflict.keys[0], conflict.text)
+        for conflict in find_conflicts(config)
+        if not any(_covers(key, fault) for key in conflict.keys for fault in faulty)
+    )
+    return config, found
+
+
+def _give_way_to_another_budget(values: dict[str, Any]) -> None:
+    """Drop the default of `space.like_uniform` where the file names another budget."""
+    space = values.get("space")
+    if not isinstance(space, dict) or "like_uniform" in space:
+        return
+    if any(space.get(key) is not None for key in ("parameters", "megabytes")):
+        space["like_uniform"] = None
+
+
+def _covers(key: str, fault: str) -> bool:
+    return fault == key or fault.startswith(f"{key}.") or key.startswith(f"{fault}.")
+
+
+def _place(key: str, text: str, places: Mapping[str, str]) -> str:
+    """Put the place of a key, or of the nearest section around it, before its fault."""
+    around = key
+    while around and around not in places:
+        around = around.rpartition(".")[0]
+    where = places.get(around)
+    return (
+        f"{where}: {key}: {text}"
+        if where and where != "--set"
+        else f"--set {key}: {text}"
+        if where
+        else f"{key}: {text}"
+    )
+
+
+def _remove(values: dict[str, Any], path: Sequence[str]) -> None:
+    """Remove the innermost mapping entry on a path, so that its default takes over."""
+    for part in path[:-1]:
+        following = values.get(part)
+        if not isinstance(following, dict):
+            values.pop(part, None)
+            return
+        values = following
+    values.pop(path[-1], None)

@@ -1,0 +1,153 @@
+"""The whole run file as one frozen object, and the digest that names the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from rankadaptor.config.sections import (
+    DEFAULT_LIKE_UNIFORM,
+    ComputeSection,
+    DataSection,
+    PruneSection,
+    RecipeSection,
+    Section,
+    SpaceSection,
+)
+from rankadaptor.config.stages import (
+    CollectSection,
+    ConfirmSection,
+    EvaluateSection,
+    MetaTrainSection,
+    RecoverSection,
+    SearchSection,
+    TrackSection,
+)
+from rankadaptor.files import compute_digest
+from rankadaptor.recipe import Recipe
+
+# Keys that change no result of `rankadaptor run`: its name, where it writes, how many processes share the work.
+IRRELEVANT = ("name", "output", "track", "collect", "meta_train", "compute.workers")
+
+
+class RunConfig(Section):
+    """One run: prune, search, confirm, recover, evaluate.
+
+    Build it with `load_run` or `build_run`: they list all faults, also between keys, in one `ConfigError`.
+    """
+
+    name: str = Field(
+        default="run",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the run; letters, digits, dot, dash, underscore. Default: the file's name "
+        "or its folder's.",
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of everything drawn at random.")
+    output: str | None = Field(
+        default=None, min_length=1, description="Folder for all results; null takes runs/<name>."
+    )
+    model: str = Field(
+        default="kit:smollm2-135m",
+        min_length=1,
+        description="kit:smollm2-135m, a folder in Hugging Face form, or a hub id.",
+    )
+    compute: ComputeSection = Field(default=ComputeSection(), description="Where the run computes.")
+    prune: PruneSection | None = Field(
+        default=PruneSection(), description="How the model is pruned; null takes it as already pruned."
+    )
+    data: DataSection = Field(
+        default=DataSection(), description="Text to train on and to measure the loss on."
+    )
+    space: SpaceSection = Field(
+        default=SpaceSection(),
+        description="Allocations to choose from. Give exactly one of like_uniform, parameters, megabytes.",
+    )
+    recipe: RecipeSection = Field(
+        default=RecipeSection(), description="The fine-tuning recipe; the same for every allocation."
+    )
+    search: SearchSection = Field(default=SearchSection(), description="How allocations are found.")
+    confirm: ConfirmSection = Field(
+        default=ConfirmSection(), description="The search's best against uniform, on fresh seeds."
+    )
+    recover: RecoverSection = Field(default=RecoverSection(), description="The full fine-tunes.")
+    evaluate: EvaluateSection = Field(default=EvaluateSection(), description="Zero-shot benchmarks.")
+    track: TrackSection = Field(default=TrackSection(), description="MLflow; changes no result.")
+    collect: CollectSection = Field(
+        default=CollectSection(),
+        description="What `rankadaptor collect` measures; `run` does not read it.",
+    )
+    meta_train: MetaTrainSection = Field(
+        default=MetaTrainSection(),
+        description="How `rankadaptor meta-train` trains; `run` does not read it.",
+    )
+
+    @property
+    def output_folder(self) -> Path:
+        """The folder for all results."""
+        return Path(self.output) if self.output is not None else Path("runs") / self.name
+
+    @property
+    def recover_steps(self) -> int:
+        """Optimiser steps of a full fine-tune."""
+        return self.recover.steps or self.recipe.steps
+
+    @property
+    def confirm_steps(self) -> int:
+        """Optimiser steps of each confirming fine-tune."""
+        return self.confirm.steps or self.search.steps
+
+    def to_recipe(self) -> Recipe:
+        """Return the recipe with its reference rank and the full fine-tune's number of steps filled in."""
+        recipe = self.recipe.to_recipe(uniform_rank=self.space.like_uniform or DEFAULT_LIKE_UNIFORM)
+        return recipe.replace(steps=self.recover_steps)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields as a JSON-like dict."""
+        return self.model_dump(mode="json")
+
+    def flatten(self) -> dict[str, Any]:
+        """Return every value under its dotted key, for example `recipe.learning_rate`."""
+        return dict(_walk(self.to_json(), ""))
+
+    def digest(self) -> str:
+        """Name the run by everything that can change its results."""
+        return compute_digest({key: value for key, value in self.flatten().items() if is_relevant(key)})
+
+
+def is_relevant(key: str) -> bool:
+    """Tell whether a dotted key can change a run's results."""
+    return not any(key == other or key.startswith(f"{other}.") for other in IRRELEVANT)
+
+
+def _walk(value: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    leaves: list[tuple[str, Any]] = []
+    for key, entry in value.items():
+        path = f"{prefix}{key}"
+        if isinstance(entry, dict) and path != "space.pinned":
+            leaves += _walk(entry, f"{path}.")
+        else:
+            leaves.append((path, entry))
+    return leaves
+
+
+def describe_difference(old: RunConfig, new: RunConfig) -> list[str]:
+    """List the values by which two runs differ, for example `recover.steps 1000 → 500`.
+
+    Keys that change no result are left out, so the list is empty exactly where the digests agree.
+    """
+    before, after = old.flatten(), new.flatten()
+    keys = dict.fromkeys([*before, *after])
+    return [
+        f"{key} {_show(before, key)} → {_show(after, key)}"
+        for key in keys
+        if is_relevant(key) and _show(before, key) != _show(after, key)
+    ]
+
+
+def _show(values: dict[str, Any], key: str) -> str:
+    if key not in values:
+        return "(absent)"
+    value = values[key]
+    return "null" if value is None else str(value)

@@ -1,0 +1,220 @@
+"""Sections of a run file that describe its inputs: machine, pruning, data, space, recipe.
+
+Configuration objects exist at the YAML border only. Everything behind it takes plain keyword arguments, so that
+no function needs a run file to be called.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rankadaptor.recipe import Recipe
+
+DEFAULT_LIKE_UNIFORM = 8
+
+Importance = Literal["param_first", "param_second", "param_mix", "weight_l1", "weight_l2", "random"]
+Aggregation = Literal["sum", "mean", "max", "prod", "first"]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, strict about types, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ComputeSection(Section):
+    """Where the run computes."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto takes CUDA where there is one."
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="Precision of the frozen weights; auto takes bfloat16 where the processor multiplies "
+        "it natively.",
+    )
+    threads: int = Field(
+        default=1,
+        ge=1,
+        description="CPU threads of one trial; with 1 a trial repeats to every printed digit.",
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        description="Trials measured side by side, each in its own process. workers x threads should not "
+        "exceed the "
+        "cores. Does not change any result.",
+    )
+
+
+class CalibrationSection(Section):
+    """Text from which importance is estimated."""
+
+    source: str = Field(
+        default="kit:boolq-passages",
+        min_length=1,
+        description="kit:NAME, hub:NAME, or a .jsonl, .json, .txt or .parquet file.",
+    )
+    examples: int = Field(default=10, ge=1, description="Number of token pieces.")
+    length: int = Field(default=64, ge=2, description="Tokens per piece.")
+
+
+class PruneSection(Section):
+    """How the model is pruned."""
+
+    ratio: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of the prunable blocks' parameters to cut, between 0 and 1 exclusive.",
+    )
+    scope: Literal["local", "global"] = Field(
+        default="local", description="local cuts the same share from every block; global lets blocks compete."
+    )
+    importance: Importance = Field(
+        default="param_first", description="Importance of one weight, estimated on the calibration text."
+    )
+    aggregation: Aggregation = Field(
+        default="sum", description="How the importances of a group of weights become one number."
+    )
+    targets: tuple[Literal["heads", "channels"], ...] = Field(
+        default=("heads", "channels"),
+        min_length=1,
+        description="What is cut: attention heads, MLP channels, or both.",
+    )
+    head_unit: Literal["kv_group", "query_head"] = Field(
+        default="kv_group",
+        description="kv_group cuts a key-value head together with the query heads that share it.",
+    )
+    skip_first: int = Field(default=0, ge=0, description="Blocks at the input end that stay whole.")
+    skip_last: int = Field(default=0, ge=0, description="Blocks at the output end that stay whole.")
+    align: int = Field(
+        default=8,
+        ge=1,
+        description="Keep MLP widths at a multiple of this; odd widths are slow on most processors.",
+    )
+    calibration: CalibrationSection = Field(
+        default=CalibrationSection(), description="Text from which importance is estimated."
+    )
+
+
+class DataSection(Section):
+    """What the adapter learns from, and the text its loss is measured on."""
+
+    train: str = Field(
+        default="kit:alpaca",
+        min_length=1,
+        description="kit:NAME, hub:NAME, or a .jsonl, .json, .txt or .parquet file.",
+    )
+    held_out: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Source of the held-out rows; null splits them off the training source.",
+    )
+    train_rows: int | None = Field(default=800, ge=1, description="Rows to train on; null takes all.")
+    held_out_rows: int = Field(
+        default=64, ge=1, description="Rows on which the loss is measured; the same for every trial."
+    )
+
+
+class SpaceSection(Section):
+    """Which allocations the search may choose from. Give exactly one budget."""
+
+    slots: Literal["block", "half_block", "linear"] = Field(
+        default="half_block",
+        description="Which linears share one rank: a block (the paper), its attention or MLP half, or none.",
+    )
+    ranks: tuple[int, ...] = Field(
+        default=(0, 1, 2, 4, 6, 8, 10, 12, 16, 24, 32),
+        min_length=1,
+        description="The menu of ranks, ascending; 0 leaves a linear without an adapter.",
+    )
+    like_uniform: int | None = Field(
+        default=DEFAULT_LIKE_UNIFORM,
+        ge=1,
+        description="Budget: the adapter parameters of this rank everywhere.",
+    )
+    parameters: int | None = Field(
+        default=None, ge=1, description="Budget: adapter parameters. Set like_uniform: null."
+    )
+    megabytes: float | None = Field(
+        default=None,
+        gt=0,
+        description="Budget: size of the adapter in 16-bit precision, 10^6 bytes. Set like_uniform: null.",
+    )
+    mode: Literal["parameters", "rank_sum"] = Field(
+        default="parameters", description="What the budget counts; rank_sum is for parity with the paper."
+    )
+    pinned: dict[int, int] | None = Field(
+        default=None, description="Blocks whose rank is fixed, as {block: rank}, counted from 0."
+    )
+    blocks: tuple[int, int] | None = Field(
+        default=None,
+        description="First and last block that may carry an adapter, counted from 0; null takes all.",
+    )
+
+
+class TuneSection(Section):
+    """What is tried on uniform before any allocation is compared."""
+
+    learning_rates: tuple[float, ...] = Field(
+        default=(1e-3, 3e-3, 6e-3),
+        min_length=1,
+        description="Rates to try; the held-out loss of uniform decides.",
+    )
+    scaling_exponents: tuple[float, ...] | None = Field(
+        default=None, min_length=1, description="Scaling exponents to try; null keeps the recipe's."
+    )
+    steps: int = Field(default=24, ge=1, description="Optimiser steps of each try.")
+
+
+class RecipeSection(Section):
+    """The fine-tuning recipe; the same for every allocation."""
+
+    learning_rate: float = Field(
+        default=3e-3, gt=0, description="Peak rate of AdamW; replaced by the best one if tune is given."
+    )
+    scaling_exponent: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Gamma in LoRA scale = c * rank^-gamma. With 0, rank is a hidden learning rate; 1 is "
+        "the usual alpha/r.",
+    )
+    scale_at_reference: float = Field(default=2.0, gt=0, description="LoRA scale at the reference rank.")
+    reference_rank: int | None = Field(
+        default=None,
+        ge=1,
+        description="Rank at which all scaling exponents agree; null takes the rank of uniform.",
+    )
+    batch_size: int = Field(default=8, ge=1, description="Sequences per optimiser step.")
+    micro_batch_size: int = Field(
+        default=8, ge=1, description="Sequences per forward pass; batch_size is a multiple of it."
+    )
+    sequence_length: int = Field(default=128, ge=2, description="Tokens per sequence at most.")
+    steps: int = Field(default=100, ge=1, description="Optimiser steps of a full fine-tune.")
+    warmup_share: float = Field(
+        default=0.06, ge=0, lt=1, description="Share of the steps with a rising rate."
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="How the rate falls after the warm-up."
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decay on the adapter.")
+    gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="LoRA dropout.")
+    gradient_checkpointing: bool = Field(
+        default=False, description="Recompute activations in the backward pass to save memory."
+    )
+    tune: TuneSection | None = Field(
+        default=TuneSection(),
+        description="What is tried on uniform before any allocation is compared; null keeps the recipe "
+        "as it stands.",
+    )
+
+    def to_recipe(self, *, uniform_rank: int = DEFAULT_LIKE_UNIFORM) -> Recipe:
+        """Return the recipe; `uniform_rank` fills in a reference rank left open."""
+        fields = self.model_dump(exclude={"tune"})
+        fields["reference_rank"] = self.reference_rank or uniform_rank
+        return Recipe(**fields)

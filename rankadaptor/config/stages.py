@@ -1,0 +1,121 @@
+"""Sections of a run file that describe its stages, from the search to collecting a corpus."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from rankadaptor.config.sections import Section
+
+PredictorName = Literal["meta", "perceptron", "boosted_trees", "gaussian_process", "ridge"]
+ProposalName = Literal["expected_improvement", "upper_confidence_bound", "thompson", "evolutionary", "random"]
+BaselineName = Literal["uniform", "random", "linear_in_depth"]
+ModelName = Literal["dense", "pruned", "uniform", "searched", "random", "linear_in_depth"]
+
+
+class SearchSection(Section):
+    """How allocations are proposed and how many are measured."""
+
+    predictor: PredictorName = Field(
+        default="meta",
+        description="Performance model that guides the search; meta is the one trained on a corpus.",
+    )
+    predictor_path: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder of a trained predictor; null takes meta_data/predictor if it exists.",
+    )
+    proposal: ProposalName = Field(
+        default="expected_improvement", description="How the next allocation is chosen."
+    )
+    evaluations: int = Field(default=12, ge=1, description="Allocations to measure, uniform not counted.")
+    steps: int = Field(default=24, ge=1, description="Optimiser steps of one measurement.")
+    candidates: int = Field(
+        default=5000, ge=2, description="Allocations the predictor ranks before each proposal."
+    )
+    stop_below_noise: bool = Field(
+        default=False,
+        description="Stop early when no candidate promises more than the noise of repeated measurements.",
+    )
+
+
+class ConfirmSection(Section):
+    """How the search's best is compared with uniform on fresh seeds."""
+
+    seeds: int = Field(default=5, ge=2, description="Fresh seeds; each costs two fine-tunes.")
+    steps: int | None = Field(
+        default=None, ge=1, description="Optimiser steps of each; null takes search.steps."
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence of the verdict's interval.")
+
+
+class RecoverSection(Section):
+    """The full fine-tunes at the end."""
+
+    steps: int | None = Field(default=None, ge=1, description="Optimiser steps; null takes recipe.steps.")
+    baselines: tuple[BaselineName, ...] = Field(
+        default=("uniform",),
+        description="Allocations of equal budget that are recovered beside the verdict's.",
+    )
+    evaluate_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps between measurements of the held-out loss; null measures at the end only.",
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="Stop after this many measurements without improvement; null never stops early.",
+    )
+
+
+class EvaluateSection(Section):
+    """Zero-shot benchmarks."""
+
+    benchmarks: tuple[str, ...] = Field(
+        default=("boolq", "piqa", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa"),
+        description="Benchmark names; [] evaluates none.",
+    )
+    limit: int | None = Field(default=200, ge=1, description="Questions per benchmark; null takes all.")
+    models: tuple[ModelName, ...] = Field(
+        default=("dense", "pruned", "uniform", "searched"), description="Which models answer them."
+    )
+
+
+class TrackSection(Section):
+    """MLflow tracking. Does not change any result."""
+
+    enabled: bool = Field(default=True, description="Log the run to MLflow.")
+    uri: str | None = Field(
+        default=None, min_length=1, description="Tracking URI; null takes the sqlite store in mlruns/."
+    )
+    experiment: str = Field(default="rankadaptor", min_length=1, description="MLflow experiment.")
+
+
+class CollectSection(Section):
+    """What `rankadaptor collect` measures and where the records go. `rankadaptor run` does not read it."""
+
+    corpus: str = Field(
+        default="meta_data", min_length=1, description="Corpus folder that the records are added to."
+    )
+    allocations: int = Field(
+        default=24, ge=1, description="Allocations drawn from the space, uniform not counted."
+    )
+    seeds: int = Field(default=1, ge=1, description="Seeds per allocation; repeats give the noise.")
+    lengths: tuple[int, ...] = Field(
+        default=(24,), min_length=1, description="Optimiser steps, one record for each."
+    )
+    held_out: bool = Field(default=False, description="Mark the setting as held out from meta-training.")
+
+
+class MetaTrainSection(Section):
+    """How `rankadaptor meta-train` trains the predictor on collect.corpus; `run` does not read it."""
+
+    output: str = Field(
+        default="meta_data/predictor", min_length=1, description="Folder the predictor is written to."
+    )
+    members: int = Field(
+        default=5, ge=1, description="Networks in the ensemble; their spread is the predictor's uncertainty."
+    )
+    steps: int = Field(default=400, ge=1, description="Meta-training steps of each network.")

@@ -1,0 +1,49 @@
+"""A run file with every key and a comment on each, for people to edit."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from rankadaptor.config.run import RunConfig
+
+WIDTH = 100
+HEADER = """\
+# A rankadaptor run. Every key stands here with its default; keys you delete keep it.
+#   rankadaptor plan FILE     steps, tokens, memory and hours, before anything is loaded
+#   rankadaptor run FILE      does it, and continues where an interrupted run stopped
+#   --set a.b=c               overrides a key from the command line
+"""
+
+
+def write_template(config: RunConfig) -> str:
+    """Write a run as commented YAML that `load_run` reads to an equal run."""
+    return HEADER + "\n" + "\n".join(_write_section(config, indent=0)) + "\n"
+
+
+def _write_section(section: BaseModel, *, indent: int) -> list[str]:
+    lines: list[str] = []
+    margin = " " * indent
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        comment = textwrap.wrap(field.description or "", WIDTH - indent - 2)
+        if isinstance(value, BaseModel):
+            lines += ["", *(f"{margin}# {line}" for line in comment), f"{margin}{name}:"]
+            lines += _write_section(value, indent=indent + 2)
+        elif (
+            len(comment) == 1
+            and len(entry := f"{margin}{name}: {_write_value(value)}") + len(comment[0]) < WIDTH
+        ):
+            lines.append(f"{entry}  # {comment[0]}")
+        else:
+            lines += [*(f"{margin}# {line}" for line in comment), f"{margin}{name}: {_write_value(value)}"]
+    return lines
+
+
+def _write_value(value: Any) -> str:
+    plain = list(value) if isinstance(value, tuple) else value
+    text: str = yaml.safe_dump(plain, default_flow_style=True, width=1000)
+    return text.removesuffix("\n").removesuffix("\n...").strip()
