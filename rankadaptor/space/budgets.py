@@ -1,0 +1,117 @@
+"""From what a user asks for to an exact budget and the uniform rank that is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rankadaptor.errors import BudgetError
+from rankadaptor.space.grouping import Group
+
+BYTES_PER_PARAMETER = 4
+"""Adapters are trained and saved in float32."""
+
+
+@dataclass(frozen=True)
+class BudgetRequest:
+    """A budget in one of three forms.
+
+    Attributes:
+        like_uniform: The exact cost of this rank everywhere.
+        parameters: Adapter parameters.
+        megabytes: 10^6 bytes of float32 adapter weights.
+    """
+
+    like_uniform: int | None = None
+    parameters: int | None = None
+    megabytes: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if len(given) != 1:
+            raise BudgetError(
+                f"{len(given)} budgets given ({', '.join(given) or 'none'}). Give exactly one of like_uniform=8 "
+                "(a rank), parameters=1_000_000, megabytes=4.0."
+            )
+        ((name, value),) = given.items()
+        if isinstance(value, bool) or value <= 0 or (name != "megabytes" and not isinstance(value, int)):
+            kind = "a number above 0" if name == "megabytes" else "a whole number of at least 1"
+            raise BudgetError(f"{name}={value!r}: allowed is {kind}.")
+
+    @property
+    def most_parameters(self) -> int:
+        """Adapter parameters allowed; 0 for `like_uniform`, which has none of its own."""
+        if self.megabytes is not None:
+            return int(self.megabytes * 1e6 / BYTES_PER_PARAMETER)
+        return self.parameters or 0
+
+    def find_rank(self, parameters_per_rank: int) -> int:
+        """Return the rank asked for, or the largest that fits everywhere."""
+        return self.like_uniform or self.most_parameters // parameters_per_rank
+
+
+def choose_budget(
+    request: BudgetRequest,
+    *,
+    groups: Sequence[Group],
+    menus: Sequence[tuple[int, ...]],
+    rates: Sequence[int],
+    pins: Mapping[int, int],
+    mode: str,
+) -> tuple[int, int]:
+    """Return the budget and the rank of the free slots in the uniform allocation.
+
+    With `like_uniform=r` the budget is the exact cost of rank r in every slot, pinned or not. The uniform rank is the
+    largest that all free slots can take beside the pinned ones; without pins at other ranks that is r.
+
+    Args:
+        request: What was asked for.
+        groups: The slots' linears.
+        menus: Ranks allowed in each slot.
+        rates: Cost of one rank in each slot.
+        pins: Rank of each pinned block.
+        mode: Unit of the budget.
+
+    Raises:
+        BudgetError: If the rank asked for is not in every menu, or no uniform rank fits.
+    """
+    free = [index for index, group in enumerate(groups) if group.block not in pins]
+    common = sorted(set.intersection(*(set(menus[index]) for index in free)) - {0})
+    if request.like_uniform is not None:
+        _check_uniform_rank(request.like_uniform, groups, menus, free)
+        budget = request.like_uniform * sum(rates)
+    elif mode == "rank_sum":
+        raise BudgetError(
+            "a budget in parameters or megabytes with mode='rank_sum'. Give like_uniform=8 for a rank sum of 8 times "
+            "the slots, or mode='parameters'."
+        )
+    else:
+        budget = request.most_parameters
+    held = sum(rates[index] * pins[group.block] for index, group in enumerate(groups) if group.block in pins)
+    rate = sum(rates[index] for index in free)
+    fitting = [rank for rank in common if held + rank * rate <= budget]
+    if not fitting:
+        smallest = (
+            f"rank {common[0]} costs {held + common[0] * rate:,}" if common else "the menu has only rank 0"
+        )
+        raise BudgetError(
+            f"budget {budget:,}: no uniform rank fits, {smallest}"
+            f"{f' ({held:,} of it pinned)' if held else ''}. Raise the budget, allow smaller ranks, or adapt fewer blocks."
+        )
+    return budget, fitting[-1]
+
+
+def _check_uniform_rank(
+    rank: int, groups: Sequence[Group], menus: Sequence[tuple[int, ...]], free: Sequence[int]
+) -> None:
+    narrowest = min(groups, key=lambda group: group.width)
+    if rank > narrowest.width:
+        raise BudgetError(
+            f"like_uniform={rank}: slot {narrowest.name!r} allows at most {narrowest.width}, the smaller side of its "
+            "narrowest linear. Give a smaller uniform rank, or a budget in parameters."
+        )
+    missing = [index for index in free if rank not in menus[index]]
+    if missing:
+        raise BudgetError(
+            f"like_uniform={rank}: not among the ranks {menus[missing[0]]}. Add {rank} to ranks, or choose one of them."
+        )

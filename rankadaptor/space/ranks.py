@@ -1,0 +1,223 @@
+"""The space of LoRA ranks of a pruned model.
+
+A rank costs `in + out` parameters of its linear, which differs between pruned and intact blocks; the budget is
+therefore counted in adapter parameters, exactly. `mode="rank_sum"` counts ranks instead, as the paper does
+([RankAdaptor]_): a sum of ranks over the slots, with the unpruned blocks pinned.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self
+
+from rankadaptor.errors import BudgetError, InputError
+from rankadaptor.space.budgets import BYTES_PER_PARAMETER, BudgetRequest, choose_budget
+from rankadaptor.space.grouping import Group, check_blocks, check_pins, group_linears
+from rankadaptor.space.slot import Slot
+from rankadaptor.space.space import MODES, Space
+
+__all__ = ["BYTES_PER_PARAMETER", "DEFAULT_RANKS", "LinearLike", "RankSpace", "count_parameters"]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_RANKS = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+"""Steps of a quarter or less above rank 4, so that slight tilts of uniform are in the menu; 0 leaves a linear out."""
+
+
+class LinearLike(Protocol):
+    """What a linear must tell about itself; `rankadaptor.pruning.families.Linear` does."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def block(self) -> int: ...  # noqa: D102
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def in_features(self) -> int: ...  # noqa: D102
+    @property
+    def out_features(self) -> int: ...  # noqa: D102
+
+
+class RankSpace(Space):
+    """All rank allocations of one model inside one budget."""
+
+    @classmethod
+    def from_model(
+        cls,
+        model: Any,
+        *,
+        like_uniform: int | None = None,
+        parameters: int | None = None,
+        megabytes: float | None = None,
+        slots: str = "linear",
+        ranks: Sequence[int] | None = None,
+        mode: str = "parameters",
+        pinned: Mapping[int, int] | None = None,
+        blocks: tuple[int, int] | None = None,
+    ) -> Self:
+        """Build the space of a causal LM, pruned or not.
+
+        Args:
+            model: A Hugging Face causal LM of a supported family.
+            like_uniform: Budget as the exact cost of this rank in every linear.
+            parameters: Budget as a number of adapter parameters.
+            megabytes: Budget as megabytes (10^6 bytes) of adapter weights saved in float32, 4 bytes a parameter.
+            slots: What shares a rank: `block` (the paper), `half_block` (attention, MLP) or `linear`.
+            ranks: Ranks allowed. By default a menu from 0 to 64, cut to each slot's width, plus the uniform rank.
+            mode: Count the budget in `parameters`, or as `rank_sum` over slots for parity with the paper.
+            pinned: Rank of blocks that the search leaves alone; they count against the budget at that rank.
+            blocks: First and last block (both inclusive) that carry adapters; default all.
+
+        Raises:
+            BudgetError: If no allocation meets the budget, or the uniform rank is not usable.
+            InputError: If another argument is not usable.
+        """
+        from rankadaptor.pruning.families import describe_linears
+
+        facts = getattr(model.config, "rankadaptor", None) or {}
+        attributes = {
+            int(entry["block"]): {
+                "removed_share": float(entry.get("removed_share", 0.0)),
+                "lost_importance": float(entry.get("lost_importance", 0.0)),
+            }
+            for entry in facts.get("blocks", [])
+        }
+        label = str(getattr(model.config, "model_type", "model"))
+        label += f", pruning {facts['digest']}" if facts.get("digest") else ""
+        return cls.from_linears(
+            describe_linears(model),
+            like_uniform=like_uniform,
+            parameters=parameters,
+            megabytes=megabytes,
+            slots=slots,
+            ranks=ranks,
+            mode=mode,
+            pinned=pinned,
+            blocks=blocks,
+            attributes=attributes,
+            model=label,
+        )
+
+    @classmethod
+    def from_linears(
+        cls,
+        linears: Sequence[LinearLike],
+        *,
+        like_uniform: int | None = None,
+        parameters: int | None = None,
+        megabytes: float | None = None,
+        slots: str = "linear",
+        ranks: Sequence[int] | None = None,
+        mode: str = "parameters",
+        pinned: Mapping[int, int] | None = None,
+        blocks: tuple[int, int] | None = None,
+        attributes: Mapping[int, Mapping[str, float]] | None = None,
+        model: str = "",
+    ) -> Self:
+        """Build the space from a description of the linears; see `from_model`.
+
+        Args:
+            linears: Name, block, kind and shape of every target linear.
+            like_uniform: See `from_model`.
+            parameters: See `from_model`.
+            megabytes: See `from_model`.
+            slots: See `from_model`.
+            ranks: See `from_model`.
+            mode: See `from_model`.
+            pinned: See `from_model`.
+            blocks: See `from_model`.
+            attributes: Named numbers of each block, such as `removed_share`; kept in its slots.
+            model: Words that tell which model it is for.
+
+        Raises:
+            BudgetError: If no allocation meets the budget, or the uniform rank is not usable.
+            InputError: If another argument is not usable.
+        """
+        if mode not in MODES:
+            raise InputError(f"mode={mode!r}: allowed are {', '.join(MODES)}.")
+        n_blocks = max((linear.block for linear in linears), default=-1) + 1
+        first, last = check_blocks(blocks, n_blocks)
+        chosen = [linear for linear in linears if first <= linear.block <= last]
+        groups = group_linears(chosen, slots=slots)
+        pins = check_pins(pinned, groups, blocks=(first, last))
+        request = BudgetRequest(like_uniform=like_uniform, parameters=parameters, megabytes=megabytes)
+        menus = _choose_menus(groups, ranks, request=request, pins=pins)
+        rates = [group.parameters_per_rank if mode == "parameters" else 1 for group in groups]
+        budget, rank = choose_budget(request, groups=groups, menus=menus, rates=rates, pins=pins, mode=mode)
+        return cls(
+            slots=tuple(
+                Slot(
+                    name=group.name,
+                    modules=group.modules,
+                    options=menu,
+                    costs=tuple(rate * option for option in menu),
+                    block=group.block,
+                    kind=group.kind,
+                    attributes=_describe_group(group, n_blocks, (attributes or {}).get(group.block, {})),
+                    pinned=pins.get(group.block),
+                )
+                for group, menu, rate in zip(groups, menus, rates, strict=True)
+            ),
+            budget=budget,
+            reference=tuple(pins.get(group.block, rank) for group in groups),
+            mode=mode,
+            model=model,
+        )
+
+
+def count_parameters(space: Space, values: Sequence[int]) -> int:
+    """Return the adapter parameters of ranks, whatever the space counts its budget in."""
+    space.cost(values)
+    return sum(
+        int(slot.attribute("parameters_per_rank")) * int(value)
+        for slot, value in zip(space.slots, values, strict=True)
+    )
+
+
+def _choose_menus(
+    groups: Sequence[Group], ranks: Sequence[int] | None, *, request: BudgetRequest, pins: Mapping[int, int]
+) -> list[tuple[int, ...]]:
+    if ranks is None:
+        common = set(DEFAULT_RANKS)
+        width = min(group.width for group in groups)
+        rates = sum(group.parameters_per_rank for group in groups)
+        wanted = request.find_rank(rates)
+        if 1 <= wanted <= width:
+            common.add(wanted)
+    else:
+        common = set(ranks)
+        faulty = [rank for rank in ranks if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0]
+        if faulty or not common:
+            raise BudgetError(
+                f"ranks={tuple(ranks)}: allowed are whole numbers ≥ 0, at least one of them. "
+                "Leave ranks out for a menu from 0 to 64."
+            )
+        for group in groups:
+            if group.block not in pins and max(common) > group.width:
+                raise BudgetError(
+                    f"rank {max(common)} in ranks={tuple(ranks)}: slot {group.name!r} allows at most {group.width}, "
+                    "the smaller side of its narrowest linear. Leave larger ranks out, or leave ranks out altogether "
+                    "for a menu cut to each slot's width."
+                )
+    menus = []
+    for group in groups:
+        menu = {rank for rank in common if rank <= group.width}
+        menu |= {pins[group.block]} if group.block in pins else set()
+        menus.append(tuple(sorted(menu)))
+    return menus
+
+
+def _describe_group(
+    group: Group, n_blocks: int, block_facts: Mapping[str, float]
+) -> tuple[tuple[str, float], ...]:
+    described = {
+        "depth": group.block / max(n_blocks - 1, 1),
+        "in_features": group.mean_in_features,
+        "out_features": group.mean_out_features,
+        "parameters_per_rank": float(group.parameters_per_rank),
+        "linears": float(len(group.modules)),
+        **{name: float(value) for name, value in block_facts.items()},
+    }
+    return tuple(sorted(described.items()))

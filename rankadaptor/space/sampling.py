@@ -1,0 +1,99 @@
+"""Draw allocations that spread from slight tilts of the reference to far corners.
+
+One concentration everywhere would miss half of what matters: near-uniform tilts are where good allocations were found,
+and far corners are where a predictor learns that starving a slot hurts. A tilt is drawn per slot, per kind, per block
+and along depth, each with its own strength, because differences by kind and by depth carry most of the signal.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankadaptor.space.filling import fit_budget
+from rankadaptor.space.tables import Ints, Tables
+
+CHUNK = 512
+WEAKEST, STRONGEST = 0.1, 2.5
+"""Range of the tilts' strengths, as standard deviations of the logarithm of a slot's share."""
+STEPPED_SHARE = 0.25
+"""Share of rows that are the reference with single steps up and down, instead of a tilt."""
+LEVELLINGS = 3
+
+Floats = NDArray[np.float32]
+
+
+def draw_choices(
+    tables: Tables, reference: Ints, count: int, *, budget: int, generator: np.random.Generator
+) -> Ints:
+    """Draw choices inside the budget and filled up.
+
+    Args:
+        tables: The space as arrays.
+        reference: `(n_slots,)` choices of the uniform allocation.
+        count: Number of rows.
+        budget: Largest cost allowed.
+        generator: Source of randomness.
+
+    Returns:
+        `(count, n_slots)`; rows can repeat.
+    """
+    drawn = np.tile(reference, (count, 1))
+    if not tables.free.size:
+        return drawn
+    for start in range(0, count, CHUNK):
+        part = drawn[start : start + CHUNK]
+        stepped = generator.random(len(part)) < STEPPED_SHARE
+        shares = _draw_tilts(tables, int((~stepped).sum()), generator=generator)
+        part[~stepped] = _choose_by_share(tables, reference, shares, budget=budget)
+        part[stepped] = _step_from_reference(tables, reference, int(stepped.sum()), generator=generator)
+    return fit_budget(tables, drawn, budget=budget, generator=generator)
+
+
+def _draw_tilts(tables: Tables, count: int, *, generator: np.random.Generator) -> Floats:
+    """Draw factors on each slot's share, `(count, n_slots)`: log-normal, the sum of tilts of four origins."""
+
+    def draw(columns: int) -> Floats:
+        return generator.standard_normal((count, columns), dtype=np.float32)
+
+    strengths = np.exp(generator.uniform(np.log(WEAKEST), np.log(STRONGEST), size=(count, 4))).astype(
+        np.float32
+    )
+    present = generator.random((count, 4)) < 0.5
+    present[np.arange(count), generator.integers(4, size=count)] = True
+    strengths = np.where(present, strengths, np.float32(0.0))
+    tilt = draw(len(tables.kinds)) * strengths[:, :1]
+    tilt += (draw(int(tables.kinds.max()) + 1) * strengths[:, 1:2])[:, tables.kinds]
+    tilt += (draw(int(tables.blocks.max()) + 1) * strengths[:, 2:3])[:, tables.blocks]
+    tilt += (draw(1) * strengths[:, 3:]) * tables.depth
+    tilted: Floats = np.exp(tilt, out=tilt)
+    return tilted
+
+
+def _choose_by_share(tables: Tables, reference: Ints, shares: Floats, *, budget: int) -> Ints:
+    """Choose the options nearest to the given shares of the budget; rows come out near it, not exactly inside."""
+    bottom = tables.costs[tables.columns, tables.lowest].astype(np.float32)
+    top = tables.costs[tables.columns, tables.highest].astype(np.float32)
+    base = tables.costs[tables.columns, reference].astype(np.float32)
+    base = np.where(
+        base > 0, base, tables.costs[tables.columns, np.minimum(tables.lowest + 1, tables.highest)]
+    )
+    wanted = shares * base
+    for _ in range(LEVELLINGS):  # what a slot cannot take goes to the others
+        wanted = np.clip(wanted, bottom, top)
+        wanted *= np.float32(budget) / wanted.sum(axis=1, keepdims=True)
+    choices = np.zeros(wanted.shape, dtype=np.int64)
+    middle = ((tables.costs[:, 1:] + tables.costs[:, :-1]) / 2).astype(np.float32)
+    for position in range(middle.shape[1]):
+        choices += wanted > middle[:, position]
+    return np.clip(choices, tables.lowest, tables.highest)
+
+
+def _step_from_reference(
+    tables: Tables, reference: Ints, count: int, *, generator: np.random.Generator
+) -> Ints:
+    """Move some slots of the reference one option up or down; how many differs from row to row."""
+    rate = generator.random((count, 1), dtype=np.float32)
+    moved = generator.random((count, len(reference)), dtype=np.float32) < rate
+    direction = generator.integers(2, size=(count, len(reference))) * 2 - 1
+    return np.clip(reference + moved * direction, tables.lowest, tables.highest)
