@@ -30,20 +30,7 @@ def find_conflicts(config: RunConfig) -> list[Conflict]:
 
 
 def _check_space(space: SpaceSection) -> Iterator[Conflict]:
-    ranks = space.ranks
-    if any(rank < 0 for rank in ranks):
-        yield Conflict(
-            ("space.ranks",), f"given {list(ranks)}; a rank is 0 or more. Remove the negative ones."
-        )
-    elif list(ranks) != sorted(set(ranks)):
-        ordered = sorted(set(ranks))
-        yield Conflict(
-            ("space.ranks",), f"given {list(ranks)}; must ascend without repeats. Write {ordered}."
-        )
-    if max(ranks) == 0:
-        yield Conflict(
-            ("space.ranks",), f"given {list(ranks)}; at least one rank must be above 0. Add 8, for example."
-        )
+    yield from _check_ranks(space)
     budgets = {
         "like_uniform": space.like_uniform,
         "parameters": space.parameters,
@@ -56,12 +43,6 @@ def _check_space(space: SpaceSection) -> Iterator[Conflict]:
             (*given, *(f"space.{key}" for key in budgets)),
             f"given {named}; exactly one of like_uniform, parameters, megabytes is allowed. Set the "
             f"others to null.",
-        )
-    if space.like_uniform is not None and space.like_uniform not in ranks:
-        yield Conflict(
-            ("space.like_uniform", "space.ranks"),
-            f"given {space.like_uniform}, which is not in space.ranks {list(ranks)}. Add it there, or "
-            f"choose one of them.",
         )
     if space.mode == "rank_sum" and space.like_uniform is None:
         yield Conflict(
@@ -85,6 +66,25 @@ def _check_space(space: SpaceSection) -> Iterator[Conflict]:
                 f"block {block} lies outside space.blocks [{first}, {last}]. Remove it, or widen "
                 f"space.blocks.",
             )
+
+
+def _check_ranks(space: SpaceSection) -> Iterator[Conflict]:
+    if space.ranks is None:
+        return
+    ranks = list(space.ranks)
+    if min(ranks) < 0:
+        text = f"given {ranks}; a rank is 0 or more. Remove the negative ones."
+    elif ranks != sorted(set(ranks)):
+        text = f"given {ranks}; must ascend without repeats. Write {sorted(set(ranks))}."
+    elif max(ranks) == 0:
+        text = f"given {ranks}; at least one rank must be above 0. Add 8, for example."
+    elif space.like_uniform is not None and space.like_uniform not in ranks:
+        text = (
+            f"given {ranks} without {space.like_uniform}, the rank of uniform (space.like_uniform). Add it."
+        )
+    else:
+        return
+    yield Conflict(("space.ranks", "space.like_uniform"), text)
 
 
 def _check_recipe(recipe: RecipeSection) -> Iterator[Conflict]:
@@ -117,11 +117,11 @@ def _check_stages(config: RunConfig) -> Iterator[Conflict]:
             f"given {data.held_out!r}, the training source itself. Set it to null to split held-out rows "
             f"off.",
         )
-    full = config.recover_steps
+    full = recover.steps
     for key, steps in (("search.steps", search.steps), ("confirm.steps", config.confirm.steps)):
         if steps is not None and steps > full:
             yield Conflict(
-                (key, "recover.steps", "recipe.steps"),
+                (key, "recover.steps"),
                 f"given {steps}, more than the {full} steps of a full fine-tune. Lower it, or raise "
                 f"recover.steps.",
             )
@@ -130,11 +130,6 @@ def _check_stages(config: RunConfig) -> Iterator[Conflict]:
             ("search.predictor_path", "search.predictor"),
             f"given, but only the predictor meta is read from a folder, not {search.predictor}. Set it to "
             f"null.",
-        )
-    if recover.patience is not None and recover.evaluate_every is None:
-        yield Conflict(
-            ("recover.patience", "recover.evaluate_every"),
-            f"given {recover.patience}, but nothing is measured on the way. Give recover.evaluate_every too.",
         )
     for key, values in (
         ("evaluate.models", config.evaluate.models),

@@ -112,7 +112,10 @@ def _describe_range(field: FieldInfo) -> str:
 
 
 def _nearest(unknown: str, candidates: list[str]) -> str:
-    return max(candidates, key=lambda key: difflib.SequenceMatcher(None, unknown, key).ratio())
+    def likeness(key: str) -> tuple[bool, float]:
+        return key.count(".") == unknown.count("."), difflib.SequenceMatcher(None, unknown, key).ratio()
+
+    return max(candidates, key=likeness)
 
 
 def _abbreviate(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,9 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     path = Path(path)
     document = read_document(path)
     values, places = document.values, dict(document.places)
-    values.setdefault(
-        "name", path.stem if path.stem not in _GENERIC_NAMES else path.resolve().parent.name or "run"
-    )
+    if values.get("name") is None:
+        name = path.stem if path.stem not in _GENERIC_NAMES else path.resolve().parent.name
+        values["name"] = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-") or "run"
     faults = []
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -94,6 +95,8 @@ def _validate(values: Mapping[str, Any]) -> tuple[RunConfig | None, list[tuple[s
     found: list[tuple[str, str]] = []
     sound = json.loads(json.dumps(values, default=str))
     _give_way_to_another_budget(sound)
+    if sound.get("output") is None:
+        sound["output"] = f"runs/{sound.get('name', 'run')}"
     try:
         config = RunConfig.model_validate_json(json.dumps(sound))
     except ValidationError as error:

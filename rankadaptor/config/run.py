@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from rankadaptor.config.sections import (
-    DEFAULT_LIKE_UNIFORM,
     ComputeSection,
     DataSection,
     PruneSection,
@@ -26,16 +24,15 @@ from rankadaptor.config.stages import (
     TrackSection,
 )
 from rankadaptor.files import compute_digest
-from rankadaptor.recipe import Recipe
 
-# Keys that change no result of `rankadaptor run`: its name, where it writes, how many processes share the work.
+# Keys that change no result of a run: its name, where it writes, how many processes share the work.
 IRRELEVANT = ("name", "output", "track", "collect", "meta_train", "compute.workers")
 
 
 class RunConfig(Section):
     """One run: prune, search, confirm, recover, evaluate.
 
-    Build it with `load_run` or `build_run`: they list all faults, also between keys, in one `ConfigError`.
+    Build it with `load_run` or `build_run`: they list all faults in one `ConfigError`.
     """
 
     name: str = Field(
@@ -45,8 +42,8 @@ class RunConfig(Section):
         "or its folder's.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of everything drawn at random.")
-    output: str | None = Field(
-        default=None, min_length=1, description="Folder for all results; null takes runs/<name>."
+    output: str = Field(
+        default="runs/run", min_length=1, description="Folder for all results; null takes runs/<name>."
     )
     model: str = Field(
         default="kit:smollm2-135m",
@@ -82,26 +79,6 @@ class RunConfig(Section):
         default=MetaTrainSection(),
         description="How `rankadaptor meta-train` trains; `run` does not read it.",
     )
-
-    @property
-    def output_folder(self) -> Path:
-        """The folder for all results."""
-        return Path(self.output) if self.output is not None else Path("runs") / self.name
-
-    @property
-    def recover_steps(self) -> int:
-        """Optimiser steps of a full fine-tune."""
-        return self.recover.steps or self.recipe.steps
-
-    @property
-    def confirm_steps(self) -> int:
-        """Optimiser steps of each confirming fine-tune."""
-        return self.confirm.steps or self.search.steps
-
-    def to_recipe(self) -> Recipe:
-        """Return the recipe with its reference rank and the full fine-tune's number of steps filled in."""
-        recipe = self.recipe.to_recipe(uniform_rank=self.space.like_uniform or DEFAULT_LIKE_UNIFORM)
-        return recipe.replace(steps=self.recover_steps)
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as a JSON-like dict."""

@@ -1,7 +1,7 @@
 """Sections of a run file that describe its inputs: machine, pruning, data, space, recipe.
 
-Configuration objects exist at the YAML border only. Everything behind it takes plain keyword arguments, so that
-no function needs a run file to be called.
+Configuration objects exist at the YAML border only. Everything behind it takes plain keyword arguments: no function
+needs a run file to be called.
 """
 
 from __future__ import annotations
@@ -9,10 +9,6 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from rankadaptor.recipe import Recipe
-
-DEFAULT_LIKE_UNIFORM = 8
 
 Importance = Literal["param_first", "param_second", "param_mix", "weight_l1", "weight_l2", "random"]
 Aggregation = Literal["sum", "mean", "max", "prod", "first"]
@@ -126,13 +122,14 @@ class SpaceSection(Section):
         default="half_block",
         description="Which linears share one rank: a block (the paper), its attention or MLP half, or none.",
     )
-    ranks: tuple[int, ...] = Field(
-        default=(0, 1, 2, 4, 6, 8, 10, 12, 16, 24, 32),
+    ranks: tuple[int, ...] | None = Field(
+        default=None,
         min_length=1,
-        description="The menu of ranks, ascending; 0 leaves a linear without an adapter.",
+        description="The menu of ranks, ascending, for example [0, 2, 4, 8, 16]; 0 leaves a linear without an "
+        "adapter. null takes a fine menu from 0 to 64, cut to the linears' widths.",
     )
     like_uniform: int | None = Field(
-        default=DEFAULT_LIKE_UNIFORM,
+        default=8,
         ge=1,
         description="Budget: the adapter parameters of this rank everywhere.",
     )
@@ -142,7 +139,7 @@ class SpaceSection(Section):
     megabytes: float | None = Field(
         default=None,
         gt=0,
-        description="Budget: size of the adapter in 16-bit precision, 10^6 bytes. Set like_uniform: null.",
+        description="Budget: adapter weights saved in 32-bit precision, 10^6 bytes. Set like_uniform: null.",
     )
     mode: Literal["parameters", "rank_sum"] = Field(
         default="parameters", description="What the budget counts; rank_sum is for parity with the paper."
@@ -167,11 +164,17 @@ class TuneSection(Section):
     scaling_exponents: tuple[float, ...] | None = Field(
         default=None, min_length=1, description="Scaling exponents to try; null keeps the recipe's."
     )
-    steps: int = Field(default=24, ge=1, description="Optimiser steps of each try.")
+    steps: int | None = Field(
+        default=None, ge=1, description="Optimiser steps of each try; null takes search.steps."
+    )
 
 
 class RecipeSection(Section):
-    """The fine-tuning recipe; the same for every allocation."""
+    """The fine-tuning recipe; the same for every allocation.
+
+    It has the fields of `rankadaptor.recipe.Recipe` but for two that a run knows already: the number of steps
+    (`recover.steps`) and the reference rank (that of uniform).
+    """
 
     learning_rate: float = Field(
         default=3e-3, gt=0, description="Peak rate of AdamW; replaced by the best one if tune is given."
@@ -183,18 +186,14 @@ class RecipeSection(Section):
         description="Gamma in LoRA scale = c * rank^-gamma. With 0, rank is a hidden learning rate; 1 is "
         "the usual alpha/r.",
     )
-    scale_at_reference: float = Field(default=2.0, gt=0, description="LoRA scale at the reference rank.")
-    reference_rank: int | None = Field(
-        default=None,
-        ge=1,
-        description="Rank at which all scaling exponents agree; null takes the rank of uniform.",
+    scale_at_reference: float = Field(
+        default=2.0, gt=0, description="LoRA scale at the rank of uniform, where all exponents agree."
     )
     batch_size: int = Field(default=8, ge=1, description="Sequences per optimiser step.")
     micro_batch_size: int = Field(
         default=8, ge=1, description="Sequences per forward pass; batch_size is a multiple of it."
     )
     sequence_length: int = Field(default=128, ge=2, description="Tokens per sequence at most.")
-    steps: int = Field(default=100, ge=1, description="Optimiser steps of a full fine-tune.")
     warmup_share: float = Field(
         default=0.06, ge=0, lt=1, description="Share of the steps with a rising rate."
     )
@@ -212,9 +211,3 @@ class RecipeSection(Section):
         description="What is tried on uniform before any allocation is compared; null keeps the recipe "
         "as it stands.",
     )
-
-    def to_recipe(self, *, uniform_rank: int = DEFAULT_LIKE_UNIFORM) -> Recipe:
-        """Return the recipe; `uniform_rank` fills in a reference rank left open."""
-        fields = self.model_dump(exclude={"tune"})
-        fields["reference_rank"] = self.reference_rank or uniform_rank
-        return Recipe(**fields)

@@ -31,6 +31,13 @@ class SearchSection(Section):
     )
     evaluations: int = Field(default=12, ge=1, description="Allocations to measure, uniform not counted.")
     steps: int = Field(default=24, ge=1, description="Optimiser steps of one measurement.")
+    batch: int = Field(
+        default=1,
+        ge=1,
+        description="Allocations proposed at a time. More let workers share them, but each then knows "
+        "less of "
+        "the others. Changes results, unlike compute.workers.",
+    )
     candidates: int = Field(
         default=5000, ge=2, description="Allocations the predictor ranks before each proposal."
     )
@@ -53,7 +60,9 @@ class ConfirmSection(Section):
 class RecoverSection(Section):
     """The full fine-tunes at the end."""
 
-    steps: int | None = Field(default=None, ge=1, description="Optimiser steps; null takes recipe.steps.")
+    steps: int = Field(
+        default=100, ge=1, description="Optimiser steps of a full fine-tune; fidelity is a share of them."
+    )
     baselines: tuple[BaselineName, ...] = Field(
         default=("uniform",),
         description="Allocations of equal budget that are recovered beside the verdict's.",
@@ -61,7 +70,7 @@ class RecoverSection(Section):
     evaluate_every: int | None = Field(
         default=None,
         ge=1,
-        description="Steps between measurements of the held-out loss; null measures at the end only.",
+        description="Steps between measurements of the held-out loss; null takes a fifth of the steps.",
     )
     patience: int | None = Field(
         default=None,
@@ -104,7 +113,7 @@ class CollectSection(Section):
     )
     seeds: int = Field(default=1, ge=1, description="Seeds per allocation; repeats give the noise.")
     lengths: tuple[int, ...] = Field(
-        default=(24,), min_length=1, description="Optimiser steps, one record for each."
+        default=(), description="Optimiser steps, one record for each; [] takes search.steps."
     )
     held_out: bool = Field(default=False, description="Mark the setting as held out from meta-training.")
 
