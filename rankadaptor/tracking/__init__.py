@@ -1,0 +1,15 @@
+"""Runs, trials and files in MLflow; importing this loads no MLflow."""
+
+from __future__ import annotations
+
+from rankadaptor.tracking.mlflow_tracker import MlflowTracker
+from rankadaptor.tracking.pyfunc import load_registered_predictor, register_predictor
+from rankadaptor.tracking.tracker import Tracker, open_tracker
+
+__all__ = [
+    "MlflowTracker",
+    "Tracker",
+    "load_registered_predictor",
+    "open_tracker",
+    "register_predictor",
+]

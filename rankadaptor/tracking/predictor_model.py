@@ -1,0 +1,73 @@
+"""The script that MLflow stores with a registered predictor and runs when the model is loaded.
+
+MLflow would otherwise pickle a Python object; a script and a folder of safetensors and JSON need no pickle.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.pyfunc import PythonModel
+
+from rankadaptor.errors import InputError
+from rankadaptor.predictor import MetaPredictor
+from rankadaptor.space import Space
+
+VALUES = "values"
+
+
+class PredictorModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
+    """A predictor behind MLflow's interface: a table of allocations in, `mean` and `std` out."""
+
+    def load_context(self, context: Any) -> None:
+        """Read the predictor, and the space it was registered with if there is one."""
+        self.predictor = MetaPredictor.from_pretrained(context.artifacts["predictor"])
+        stored = context.artifacts.get("space")
+        self.space = None if stored is None else Space.from_json(json.loads(Path(stored).read_text("utf-8")))
+
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        """Predict the gain over uniform of each row's allocation.
+
+        Args:
+            context: MLflow's, unused.
+            model_input: A table with a column `values` of lists (or their JSON text), or one column per slot,
+                named as the space names its slots.
+            params: `space` is a space as JSON text; without it the one registered with the model is used.
+
+        Returns:
+            A table with the columns `mean` and `std`, nats per token, one row per allocation.
+        """
+        del context
+        given = (params or {}).get("space")
+        space = Space.from_json(json.loads(given)) if given else self.space
+        if space is None:
+            raise InputError(
+                "this predictor was registered without a space: pass params={'space': <its JSON text>}."
+            )
+        values = _read_values(pd.DataFrame(model_input), [slot.name for slot in space.slots])
+        prediction = self.predictor.predict(space, values)
+        return pd.DataFrame({"mean": prediction.mean, "std": prediction.std})
+
+
+def _read_values(table: pd.DataFrame, slots: list[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    if VALUES in table.columns:
+        rows = [json.loads(row) if isinstance(row, str) else list(row) for row in table[VALUES]]
+        if any(len(row) != len(slots) for row in rows):
+            raise InputError(
+                f"column 'values': each row must hold {len(slots)} numbers, one per slot of the space."
+            )
+        return np.asarray(rows, dtype=np.int64).reshape(len(rows), len(slots))
+    if missing := [name for name in slots if name not in table.columns]:
+        raise InputError(
+            f"no column 'values', and none for slot(s) {', '.join(missing[:5])}. Give the column 'values' "
+            f"with a list per row, or one column per slot: {', '.join(slots[:5])}, …"
+        )
+    return table[slots].to_numpy(dtype=np.int64)
+
+
+mlflow.models.set_model(PredictorModel())

@@ -1,0 +1,124 @@
+"""The predictor as a registered MLflow model that anyone with MLflow can load and query."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankadaptor.errors import CheckpointError, InputError
+from rankadaptor.tracking.store import connect, find_experiment, hush, name_tracking_fault, resolve_uri
+
+if TYPE_CHECKING:
+    from rankadaptor.space import Space
+
+MODEL_NAME = "rankadaptor-predictor"
+_SCRIPT = Path(__file__).with_name("predictor_model.py")
+
+
+def register_predictor(
+    folder: Path,
+    *,
+    target: str | Path,
+    experiment: str = "rankadaptor",
+    name: str = MODEL_NAME,
+    space: Space | None = None,
+    run_id: str | None = None,
+) -> str:
+    """Register a saved predictor as a new version of a pyfunc model.
+
+    The model is the predictor's own folder of safetensors and JSON beside a script that reads it;
+    nothing is pickled. Load it with `mlflow.pyfunc.load_model(uri)`, or with `load_registered_predictor`
+    without setting MLflow up first.
+
+    Args:
+        folder: What `save_pretrained` wrote.
+        target: Folder of the store, or a tracking URI.
+        experiment: Experiment that the model is shown under.
+        name: Name in the model registry; each call adds a version.
+        space: Space that allocations belong to unless a query brings its own.
+        run_id: Run that the model came from.
+
+    Returns:
+        The model's address, such as `models:/rankadaptor-predictor/3`.
+
+    Raises:
+        CheckpointError: If the folder does not exist.
+        StorageError: If the store does not work.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder}: no such folder. Give the folder that the predictor's save_pretrained wrote."
+        )
+    uri = resolve_uri(target)[0]
+    client = connect(target)
+    experiment_id = find_experiment(client, experiment, target=target)
+    with name_tracking_fault(uri), hush(), tempfile.TemporaryDirectory() as scratch:
+        import mlflow.pyfunc
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import ParamSchema, ParamSpec
+
+        artifacts = {"predictor": str(folder)}
+        if space is not None:
+            stored = Path(scratch) / "space.json"
+            stored.write_text(json.dumps(space.to_json()), encoding="utf-8")
+            artifacts["space"] = str(stored)
+        logged = client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
+        saved = Path(scratch) / "model"
+        mlflow.pyfunc.save_model(
+            str(saved),
+            python_model=str(_SCRIPT),
+            artifacts=artifacts,
+            signature=ModelSignature(params=ParamSchema([ParamSpec("space", "string", "")])),
+            pip_requirements=[f"rankadaptor=={importlib.metadata.version('rankadaptor')}"],
+            mlflow_model=Model(model_id=logged.model_id, run_id=run_id),
+        )
+        client.log_model_artifacts(logged.model_id, str(saved))
+        client.finalize_logged_model(logged.model_id, "READY")
+        _make_registered_model(client, name)
+        version = client.create_model_version(
+            name, source=f"models:/{logged.model_id}", run_id=run_id, model_id=logged.model_id
+        )
+    return f"models:/{name}/{version.version}"
+
+
+def load_registered_predictor(uri: str, *, target: str | Path) -> Any:
+    """Load a registered predictor as an MLflow pyfunc model, whose `predict` takes a table of allocations.
+
+    MLflow's global tracking address is neither needed nor changed.
+
+    Args:
+        uri: `models:/<name>/<version>`, as `register_predictor` returns it.
+        target: Folder of the store, or a tracking URI.
+
+    Raises:
+        InputError: If the address names no model.
+        StorageError: If the store does not work.
+    """
+    if not re.fullmatch(r"models:/[^/]+/[0-9]+", uri):
+        raise InputError(f"{uri!r}: not a model's address. Give one such as models:/{MODEL_NAME}/1.")
+    store = resolve_uri(target)[0]
+    client = connect(target)
+    with name_tracking_fault(store), hush():
+        import mlflow
+
+        _, name, version = uri.split("/")
+        found = client.get_model_version(name, version)
+        logged = client.get_logged_model(found.model_id)
+        local = mlflow.artifacts.download_artifacts(artifact_uri=logged.artifact_location, tracking_uri=store)
+        return mlflow.pyfunc.load_model(local)
+
+
+def _make_registered_model(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(
+            name, description="Predicts the gain of a rank allocation over uniform."
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
