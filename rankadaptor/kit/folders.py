@@ -51,8 +51,8 @@ def find_fault(folder: Path, *, digest: str, thorough: bool = False) -> str | No
 def ensure_folder(folder: Path, *, digest: str, megabytes: float, fill: Callable[[Path], None]) -> Path:
     """Return `folder`, building it first if it is absent, unfinished or damaged.
 
-    `fill` writes into a temporary folder beside it, which is renamed once it is whole: a killed process leaves
-    nothing that looks finished, and what it left is removed the next time.
+    `fill` writes into a temporary folder beside it, which is renamed once it is whole: a killed process
+    leaves nothing that looks finished, and what it left is removed the next time.
 
     Args:
         folder: Where the content belongs.
@@ -108,7 +108,7 @@ def check_space(folder: Path, megabytes: float) -> None:
     """Check that the disk of `folder` has room.
 
     Raises:
-        StorageError: If less than `megabytes` and a reserve are free; the message says how to choose another disk.
+        StorageError: If less than `megabytes` and a reserve are free; the message names the remedy.
     """
     free = shutil.disk_usage(folder).free / 1e6
     if free < megabytes + SPARE_MEGABYTES:

@@ -27,7 +27,8 @@ class KitPart:
         download_megabytes: Size of the download; 0 for what is made from another part.
         disk_megabytes: Disk space used now.
         present: Whether it is whole.
-        fault: What is wrong if it is not: `absent`, `unfinished`, or the file at fault; it is mended on the next use.
+        fault: What is wrong if it is not: `absent`, `unfinished`, or the file at fault. The next use
+            builds it again.
     """
 
     name: str
@@ -62,8 +63,8 @@ def describe(*, thorough: bool = False) -> list[KitPart]:
         fault = find_fault(folder, digest=name_model_digest(name), thorough=thorough)
         parts.append(
             KitPart(
-                f"kit:{name}", "model", f"{PACKAGES[source].holds}, dequantised to float32", PACKAGES[source].licence,
-                0.0, _measure_megabytes(folder), fault is None, fault,
+                f"kit:{name}", "model", f"{PACKAGES[source].holds}, dequantised to float32",
+                PACKAGES[source].licence, 0.0, _measure_megabytes(folder), fault is None, fault,
             )
         )  # fmt: skip
     return parts

@@ -19,6 +19,5 @@ def check_name(name: str, allowed: Iterable[str], *, what: str, remedy: str = ""
         return
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise InputError(
-        f"{name!r} is not {what} of the kit.{hint} Allowed: {', '.join(names)}.{' ' + remedy if remedy else ''}"
-    )
+    advice = f" {remedy}" if remedy else ""
+    raise InputError(f"{name!r} is not {what} of the kit.{hint} Allowed: {', '.join(names)}.{advice}")

