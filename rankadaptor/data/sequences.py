@@ -1,0 +1,176 @@
+"""Rows as token sequences with labels, and the order in which a fine-tune sees them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rankadaptor.data.rows import Row
+from rankadaptor.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+IGNORED = -100  # the label that torch's cross entropy leaves out
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """One sequence of at most `max_length` tokens.
+
+    Attributes:
+        input_ids: Token ids.
+        labels: The same ids where a loss is taken, -100 elsewhere; not shifted.
+    """
+
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def targets(self) -> int:
+        """Number of tokens that are predicted and scored; the first token never is."""
+        return sum(label != IGNORED for label in self.labels[1:])
+
+
+def tokenise_rows(
+    rows: Sequence[Row], tokenizer: Any, *, max_length: int, pack: bool | None = None
+) -> list[TokenSequence]:
+    """Turn rows into token sequences.
+
+    Prompt and response are tokenised apart, so that the border between them is exact, and a response ends with
+    the tokenizer's end token. No other special token is added.
+
+    Args:
+        rows: Instructions, plain texts, or both.
+        tokenizer: A Hugging Face tokenizer with an end token.
+        max_length: Most tokens in a sequence. Longer instructions are cut at the end.
+        pack: Join rows and cut them into pieces of exactly `max_length` tokens; the rest at the end is dropped
+            unless it is all there is. None packs plain texts only; False packs nothing.
+
+    Returns:
+        Sequences in the order of the rows; the packed ones last.
+
+    Raises:
+        InputError: If the tokenizer has no end token, or no row has a token to learn within `max_length`.
+    """
+    if max_length < 2:
+        raise InputError(f"max_length={max_length}: must be at least 2, a token and the one it predicts.")
+    if tokenizer.eos_token_id is None:
+        raise InputError("This tokenizer has no end token. Set tokenizer.eos_token to one of its tokens.")
+    alone, stream = [], _Stream()
+    for row, ids, labels in _tokenise(rows, tokenizer):
+        if pack or (pack is None and row.is_text):
+            stream.extend(ids, labels)
+        else:
+            alone.append(TokenSequence(tuple(ids[:max_length]), tuple(labels[:max_length])))
+    sequences = alone + stream.cut(max_length)
+    kept = [sequence for sequence in sequences if sequence.targets]
+    if len(kept) < len(sequences):
+        logger.warning(
+            "%d of %d sequences have nothing to learn within %d tokens and are left out",
+            len(sequences) - len(kept), len(sequences), max_length,
+        )  # fmt: skip
+    if not kept:
+        raise InputError(
+            f"None of {len(rows)} rows has a token to learn within max_length={max_length}. "
+            "Give more rows, or a max_length longer than the prompts."
+        )
+    return kept
+
+
+class _Stream:
+    """Tokens of many rows in a line."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.labels: list[int] = []
+
+    def extend(self, ids: list[int], labels: list[int]) -> None:
+        self.ids += ids
+        self.labels += labels
+
+    def cut(self, length: int) -> list[TokenSequence]:
+        starts = range(0, len(self.ids) - length + 1, length)
+        if self.ids and not starts:
+            starts = range(1)  # too little for one full piece: keep what there is
+        return [
+            TokenSequence(tuple(self.ids[start : start + length]), tuple(self.labels[start : start + length]))
+            for start in starts
+        ]
+
+
+def _tokenise(rows: Sequence[Row], tokenizer: Any) -> Iterator[tuple[Row, list[int], list[int]]]:
+    """Yield each row with its ids and labels, uncut."""
+    for first in range(0, len(rows), CHUNK):
+        chunk = rows[first : first + CHUNK]
+        prompts = _encode([row.prompt for row in chunk], tokenizer)
+        responses = _encode([row.response for row in chunk], tokenizer)
+        for row, prompt, response in zip(chunk, prompts, responses, strict=True):
+            learned = [*response, tokenizer.eos_token_id]
+            yield row, prompt + learned, [IGNORED] * len(prompt) + learned
+
+
+def _encode(texts: list[str], tokenizer: Any) -> list[list[int]]:
+    # verbose=False: rows longer than the model's context are cut later and need no warning
+    encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return encoded
+
+
+def make_batch(sequences: Sequence[TokenSequence], *, pad_id: int) -> dict[str, torch.Tensor]:
+    """Pad sequences on the right to the longest of them.
+
+    Returns:
+        `input_ids`, `attention_mask` and `labels`, each `(len(sequences), longest)` and int64; padding has
+        mask 0 and label -100.
+    """
+    import torch
+
+    if not sequences:
+        raise InputError("A batch needs at least one sequence.")
+    shape = (len(sequences), max(map(len, sequences)))
+    input_ids = torch.full(shape, pad_id, dtype=torch.long)
+    attention_mask = torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, IGNORED, dtype=torch.long)
+    for line, sequence in enumerate(sequences):
+        input_ids[line, : len(sequence)] = torch.tensor(sequence.input_ids)
+        attention_mask[line, : len(sequence)] = 1
+        labels[line, : len(sequence)] = torch.tensor(sequence.labels)
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+
+
+def draw_batches(count: int, *, batch_size: int, steps: int, seed: int) -> Iterator[list[int]]:
+    """Yield the indices of each step's batch.
+
+    All indices are visited once in a shuffled order, then again in another order, and so on; a batch may span
+    two such rounds. The order depends on `count`, `batch_size` and `seed` alone: a run of fewer steps sees the
+    beginning of what a longer one sees, which short and full fine-tunes rely on.
+
+    Raises:
+        InputError: If there is nothing to draw from or a number is not positive.
+    """
+    if count < 1 or batch_size < 1 or steps < 0:
+        raise InputError(
+            f"count={count}, batch_size={batch_size}, steps={steps}: count and batch_size must be at least 1, "
+            "and steps not negative."
+        )
+    return _draw(count, batch_size=batch_size, steps=steps, seed=seed)
+
+
+def _draw(count: int, *, batch_size: int, steps: int, seed: int) -> Iterator[list[int]]:
+    generator = np.random.default_rng(seed)
+    waiting: list[int] = []
+    for _ in range(steps):
+        while len(waiting) < batch_size:
+            waiting += generator.permutation(count).tolist()
+        yield waiting[:batch_size]
+        waiting = waiting[batch_size:]
