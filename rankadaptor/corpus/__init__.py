@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from rankadaptor.corpus.corpus import Corpus
 from rankadaptor.corpus.record import Record
+from rankadaptor.corpus.record_file import RecordFile
+from rankadaptor.corpus.setting import Setting
 
-__all__ = ["Record"]
+__all__ = ["Corpus", "Record", "RecordFile", "Setting"]

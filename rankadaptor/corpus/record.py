@@ -60,14 +60,15 @@ class Record:
             raise InputError(f"status={self.status!r}: allowed are {', '.join(STATUSES)}.")
         if self.status == "ok" and not (_is_finite(self.loss) and _is_finite(self.loss_uniform)):
             raise InputError(
-                f"loss={self.loss}, loss_uniform={self.loss_uniform}: a record that is ok has both as finite numbers. "
-                "Set status='failed' and say why in error."
+                f"loss={self.loss}, loss_uniform={self.loss_uniform}: a record that is ok has both as finite "
+                "numbers. Set status='failed' and say why in error."
             )
         for name in ("loss", "loss_uniform"):
             if getattr(self, name) is not None and not _is_finite(getattr(self, name)):
                 object.__setattr__(self, name, None)  # NaN has no place in JSON
         if self.steps < 0 or not (_is_finite(self.fidelity) and self.fidelity >= 0):
             raise InputError(f"steps={self.steps}, fidelity={self.fidelity}: must be ≥ 0.")
+        object.__setattr__(self, "values", tuple(int(value) for value in self.values))
         if self.sequence_losses is not None:  # as stored, so that a record read back is equal
             rounded = np.asarray(self.sequence_losses, dtype=np.float32)
             object.__setattr__(self, "sequence_losses", tuple(rounded.tolist()))
@@ -104,8 +105,8 @@ class Record:
             raise InputError(f"a {type(data).__name__}, not an object with the fields of a record.")
         if data.get("schema") != SCHEMA:
             raise InputError(
-                f"schema {data.get('schema')!r}, this version reads {SCHEMA}. "
-                "Install the version of rankadaptor that wrote it, or measure again."
+                f"schema {data.get('schema')!r}, this version reads {SCHEMA}. Install the version of "
+                "rankadaptor that wrote it, or measure again."
             )
         fields = {key: value for key, value in data.items() if key != "schema"}
         known = {field.name: field for field in dataclasses.fields(cls)}

@@ -63,7 +63,8 @@ class Allocation:
         """Rebuild an allocation and check that it was made for this space.
 
         Raises:
-            InputError: If it is not an allocation, or one of another model, menu or budget; the message says which.
+            InputError: If it is not an allocation, or one of another model, menu or budget; the message says
+                which.
             BudgetError: If it does not fit the budget.
         """
         if not isinstance(data, dict) or not isinstance(data.get("slots"), dict):
@@ -72,8 +73,8 @@ class Allocation:
             )
         if data.get("schema") != SCHEMA:
             raise InputError(
-                f"allocation of schema {data.get('schema')!r}, this version reads {SCHEMA}. "
-                "Write it again with this version, or install the version that wrote it."
+                f"allocation of schema {data.get('schema')!r}, this version reads {SCHEMA}. Write it again "
+                "with this version, or install the version that wrote it."
             )
         given, own = data["slots"], [slot.name for slot in space.slots]
         if data.get("space") != space.digest:
@@ -85,8 +86,8 @@ class Allocation:
             ours += f", budget {space.budget})"
             same = list(given) == own and data.get("model") == space.model
             remedy = (
-                "Build the space with the menu and budget it was made with, or bring it inside this one with "
-                "space.repair(values)."
+                "Build the space with the menu and budget it was made with, or bring it inside this one "
+                "with space.repair(values)."
                 if same
                 else "Load the model it was made for, or search again on this one."
             )
@@ -95,7 +96,7 @@ class Allocation:
             )
         if set(given) != set(own):
             raise InputError(
-                f"this allocation names the slots {sorted(set(given) ^ set(own))[:5]} that differ from the space's. "
-                "The file was edited; write it again with to_json()."
+                f"this allocation names the slots {sorted(set(given) ^ set(own))[:5]} that differ from the "
+                "space's. The file was edited; write it again with to_json()."
             )
         return space.allocation([given[name] for name in own])

@@ -30,8 +30,8 @@ class BudgetRequest:
         given = {name: value for name, value in vars(self).items() if value is not None}
         if len(given) != 1:
             raise BudgetError(
-                f"{len(given)} budgets given ({', '.join(given) or 'none'}). Give exactly one of like_uniform=8 "
-                "(a rank), parameters=1_000_000, megabytes=4.0."
+                f"{len(given)} budgets given ({', '.join(given) or 'none'}). Give exactly one of "
+                "like_uniform=8 (a rank), parameters=1_000_000, megabytes=4.0."
             )
         ((name, value),) = given.items()
         if isinstance(value, bool) or value <= 0 or (name != "megabytes" and not isinstance(value, int)):
@@ -61,8 +61,9 @@ def choose_budget(
 ) -> tuple[int, int]:
     """Return the budget and the rank of the free slots in the uniform allocation.
 
-    With `like_uniform=r` the budget is the exact cost of rank r in every slot, pinned or not. The uniform rank is the
-    largest that all free slots can take beside the pinned ones; without pins at other ranks that is r.
+    With `like_uniform=r` the budget is the exact cost of rank r in every slot, pinned or not. The uniform
+    rank is the largest that all free slots can take beside the pinned ones; without pins at other ranks that
+    is r.
 
     Args:
         request: What was asked for.
@@ -82,8 +83,8 @@ def choose_budget(
         budget = request.like_uniform * sum(rates)
     elif mode == "rank_sum":
         raise BudgetError(
-            "a budget in parameters or megabytes with mode='rank_sum'. Give like_uniform=8 for a rank sum of 8 times "
-            "the slots, or mode='parameters'."
+            "a budget in parameters or megabytes with mode='rank_sum'. Give like_uniform=8 for a rank sum "
+            "of 8 times the slots, or mode='parameters'."
         )
     else:
         budget = request.most_parameters
@@ -95,8 +96,9 @@ def choose_budget(
             f"rank {common[0]} costs {held + common[0] * rate:,}" if common else "the menu has only rank 0"
         )
         raise BudgetError(
-            f"budget {budget:,}: no uniform rank fits, {smallest}"
-            f"{f' ({held:,} of it pinned)' if held else ''}. Raise the budget, allow smaller ranks, or adapt fewer blocks."
+            f"budget {budget:,}: no uniform rank fits, "
+            f"{smallest}{f' ({held:,} of it pinned)' if held else ''}. Raise the budget, allow smaller "
+            "ranks, or adapt fewer blocks."
         )
     return budget, fitting[-1]
 
@@ -104,14 +106,15 @@ def choose_budget(
 def _check_uniform_rank(
     rank: int, groups: Sequence[Group], menus: Sequence[tuple[int, ...]], free: Sequence[int]
 ) -> None:
-    narrowest = min(groups, key=lambda group: group.width)
+    narrowest = min((groups[index] for index in free), key=lambda group: group.width)
     if rank > narrowest.width:
         raise BudgetError(
-            f"like_uniform={rank}: slot {narrowest.name!r} allows at most {narrowest.width}, the smaller side of its "
-            "narrowest linear. Give a smaller uniform rank, or a budget in parameters."
+            f"like_uniform={rank}: slot {narrowest.name!r} allows at most {narrowest.width}, the smaller "
+            "side of its narrowest linear. Give a smaller uniform rank, or a budget in parameters."
         )
     missing = [index for index in free if rank not in menus[index]]
     if missing:
         raise BudgetError(
-            f"like_uniform={rank}: not among the ranks {menus[missing[0]]}. Add {rank} to ranks, or choose one of them."
+            f"like_uniform={rank}: not among the ranks {menus[missing[0]]}. Add {rank} to ranks, or choose "
+            "one of them."
         )

@@ -1,8 +1,8 @@
 """Bring allocations inside the budget and use it up.
 
-An allocation over the budget is lowered step by step at random slots; one under it is raised at random slots until no
-single step fits. What is left over is then smaller than the cheapest step still open, so allocations of one space
-differ in what they do with the budget and hardly in how much of it they use.
+An allocation over the budget is lowered step by step at random slots; one under it is raised at random slots
+until no single step fits. What is left over is then smaller than the cheapest step still open, so
+allocations of one space differ in what they do with the budget and hardly in how much of it they use.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from rankadaptor.space.tables import Ints, Tables
 
 CHUNK = 512
-"""Rows at most that share one random order of slots per round: a sort per row would take longer than all the rest."""
+"""Rows at most that share one random order of slots per round: a sort per row would cost more than that."""
 SMALLEST_CHUNKS = 64
 """Number of chunks below which every row gets an order of its own."""
 

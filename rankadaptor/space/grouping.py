@@ -92,8 +92,8 @@ def check_blocks(blocks: tuple[int, int] | None, n_blocks: int) -> tuple[int, in
         return 0, n_blocks - 1
     if len(blocks) != 2 or not 0 <= blocks[0] <= blocks[1] < n_blocks:
         raise InputError(
-            f"blocks={tuple(blocks)}: this model has blocks 0 to {n_blocks - 1}. Give the first and the last block, "
-            "both inclusive."
+            f"blocks={tuple(blocks)}: this model has blocks 0 to {n_blocks - 1}. Give the first and the last "
+            "block, both inclusive."
         )
     return blocks[0], blocks[1]
 
@@ -111,13 +111,14 @@ def check_pins(
     for block, rank in pins.items():
         if not blocks[0] <= block <= blocks[1]:
             raise InputError(
-                f"pinned={{{block}: {rank}}}: adapters are on blocks {blocks[0]} to {blocks[1]}. Pin one of these."
+                f"pinned={{{block}: {rank}}}: adapters are on blocks {blocks[0]} to {blocks[1]}. Pin one of "
+                "these."
             )
         width = min((group.width for group in groups if group.block == block), default=0)
         if isinstance(rank, bool) or not isinstance(rank, int) or not 0 <= rank <= width:
             raise BudgetError(
-                f"pinned={{{block}: {rank}}}: block {block} allows ranks 0 to {width}, the smaller side of its "
-                "narrowest linear. Pin it within."
+                f"pinned={{{block}: {rank}}}: block {block} allows ranks 0 to {width}, the smaller side of "
+                "its narrowest linear. Pin it within."
             )
     if groups and all(group.block in pins for group in groups):
         raise InputError(

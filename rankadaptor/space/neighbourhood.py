@@ -13,7 +13,8 @@ def move_one_step(
 ) -> Ints:
     """List allocations that raise one slot by one step and pay for it in one other slot.
 
-    The paying slot gives one step, or more where one does not pay for the step up; what is then left over is filled in.
+    The paying slot gives one step, or more where one does not pay for the step up; what is then left over is
+    filled in.
 
     Args:
         tables: The space as arrays.
@@ -32,8 +33,7 @@ def move_one_step(
     # How far down each slot must go to pay for a step up of each other slot, by the table of its costs.
     paid = cost[:, None] - tables.costs
     paid = np.where(np.arange(tables.costs.shape[1]) >= tables.lowest[:, None], paid, 0)
-    givers, takers = np.meshgrid(free, free, indexing="ij")
-    givers, takers = givers.ravel(), takers.ravel()
+    givers, takers = np.repeat(free, free.size), np.tile(free, free.size)
     possible = (
         (givers != takers)
         & (choices[givers] > tables.lowest[givers])
@@ -53,4 +53,5 @@ def move_one_step(
     filled = fit_budget(tables, moved, budget=budget, generator=generator)
     filled = filled[(filled != choices).any(axis=1)]
     _, first = np.unique(filled, axis=0, return_index=True)
-    return filled[np.sort(first)]
+    neighbours: Ints = filled[np.sort(first)]
+    return neighbours

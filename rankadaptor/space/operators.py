@@ -1,4 +1,4 @@
-"""Change one allocation at random, or mix two: the moves of an evolutionary search, always inside the budget."""
+"""Change one allocation at random, or mix two: moves of an evolutionary search, always inside the budget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def mutate(space: Space, allocation: Allocation, *, seed: int, rate: float = 0.1
     """Move each free slot with probability `rate` by one to three options, at least one slot, and repair.
 
     Returns:
-        An allocation inside the budget and filled up; it differs from the parent wherever the space allows it.
+        An allocation inside the budget and filled up; it differs from the parent wherever the space allows
+        it.
 
     Raises:
         InputError: If `rate` is not in (0, 1].

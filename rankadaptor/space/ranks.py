@@ -1,7 +1,7 @@
 """The space of LoRA ranks of a pruned model.
 
-A rank costs `in + out` parameters of its linear, which differs between pruned and intact blocks; the budget is
-therefore counted in adapter parameters, exactly. `mode="rank_sum"` counts ranks instead, as the paper does
+A rank costs `in + out` parameters of its linear, which differs between pruned and intact blocks; the budget
+is therefore counted in adapter parameters, exactly. `mode="rank_sum"` counts ranks instead, as the paper does
 ([RankAdaptor]_): a sum of ranks over the slots, with the unpruned blocks pinned.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, Protocol, Self
 
 from rankadaptor.errors import BudgetError, InputError
@@ -22,7 +23,7 @@ __all__ = ["BYTES_PER_PARAMETER", "DEFAULT_RANKS", "LinearLike", "RankSpace", "c
 logger = logging.getLogger(__name__)
 
 DEFAULT_RANKS = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
-"""Steps of a quarter or less above rank 4, so that slight tilts of uniform are in the menu; 0 leaves a linear out."""
+"""Fine steps near the usual ranks, so that slight tilts of uniform are in the menu; 0 leaves a linear out."""
 
 
 class LinearLike(Protocol):
@@ -63,9 +64,11 @@ class RankSpace(Space):
             model: A Hugging Face causal LM of a supported family.
             like_uniform: Budget as the exact cost of this rank in every linear.
             parameters: Budget as a number of adapter parameters.
-            megabytes: Budget as megabytes (10^6 bytes) of adapter weights saved in float32, 4 bytes a parameter.
+            megabytes: Budget as megabytes (10^6 bytes) of adapter weights saved in float32, 4 bytes a
+                parameter.
             slots: What shares a rank: `block` (the paper), `half_block` (attention, MLP) or `linear`.
-            ranks: Ranks allowed. By default a menu from 0 to 64, cut to each slot's width, plus the uniform rank.
+            ranks: Ranks allowed. By default a menu from 0 to 64, cut to each slot's width, plus the uniform
+                rank.
             mode: Count the budget in `parameters`, or as `rank_sum` over slots for parity with the paper.
             pinned: Rank of blocks that the search leaves alone; they count against the budget at that rank.
             blocks: First and last block (both inclusive) that carry adapters; default all.
@@ -146,7 +149,7 @@ class RankSpace(Space):
         menus = _choose_menus(groups, ranks, request=request, pins=pins)
         rates = [group.parameters_per_rank if mode == "parameters" else 1 for group in groups]
         budget, rank = choose_budget(request, groups=groups, menus=menus, rates=rates, pins=pins, mode=mode)
-        return cls(
+        space = cls(
             slots=tuple(
                 Slot(
                     name=group.name,
@@ -165,6 +168,13 @@ class RankSpace(Space):
             mode=mode,
             model=model,
         )
+        if sum(slot.costs[-1] for slot in space.slots) <= budget:
+            logger.warning(
+                "budget %s: every slot can take its largest rank at once, so there is nothing to search. "
+                "Allow larger ranks or lower the budget.",
+                f"{budget:,}",
+            )
+        return space
 
 
 def count_parameters(space: Space, values: Sequence[int]) -> int:
@@ -187,19 +197,19 @@ def _choose_menus(
         if 1 <= wanted <= width:
             common.add(wanted)
     else:
-        common = set(ranks)
-        faulty = [rank for rank in ranks if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0]
+        faulty = [rank for rank in ranks if not _is_rank(rank)]
+        common = {int(rank) for rank in ranks} if not faulty else set()
         if faulty or not common:
             raise BudgetError(
-                f"ranks={tuple(ranks)}: allowed are whole numbers ≥ 0, at least one of them. "
-                "Leave ranks out for a menu from 0 to 64."
+                f"ranks={tuple(ranks)}: allowed are whole numbers ≥ 0, at least one of them. Leave ranks out "
+                "for a menu from 0 to 64."
             )
         for group in groups:
             if group.block not in pins and max(common) > group.width:
                 raise BudgetError(
-                    f"rank {max(common)} in ranks={tuple(ranks)}: slot {group.name!r} allows at most {group.width}, "
-                    "the smaller side of its narrowest linear. Leave larger ranks out, or leave ranks out altogether "
-                    "for a menu cut to each slot's width."
+                    f"rank {max(common)} in ranks={tuple(ranks)}: slot {group.name!r} allows at most "
+                    f"{group.width}, the smaller side of its narrowest linear. Leave larger ranks out, or "
+                    "leave ranks out altogether for a menu cut to each slot's width."
                 )
     menus = []
     for group in groups:
@@ -207,6 +217,10 @@ def _choose_menus(
         menu |= {pins[group.block]} if group.block in pins else set()
         menus.append(tuple(sorted(menu)))
     return menus
+
+
+def _is_rank(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 0
 
 
 def _describe_group(

@@ -1,8 +1,9 @@
 """Draw allocations that spread from slight tilts of the reference to far corners.
 
-One concentration everywhere would miss half of what matters: near-uniform tilts are where good allocations were found,
-and far corners are where a predictor learns that starving a slot hurts. A tilt is drawn per slot, per kind, per block
-and along depth, each with its own strength, because differences by kind and by depth carry most of the signal.
+One concentration everywhere would miss half of what matters: near-uniform tilts are where good allocations
+were found, and far corners are where a predictor learns that starving a slot hurts. A tilt is drawn per
+slot, per kind, per block and along depth, each with its own strength, because differences by kind and by
+depth carry most of the signal.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _draw_tilts(tables: Tables, count: int, *, generator: np.random.Generator) -
 
 
 def _choose_by_share(tables: Tables, reference: Ints, shares: Floats, *, budget: int) -> Ints:
-    """Choose the options nearest to the given shares of the budget; rows come out near it, not exactly inside."""
+    """Choose the options nearest to the given shares of the budget; rows come out near it, not inside."""
     bottom = tables.costs[tables.columns, tables.lowest].astype(np.float32)
     top = tables.costs[tables.columns, tables.highest].astype(np.float32)
     base = tables.costs[tables.columns, reference].astype(np.float32)
@@ -86,7 +87,8 @@ def _choose_by_share(tables: Tables, reference: Ints, shares: Floats, *, budget:
     middle = ((tables.costs[:, 1:] + tables.costs[:, :-1]) / 2).astype(np.float32)
     for position in range(middle.shape[1]):
         choices += wanted > middle[:, position]
-    return np.clip(choices, tables.lowest, tables.highest)
+    nearest: Ints = np.clip(choices, tables.lowest, tables.highest)
+    return nearest
 
 
 def _step_from_reference(
@@ -96,4 +98,5 @@ def _step_from_reference(
     rate = generator.random((count, 1), dtype=np.float32)
     moved = generator.random((count, len(reference)), dtype=np.float32) < rate
     direction = generator.integers(2, size=(count, len(reference))) * 2 - 1
-    return np.clip(reference + moved * direction, tables.lowest, tables.highest)
+    stepped: Ints = np.clip(reference + moved * direction, tables.lowest, tables.highest)
+    return stepped

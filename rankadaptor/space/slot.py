@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,8 @@ LARGEST_COST = 1 << 44
 class Slot:
     """Modules that share one integer choice: the rank of a block today, a width or a bit-width another day.
 
-    Nothing here knows what an option means; the cost of each option is a table, in the unit of the space's budget.
+    Nothing here knows what an option means; the cost of each option is a table, in the unit of the space's
+    budget.
 
     Attributes:
         name: Unique in its space, for example `block3`, `block3.mlp` or `block3.q_proj`.
@@ -40,16 +42,18 @@ class Slot:
     def __post_init__(self) -> None:
         if not self.options or len(self.options) != len(self.costs):
             raise InputError(
-                f"slot {self.name!r}: {len(self.options)} options and {len(self.costs)} costs. "
-                "Give at least one option and exactly one cost for each."
+                f"slot {self.name!r}: {len(self.options)} options and {len(self.costs)} costs. Give at least "
+                "one option and exactly one cost for each."
             )
         if not _ascends(self.options) or self.options[0] < 0:
             raise InputError(
-                f"slot {self.name!r}: options {self.options}. They must be distinct whole numbers ≥ 0, ascending."
+                f"slot {self.name!r}: options {self.options}. They must be distinct whole numbers ≥ 0, "
+                "ascending."
             )
         if not _ascends(self.costs) or self.costs[0] < 0 or self.costs[-1] > LARGEST_COST:
             raise InputError(
-                f"slot {self.name!r}: costs {self.costs}. They must rise with the options, from ≥ 0 to at most 2^44."
+                f"slot {self.name!r}: costs {self.costs}. They must rise with the options, from ≥ 0 to at "
+                "most 2^44."
             )
         if self.pinned is not None and self.pinned not in self.options:
             raise InputError(f"slot {self.name!r}: pinned at {self.pinned}; allowed are {self.options}.")
@@ -115,4 +119,4 @@ class Slot:
 
 
 def _ascends(numbers: tuple[int, ...]) -> bool:
-    return all(low < high for low, high in zip(numbers, numbers[1:], strict=False))
+    return all(low < high for low, high in itertools.pairwise(numbers))

@@ -28,9 +28,9 @@ SAMPLE_ROUNDS = 8
 class Space:
     """Slots, a budget, and the uniform allocation that everything is compared with.
 
-    An allocation is inside the space exactly if every value is an option of its slot, pinned slots keep their value,
-    and the summed cost does not exceed the budget. All randomness comes from the `seed` given; the same seed gives the
-    same result.
+    An allocation is inside the space exactly if every value is an option of its slot, pinned slots keep
+    their value, and the summed cost does not exceed the budget. All randomness comes from the `seed` given;
+    the same seed gives the same result.
 
     Attributes:
         slots: The slots, in the order of an allocation's values.
@@ -60,7 +60,8 @@ class Space:
         if cheapest > self.budget:
             raise BudgetError(
                 f"budget {self.budget:,}: no allocation meets it, the cheapest costs {cheapest:,} "
-                f"({self.unit}). Raise the budget to at least {cheapest:,}, allow smaller options, or pin less."
+                f"({self.unit}). Raise the budget to at least {cheapest:,}, allow smaller options, or pin "
+                "less."
             )
         self._check(self.reference)
 
@@ -113,7 +114,8 @@ class Space:
         """Make an allocation.
 
         Raises:
-            BudgetError: If the values are outside the space; the message says by how much, or which slot is at fault.
+            BudgetError: If the values are outside the space; the message says by how much, or which slot is
+                at fault.
         """
         self._check(values)
         return Allocation(values=tuple(int(value) for value in values), space=self)
@@ -125,9 +127,9 @@ class Space:
     def repair(self, values: Sequence[int], *, seed: int) -> Allocation:
         """Bring values into the space and use the budget up.
 
-        Values between two options go down to the lower one and pinned slots take their pinned value; then randomly
-        chosen slots go down until it fits, and up until no single step fits. Allocations that are inside and filled
-        come back unchanged.
+        Values between two options go down to the lower one and pinned slots take their pinned value; then
+        randomly chosen slots go down until it fits, and up until no single step fits. Allocations that are
+        inside and filled come back unchanged.
 
         Raises:
             InputError: If the number of values is wrong or one is negative.
@@ -159,8 +161,8 @@ class Space:
             row, column = wrong[0]
             slot = self.slots[column]
             raise InputError(
-                f"row {row}, slot {slot.name!r}: {given[row, column]} is not one of its options {slot.options}. "
-                "Choose one of them."
+                f"row {row}, slot {slot.name!r}: {given[row, column]} is not one of its options "
+                f"{slot.options}. Choose one of them."
             )
         return tables.sum_costs(choices)
 
@@ -195,7 +197,7 @@ class Space:
         return self._wrap(list(found)[:count])
 
     def neighbours(self, allocation: Allocation, *, seed: int, limit: int = 64) -> list[Allocation]:
-        """Return up to `limit` allocations that move one step from one slot to another, filled up, in random order."""
+        """Return up to `limit` allocations one step between two slots away, filled up, in random order."""
         self._check(allocation.values)
         choices, _ = self.tables.find_choices(self._as_array([allocation.values]))
         generator = np.random.default_rng(seed)
@@ -259,19 +261,20 @@ class Space:
         for slot, value in zip(self.slots, values, strict=True):
             if value not in slot.options:
                 raise BudgetError(
-                    f"slot {slot.name!r}: {value} is not one of its options {slot.options}. Choose one of them, or "
-                    "bring the values inside with space.repair(values)."
+                    f"slot {slot.name!r}: {value} is not one of its options {slot.options}. Choose one of "
+                    "them, or bring the values inside with space.repair(values)."
                 )
             if slot.pinned is not None and value != slot.pinned:
                 raise BudgetError(
-                    f"slot {slot.name!r} is pinned at {slot.pinned} and was given {value}. Keep the pinned value, "
-                    "or build the space without this pin."
+                    f"slot {slot.name!r} is pinned at {slot.pinned} and was given {value}. Keep the pinned "
+                    "value, or build the space without this pin."
                 )
         cost = self.cost(values)
         if cost > self.budget:
             raise BudgetError(
-                f"allocation costs {cost:,}, allowed are {self.budget:,} ({self.unit}): {cost - self.budget:,} too "
-                "many. Lower some slots, or bring it inside with space.repair(values)."
+                f"allocation costs {cost:,}, allowed are {self.budget:,} ({self.unit}): "
+                f"{cost - self.budget:,} too many. Lower some slots, or bring it inside with "
+                "space.repair(values)."
             )
 
     def _as_array(self, values: ArrayLike) -> Ints:

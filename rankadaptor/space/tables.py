@@ -1,6 +1,7 @@
 """A space as arrays: what the vectorised parts read.
 
-Inside, an allocation is an array of *choices*, the index of each slot's option, so that "one step up" is plus one.
+Inside, an allocation is an array of *choices*, the index of each slot's option, so that "one step up" is
+plus one.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class Tables:
         """Find the largest option not above each value.
 
         Returns:
-            Choices `(n, n_slots)`, kept within what each slot allows, and where they are exactly the values given.
+            Choices `(n, n_slots)`, kept within what each slot allows, and where they are exactly the values
+            given.
         """
         above = np.zeros(values.shape, dtype=np.int64)
         for position in range(1, self.options.shape[1]):

@@ -1,0 +1,55 @@
+"""Losses of single held-out sequences, beside the records and not inside them.
+
+They allow paired statistics over sequences later. A record takes some 400 bytes and its losses more, so
+keeping them apart keeps the records readable and quick to load.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rankadaptor.corpus.lines import append_json, read_lines
+from rankadaptor.corpus.record import SCHEMA, Record, decode_losses, encode_losses
+from rankadaptor.errors import CorpusError, InputError
+
+
+def append_losses(path: Path, record: Record) -> None:
+    """Append the sequence losses of a record as one line of base64 float32.
+
+    Raises:
+        InputError: If the record has none.
+        StorageError: If the file cannot be written.
+    """
+    if record.sequence_losses is None:
+        raise InputError("this record has no sequence losses. Measure with them, or append the record alone.")
+    line = {
+        "schema": SCHEMA,
+        "values": list(record.values),
+        "seed": record.seed,
+        "steps": record.steps,
+        "losses": encode_losses(record.sequence_losses),
+    }
+    append_json(path, line)
+
+
+def read_losses(path: Path) -> dict[tuple[tuple[int, ...], int, int], tuple[float, ...]]:
+    """Return the sequence losses in nats per token by values, seed and steps; the last one written counts.
+
+    Raises:
+        CorpusError: If a line is not sound; the message names file and line.
+    """
+    found: dict[tuple[tuple[int, ...], int, int], tuple[float, ...]] = {}
+    for number, line in read_lines(path):
+        try:
+            if line["schema"] != SCHEMA:
+                raise InputError(f"schema {line['schema']!r}, this version reads {SCHEMA}. Measure again.")
+            key = (tuple(int(value) for value in line["values"]), int(line["seed"]), int(line["steps"]))
+            found[key] = decode_losses(line["losses"])
+        except InputError as error:
+            raise CorpusError(f"{path}:{number}: {error}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorpusError(
+                f"{path}:{number}: needs schema, values, seed, steps and losses ({error!r}). Delete this "
+                "line."
+            ) from error
+    return found

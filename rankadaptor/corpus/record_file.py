@@ -1,0 +1,72 @@
+"""The records of one run in one file: a run that is resumed replays it and measures only what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rankadaptor.corpus.lines import append_json, read_lines
+from rankadaptor.corpus.record import Record
+from rankadaptor.errors import CorpusError, InputError
+
+
+class RecordFile:
+    """An append-only file of records, one JSON object a line.
+
+    Each record is on disk before `append` returns. A line torn by a crash is dropped, so that measurement is
+    simply repeated.
+
+    Attributes:
+        path: The file; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Read the records that are there.
+
+        Raises:
+            CorpusError: If a line is not a record; the message names file and line.
+        """
+        self.path = Path(path)
+        self._records: list[Record] = []
+        self._places: dict[tuple[tuple[int, ...], int, int], int] = {}
+        for number, value in read_lines(self.path):
+            try:
+                self._keep(Record.from_json(value))
+            except InputError as error:
+                raise CorpusError(f"{self.path}:{number}: {error}") from error
+
+    @property
+    def records(self) -> list[Record]:
+        """All records in the order they were measured."""
+        return list(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def find(self, values: Sequence[int], seed: int, steps: int) -> Record | None:
+        """Return the record of these values, seed and steps, one that is ok before one that failed."""
+        place = self._places.get((tuple(int(value) for value in values), seed, steps))
+        return None if place is None else self._records[place]
+
+    def append(self, record: Record) -> bool:
+        """Write a record and keep it.
+
+        Returns:
+            False, with nothing written, if the same measurement is there already.
+
+        Raises:
+            StorageError: If the file cannot be written; what was there before is untouched.
+        """
+        known = self.find(record.values, record.seed, record.steps)
+        if known is not None and (known.status == "ok" or record.status == "failed"):
+            return False
+        append_json(self.path, record.to_json())
+        self._keep(record)
+        return True
+
+    def _keep(self, record: Record) -> None:
+        key = (record.values, record.seed, record.steps)
+        place = self._places.get(key)
+        if place is None or self._records[place].status == "failed":
+            self._places[key] = len(self._records)
+        self._records.append(record)
