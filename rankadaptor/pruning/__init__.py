@@ -1,0 +1,45 @@
+"""Structured pruning: whole heads and MLP channels, removed as coupled groups, kept in Hugging Face form.
+
+`families` and `record` are pure Python, so that later stages can describe a model without importing torch; everything
+else is reached lazily through this package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from rankadaptor.pruning.families import FAMILIES, Family, Linear, describe_linears
+from rankadaptor.pruning.record import read_pruning
+
+if TYPE_CHECKING:
+    from rankadaptor.pruning.checkpoint import digest_model, save_pruned
+    from rankadaptor.pruning.pruner import prune
+    from rankadaptor.pruning.statistics import compare_models, describe_model
+
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Linear",
+    "compare_models",
+    "describe_linears",
+    "describe_model",
+    "digest_model",
+    "prune",
+    "read_pruning",
+    "save_pruned",
+]
+
+_LAZY = {
+    "compare_models": "statistics",
+    "describe_model": "statistics",
+    "digest_model": "checkpoint",
+    "prune": "pruner",
+    "save_pruned": "checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,91 @@
+"""Activation-aware importance: how strongly, or how variably, the calibration text drives each column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from rankadaptor.pruning.aggregation import Array
+from rankadaptor.pruning.groups import Member
+
+ACTIVATION = ("wanda", "flap")
+CHUNK_SEQUENCES = 8
+
+
+def score_activations(
+    model: Any, members: Sequence[Member], sequences: torch.Tensor, *, importance: str
+) -> dict[str, Array]:
+    """Score rows or columns by weights and the inputs they meet; forward passes only.
+
+    With X_j the input feature j over all calibration tokens: `wanda` sums |W_ij| · ‖X_j‖₂ over the row or column, in
+    every member [Wanda]_; `flap` is Var(X_j) · ‖W_:j‖₂² on columns only, that is on `o_proj` and `down_proj`
+    [FLAP]_. FLAP's bias compensation is left out: it would give linears a bias that their architecture lacks.
+
+    Args:
+        model: The model; its mode is left as found.
+        members: The linears to score.
+        sequences: Token ids `(sequences, length)`.
+        importance: `wanda` or `flap`.
+
+    Returns:
+        Module name → score per index along the member's axis; with `flap` only for members of axis 1.
+    """
+    used = [member for member in members if importance == "wanda" or member.axis == 1]
+    moments = {member.name: _Moments() for member in used}
+    handles = [
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda _module, inputs, moment=moment: moment.add(inputs[0])
+        )
+        for name, moment in moments.items()
+    ]
+    training = model.training
+    model.eval()
+    try:
+        device = model.get_submodule(used[0].name).weight.device
+        with torch.no_grad():
+            for rows in sequences.to(device).split(CHUNK_SEQUENCES):
+                model(input_ids=rows, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train(training)
+    scores = {}
+    for member in used:
+        weight = model.get_submodule(member.name).weight.detach().double()
+        moment = moments[member.name]
+        if importance == "flap":
+            score = moment.variance * weight.square().sum(0)
+        else:
+            score = (weight.abs() * moment.norm).sum(1 - member.axis)
+        scores[member.name] = score.cpu().numpy()
+    return scores
+
+
+class _Moments:
+    """Sums over tokens of an input and its square, in float64 so that a variance survives the subtraction."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total: torch.Tensor | None = None
+        self.squares: torch.Tensor | None = None
+
+    def add(self, inputs: torch.Tensor) -> None:
+        tokens = inputs.detach().reshape(-1, inputs.shape[-1]).double()
+        total, squares = tokens.sum(0), tokens.square().sum(0)
+        self.total = total if self.total is None else self.total + total
+        self.squares = squares if self.squares is None else self.squares + squares
+        self.count += len(tokens)
+
+    @property
+    def norm(self) -> torch.Tensor:
+        assert self.squares is not None
+        return self.squares.sqrt()
+
+    @property
+    def variance(self) -> torch.Tensor:
+        assert self.total is not None
+        assert self.squares is not None
+        mean = self.total / self.count
+        return (self.squares / self.count - mean.square()).clamp_min(0)

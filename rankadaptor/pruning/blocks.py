@@ -1,0 +1,87 @@
+"""Building a model whose blocks differ in width, until transformers' own classes do it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+_LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def per_layer_blocks(model_class: Any) -> Iterator[None]:
+    """Let `model_class` build each block from its own entry of `config.per_layer_config`.
+
+    transformers stores per-layer widths but its Llama-like models build every block from the global configuration. For
+    the time of this context the block class in the family's module is swapped for one that hands each block its own
+    configuration. Loads through this function exclude each other; a load by other code in another thread meanwhile
+    would still see the swap, which changes nothing for a model of equal blocks.
+    """
+    module, name = sys.modules[model_class.__module__], model_class._no_split_modules[0]
+
+    def build(config: Any, layer_idx: int) -> Any:
+        built = block(config.per_layer_config[layer_idx], layer_idx)
+        # Blocks go on to share the model's configuration, so that a later change (of the attention kind, say) reaches them.
+        for part in built.modules():
+            if getattr(part, "config", None) is not None:
+                part.config = config
+        return built
+
+    with _LOCK:
+        block = getattr(module, name)
+        setattr(module, name, build)
+        try:
+            yield
+        finally:
+            setattr(module, name, block)
+
+
+MODELLING_FILE = "modeling_pruned.py"
+
+_TEMPLATE = '''"""A pruned {model}: every block is built from its own entry of `config.per_layer_config`.
+
+Written by RankAdaptor beside the weights. Load the folder with
+`AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)`; RankAdaptor itself does not need this file.
+"""
+
+from torch import nn
+from transformers.models.{family}.modeling_{family} import {block}, {model}, {inner}
+
+
+class Pruned{inner}({inner}):
+    def __init__(self, config):
+        super().__init__(config)
+        blocks = [{block}(config.per_layer_config[index], index) for index in range(config.num_hidden_layers)]
+        for block in blocks:
+            for part in block.modules():
+                if getattr(part, "config", None) is not None:
+                    part.config = config
+        self.layers = nn.ModuleList(blocks)
+        self.post_init()
+
+
+class Pruned{model}({model}):
+    def __init__(self, config):
+        super().__init__(config)
+        self.model = Pruned{inner}(config)
+        self.post_init()
+'''
+
+
+def write_modelling(model: Any) -> tuple[str, str]:
+    """Write the small self-contained modelling file for a model with uneven blocks.
+
+    Returns:
+        The file's text and the value for `auto_map["AutoModelForCausalLM"]`.
+    """
+    name = type(model).__name__.removeprefix("Pruned")
+    text = _TEMPLATE.format(
+        model=name,
+        inner=type(model.model).__name__.removeprefix("Pruned"),
+        block=type(model.model.layers[0]).__name__,
+        family=model.config.model_type,
+    )
+    return text, f"{MODELLING_FILE.removesuffix('.py')}.Pruned{name}"

@@ -1,0 +1,57 @@
+"""Calibration text as equal windows of token ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from rankadaptor.data.rows import load_rows
+from rankadaptor.errors import InputError
+
+ROWS_PER_EXAMPLE = 40
+
+
+def make_calibration(source: Any, tokenizer: Any, *, examples: int, length: int, seed: int) -> torch.Tensor:
+    """Draw windows of `length` tokens from any text source.
+
+    As LLM-Pruner does, a row that is long enough gives one window at a random place; shorter rows are joined with the
+    end-of-text token first, so that short instructions work too.
+
+    Args:
+        source: Whatever `load_rows` takes: texts, rows, a file, or `kit:NAME`.
+        tokenizer: The model's tokenizer.
+        examples: Number of windows.
+        length: Tokens per window.
+        seed: Seed of the shuffle and of the places.
+
+    Returns:
+        Token ids `(examples, length)`.
+
+    Raises:
+        InputError: If a number is below one or the text is too short.
+    """
+    if examples < 1 or length < 2:
+        raise InputError(f"examples={examples}, length={length}: at least 1 example of 2 tokens.")
+    rows = load_rows(source, limit=ROWS_PER_EXAMPLE * examples, seed=seed)
+    generator = np.random.default_rng(seed)
+    windows: list[list[int]] = []
+    joined: list[int] = []
+    tokens = 0
+    for row in rows:
+        ids = list(tokenizer(row.prompt + row.response, add_special_tokens=False)["input_ids"])
+        tokens += len(ids)
+        if len(ids) < length:
+            joined += ids if tokenizer.eos_token_id is None else [*ids, tokenizer.eos_token_id]
+            if len(joined) < length:
+                continue
+            ids, joined = joined[:length], joined[length:]
+        start = int(generator.integers(len(ids) - length + 1))
+        windows.append(ids[start : start + length])
+        if len(windows) == examples:
+            return torch.tensor(windows)
+    raise InputError(
+        f"The calibration text gives {len(windows)} windows of {length} tokens from {len(rows)} rows ({tokens} tokens), "
+        f"but examples={examples} are asked for. Give more text, or lower examples or length."
+    )

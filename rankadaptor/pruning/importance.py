@@ -1,0 +1,88 @@
+"""Importance of every coupled group, by weights, gradients, activations or chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rankadaptor.errors import InputError
+from rankadaptor.pruning.activations import ACTIVATION, score_activations
+from rankadaptor.pruning.aggregation import Array, aggregate_scores
+from rankadaptor.pruning.gradients import TAYLOR, score_taylor
+
+if TYPE_CHECKING:
+    import torch
+
+    from rankadaptor.pruning.groups import CoupledGroups, Member
+
+MAGNITUDE = ("l1", "l2")
+IMPORTANCES = (*TAYLOR, *MAGNITUDE, *ACTIVATION, "random")
+
+
+def needs_calibration(importance: str) -> bool:
+    """Say whether an importance looks at text.
+
+    Raises:
+        InputError: If the name is unknown.
+    """
+    if importance not in IMPORTANCES:
+        raise InputError(f"importance={importance!r}: allowed are {', '.join(IMPORTANCES)}.")
+    return importance in (*TAYLOR, *ACTIVATION)
+
+
+def score_groups(
+    model: Any,
+    groups: Sequence[CoupledGroups],
+    *,
+    importance: str = "param_first",
+    aggregation: str = "sum",
+    sequences: torch.Tensor | None = None,
+    seed: int = 0,
+) -> list[Array]:
+    """Score all groups; a low score may go.
+
+    `l1` sums |W| and `l2` sums W² over a row or column; `random` draws from [0, 1); see `score_taylor` and
+    `score_activations` for the others. All scores are at least zero.
+
+    Args:
+        model: A supported causal language model.
+        groups: What `find_groups` returned for it.
+        importance: One of `IMPORTANCES`.
+        aggregation: How members of a group combine; see `aggregate_scores`.
+        sequences: Calibration token ids `(sequences, length)`, for importances that need them.
+        seed: Seed of `random`.
+
+    Returns:
+        One array `(count,)` per entry of `groups`.
+
+    Raises:
+        InputError: If a name is unknown or calibration is missing.
+    """
+    needed = needs_calibration(importance)
+    if importance == "random":
+        generator = np.random.default_rng(seed)
+        return [generator.random(entry.count) for entry in groups]
+    members = [member for entry in groups for member in entry.members]
+    if not needed:
+        vectors = _score_magnitudes(model, members, importance)
+    elif sequences is None:
+        raise InputError(
+            f"importance={importance!r} looks at text, but calibration is None. Give calibration=texts, a file or "
+            f"'kit:c4', or choose one of {(*MAGNITUDE, 'random')}."
+        )
+    elif importance in TAYLOR:
+        vectors = score_taylor(model, members, sequences, importance=importance)
+    else:
+        vectors = score_activations(model, members, sequences, importance=importance)
+    return [aggregate_scores(entry, vectors, aggregation=aggregation) for entry in groups]
+
+
+def _score_magnitudes(model: Any, members: Sequence[Member], importance: str) -> dict[str, Array]:
+    scores = {}
+    for member in members:
+        weight = model.get_submodule(member.name).weight.detach().double()
+        size = weight.abs() if importance == "l1" else weight.square()
+        scores[member.name] = size.sum(1 - member.axis).cpu().numpy()
+    return scores

@@ -1,0 +1,180 @@
+"""Prune a model: score the coupled groups, choose, cut, and record what was done."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from rankadaptor.errors import InputError
+from rankadaptor.pruning.aggregation import AGGREGATIONS, Array
+from rankadaptor.pruning.checkpoint import digest_model
+from rankadaptor.pruning.families import describe_blocks, find_family
+from rankadaptor.pruning.groups import CoupledGroups, find_groups
+from rankadaptor.pruning.importance import needs_calibration, score_groups
+from rankadaptor.pruning.record import SCHEMA, read_pruning
+from rankadaptor.pruning.selection import select_groups
+from rankadaptor.pruning.surgery import remove_groups
+
+logger = logging.getLogger(__name__)
+
+
+def prune(
+    model: Any,
+    tokenizer: Any,
+    *,
+    ratio: float,
+    calibration: Any = None,
+    importance: str = "param_first",
+    aggregation: str = "sum",
+    scope: str = "local",
+    targets: Sequence[str] = ("heads", "channels"),
+    head_unit: str = "kv_group",
+    skip_first: int = 0,
+    skip_last: int = 0,
+    align: int = 8,
+    examples: int = 10,
+    length: int = 64,
+    seed: int = 0,
+    in_place: bool = False,
+) -> Any:
+    """Remove the least important heads and MLP channels of a causal language model [LLMPruner]_.
+
+    The result is an ordinary transformers model of the same class: it generates, trains and takes PEFT adapters.
+    `model.config.rankadaptor` records what was done; see `read_pruning`.
+
+    Args:
+        model: A supported causal language model, without adapters.
+        tokenizer: Its tokenizer; only importances that look at text need it.
+        ratio: Share of the parameters of the searched blocks' heads and channels to remove, in (0, 1).
+        calibration: Texts, rows, a file or `kit:NAME`, for importances that look at text.
+        importance: `param_first`, `param_second`, `param_mix`, `vectorwise`, `l1`, `l2`, `wanda`, `flap`, `random`.
+        aggregation: How the linears of a group combine: `sum`, `mean`, `max`, `prod`, `first`.
+        scope: `local` (every block loses the same share) or `global` (blocks compete).
+        targets: `heads`, `channels` or both.
+        head_unit: `kv_group` (a key-value head with its query heads) or `query_head` (equally many in each KV group).
+        skip_first: Number of first blocks to leave whole.
+        skip_last: Number of last blocks to leave whole.
+        align: MLP widths become multiples of this.
+        examples: Calibration windows.
+        length: Tokens per window.
+        seed: Seed of the calibration draw and of `random`.
+        in_place: Cut the given model instead of a copy.
+
+    Returns:
+        The pruned model, in the mode the given one was in.
+
+    Raises:
+        InputError: If a value is out of range, the architecture is not supported, or the ratio cannot be reached.
+    """
+    family = find_family(model)
+    if getattr(model, "peft_config", None):
+        raise InputError(
+            "The model carries an adapter. Merge it (merge_and_unload) or detach it, then prune."
+        )
+    if not 0 < ratio < 1:
+        raise InputError(
+            f"ratio={ratio} is outside (0, 1). ratio=0.2 removes 20 % of the searched blocks' structure."
+        )
+    if aggregation not in AGGREGATIONS:
+        raise InputError(f"aggregation={aggregation!r}: allowed are {AGGREGATIONS}.")
+    blocks = choose_blocks(len(describe_blocks(model)), skip_first=skip_first, skip_last=skip_last)
+    groups = find_groups(model, targets=targets, head_unit=head_unit, blocks=blocks)
+    sequences = None
+    if needs_calibration(importance) and calibration is not None:
+        from rankadaptor.pruning.calibration import make_calibration
+
+        sequences = make_calibration(calibration, tokenizer, examples=examples, length=length, seed=seed)
+    scores = score_groups(
+        model, groups, importance=importance, aggregation=aggregation, sequences=sequences, seed=seed
+    )
+    removed = select_groups(
+        groups, scores, ratio=ratio, scope=scope, align=align, standardise=importance == "flap"
+    )
+    base_digest, before = digest_model(model), model.num_parameters()
+    pruned = model if in_place else copy.deepcopy(model)
+    remove_groups(pruned, groups, removed)
+    after = pruned.num_parameters()
+    name = PurePath(str(getattr(model.config, "_name_or_path", "") or "unnamed")).name
+    settings = {
+        "ratio": ratio, "importance": importance, "aggregation": aggregation, "scope": scope,
+        "targets": list(targets), "head_unit": head_unit, "skip_first": skip_first, "skip_last": skip_last,
+        "align": align, "examples": examples, "length": length, "seed": seed,
+    }  # fmt: skip
+    pruned.config.rankadaptor = {
+        "schema": SCHEMA,
+        "digest": digest_model(pruned),
+        "base": name,
+        "base_digest": base_digest,
+        "settings": settings,
+        "achieved_ratio": 1 - after / before,
+        "parameters_before": before,
+        "parameters_after": after,
+        "blocks": _describe_damage(pruned, groups, scores, removed, read_pruning(model)),
+    }
+    logger.info(
+        "%s %s: %d -> %d parameters, %.1f %% removed",
+        family.name,
+        name,
+        before,
+        after,
+        100 * (1 - after / before),
+    )
+    return pruned
+
+
+def choose_blocks(count: int, *, skip_first: int, skip_last: int) -> range:
+    """Return the indices of the blocks to search.
+
+    Raises:
+        InputError: If the range lies outside the model or is empty.
+    """
+    if skip_first < 0 or skip_last < 0 or skip_first + skip_last >= count:
+        raise InputError(
+            f"skip_first={skip_first}, skip_last={skip_last}: this model has {count} blocks, so the two must be at "
+            f"least 0 and sum to at most {count - 1}."
+        )
+    return range(skip_first, count - skip_last)
+
+
+def _describe_damage(
+    pruned: Any,
+    groups: Sequence[CoupledGroups],
+    scores: Sequence[Array],
+    removed: Sequence[Sequence[int]],
+    earlier: dict[str, Any] | None,
+) -> list[dict[str, Any]]:
+    means = {
+        target: sum(float(s.sum()) for e, s in zip(groups, scores, strict=True) if e.target == target)
+        for target in {entry.target for entry in groups}
+    }
+    lines = []
+    for shape in describe_blocks(pruned):
+        parameters = gone = importance = lost = 0.0
+        for entry, score, indices in zip(groups, scores, removed, strict=True):
+            if entry.block != shape.block:
+                continue
+            parameters += entry.count * entry.parameters
+            gone += len(indices) * entry.parameters
+            # Shares of each target's total, so that heads and channels weigh alike whatever the unit of the score.
+            weight = 1 / (means[entry.target] or 1.0)
+            importance += weight * float(score.sum())
+            lost += weight * float(score[list(indices)].sum())
+        share, part = gone / parameters if parameters else 0.0, lost / importance if importance else 0.0
+        if earlier is not None:  # pruned before: both shares refer to the first, whole model
+            old = earlier["blocks"][shape.block]
+            share = 1 - (1 - old["removed_share"]) * (1 - share)
+            part = 1 - (1 - old["lost_importance"]) * (1 - part)
+        lines.append(
+            {
+                "block": shape.block,
+                "heads": shape.heads,
+                "kv_heads": shape.kv_heads,
+                "channels": shape.channels,
+                "removed_share": share,
+                "lost_importance": part,
+            }  # fmt: skip
+        )
+    return lines

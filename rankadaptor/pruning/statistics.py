@@ -1,0 +1,95 @@
+"""What a model costs: parameters, multiply-accumulates, memory and measured speed."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from rankadaptor.errors import InputError
+from rankadaptor.pruning.families import describe_blocks, describe_linears
+from rankadaptor.pruning.record import read_pruning
+
+
+def describe_model(
+    model: Any, *, length: int = 64, batch_size: int = 1, repeats: int = 3, seed: int = 0
+) -> dict[str, Any]:
+    """Count a model's parameters, work and bytes, and time its forward pass where it is.
+
+    Args:
+        model: A supported causal language model.
+        length: Tokens of the sequence that is counted and timed; LLM-Pruner reports 64.
+        batch_size: Sequences per timed pass.
+        repeats: Timed passes after one to warm up; the fastest counts. 0 leaves the speed out.
+        seed: Seed of the random tokens that are timed.
+
+    Returns:
+        `parameters`; `block_parameters`, those of the blocks' linears alone; `macs`, multiply-accumulates of one
+        sequence of `length` tokens (linears, attention scores and mixing, output layer); `bytes` of all weights and
+        buffers; `length`; and `tokens_per_second`, or None.
+
+    Raises:
+        InputError: If a number is out of range or the architecture is not supported.
+    """
+    if length < 1 or batch_size < 1 or repeats < 0:
+        raise InputError(
+            f"length={length}, batch_size={batch_size}, repeats={repeats}: at least 1, 1 and 0 are needed."
+        )
+    linears, output = describe_linears(model), model.get_output_embeddings().weight
+    products = sum(linear.in_features * linear.out_features for linear in linears)
+    attention = sum(2 * length * shape.heads * shape.head_dim for shape in describe_blocks(model))
+    tensors = [*model.parameters(), *model.buffers()]
+    return {
+        "parameters": model.num_parameters(),
+        "block_parameters": sum(model.get_submodule(li.name).weight.numel() for li in linears),
+        "macs": length * (products + attention + output.numel()),
+        "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        "length": length,
+        "tokens_per_second": _measure_speed(model, length, batch_size, repeats, seed) if repeats else None,
+    }
+
+
+def _measure_speed(model: Any, length: int, batch_size: int, repeats: int, seed: int) -> float:
+    generator = torch.Generator().manual_seed(seed)
+    device = model.get_output_embeddings().weight.device
+    tokens = torch.randint(model.config.vocab_size, (batch_size, length), generator=generator).to(device)
+    training = model.training
+    model.eval()
+    fastest = float("inf")
+    try:
+        with torch.no_grad():
+            for index in range(repeats + 1):
+                started = time.perf_counter()
+                model(input_ids=tokens, use_cache=False)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                if index:
+                    fastest = min(fastest, time.perf_counter() - started)
+    finally:
+        model.train(training)
+    return tokens.numel() / fastest
+
+
+def compare_models(before: Any, after: Any, **options: Any) -> dict[str, Any]:
+    """Describe a model before and after pruning, for a report.
+
+    Args:
+        before: The whole model.
+        after: The pruned model.
+        **options: Passed to `describe_model`.
+
+    Returns:
+        `before` and `after` (see `describe_model`), `kept` (after / before for parameters, macs, bytes and speed),
+        `achieved_ratio` (share of all parameters that is gone) and `requested_ratio` (None if not pruned here).
+    """
+    one, two = describe_model(before, **options), describe_model(after, **options)
+    record = read_pruning(after)
+    keys = ("parameters", "block_parameters", "macs", "bytes", "tokens_per_second")
+    return {
+        "before": one,
+        "after": two,
+        "kept": {key: two[key] / one[key] for key in keys if one[key] and two[key]},
+        "achieved_ratio": 1 - two["parameters"] / one["parameters"],
+        "requested_ratio": record["settings"]["ratio"] if record else None,
+    }

@@ -1,0 +1,90 @@
+"""Cutting the chosen rows and columns out, in place, so that an ordinary transformers model remains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from rankadaptor.pruning.families import describe_blocks, find_family, find_module
+from rankadaptor.pruning.groups import CoupledGroups
+
+
+def remove_groups(model: Any, groups: Sequence[CoupledGroups], removed: Sequence[Sequence[int]]) -> None:
+    """Remove groups from the model's linears and bring modules and configuration in line.
+
+    Args:
+        model: The model; changed in place. Flags `requires_grad` are kept, gradients are not.
+        groups: Coupled groups of the model.
+        removed: For each entry of `groups`, the indices of the groups to remove.
+    """
+    for entry, indices in zip(groups, removed, strict=True):
+        if not indices:
+            continue
+        gone = set(indices)
+        for member in entry.members:
+            step = member.repeats * member.width
+            kept = [i for g in range(entry.count) if g not in gone for i in range(g * step, (g + 1) * step)]
+            _keep(model.get_submodule(member.name), kept, axis=member.axis)
+    family = find_family(model)
+    blocks = find_module(model, family.blocks)
+    for shape in describe_blocks(model):
+        find_module(blocks[shape.block], family.attention).num_key_value_groups = (
+            shape.heads // shape.kv_heads
+        )
+    write_shapes(model)
+
+
+def _keep(linear: Any, kept: list[int], *, axis: int) -> None:
+    weight = linear.weight
+    index = torch.tensor(kept, device=weight.device)
+    linear.weight = torch.nn.Parameter(
+        weight.detach().index_select(axis, index).contiguous(), requires_grad=weight.requires_grad
+    )
+    if axis == 1:
+        linear.in_features = len(kept)
+        return
+    linear.out_features = len(kept)
+    if linear.bias is not None:
+        bias = linear.bias
+        linear.bias = torch.nn.Parameter(
+            bias.detach().index_select(0, index), requires_grad=bias.requires_grad
+        )
+
+
+def write_shapes(model: Any) -> None:
+    """Write the block widths into `model.config`.
+
+    Equal widths go into the ordinary fields with an explicit `head_dim`, so that plain transformers loads them; widths
+    that differ, or head counts that the configuration class refuses, go into `per_layer_config`.
+    """
+    family, config = find_family(model), model.config
+    shapes = describe_blocks(model)
+    fields = [
+        {family.heads_key: s.heads, family.kv_heads_key: s.kv_heads, family.channels_key: s.channels}
+        for s in shapes
+    ]
+    config.per_layer_config = None
+    config.head_dim = shapes[0].head_dim
+    if all(entry == fields[0] for entry in fields) and _set_uniform(config, fields[0]):
+        config.__dict__.pop("allow_global_per_layer_attribute_access", None)
+        return
+    # The flag must come first: transformers validates the global fields as soon as any of them is overridden.
+    config.allow_global_per_layer_attribute_access = True
+    config.per_layer_config = {shape.block: entry for shape, entry in zip(shapes, fields, strict=True)}
+
+
+def _set_uniform(config: Any, fields: Mapping[str, int]) -> bool:
+    before = {name: getattr(config, name) for name in fields}
+    try:
+        for name, value in fields.items():
+            setattr(config, name, value)
+        config.validate()
+    except Exception as error:  # the validator of `strict` configurations raises a class of its own
+        if "attention heads" not in str(error) and "hidden size" not in str(error):
+            raise
+        for name, value in before.items():
+            setattr(config, name, value)
+        return False
+    return True
