@@ -186,8 +186,8 @@ def confirm(
 
     All seeds are measured before any is looked at: stopping once the interval looks good would flatter the
     candidate just as picking the best of a search does. A seed whose run breaks down is reported and gives
-    no pair; if fewer than `SMALLEST_SHARE` of the seeds give one, the outcome is `no difference`, whatever the
-    rest say.
+    no pair; if fewer than `SMALLEST_SHARE` of the seeds give one, the outcome is `no difference`, whatever
+    the rest say.
 
     Args:
         measure: Gives a paired record for an allocation and a seed, such as `ShortFineTune`.

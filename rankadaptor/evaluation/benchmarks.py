@@ -1,0 +1,114 @@
+"""Zero-shot accuracy of a model in memory on the seven benchmarks, through lm-eval."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankadaptor.errors import InputError
+from rankadaptor.evaluation.definitions import METRICS, Definition, load_definitions
+from rankadaptor.evaluation.scores import Differences, Score, Scores, compare_scores
+from rankadaptor.files import compute_digest
+
+if TYPE_CHECKING:
+    from rankadaptor.runtime import Compute
+
+logger = logging.getLogger(__name__)
+
+BENCHMARKS = tuple(METRICS)
+
+__all__ = ["BENCHMARKS", "Differences", "Score", "Scores", "compare_scores", "evaluate"]
+
+
+def evaluate(
+    model: Any,
+    tokenizer: Any,
+    *,
+    benchmarks: Sequence[str | Path] = BENCHMARKS,
+    limit: int | None = None,
+    batch_size: int = 8,
+    compute: Compute | None = None,
+    seed: int = 0,
+) -> Scores:
+    """Score a model zero-shot on benchmarks.
+
+    A plain model, a pruned one with uneven blocks and one that wears an adapter are all taken as they are.
+    Every model is asked the same items under the same `limit` and `seed`, so that `compare_scores` can pair
+    them.
+
+    Args:
+        model: A causal language model.
+        tokenizer: Its tokenizer, used as it is: no chat template, no tokens beyond those it adds itself.
+        benchmarks: Names of the kit's seven, paths of task files of lm-eval (`.yaml`), or `hub:NAME` for any
+            task of lm-eval where a hub can be reached.
+        limit: Most items per benchmark, a fixed random choice; None takes all.
+        batch_size: Sequences per forward pass.
+        compute: Device and threads; the model is moved to the device, and left where it is if None.
+        seed: Chooses the items where there is a limit.
+
+    Raises:
+        InputError: If a benchmark is unknown or unreadable, or a number is out of range.
+        StorageError: If the kit's rows cannot be fetched.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size={batch_size}: must be at least 1.")
+    started = time.monotonic()
+    if compute is not None:
+        compute.apply()
+        model.to(compute.device)
+    from lm_eval.evaluator import evaluate as run_harness
+
+    from rankadaptor.evaluation.harness import ModelInMemory, hush
+
+    training = model.training
+    with hush():
+        definitions = load_definitions(benchmarks, limit=limit, seed=seed)
+        interface = ModelInMemory(model, tokenizer, batch_size=batch_size)
+        try:
+            results = run_harness(
+                lm=interface,
+                task_dict={
+                    "tasks": {each.name: each.task for each in definitions},
+                    "groups": {},
+                    "group_map": {},
+                },
+                samples={
+                    each.name: list(each.positions) for each in definitions if each.positions is not None
+                },
+                bootstrap_iters=0,
+                log_samples=True,
+            )
+        finally:
+            model.train(training)
+    scores = Scores(
+        benchmarks=tuple(_read_score(each, results["samples"][each.name]) for each in definitions),
+        seed=seed,
+        limit=limit,
+        seconds=round(time.monotonic() - started, 2),
+        tokens=interface.tokens,
+    )
+    count = sum(score.n for score in scores.benchmarks)
+    logger.info(
+        "evaluate: mean accuracy %.3f over %d benchmarks (%d items, %d tokens, %.0f s)",
+        scores.mean, len(definitions), count, scores.tokens, scores.seconds,
+    )  # fmt: skip
+    return scores
+
+
+def _read_score(definition: Definition, samples: list[dict[str, Any]]) -> Score:
+    filtered = samples[0]["filter"]  # where a benchmark reads answers in several ways, its first way counts
+    answers = sorted(
+        (each for each in samples if each["filter"] == filtered), key=lambda each: each["doc_id"]
+    )
+    numeric = [name for name in answers[0]["metrics"] if isinstance(answers[0][name], int | float)]
+    metric = definition.choose_metric(numeric)
+    return Score(
+        benchmark=definition.name,
+        metric=metric,
+        correct=tuple(float(each[metric]) for each in answers),
+        items=definition.items,
+        digest=compute_digest([each["doc_hash"] for each in answers]),
+    )

@@ -1,0 +1,83 @@
+"""lm-eval's own model interface over a model in memory, with our progress and without its noise.
+
+Only reached when something is evaluated: importing lm-eval's model class takes seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+
+from rankadaptor.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+
+class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
+    """A causal language model as lm-eval sees it.
+
+    Log-likelihoods are normalised in float32 whatever the model computes in: in bfloat16 the steps
+    between two neighbouring values are as large as the differences between answers.
+
+    Attributes:
+        tokens: Positions computed so far, padding included.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, batch_size: int) -> None:
+        super().__init__(
+            pretrained=model, tokenizer=tokenizer, batch_size=batch_size, softmax_dtype="float32"
+        )
+        self.tokens = 0
+        self._progress: Progress | None = None
+
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
+        """Answer (context, continuation) requests; lm-eval's bar is off unless asked for."""
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+
+    def _loglikelihood_tokens(self, requests: Any, **options: Any) -> Any:
+        # Continuations of one token share a row with others of the same context.
+        rows = len({tuple(context + continuation[:-1]) for _, context, continuation in requests})
+        cut = sum(
+            len(context) + len(continuation) > self.max_length + 1 for _, context, continuation in requests
+        )
+        if cut:
+            logger.warning(
+                "evaluate: %d of %d requests exceed the model's %d positions and lose their beginning",
+                cut, len(requests), self.max_length,
+            )  # fmt: skip
+        with Progress("evaluate", rows, unit="sequences") as self._progress:
+            return super()._loglikelihood_tokens(requests, **options)
+
+    def _model_call(self, inps: torch.Tensor, **options: Any) -> torch.Tensor:
+        logits: torch.Tensor = super()._model_call(inps, **options)
+        self.tokens += inps.numel()
+        if self._progress is not None:
+            self._progress.advance(len(inps))
+        return logits
+
+
+@contextlib.contextmanager
+def hush() -> Iterator[None]:
+    """Silence lm-eval's and datasets' notices and bars for a while."""
+    import datasets
+    import lm_eval.api.task as task_module
+
+    chatty = logging.getLogger("lm_eval")
+    level, bars, bar = chatty.level, datasets.is_progress_bar_enabled(), task_module.tqdm
+    chatty.setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    # It shows a bar per benchmark while it writes prompts and takes no option against it.
+    task_module.tqdm = functools.partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        chatty.setLevel(level)
+        task_module.tqdm = bar
+        if bars:
+            datasets.enable_progress_bars()
