@@ -84,7 +84,7 @@ def choose_compute(*, device: str = "auto", dtype: str = "auto", threads: int = 
     if chosen == "cuda":
         native, what = torch.cuda.is_bf16_supported(), torch.cuda.get_device_name()
     else:
-        flags = _read_cpu_flags()
+        flags = read_cpu_flags()
         native = bool({"avx512_bf16", "amx_bf16", "bf16"} & flags)
         what = "no CUDA device" if device == "auto" else "asked for the CPU"
     if dtype == "auto":
@@ -95,7 +95,8 @@ def choose_compute(*, device: str = "auto", dtype: str = "auto", threads: int = 
     return Compute(device=chosen, dtype=precision, threads=threads, reason=f"{what}; {why}")
 
 
-def _read_cpu_flags() -> frozenset[str]:
+def read_cpu_flags() -> frozenset[str]:
+    """Return the processor's feature flags as Linux names them; empty elsewhere."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,7 +1,15 @@
 """The run file: one frozen object at the YAML border, faults listed all at once, and a digest for a name."""
 
-from rankadaptor.config.loading import build_run, dump_run, load_run
+from rankadaptor.config.loading import build_run, dump_run, guess_name, load_run
 from rankadaptor.config.run import RunConfig, describe_difference
 from rankadaptor.config.template import write_template
 
-__all__ = ["RunConfig", "build_run", "describe_difference", "dump_run", "load_run", "write_template"]
+__all__ = [
+    "RunConfig",
+    "build_run",
+    "describe_difference",
+    "dump_run",
+    "guess_name",
+    "load_run",
+    "write_template",
+]

@@ -34,8 +34,7 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     document = read_document(path)
     values, places = document.values, dict(document.places)
     if values.get("name") is None:
-        name = path.stem if path.stem not in _GENERIC_NAMES else path.resolve().parent.name
-        values["name"] = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-") or "run"
+        values["name"] = guess_name(path)
     faults = []
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -57,6 +56,12 @@ def build_run(values: Mapping[str, Any], *, source: str = "settings") -> RunConf
         ConfigError: With all faults at once.
     """
     return _check(values, places={}, source=source)
+
+
+def guess_name(path: Path) -> str:
+    """Name a run after its file, or after the folder of a file that is called just run or config."""
+    name = path.stem if path.stem not in _GENERIC_NAMES else path.resolve().parent.name
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-") or "run"
 
 
 def dump_run(config: RunConfig) -> str:

@@ -1,7 +1,7 @@
 """Sections of a run file that describe its inputs: machine, pruning, data, space, recipe.
 
-Configuration objects exist at the YAML border only. Everything behind it takes plain keyword arguments: no function
-needs a run file to be called.
+Configuration objects exist at the YAML border only. Everything behind it takes plain keyword arguments: no
+function needs a run file to be called.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Importance = Literal["param_first", "param_second", "param_mix", "weight_l1", "weight_l2", "random"]
+Importance = Literal[
+    "param_first", "param_second", "param_mix", "vectorwise", "l1", "l2", "wanda", "flap", "random"
+]
 Aggregation = Literal["sum", "mean", "max", "prod", "first"]
 
 
@@ -125,7 +127,8 @@ class SpaceSection(Section):
     ranks: tuple[int, ...] | None = Field(
         default=None,
         min_length=1,
-        description="The menu of ranks, ascending, for example [0, 2, 4, 8, 16]; 0 leaves a linear without an "
+        description="The menu of ranks, ascending, for example [0, 2, 4, 8, 16]; 0 leaves a linear "
+        "without an "
         "adapter. null takes a fine menu from 0 to 64, cut to the linears' widths.",
     )
     like_uniform: int | None = Field(

@@ -124,7 +124,11 @@ class MetaTrainSection(Section):
     output: str = Field(
         default="meta_data/predictor", min_length=1, description="Folder the predictor is written to."
     )
-    members: int = Field(
-        default=5, ge=1, description="Networks in the ensemble; their spread is the predictor's uncertainty."
+    algorithm: Literal["maml", "first_order", "meta_sgd"] = Field(
+        default="maml",
+        description="How the initialisation is learned; first_order is cheaper, meta_sgd learns rates too.",
     )
-    steps: int = Field(default=400, ge=1, description="Meta-training steps of each network.")
+    inner_steps: int = Field(default=5, ge=1, description="Gradient steps of an episode's adaptation.")
+    inner_learning_rate: float = Field(default=0.02, gt=0, description="Size of those steps.")
+    epochs: int = Field(default=200, ge=1, description="Passes over the corpus's settings.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's rate for the initialisation.")

@@ -1,0 +1,125 @@
+"""Recover pruned language models with LoRA whose rank differs layer by layer, and say whether it helped.
+
+Every public name is imported on first use: `import rankadaptor` itself loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankadaptor.comparison import Verdict, confirm
+    from rankadaptor.config import RunConfig, load_run
+    from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
+    from rankadaptor.data import Row, load_rows
+    from rankadaptor.errors import (
+        BudgetError,
+        CheckpointError,
+        ConfigError,
+        CorpusError,
+        InputError,
+        RankAdaptorError,
+        StorageError,
+        TrainingError,
+    )
+    from rankadaptor.evaluation import compare_scores, evaluate
+    from rankadaptor.measure import ShortFineTune
+    from rankadaptor.models import load
+    from rankadaptor.pipeline import collect_records, run_experiment
+    from rankadaptor.predictor import MetaPredictor, make_predictor, meta_train
+    from rankadaptor.pruning import describe_model, prune, read_pruning, save_pruned
+    from rankadaptor.recipe import Recipe
+    from rankadaptor.recovery import recover, tune_recipe
+    from rankadaptor.runtime import Compute, choose_compute
+    from rankadaptor.search import Search
+    from rankadaptor.space import Allocation, RankSpace, Slot, Space
+
+_SOURCES = {
+    "rankadaptor.comparison": ("Verdict", "confirm"),
+    "rankadaptor.config": ("RunConfig", "load_run"),
+    "rankadaptor.corpus": ("Corpus", "Record", "RecordFile", "Setting"),
+    "rankadaptor.data": ("Row", "load_rows"),
+    "rankadaptor.errors": (
+        "BudgetError",
+        "CheckpointError",
+        "ConfigError",
+        "CorpusError",
+        "InputError",
+        "RankAdaptorError",
+        "StorageError",
+        "TrainingError",
+    ),
+    "rankadaptor.evaluation": ("compare_scores", "evaluate"),
+    "rankadaptor.measure": ("ShortFineTune",),
+    "rankadaptor.models": ("load",),
+    "rankadaptor.pipeline": ("collect_records", "run_experiment"),
+    "rankadaptor.predictor": ("MetaPredictor", "make_predictor", "meta_train"),
+    "rankadaptor.pruning": ("describe_model", "prune", "read_pruning", "save_pruned"),
+    "rankadaptor.recipe": ("Recipe",),
+    "rankadaptor.recovery": ("recover", "tune_recipe"),
+    "rankadaptor.runtime": ("Compute", "choose_compute"),
+    "rankadaptor.search": ("Search",),
+    "rankadaptor.space": ("Allocation", "RankSpace", "Slot", "Space"),
+}
+_SOURCE_OF = {name: module for module, names in _SOURCES.items() for name in names}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Allocation",
+    "BudgetError",
+    "CheckpointError",
+    "Compute",
+    "ConfigError",
+    "Corpus",
+    "CorpusError",
+    "InputError",
+    "MetaPredictor",
+    "RankAdaptorError",
+    "RankSpace",
+    "Recipe",
+    "Record",
+    "RecordFile",
+    "Row",
+    "RunConfig",
+    "Search",
+    "Setting",
+    "ShortFineTune",
+    "Slot",
+    "Space",
+    "StorageError",
+    "TrainingError",
+    "Verdict",
+    "choose_compute",
+    "collect_records",
+    "compare_scores",
+    "confirm",
+    "describe_model",
+    "evaluate",
+    "load",
+    "load_rows",
+    "load_run",
+    "make_predictor",
+    "meta_train",
+    "prune",
+    "read_pruning",
+    "recover",
+    "run_experiment",
+    "save_pruned",
+    "tune_recipe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    source = _SOURCE_OF.get(name)
+    if source is None:
+        raise AttributeError(f"module 'rankadaptor' has no attribute {name!r}")
+    value = getattr(importlib.import_module(source), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,71 @@
+"""The program `rankadaptor`: its commands, its options, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from rankadaptor.cli import commands
+from rankadaptor.errors import RankAdaptorError
+
+EXIT_USER = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="rankadaptor",
+    help="Recover pruned language models with LoRA whose rank differs layer by layer.",
+    epilog="A first run: init run.yaml, then plan run.yaml, then run run.yaml.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # rich would cost 0.15 s at each --help
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("init")(commands.write_run_file)
+app.command("plan")(commands.show_plan)
+app.command("run")(commands.run)
+app.command("collect")(commands.collect)
+app.command("meta-train")(commands.train_predictor)
+app.command("evaluate")(commands.evaluate)
+app.command("report")(commands.report)
+app.command("doctor")(commands.check_machine)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from rankadaptor import __version__
+
+        typer.echo(f"rankadaptor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _read_options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Recover pruned language models with LoRA whose rank differs layer by layer."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code.
+
+    0 is success; 1 a fault found by `doctor`; 2 a fault that the user can mend, printed without a traceback;
+    130 an interruption from the keyboard. Any other error is a defect of the toolkit and keeps its traceback.
+    """
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="rankadaptor")
+    except RankAdaptorError as error:
+        typer.echo(f"error: {error}", err=True)
+        return EXIT_USER
+    except SystemExit as ending:
+        code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+        if code == EXIT_INTERRUPTED:
+            typer.echo("interrupted; what is done is kept, and the same command continues", err=True)
+        return code
+    return 0

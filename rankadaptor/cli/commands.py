@@ -1,0 +1,190 @@
+"""The commands. Each reads the run file, calls one function of the package, and shows what came out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rankadaptor.cli.logs import start_logging
+from rankadaptor.errors import InputError
+
+if TYPE_CHECKING:
+    from rankadaptor.config import RunConfig
+
+RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override a key of the run file; may be repeated."),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Throw away what an earlier run left in the output folder.")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log details too.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
+
+
+def write_run_file(
+    path: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The file to write.")] = Path("run.yaml"),
+    model: Annotated[
+        str, typer.Option(help="kit:smollm2-135m, a folder in Hugging Face form, or a hub id.")
+    ] = "kit:smollm2-135m",
+    output: Annotated[str | None, typer.Option(help="Folder for results; runs/<name> if not given.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; the file's name if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
+) -> None:
+    """Write a commented run file with every key and its default."""
+    from rankadaptor.config import build_run, guess_name, write_template
+    from rankadaptor.files import write_text
+
+    if path.exists() and not force:
+        raise InputError(f"{path} exists already. Choose another name, or pass --force to overwrite it.")
+    values = {"name": name or guess_name(path), "output": output, "model": model}
+    if _is_pruned(model):
+        values["prune"] = None
+    write_text(path, write_template(build_run(values, source="init")))
+    typer.echo(f"wrote {path}. Next: rankadaptor plan {path}")
+
+
+def show_plan(
+    path: RunFile,
+    overrides: Overrides = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Measure this machine's speed for a second instead of guessing it."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show steps, runs, tokens, memory and hours of a run, before anything is loaded."""
+    from rankadaptor.planning import estimate
+
+    plan = estimate(_load(path, overrides), measure=measure)
+    if as_json:
+        typer.echo(json.dumps(plan.to_json(), indent=2))
+        return
+    from rankadaptor.cli.tables import show_plan_table
+
+    show_plan_table(plan)
+
+
+def run(path: RunFile, overrides: Overrides = None, fresh: Fresh = False, verbose: Verbose = False) -> None:
+    """Prune, search, confirm, recover, evaluate. Continues where an interrupted run stopped."""
+    config = _load(path, overrides)
+    start_logging(verbose=verbose)
+    from rankadaptor.pipeline import run_experiment
+
+    document = run_experiment(config, output=Path(config.output), fresh=fresh)
+    from rankadaptor.cli.tables import show_result
+
+    show_result(document, folder=Path(config.output))
+
+
+def collect(
+    path: RunFile, overrides: Overrides = None, fresh: Fresh = False, verbose: Verbose = False
+) -> None:
+    """Measure many allocations of one setting and add the records to a corpus. Continues like `run`."""
+    config = _load(path, overrides)
+    start_logging(verbose=verbose)
+    from rankadaptor.pipeline import collect_records
+
+    count = collect_records(config, output=Path(config.output), fresh=fresh)
+    typer.echo(f"{config.collect.corpus} holds {count} records of setting {config.name}")
+
+
+def train_predictor(path: RunFile, overrides: Overrides = None, verbose: Verbose = False) -> None:
+    """Meta-train the performance model on the corpus that `collect` filled."""
+    config = _load(path, overrides)
+    start_logging(verbose=verbose)
+    from rankadaptor.corpus import Corpus
+    from rankadaptor.predictor import meta_train
+
+    given = config.meta_train
+    predictor = meta_train(
+        Corpus.load(config.collect.corpus),
+        seed=config.seed,
+        algorithm=given.algorithm,
+        inner_steps=given.inner_steps,
+        inner_learning_rate=given.inner_learning_rate,
+        epochs=given.epochs,
+        learning_rate=given.learning_rate,
+    )
+    predictor.save_pretrained(Path(given.output))
+    typer.echo(f"wrote {given.output}. `rankadaptor run` uses it with search.predictor: meta")
+
+
+def evaluate(
+    path: RunFile,
+    overrides: Overrides = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Evaluate this model instead of the run's own: kit name, folder, or hub id."),
+    ] = None,
+    adapter: Annotated[Path | None, typer.Option(help="Folder of an adapter to put on it.")] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score the models of a finished run, or any other model, on the run file's benchmarks."""
+    config = _load(path, overrides)
+    start_logging(verbose=verbose)
+    from rankadaptor.cli.scoring import score_models
+
+    scores = score_models(config, model=model, adapter=adapter)
+    if as_json:
+        typer.echo(json.dumps(scores, indent=2))
+        return
+    from rankadaptor.cli.tables import show_scores
+
+    show_scores(scores)
+
+
+def report(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="RUN.yaml", help="The run file, or the output folder.", show_default=False),
+    ],
+    overrides: Overrides = None,
+) -> None:
+    """Write the HTML report of a finished run again."""
+    from rankadaptor.report import write_report
+
+    folder = path if path.is_dir() else Path(_load(path, overrides).output)
+    typer.echo(f"wrote {write_report(folder)}")
+
+
+def check_machine(
+    network: Annotated[
+        bool, typer.Option("--network", help="Also see whether the package index answers.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check Python, packages, processor, disk, kit, tracking store; exit 1 if something needed is missing."""
+    from rankadaptor.doctor import examine
+
+    checks = examine(network=network)
+    if as_json:
+        typer.echo(json.dumps([check.to_json() for check in checks], indent=2))
+    else:
+        from rankadaptor.cli.tables import show_checks
+
+        show_checks(checks)
+    if any(check.state == "missing" for check in checks):
+        raise typer.Exit(1)
+
+
+def _load(path: Path, overrides: list[str] | None) -> RunConfig:
+    from rankadaptor.config import load_run
+
+    return load_run(path, overrides or ())
+
+
+def _is_pruned(model: str) -> bool:
+    """Tell whether a folder holds a model that this package pruned."""
+    from rankadaptor.files import read_json
+
+    config = Path(model) / "config.json"
+    if not config.is_file():
+        return False
+    content = read_json(config)
+    return isinstance(content, dict) and bool(content.get("rankadaptor"))

@@ -1,0 +1,24 @@
+"""Log lines with time stamps on stderr; stdout is for results."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+
+def start_logging(*, verbose: bool = False) -> None:
+    """Send this package's messages to stderr: progress by default, everything with `verbose`.
+
+    Other packages are heard from warnings upwards; their progress bars are switched off, since a run's log is
+    often a file.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger("rankadaptor").setLevel(logging.DEBUG if verbose else logging.INFO)
+    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

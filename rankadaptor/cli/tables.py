@@ -1,0 +1,115 @@
+"""Results as tables on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rankadaptor.progress import format_seconds
+
+if TYPE_CHECKING:
+    from rankadaptor.doctor import Check
+    from rankadaptor.planning import Plan
+
+STATES = {"ok": "green", "note": "yellow", "missing": "red"}
+
+
+def show_plan_table(plan: Plan) -> None:
+    """Show what a run will do and cost."""
+    console = Console()
+    console.print(
+        f"{plan.name} ({plan.digest}) → {plan.output}\n"
+        f"{plan.parameters:,} parameters, about {plan.pruned_parameters:,} after pruning; "
+        f"adapters of {plan.adapter_parameters:,} in {plan.slots} slots",
+        highlight=False,
+    )
+    table = Table("step", "what", box=None, pad_edge=False)
+    for heading in ("runs", "tokens", "memory", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for step in plan.steps:
+        time = "done" if step.done else format_seconds(step.seconds)
+        table.add_row(
+            step.name,
+            step.what,
+            str(step.runs or ""),
+            _shorten(step.tokens),
+            _write_bytes(step.peak_bytes),
+            time,
+        )
+    table.add_section()
+    table.add_row(
+        "all",
+        "what is left" if plan.seconds_left < plan.seconds else "",
+        str(plan.runs),
+        _shorten(plan.tokens),
+        _write_bytes(plan.peak_bytes),
+        format_seconds(plan.seconds_left),
+        style="bold",
+    )
+    console.print(table)
+    for assumption in plan.assumptions:
+        console.print(f"· {assumption}", highlight=False, style="dim")
+
+
+def show_result(document: Mapping[str, Any], *, folder: Path) -> None:
+    """Show a run's losses and verdict, and where the rest lies."""
+    console = Console()
+    result = document["result"]
+    table = Table("model", box=None, pad_edge=False)
+    table.add_column("held-out loss", justify="right")
+    table.add_column("adapter parameters", justify="right")
+    for name, loss in result["losses"].items():
+        table.add_row(name, f"{loss:.4f}", "")
+    for name, entry in result["recovered"].items():
+        table.add_row(name, f"{entry['loss']:.4f}", f"{entry['parameters']:,}")
+    console.print(table)
+    verdict = result["verdict"]
+    console.print(
+        f"verdict: searched against uniform: [bold]{verdict['outcome']}[/bold] "
+        f"(gain {verdict['gain']:+.4f} nats per token, from {verdict['low']:+.4f} to {verdict['high']:+.4f})",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"everything else: {folder}", highlight=False, soft_wrap=True)
+
+
+def show_scores(scores: Mapping[str, Any]) -> None:
+    """Show benchmark accuracies, one row a model."""
+    models: Mapping[str, Mapping[str, Any]] = scores["models"]
+    names = list(dict.fromkeys(name for summary in models.values() for name in summary["benchmarks"]))
+    table = Table("model", box=None, pad_edge=False)
+    for name in [*names, "mean"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for model, summary in models.items():
+        cells = [_write_accuracy(summary["benchmarks"].get(name)) for name in names]
+        table.add_row(model, *cells, f"{summary['mean']:.3f}")
+    Console().print(table)
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    """Show what `doctor` found."""
+    table = Table("state", "what", "found", "next", box=None, pad_edge=False)
+    for check in checks:
+        table.add_row(f"[{STATES[check.state]}]{check.state}[/]", check.name, check.found, check.remedy)
+    Console().print(table)
+
+
+def _write_accuracy(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return ""
+    return f"{entry['accuracy']:.3f} ± {entry['standard_error']:.3f}"
+
+
+def _shorten(count: int) -> str:
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return str(count)
+
+
+def _write_bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

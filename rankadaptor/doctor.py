@@ -1,0 +1,247 @@
+"""Is this machine ready? Versions, processor, memory, disk, kit, tracking store, network."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.runtime import choose_compute, find_home
+
+PYTHON = (3, 11)
+NEEDED_GIGABYTES = 3.0
+META_EXTRA = "learn2learn"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at.
+
+    Attributes:
+        name: What was looked at.
+        state: `ok`; `note` (works, with a limit worth knowing); `missing` (something needed is not there).
+        found: What was found.
+        remedy: What to do about it; empty if nothing.
+    """
+
+    name: str
+    state: str
+    found: str
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Return the fields as a JSON-like dict."""
+        return asdict(self)
+
+
+def examine(*, network: bool = False, tracking: str | Path = "mlruns") -> list[Check]:
+    """Look at everything a run needs.
+
+    Args:
+        network: Also ask the package index for an answer.
+        tracking: Where MLflow keeps its data.
+    """
+    checks = [check_python(), *check_packages(), check_meta_learning()]
+    checks += [
+        check_torch(),
+        check_processor(),
+        check_memory(),
+        check_disk(),
+        *check_kit(),
+        check_tracking(tracking),
+    ]
+    return [*checks, check_index()] if network else checks
+
+
+def check_python() -> Check:
+    """Compare Python's version with the oldest supported one."""
+    found = platform.python_version()
+    if sys.version_info[:2] >= PYTHON:
+        return Check("python", "ok", found)
+    return Check("python", "missing", found, f"Use Python {'.'.join(map(str, PYTHON))} or newer.")
+
+
+def check_packages() -> Iterator[Check]:
+    """Compare the installed packages with what this package's metadata asks for."""
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = importlib.metadata.requires("rankadaptor") or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Check(
+            "packages", "missing", "rankadaptor is not installed", "Run pip install -e . in the checkout."
+        )
+        return
+    faults, count = [], 0
+    for line in wanted:
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        count += 1
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            faults.append((requirement, "absent"))
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            faults.append((requirement, version))
+    if not faults:
+        yield Check("packages", "ok", f"all {count} in the versions asked for")
+    for requirement, version in faults:
+        wish = f"{requirement.name}{requirement.specifier}"
+        yield Check(f"package {requirement.name}", "missing", version, f'pip install "{wish}"')
+
+
+def check_meta_learning() -> Check:
+    """See whether learn2learn, which meta-training prefers, is installed."""
+    try:
+        return Check("learn2learn", "ok", importlib.metadata.version(META_EXTRA))
+    except importlib.metadata.PackageNotFoundError:
+        return Check(
+            "learn2learn",
+            "note",
+            "absent; meta-training uses torch.func, with the same results",
+            "pip install ./third_party/learn2learn",
+        )
+
+
+def check_torch() -> Check:
+    """Say which build of torch this is and where it would compute."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Check("torch", "missing", f"does not import ({error})", 'pip install "torch>=2.6,<2.14"')
+    compute = choose_compute()
+    build = "CUDA build" if torch.version.cuda else "CPU build"
+    found = (
+        f"{torch.__version__} ({build}); computes on {compute.device} in {compute.dtype}: {compute.reason}"
+    )
+    if torch.version.cuda and not torch.cuda.is_available():
+        return Check(
+            "torch", "note", found, "The CUDA build sees no device: check the driver, or go on on the CPU."
+        )
+    return Check("torch", "ok", found)
+
+
+def check_processor() -> Check:
+    """Count the cores this process may use."""
+    cores = count_cores()
+    advice = f"compute.workers up to {cores} with compute.threads 1" if cores > 1 else ""
+    return Check("processor", "ok", f"{platform.machine()}, {cores} core(s) for this process", advice)
+
+
+def check_memory() -> Check:
+    """Compare free memory with what one trial of the kit's model takes."""
+    free = _read_free_memory()
+    if free is None:
+        return Check("memory", "note", "free memory cannot be read on this system")
+    state = "ok" if free > NEEDED_GIGABYTES else "note"
+    remedy = (
+        "" if state == "ok" else "Lower recipe.micro_batch_size and compute.workers; plan shows the memory."
+    )
+    return Check("memory", state, f"{free:.1f} GB free", remedy)
+
+
+def check_disk() -> Check:
+    """Compare free disk space under the cache folder with what the kit takes."""
+    home = find_home()
+    existing = next(path for path in (home, *home.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    if free >= NEEDED_GIGABYTES:
+        return Check("disk", "ok", f"{free:.1f} GB free for the kit and its models")
+    return Check(
+        "disk",
+        "missing",
+        f"{free:.1f} GB free of {NEEDED_GIGABYTES:.0f} needed",
+        "Free space, or set RANKADAPTOR_HOME to a folder on another disk.",
+    )
+
+
+def check_kit() -> Iterator[Check]:
+    """Say which parts of the kit are on this machine; the others are downloaded when first used."""
+    from rankadaptor.kit import describe
+
+    parts = describe()
+    present = [part for part in parts if part.present]
+    absent = [part for part in parts if not part.present and part.fault == "absent"]
+    if present:
+        yield Check("kit", "ok", f"here: {', '.join(part.name for part in present)}")
+    if absent:
+        size = sum(part.download_megabytes for part in absent)
+        names = ", ".join(part.name for part in absent)
+        yield Check(
+            "kit", "note", f"not here yet: {names}", f"Fetched when first used, {size:.0f} MB to download."
+        )
+    for part in parts:
+        if not part.present and part.fault != "absent":
+            yield Check(f"kit {part.name}", "note", part.fault or "damaged", "Built again when next used.")
+
+
+def check_tracking(target: str | Path) -> Check:
+    """Write and remove a file where MLflow's database is kept."""
+    folder = Path(target)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Check(
+            "mlflow store",
+            "missing",
+            f"{folder}: {error.strerror or error}",
+            "Set track.uri, or track.enabled: false.",
+        )
+    return Check("mlflow store", "ok", f"{folder} can be written")
+
+
+def check_index(timeout: float = 5.0) -> Check:
+    """Ask pip's package index for an answer."""
+    import urllib.error
+    import urllib.request
+
+    address = _find_index()
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/pip/", timeout=timeout):
+            return Check("package index", "ok", "answers")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return Check("package index", "note", f"does not answer ({reason})", "Needed only to fetch the kit.")
+
+
+def count_cores() -> int:
+    """Return the cores this process may use, which in a container are fewer than the machine's."""
+    ask: Callable[[int], Any] | None = getattr(os, "sched_getaffinity", None)
+    return len(ask(0)) if ask is not None else os.cpu_count() or 1
+
+
+def _read_free_memory() -> float | None:
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", text, flags=re.MULTILINE)
+    return int(match.group(1)) * 1024 / 1e9 if match else None
+
+
+def _find_index() -> str:
+    """Return the index that pip is set to, without credentials in it."""
+    import subprocess
+
+    given = os.environ.get("PIP_INDEX_URL")
+    if not given:
+        answer = subprocess.run(
+            [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        given = answer.stdout.strip()
+    return given or "https://pypi.org/simple"

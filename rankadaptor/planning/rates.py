@@ -1,0 +1,91 @@
+"""How fast this machine multiplies matrices, guessed or measured, without torch."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankadaptor.runtime import read_cpu_flags
+
+if TYPE_CHECKING:
+    from rankadaptor.config.sections import ComputeSection
+
+# One thread of a current server core, measured with large matrices.
+FLOAT32_RATE = 95e9
+BFLOAT16_GAIN = 205 / 95
+# A data-centre GPU on matrices of this project's size, far below its peak.
+CUDA_RATE = 30e12
+# Shares of the above that a training loop and a forward pass reach on a small model.
+TRAINING_SHARE = 0.40
+FORWARD_SHARE = 0.55
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Speed of one trial's process.
+
+    Attributes:
+        flops: Floating-point operations a second in large matrix products.
+        bytes_per_weight: Size of one frozen weight.
+        source: Where the figure comes from, in words.
+    """
+
+    flops: float
+    bytes_per_weight: int
+    source: str
+
+    @property
+    def training(self) -> float:
+        """Operations a second that a training loop reaches."""
+        return self.flops * TRAINING_SHARE
+
+    @property
+    def forward(self) -> float:
+        """Operations a second that a forward pass reaches."""
+        return self.flops * FORWARD_SHARE
+
+
+def choose_rate(compute: ComputeSection, *, measure: bool = False, seconds: float = 1.0) -> Rate:
+    """Say how fast one process will compute.
+
+    Args:
+        compute: The run's compute section.
+        measure: Multiply matrices for `seconds` instead of taking a usual figure.
+        seconds: How long to measure.
+    """
+    if compute.device == "cuda" or (
+        compute.device == "auto" and Path("/proc/driver/nvidia/version").exists()
+    ):
+        return Rate(
+            CUDA_RATE, 4 if compute.dtype == "float32" else 2, "a usual figure for a GPU; not measured"
+        )
+    native = bool({"avx512_bf16", "amx_bf16", "bf16"} & read_cpu_flags())
+    brief = compute.dtype == "bfloat16" or (compute.dtype == "auto" and native)
+    # Where bfloat16 is emulated it is slower than float32, not faster.
+    gain = (BFLOAT16_GAIN if native else 0.3) if brief else 1.0
+    threads = min(compute.threads, os.cpu_count() or 1)
+    if measure:
+        flops, source = measure_matmul(threads=threads, seconds=seconds), "measured on this machine just now"
+    else:
+        flops, source = FLOAT32_RATE * threads, "a usual figure; plan --measure measures this machine"
+    return Rate(flops * gain, 2 if brief else 4, f"{source}; {'bfloat16' if brief else 'float32'}")
+
+
+def measure_matmul(*, threads: int = 1, seconds: float = 1.0, size: int = 1024) -> float:
+    """Multiply float32 matrices for about `seconds` and return the operations a second."""
+    import numpy as np
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    generator = np.random.default_rng(0)
+    left = generator.standard_normal((size, size), dtype=np.float32)
+    right = generator.standard_normal((size, size), dtype=np.float32)
+    with threadpool_limits(limits=threads):
+        left @ right
+        count, started = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - started) < seconds or not count:
+            left @ right
+            count += 1
+    return float(2.0 * size**3 * count / elapsed)
