@@ -1,0 +1,63 @@
+"""Held-out loss: the score that allocations are compared by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rankadaptor.recovery.loss import score_sequences
+
+if TYPE_CHECKING:
+    from rankadaptor.data.sequences import TokenSequence
+
+    from rankadaptor.runtime import Compute
+
+
+@dataclass(frozen=True)
+class HeldOutLoss:
+    """Losses of a model on held-out sequences.
+
+    Attributes:
+        mean: Mean over all predicted tokens, nats per token; long sequences weigh more than short ones.
+        per_sequence: Mean of each sequence, nats per token, in the order given; kept so that two models can
+            be compared sequence by sequence.
+        tokens: Number of predicted tokens.
+    """
+
+    mean: float
+    per_sequence: tuple[float, ...]
+    tokens: int
+
+    @property
+    def perplexity(self) -> float:
+        """exp(mean), infinite where that overflows."""
+        try:
+            return math.exp(self.mean)
+        except OverflowError:
+            return math.inf
+
+
+def measure_loss(
+    model: Any, sequences: Sequence[TokenSequence], *, compute: Compute, batch_size: int = 16
+) -> HeldOutLoss:
+    """Measure a model's next-token loss on `sequences`, without training.
+
+    Args:
+        model: A causal language model, with or without an adapter; moved to `compute`'s device, otherwise
+            unchanged.
+        sequences: What to predict; only labelled tokens count.
+        compute: Device, precision and threads.
+        batch_size: Sequences per forward pass; batches hold sequences of like length.
+
+    Raises:
+        InputError: If there is no sequence, or one of them has no labelled token.
+    """
+    compute.apply()
+    sums, counts = score_sequences(model, sequences, compute=compute, batch_size=batch_size)
+    return HeldOutLoss(
+        mean=sum(sums) / sum(counts),
+        per_sequence=tuple(total / count for total, count in zip(sums, counts, strict=True)),
+        tokens=sum(counts),
+    )

@@ -1,0 +1,254 @@
+"""Measuring an allocation: one short fine-tune, paired with uniform under the same seed."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankadaptor.corpus import Record
+from rankadaptor.data.rows import Row, load_rows
+from rankadaptor.data.sequences import tokenise_rows
+from rankadaptor.errors import InputError, TrainingError
+from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
+from rankadaptor.recipe import Recipe
+from rankadaptor.recovery.lora import adapt_temporarily
+from rankadaptor.recovery.training import fine_tune
+from rankadaptor.runtime import choose_compute, find_commit
+
+if TYPE_CHECKING:
+    from rankadaptor.corpus import RecordFile
+    from rankadaptor.runtime import Compute
+    from rankadaptor.space import Allocation
+
+logger = logging.getLogger(__name__)
+
+Source = str | Path | Sequence[Row | dict[str, Any] | str]
+
+
+class ShortFineTune:
+    """Measure allocations by short fine-tunes of one pruned model.
+
+    Calling it with an allocation trains an adapter of those ranks for a few steps, measures the held-out
+    loss, takes the adapter off again and returns a record. Each record is paired: uniform of the
+    allocation's space, trained under the same seed and steps, stands in `loss_uniform`. One seed means one
+    order of the data and one nested start of the adapters, so the difference of the two losses is due to
+    the ranks; on one thread it repeats exactly.
+
+    Args:
+        pruned: The pruned model. It is the same after every trial, also after a failed one.
+        tokenizer: Its tokenizer.
+        data: Training rows, a path, or a kit name.
+        held_out: Rows to score on; by default `held_out_rows` rows of `data` are set aside for it. A
+            training row that is also a held-out row is dropped.
+        recipe: Rates, batches, scale; `recipe.steps` is the full fine-tune that a record's fidelity refers
+            to.
+        steps: Optimiser steps of a trial.
+        seed: Seed of trials that are called without one; also decides which rows are set aside.
+        held_out_rows: Number of rows set aside if `held_out` is not given; a given one is used whole.
+        records: File that every record is written to, and from which a resumed run repeats nothing.
+        setting: Name of the setting, written into the records.
+        compute: Device, precision and threads; chosen and logged by default.
+
+    Attributes:
+        setting: As given.
+        steps: As given.
+        recipe: As given.
+        sequences: Tokenised training data.
+        held_out: Tokenised held-out data.
+
+    Raises:
+        InputError: If there are too few rows for a batch and the held-out set.
+    """
+
+    def __init__(
+        self,
+        pruned: Any,
+        tokenizer: Any,
+        *,
+        data: Source,
+        held_out: Source | None = None,
+        recipe: Recipe | None = None,
+        steps: int = 24,
+        seed: int = 0,
+        held_out_rows: int = 64,
+        records: RecordFile | None = None,
+        setting: str = "unnamed",
+        compute: Compute | None = None,
+    ) -> None:
+        self.model = pruned
+        self.recipe = recipe if recipe is not None else Recipe()
+        self.steps, self.seed, self.setting, self.records = steps, seed, setting, records
+        self.compute = compute if compute is not None else choose_compute()
+        training_rows, scoring_rows = _split(data, held_out, held_out_rows=held_out_rows, seed=seed)
+        length = self.recipe.sequence_length
+        self.sequences = tokenise_rows(training_rows, tokenizer, max_length=length) if training_rows else []
+        self.held_out = tokenise_rows(scoring_rows, tokenizer, max_length=length) if scoring_rows else []
+        if len(self.sequences) < self.recipe.batch_size or not self.held_out:
+            raise InputError(
+                f"The data make {len(self.sequences)} training and {len(self.held_out)} held-out sequences; "
+                f"needed are a batch of {self.recipe.batch_size} and one held-out sequence. "
+                f"Give more rows, or lower held_out_rows ({held_out_rows}) or the recipe's batch_size."
+            )
+        self._uniform: dict[tuple[str, int, int], Record] = {}
+
+    def __call__(
+        self, allocation: Allocation, *, seed: int | None = None, steps: int | None = None
+    ) -> Record:
+        """Measure one allocation.
+
+        Args:
+            allocation: What to train.
+            seed: Start and data order; the object's seed by default.
+            steps: Optimiser steps; the object's by default.
+
+        Returns:
+            A record. If the fine-tune, or uniform's, diverged, its status is `failed` and its loss None.
+
+        Raises:
+            InputError: If the allocation does not fit the model.
+            StorageError: If the record cannot be written.
+        """
+        seed = seed if seed is not None else self.seed
+        steps = steps if steps is not None else self.steps
+        if (known := self._find(allocation, seed=seed, steps=steps)) is not None:
+            return known
+        uniform = self._measure_uniform(allocation, seed=seed, steps=steps)
+        if allocation.values == uniform.values:
+            return uniform
+        return self._keep(self.run_trial(allocation, seed=seed, steps=steps, loss_uniform=uniform.loss))
+
+    def run_trial(
+        self, allocation: Allocation, *, seed: int, steps: int, loss_uniform: float | None
+    ) -> Record:
+        """Measure one allocation against a reference that is known already, and write nothing.
+
+        Args:
+            allocation: What to train.
+            seed: Start and data order.
+            steps: Optimiser steps.
+            loss_uniform: Uniform's loss under this seed and these steps. Not read if `allocation` is
+                uniform; None otherwise means that uniform failed, and then this record fails too,
+                untrained.
+        """
+        if loss_uniform is None and not allocation.is_uniform:
+            reason = "uniform, which this record would be paired with, has no loss under this seed"
+            return self._describe(allocation, seed=seed, steps=steps, error=reason)
+        started = time.monotonic()
+        tokens = 0
+        held_out: HeldOutLoss | None = None
+        error: str | None = None
+        try:
+            with adapt_temporarily(self.model, allocation, self.recipe, seed=seed) as peft_model:
+                result = fine_tune(
+                    peft_model,
+                    self.sequences,
+                    recipe=self.recipe,
+                    steps=steps,
+                    seed=seed,
+                    compute=self.compute,
+                )
+                tokens = result.tokens
+                scored = measure_loss(peft_model, self.held_out, compute=self.compute)
+            if math.isfinite(scored.mean):
+                held_out = scored
+            else:
+                error = f"the held-out loss is {scored.mean}"
+        except TrainingError as failure:
+            error = str(failure)
+        if error is not None:
+            logger.warning("an allocation could not be measured: %s", error)
+        if allocation.is_uniform:
+            loss_uniform = held_out.mean if held_out is not None else None
+        return self._describe(
+            allocation,
+            seed=seed,
+            steps=steps,
+            held_out=held_out,
+            loss_uniform=loss_uniform,
+            tokens=tokens,
+            seconds=time.monotonic() - started,
+            error=error,
+        )
+
+    def measure_pruned(self) -> HeldOutLoss:
+        """Measure the pruned model's held-out loss before any recovery."""
+        return measure_loss(self.model, self.held_out, compute=self.compute)
+
+    def _measure_uniform(self, allocation: Allocation, *, seed: int, steps: int) -> Record:
+        key = (allocation.space.digest, seed, steps)
+        if key not in self._uniform:
+            uniform = allocation.space.uniform()
+            known = self._find(uniform, seed=seed, steps=steps)
+            if known is None:
+                known = self._keep(self.run_trial(uniform, seed=seed, steps=steps, loss_uniform=None))
+            self._uniform[key] = known
+        return self._uniform[key]
+
+    def _describe(
+        self,
+        allocation: Allocation,
+        *,
+        seed: int,
+        steps: int,
+        held_out: HeldOutLoss | None = None,
+        loss_uniform: float | None = None,
+        tokens: int = 0,
+        seconds: float = 0.0,
+        error: str | None = None,
+    ) -> Record:
+        return Record(
+            setting=self.setting,
+            values=allocation.values,
+            seed=seed,
+            steps=steps,
+            fidelity=steps / self.recipe.steps,
+            loss=held_out.mean if held_out else None,
+            loss_uniform=loss_uniform,
+            parameters=self._count_parameters(allocation),
+            tokens=tokens,
+            seconds=seconds,
+            status="ok" if error is None else "failed",
+            error=error,
+            commit=find_commit(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            sequence_losses=held_out.per_sequence if held_out else None,
+        )
+
+    def _count_parameters(self, allocation: Allocation) -> int:
+        linears = dict(self.model.named_modules())
+        return sum(
+            rank * (linears[name].in_features + linears[name].out_features)
+            for name, rank in allocation.by_module().items()
+        )
+
+    def _find(self, allocation: Allocation, *, seed: int, steps: int) -> Record | None:
+        if self.records is None:
+            return None
+        record = self.records.find(allocation.values, seed, steps)
+        return record if record is not None and record.setting == self.setting else None
+
+    def _keep(self, record: Record) -> Record:
+        if self.records is not None:
+            self.records.append(record)
+        return record
+
+
+def _split(
+    data: Source, held_out: Source | None, *, held_out_rows: int, seed: int
+) -> tuple[list[Row], list[Row]]:
+    """Return training rows and held-out rows, with no row in both."""
+    if held_out_rows < 1:
+        raise InputError(f"held_out_rows={held_out_rows}: must be at least 1.")
+    if held_out is None:
+        scoring = load_rows(data, limit=held_out_rows, seed=seed)
+        training = load_rows(data, skip=held_out_rows, seed=seed)
+    else:
+        scoring = load_rows(held_out)
+        training = load_rows(data)
+    taken = set(scoring)
+    return [row for row in training if row not in taken], scoring

@@ -1,0 +1,20 @@
+"""Recovery: an allocation becomes a PEFT adapter, trained by one loop."""
+
+from rankadaptor.recovery.final import recover
+from rankadaptor.recovery.lora import adapt_temporarily, attach_adapter, detach_adapter, lora_config
+from rankadaptor.recovery.training import StepReport, TrainingResult, fine_tune
+from rankadaptor.recovery.tuning import RecipeTrial, TunedRecipe, tune_recipe
+
+__all__ = [
+    "RecipeTrial",
+    "StepReport",
+    "TrainingResult",
+    "TunedRecipe",
+    "adapt_temporarily",
+    "attach_adapter",
+    "detach_adapter",
+    "fine_tune",
+    "lora_config",
+    "recover",
+    "tune_recipe",
+]

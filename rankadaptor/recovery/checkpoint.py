@@ -1,0 +1,165 @@
+"""The state of an interrupted fine-tune on disk: tensors as safetensors, the rest as JSON that names them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from rankadaptor.errors import CheckpointError
+from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write_json
+
+if TYPE_CHECKING:
+    from rankadaptor.data.sequences import TokenSequence
+
+SCHEMA = 1
+STATE_FILE = "training.json"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Held-out loss (nats per token) after `step` optimiser steps and `tokens` input tokens."""
+
+    step: int
+    tokens: int
+    loss: float
+
+
+@dataclass
+class TrainingState:
+    """What a fine-tune knows after `step` optimiser steps, besides weights and optimiser moments.
+
+    Attributes:
+        step: Optimiser steps done.
+        tokens: Input tokens seen, padding not counted.
+        seconds: Time spent training and evaluating, over all resumed parts.
+        losses: Training loss of each step, nats per token.
+        curve: Held-out losses measured on the way.
+        best: Adapter weights at the lowest held-out loss, or None if none was measured.
+        best_step: The step of `best`.
+        stopped: Whether early stopping ended the run.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
+    best: dict[str, torch.Tensor] | None = None
+    best_step: int | None = None
+    stopped: bool = False
+
+
+def save_state(
+    folder: Path,
+    state: TrainingState,
+    *,
+    parameters: dict[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    identity: dict[str, Any],
+) -> None:
+    """Write a checkpoint; a crash at any point leaves the one before it whole.
+
+    Raises:
+        StorageError: If the folder cannot be written or the disk is full.
+    """
+    tensors = {f"adapter.{name}": value.detach() for name, value in parameters.items()}
+    for name, value in parameters.items():
+        for moment in MOMENTS:
+            tensors[f"{moment}.{name}"] = optimizer.state[value][moment]
+    tensors |= {f"best.{name}": value for name, value in (state.best or {}).items()}
+    weights = folder / f"step-{state.step:06d}.safetensors"
+    write_bytes(weights, save({name: value.cpu().contiguous() for name, value in tensors.items()}))
+    record = {
+        "schema": SCHEMA,
+        "identity": identity,
+        "weights": weights.name,
+        "sha256": compute_file_sha256(weights),
+        "step": state.step,
+        "tokens": state.tokens,
+        "seconds": state.seconds,
+        "losses": state.losses,
+        "curve": [asdict(point) for point in state.curve],
+        "best_step": state.best_step,
+        "stopped": state.stopped,
+    }
+    write_json(folder / STATE_FILE, record)
+    for old in folder.glob("step-*.safetensors"):
+        if old != weights:
+            old.unlink(missing_ok=True)
+
+
+def load_state(
+    folder: Path,
+    *,
+    parameters: dict[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    identity: dict[str, Any],
+) -> TrainingState:
+    """Read a checkpoint into parameters and optimiser, or return a fresh state if the folder holds none.
+
+    Raises:
+        CheckpointError: If the checkpoint is broken or belongs to another run.
+    """
+    if not (folder / STATE_FILE).is_file():
+        return TrainingState()
+    record = read_json(folder / STATE_FILE)
+    if record.get("schema") != SCHEMA:
+        raise CheckpointError(
+            f"{folder / STATE_FILE}: schema {record.get('schema')}, this version reads {SCHEMA}. "
+            "Delete the folder to start over, or continue with the version that wrote it."
+        )
+    differing = _list_differences(record["identity"], identity)
+    if differing:
+        raise CheckpointError(
+            f"{folder} holds a checkpoint of another run. It differs in: {'; '.join(differing)}. "
+            "Choose another checkpoint folder, or delete this one to start over."
+        )
+    tensors = _read_tensors(folder / record["weights"], record["sha256"])
+    step = int(record["step"])
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(tensors[f"adapter.{name}"])
+            moments = {moment: tensors[f"{moment}.{name}"].to(value.device) for moment in MOMENTS}
+            optimizer.state[value] = {"step": torch.tensor(float(step), device=value.device), **moments}
+    best = {name: tensors[f"best.{name}"] for name in parameters if f"best.{name}" in tensors}
+    return TrainingState(
+        step=step,
+        tokens=int(record["tokens"]),
+        seconds=float(record["seconds"]),
+        losses=[float(loss) for loss in record["losses"]],
+        curve=[CurvePoint(**point) for point in record["curve"]],
+        best=best or None,
+        best_step=record["best_step"],
+        stopped=bool(record["stopped"]),
+    )
+
+
+def digest_sequences(sequences: Sequence[TokenSequence]) -> str:
+    """Name token sequences by their content."""
+    digest = hashlib.sha256()
+    for sequence in sequences:
+        digest.update(repr((sequence.input_ids, sequence.labels)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _read_tensors(path: Path, sha256: str) -> dict[str, torch.Tensor]:
+    try:
+        if compute_file_sha256(path) == sha256:
+            return dict(load_file(path))
+        fault = "its content is not what was written"
+    except (OSError, SafetensorError) as error:
+        fault = str(error)
+    raise CheckpointError(f"{path}: cannot be read ({fault}). Delete the folder to start over.")
+
+
+def _list_differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    keys = sorted(there.keys() | here.keys())
+    return [f"{key} {there.get(key)} → {here.get(key)}" for key in keys if there.get(key) != here.get(key)]

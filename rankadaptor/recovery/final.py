@@ -1,0 +1,94 @@
+"""The one real fine-tune of the chosen allocation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankadaptor.data.rows import load_rows
+from rankadaptor.data.sequences import tokenise_rows
+from rankadaptor.recipe import Recipe
+from rankadaptor.recovery.lora import attach_adapter, detach_adapter
+from rankadaptor.recovery.training import fine_tune
+from rankadaptor.runtime import choose_compute
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from rankadaptor.data.rows import Row
+    from rankadaptor.runtime import Compute
+    from rankadaptor.space import Allocation
+
+logger = logging.getLogger(__name__)
+
+EVALUATIONS = 10  # held-out measurements of a final fine-tune
+PATIENCE = 3
+
+
+def recover(
+    pruned: Any,
+    tokenizer: Any,
+    allocation: Allocation,
+    *,
+    data: str | Path | Sequence[Row | dict[str, Any] | str],
+    held_out: str | Path | Sequence[Row | dict[str, Any] | str] | None = None,
+    recipe: Recipe | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    compute: Compute | None = None,
+    checkpoint: str | Path | None = None,
+) -> PeftModel:
+    """Fine-tune a pruned model with one rank per linear, and return it as a plain PEFT model.
+
+    The adapter is attached to `pruned` itself; `save_pretrained` of the result writes a folder that plain
+    `PeftModel.from_pretrained` reads. With `held_out`, the loss on it is measured ten times, training stops
+    after three measurements without a new low, and the adapter of the lowest one is returned.
+
+    Args:
+        pruned: The model to recover; not changed but for the adapter.
+        tokenizer: Its tokenizer.
+        allocation: Ranks, from a search, a verdict, or `space.uniform()`.
+        data: Training rows, a path, or a kit name.
+        held_out: Rows for early stopping, disjoint from `data`.
+        recipe: Defaults to `Recipe()`.
+        steps: Optimiser steps; the recipe's by default.
+        seed: Start of the adapter and order of the data.
+        compute: Device, precision and threads; chosen and logged by default.
+        checkpoint: Folder to resume from and to write to.
+
+    Raises:
+        InputError: If data or allocation do not fit.
+        TrainingError: If the loss is no longer finite. The model is then left without an adapter.
+    """
+    recipe = recipe if recipe is not None else Recipe()
+    steps = steps if steps is not None else recipe.steps
+    compute = compute if compute is not None else choose_compute()
+    length = recipe.sequence_length
+    sequences = tokenise_rows(load_rows(data), tokenizer, max_length=length)
+    kept_back = (
+        tokenise_rows(load_rows(held_out), tokenizer, max_length=length) if held_out is not None else None
+    )
+    peft_model = attach_adapter(pruned, allocation, recipe, seed=seed)
+    try:
+        result = fine_tune(
+            peft_model,
+            sequences,
+            recipe=recipe,
+            steps=steps,
+            seed=seed,
+            compute=compute,
+            held_out=kept_back,
+            evaluate_every=max(1, steps // EVALUATIONS) if kept_back else None,
+            patience=PATIENCE if kept_back else None,
+            checkpoint=checkpoint,
+        )
+    except BaseException:
+        detach_adapter(peft_model)
+        raise
+    logger.info(
+        "recovered in %d steps, %d tokens; training loss %.4f → %.4f",
+        result.steps, result.tokens, result.losses[0], result.losses[-1],
+    )  # fmt: skip
+    return peft_model.eval()

@@ -1,0 +1,348 @@
+"""One training loop for adapters: a short run of a search and the final fine-tune differ in steps alone."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rankadaptor.data.sequences import draw_batches
+from rankadaptor.errors import InputError, TrainingError
+from rankadaptor.files import compute_digest
+from rankadaptor.progress import Progress
+from rankadaptor.recovery.checkpoint import (
+    CurvePoint,
+    TrainingState,
+    digest_sequences,
+    load_state,
+    save_state,
+)
+from rankadaptor.recovery.lora import list_adapter_parameters
+from rankadaptor.recovery.loss import (
+    choose_autocast,
+    make_device_batch,
+    place,
+    score_sequences,
+    sum_losses,
+)
+
+if TYPE_CHECKING:
+    from rankadaptor.data.sequences import TokenSequence
+    from rankadaptor.recipe import Recipe
+    from rankadaptor.runtime import Compute
+
+logger = logging.getLogger(__name__)
+
+FINAL_RATE_SHARE = 0.1
+HELD_OUT_BATCH = 16
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a fine-tune did.
+
+    Attributes:
+        losses: Training loss of each optimiser step, nats per token.
+        curve: Held-out losses measured on the way.
+        tokens: Input tokens seen, padding not counted.
+        seconds: Time spent, over all resumed parts.
+        best_step: The step whose adapter the model now carries, if early stopping chose it; else None.
+        stopped_early: Whether patience ran out before the last step.
+    """
+
+    losses: tuple[float, ...]
+    curve: tuple[CurvePoint, ...]
+    tokens: int
+    seconds: float
+    best_step: int | None = None
+    stopped_early: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps done."""
+        return len(self.losses)
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What `on_step` is told after each optimiser step; losses in nats per token."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    held_out_loss: float | None = None
+
+
+def compute_learning_rate(step: int, *, steps: int, recipe: Recipe) -> float:
+    """Return the rate of one step, counted from 1: a linear rise, then the schedule, down to a tenth."""
+    warmup = math.ceil(recipe.warmup_share * steps)
+    if step <= warmup:
+        return recipe.learning_rate * step / warmup
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    share = (step - warmup) / max(1, steps - warmup)
+    falling = 0.5 * (1 + math.cos(math.pi * share)) if recipe.schedule == "cosine" else 1 - share
+    return recipe.learning_rate * (FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * falling)
+
+
+def fine_tune(
+    peft_model: Any,
+    sequences: Sequence[TokenSequence],
+    *,
+    recipe: Recipe,
+    steps: int,
+    seed: int,
+    compute: Compute,
+    held_out: Sequence[TokenSequence] | None = None,
+    evaluate_every: int | None = None,
+    patience: int | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 50,
+    on_step: Callable[[StepReport], None] | None = None,
+) -> TrainingResult:
+    """Train the adapter of `peft_model` in place.
+
+    The order of the data depends on `seed` alone, so two adapters trained under one seed see the same
+    batches. A step's loss is the sum over all its labelled tokens divided by their number, whatever the
+    micro batches: gradient accumulation changes memory, not the result. One thread repeats a run exactly.
+
+    Args:
+        peft_model: A model with an adapter, from `attach_adapter`.
+        sequences: Training data.
+        recipe: Rates, batch sizes, schedule and so on; its `steps` is not read here.
+        steps: Optimiser steps.
+        seed: Orders the data (and dropout).
+        compute: Device, precision and threads.
+        held_out: Sequences for the held-out curve.
+        evaluate_every: Measure the held-out loss every so many steps, and after the last.
+        patience: Stop after so many measurements without a new lowest held-out loss, and leave the adapter
+            of the lowest one in the model.
+        checkpoint: Folder to resume from and to write to; a finished run found there is not repeated.
+        checkpoint_every: Steps between two checkpoints.
+        on_step: Called after each step.
+
+    Returns:
+        Losses, tokens and seconds.
+
+    Raises:
+        InputError: If the data do not fill one batch, or early stopping is asked for without held-out data.
+        CheckpointError: If `checkpoint` holds another run.
+        TrainingError: If the loss or a gradient is no longer finite.
+    """
+    compute.apply()
+    usable = _check(
+        sequences, recipe=recipe, steps=steps, held_out=held_out, every=evaluate_every, patience=patience
+    )
+    place(peft_model, compute)
+    run = _Run(peft_model, recipe=recipe, steps=steps, seed=seed, compute=compute)
+    state = TrainingState()
+    folder = Path(checkpoint) if checkpoint is not None else None
+    identity = run.identify(usable) if folder is not None else {}
+    if folder is not None:
+        state = load_state(folder, parameters=run.parameters, optimizer=run.optimizer, identity=identity)
+        if state.step:
+            logger.info("%s: resuming after step %d of %d", folder, state.step, steps)
+    started = time.monotonic() - state.seconds
+    batches = draw_batches(len(usable), batch_size=recipe.batch_size, steps=steps, seed=seed)
+    with run.training(), Progress("fine-tune", steps - state.step, unit="steps") as progress:
+        for step, indices in enumerate(batches, start=1):
+            if step <= state.step:
+                continue
+            if state.stopped:
+                break
+            batch = [usable[index] for index in indices]
+            report = run.take_step(step, batch)
+            state.step = step
+            state.losses.append(report.loss)
+            state.tokens += sum(len(sequence) for sequence in batch)
+            if held_out and evaluate_every and (step % evaluate_every == 0 or step == steps):
+                report = replace(report, held_out_loss=run.measure(held_out, step=step))
+                _follow_held_out(state, report, run.parameters, patience=patience)
+            state.seconds = time.monotonic() - started
+            if folder is not None and (step % checkpoint_every == 0 or step == steps or state.stopped):
+                save_state(
+                    folder, state, parameters=run.parameters, optimizer=run.optimizer, identity=identity
+                )
+            if on_step is not None:
+                on_step(report)
+            progress.advance(note=f"loss {report.loss:.4f}")
+    chosen = state.best_step if patience is not None else None
+    if chosen is not None and state.best is not None:
+        copy_adapter(state.best, run.parameters)
+    return TrainingResult(
+        losses=tuple(state.losses),
+        curve=tuple(state.curve),
+        tokens=state.tokens,
+        seconds=state.seconds,
+        best_step=chosen,
+        stopped_early=state.stopped,
+    )
+
+
+class _Run:
+    """One fine-tune's fixed parts: model, adapter parameters, optimiser, recipe."""
+
+    def __init__(self, model: Any, *, recipe: Recipe, steps: int, seed: int, compute: Compute) -> None:
+        self.model, self.recipe, self.steps, self.seed, self.compute = model, recipe, steps, seed, compute
+        self.parameters = list_adapter_parameters(model)
+        self.optimizer = torch.optim.AdamW(
+            list(self.parameters.values()),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+
+    @contextlib.contextmanager
+    def training(self) -> Iterator[None]:
+        """Put the model into training mode, and back."""
+        was_training = self.model.training
+        causal_lm = self.model.get_base_model()
+        recompute = self.recipe.gradient_checkpointing and not causal_lm.is_activation_checkpointing
+        if recompute:
+            causal_lm.activation_checkpointing_enable(
+                activation_checkpointing_kwargs={"use_reentrant": False}
+            )
+        self.model.train()
+        try:
+            yield
+        finally:
+            self.model.train(was_training)
+            self.optimizer.zero_grad(set_to_none=True)
+            if recompute:
+                causal_lm.activation_checkpointing_disable()
+
+    def take_step(self, step: int, batch: Sequence[TokenSequence]) -> StepReport:
+        """Take one optimiser step over `batch`, in micro batches of like length."""
+        recipe, compute = self.recipe, self.compute
+        rate = compute_learning_rate(step, steps=self.steps, recipe=recipe)
+        ordered = sorted(batch, key=len)
+        labels = sum(sequence.targets for sequence in ordered)
+        total = 0.0
+        with _seeded_dropout(self.seed, step, wanted=recipe.dropout > 0):
+            for start in range(0, len(ordered), recipe.micro_batch_size):
+                micro = make_device_batch(ordered[start : start + recipe.micro_batch_size], compute)
+                with choose_autocast(compute):
+                    loss = sum_losses(self.model, micro).sum() / labels
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.item()
+        parameters = list(self.parameters.values())
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip or math.inf))
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            raise TrainingError(
+                f"The fine-tune broke down at step {step} of {self.steps}: loss {total}, gradient norm {norm}"
+                f", learning rate {rate:g}. Lower the learning rate or lengthen the warm-up.",
+                step=step,
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return StepReport(step, self.steps, total, rate, norm)
+
+    def measure(self, held_out: Sequence[TokenSequence], *, step: int) -> float:
+        """Measure the mean held-out loss."""
+        sums, counts = score_sequences(self.model, held_out, compute=self.compute, batch_size=HELD_OUT_BATCH)
+        loss = sum(sums) / sum(counts)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The held-out loss is {loss} after step {step} of {self.steps}. Lower the learning rate.",
+                step=step,
+            )
+        return loss
+
+    def identify(self, sequences: Sequence[TokenSequence]) -> dict[str, Any]:
+        """Describe what a checkpoint must agree with to be continued."""
+        config = self.model.get_base_model().config
+        pruning = getattr(config, "rankadaptor", None) or {}
+        shapes = {name: list(value.shape) for name, value in self.parameters.items()}
+        return {
+            "model": f"{config.model_type} {pruning.get('digest', 'not pruned')}",
+            "adapter": compute_digest(shapes),
+            "data": digest_sequences(sequences),
+            "steps": self.steps,
+            "seed": self.seed,
+            **{f"recipe.{key}": value for key, value in self.recipe.to_json().items() if key != "steps"},
+        }
+
+
+def copy_adapter(source: Mapping[str, torch.Tensor], target: Mapping[str, torch.nn.Parameter]) -> None:
+    """Copy adapter weights in place."""
+    with torch.no_grad():
+        for name, value in target.items():
+            value.copy_(source[name])
+
+
+def _follow_held_out(
+    state: TrainingState,
+    report: StepReport,
+    parameters: dict[str, torch.nn.Parameter],
+    *,
+    patience: int | None,
+) -> None:
+    loss = report.held_out_loss
+    if loss is None:
+        return
+    lowest = min((point.loss for point in state.curve), default=math.inf)
+    state.curve.append(CurvePoint(report.step, state.tokens, loss))
+    logger.info("step %d of %d: held-out loss %.4f", report.step, report.steps, loss)
+    if patience is None:
+        return
+    if loss < lowest:
+        state.best = {name: value.detach().to("cpu", copy=True) for name, value in parameters.items()}
+        state.best_step = report.step
+        return
+    since = sum(1 for point in state.curve if point.step > (state.best_step or 0))
+    if since >= patience:
+        state.stopped = True
+        logger.info(
+            "no lower held-out loss in %d measurements; the adapter of step %s is kept",
+            since,
+            state.best_step,
+        )
+
+
+@contextlib.contextmanager
+def _seeded_dropout(seed: int, step: int, *, wanted: bool) -> Iterator[None]:
+    """Seed torch's global generators for one step, so that a resumed run draws the same masks."""
+    if not wanted:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(int(compute_digest([seed, step], length=15), 16))
+        yield
+
+
+def _check(
+    sequences: Sequence[TokenSequence],
+    *,
+    recipe: Recipe,
+    steps: int,
+    held_out: Sequence[TokenSequence] | None,
+    every: int | None,
+    patience: int | None,
+) -> list[TokenSequence]:
+    """Check the arguments of a fine-tune and return the sequences that carry a label."""
+    if steps < 1:
+        raise InputError(f"steps={steps}: must be at least 1.")
+    if every is not None and every < 1:
+        raise InputError(f"evaluate_every={every}: must be at least 1.")
+    if patience is not None and (patience < 1 or not held_out or every is None):
+        raise InputError(
+            f"patience={patience}: early stopping needs at least 1, and held_out data and evaluate_every."
+        )
+    usable = [sequence for sequence in sequences if sequence.targets]
+    if len(usable) < recipe.batch_size:
+        raise InputError(
+            f"The data make {len(usable)} sequences with a label, fewer than a batch of {recipe.batch_size}. "
+            "Give more rows, or lower batch_size or sequence_length in the recipe."
+        )
+    return usable

@@ -1,0 +1,280 @@
+"""The recipe first: learning rate and scaling exponent are tuned before any allocation is compared.
+
+The learning rate moves the loss ten times more than the allocation does, and with one LoRA scale for all
+ranks a rank is a hidden learning rate; see the design notes in docs/concepts.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rankadaptor.data.rows import Row, load_rows
+from rankadaptor.data.sequences import tokenise_rows
+from rankadaptor.errors import InputError, TrainingError
+from rankadaptor.recovery.lora import adapt_temporarily
+from rankadaptor.recovery.loss import score_sequences
+from rankadaptor.recovery.training import HELD_OUT_BATCH, fine_tune
+from rankadaptor.runtime import choose_compute
+
+if TYPE_CHECKING:
+    from rankadaptor.data.sequences import TokenSequence
+    from rankadaptor.recipe import Recipe
+    from rankadaptor.runtime import Compute
+    from rankadaptor.space import Allocation, Space
+
+logger = logging.getLogger(__name__)
+
+EXTENSIONS = 3  # times the grid of rates may grow beyond its best edge
+PROBES = 2  # random allocations that the exponents are compared on
+
+Source = str | Path | Sequence[Row | dict[str, Any] | str]
+
+
+@dataclass(frozen=True)
+class RecipeTrial:
+    """One short fine-tune of a tuning.
+
+    Attributes:
+        learning_rate: Peak rate tried.
+        scaling_exponent: γ tried.
+        values: The allocation trained, one rank per slot.
+        loss: Held-out loss in nats per token; None if the run diverged.
+        seconds: Its duration.
+        error: Why it diverged, else None.
+    """
+
+    learning_rate: float
+    scaling_exponent: float
+    values: tuple[int, ...]
+    loss: float | None
+    seconds: float
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON-like dict."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TunedRecipe:
+    """The recipe chosen, and every trial it was chosen from, in order."""
+
+    recipe: Recipe
+    trials: tuple[RecipeTrial, ...]
+
+
+class Outcome(Protocol):
+    """What a trial is chosen by; a `Record` is one."""
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """One rank per slot."""
+
+    @property
+    def loss(self) -> float | None:
+        """Held-out loss in nats per token, None if the run diverged."""
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it diverged."""
+
+
+def choose_recipe(
+    measure: Callable[[Sequence[Recipe]], Sequence[Outcome]],
+    *,
+    recipe: Recipe,
+    learning_rates: Sequence[float],
+) -> TunedRecipe:
+    """Choose the learning rate at which `measure`, normally uniform's short fine-tune, ends lowest.
+
+    If the best rate is the smallest or largest tried, the grid grows beyond it by its own factor, at most
+    three times; a grid of one rate is taken as it is. Diverged trials are kept in the list and never
+    chosen.
+
+    Args:
+        measure: Gives one outcome per recipe; recipes of one call may run side by side.
+        recipe: Where all but the rate comes from.
+        learning_rates: Rates to try.
+
+    Raises:
+        InputError: If there is no rate, or one is not positive.
+        TrainingError: If every rate diverges.
+    """
+    grid = sorted(set(learning_rates))
+    if not grid or grid[0] <= 0:
+        raise InputError(
+            f"learning_rates={tuple(learning_rates)}: give positive rates, for example (1e-3, 3e-3)."
+        )
+    factor = (grid[-1] / grid[0]) ** (1 / (len(grid) - 1)) if len(grid) > 1 else 1.0
+    trials: dict[float, RecipeTrial] = {}
+
+    def try_rates(rates: Sequence[float]) -> None:
+        recipes = [recipe.replace(learning_rate=rate) for rate in rates]
+        for tried, outcome in zip(recipes, measure(recipes), strict=True):
+            trials[tried.learning_rate] = _note(tried, outcome)
+
+    try_rates(grid)
+    for _ in range(EXTENSIONS if len(grid) > 1 else 0):
+        lowest, highest = min(trials), max(trials)
+        best = min(trials, key=lambda rate: (_rank_loss(trials[rate]), rate))
+        if best not in (lowest, highest):
+            break
+        further = best / factor if best == lowest else best * factor
+        logger.info(
+            "the best learning rate %.3g lies at the edge of the grid; trying %.3g too", best, further
+        )
+        try_rates([further])
+    best = min(trials, key=lambda rate: (_rank_loss(trials[rate]), rate))
+    if trials[best].loss is None:
+        raise TrainingError(
+            f"Every learning rate diverged ({', '.join(f'{rate:.3g}' for rate in sorted(trials))}). "
+            "Give lower rates, or check the model and the data.",
+            step=0,
+        )
+    return TunedRecipe(recipe.replace(learning_rate=best), tuple(trials[rate] for rate in sorted(trials)))
+
+
+def tune_recipe(
+    pruned: Any,
+    tokenizer: Any,
+    space: Space,
+    *,
+    data: Source,
+    held_out: Source,
+    recipe: Recipe,
+    learning_rates: Sequence[float],
+    scaling_exponents: Sequence[float] | None = None,
+    steps: int,
+    seed: int = 0,
+    compute: Compute | None = None,
+    on_trial: Callable[[RecipeTrial], None] | None = None,
+) -> TunedRecipe:
+    """Tune the learning rate on uniform, then the scaling exponent on a few random allocations.
+
+    `reference_rank` is set to uniform's rank, so that at uniform all exponents agree and the rate is tuned
+    once; see `choose_recipe` for the grid. If more than one exponent is given, each trains the same two
+    random allocations of the space at the chosen rate, and the lowest mean held-out loss wins; with one
+    exponent nothing more is run. All trials share one seed.
+
+    Args:
+        pruned: The pruned model; unchanged afterwards.
+        tokenizer: Its tokenizer.
+        space: Gives uniform and the random allocations.
+        data: Training rows, a path, or a kit name.
+        held_out: Rows to score on, disjoint from `data`.
+        recipe: Where all else comes from.
+        learning_rates: Rates to try.
+        scaling_exponents: Exponents to try; the recipe's own by default.
+        steps: Optimiser steps of each trial.
+        seed: Start, data order and the random allocations.
+        compute: Device, precision and threads.
+        on_trial: Called after each trial.
+
+    Raises:
+        InputError: If a list is empty or has a rate that is not positive.
+        TrainingError: If every rate diverges.
+    """
+    exponents = tuple(scaling_exponents) if scaling_exponents is not None else (recipe.scaling_exponent,)
+    if not exponents:
+        raise InputError("scaling_exponents=(): give at least one, for example (0.0, 0.5, 1.0).")
+    uniform = space.uniform()
+    ranks = {rank for rank in uniform.by_module().values() if rank > 0}
+    if len(ranks) == 1:
+        recipe = recipe.replace(reference_rank=ranks.pop())
+    compute = compute if compute is not None else choose_compute()
+    length = recipe.sequence_length
+    sequences = tokenise_rows(load_rows(data), tokenizer, max_length=length)
+    scored = tokenise_rows(load_rows(held_out), tokenizer, max_length=length)
+
+    def train(allocation: Allocation, tried: Recipe) -> RecipeTrial:
+        trial = _train(
+            pruned,
+            allocation,
+            tried,
+            sequences=sequences,
+            held_out=scored,
+            steps=steps,
+            seed=seed,
+            compute=compute,
+        )
+        if on_trial is not None:
+            on_trial(trial)
+        return trial
+
+    tuned = choose_recipe(
+        lambda recipes: [train(uniform, tried) for tried in recipes],
+        recipe=recipe.replace(scaling_exponent=exponents[0]),
+        learning_rates=learning_rates,
+    )
+    if len(exponents) == 1:
+        return tuned
+    probes = space.sample(PROBES, seed=seed)
+    trials = {
+        exponent: [train(probe, tuned.recipe.replace(scaling_exponent=exponent)) for probe in probes]
+        for exponent in exponents
+    }
+    best = min(exponents, key=lambda exponent: sum(_rank_loss(trial) for trial in trials[exponent]))
+    logger.info("scaling exponent %g of %s", best, exponents)
+    return TunedRecipe(
+        tuned.recipe.replace(scaling_exponent=best),
+        (*tuned.trials, *(one for group in trials.values() for one in group)),
+    )
+
+
+def _note(recipe: Recipe, outcome: Outcome) -> RecipeTrial:
+    loss = "diverged" if outcome.loss is None else f"held-out loss {outcome.loss:.4f}"
+    logger.info("learning rate %.3g, exponent %g: %s", recipe.learning_rate, recipe.scaling_exponent, loss)
+    return RecipeTrial(
+        learning_rate=recipe.learning_rate,
+        scaling_exponent=recipe.scaling_exponent,
+        values=outcome.values,
+        loss=outcome.loss,
+        seconds=outcome.seconds,
+        error=outcome.error,
+    )
+
+
+def _rank_loss(trial: RecipeTrial) -> float:
+    return math.inf if trial.loss is None else trial.loss
+
+
+def _train(
+    model: Any,
+    allocation: Allocation,
+    recipe: Recipe,
+    *,
+    sequences: Sequence[TokenSequence],
+    held_out: Sequence[TokenSequence],
+    steps: int,
+    seed: int,
+    compute: Compute,
+) -> RecipeTrial:
+    started = time.monotonic()
+    loss, error = None, None
+    try:
+        with adapt_temporarily(model, allocation, recipe, seed=seed) as peft_model:
+            fine_tune(peft_model, sequences, recipe=recipe, steps=steps, seed=seed, compute=compute)
+            sums, counts = score_sequences(peft_model, held_out, compute=compute, batch_size=HELD_OUT_BATCH)
+        loss = sum(sums) / sum(counts)
+        if not math.isfinite(loss):
+            loss, error = None, f"the held-out loss is {loss}"
+    except TrainingError as failure:
+        error = str(failure)
+    return RecipeTrial(
+        learning_rate=recipe.learning_rate,
+        scaling_exponent=recipe.scaling_exponent,
+        values=allocation.values,
+        loss=loss,
+        seconds=time.monotonic() - started,
+        error=error,
+    )

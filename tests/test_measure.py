@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from rankadaptor.corpus import RecordFile
+from rankadaptor.data.rows import Row
+from rankadaptor.errors import InputError, StorageError
+from rankadaptor.measure import ShortFineTune
+from rankadaptor.recipe import Recipe
+from rankadaptor.runtime import Compute
+from rankadaptor.space import RankSpace
+
+COMPUTE = Compute(device="cpu", dtype="float32", threads=1, reason="tests")
+RECIPE = Recipe(learning_rate=1e-2, batch_size=4, micro_batch_size=4, sequence_length=64, steps=20)
+ANIMALS = ("fox", "dog", "cat", "owl", "hen", "ant", "bee", "elk", "eel", "emu")
+ROWS = [
+    Row(prompt=f"Question {n}: ", response=f"The {animal} says {n}.") for n, animal in enumerate(ANIMALS * 3)
+]
+
+
+@pytest.fixture
+def model(pico_model: Callable[..., Any]) -> Any:
+    return pico_model("llama", 2)
+
+
+@pytest.fixture
+def space(model: Any) -> RankSpace:
+    return RankSpace.from_model(model, like_uniform=4, slots="block", ranks=(0, 1, 2, 4, 6, 8))
+
+
+@pytest.fixture
+def build(model: Any, pico_tokenizer: Any) -> Callable[..., ShortFineTune]:
+    def make(**options: Any) -> ShortFineTune:
+        settings = {
+            "data": ROWS,
+            "recipe": RECIPE,
+            "steps": 4,
+            "held_out_rows": 6,
+            "compute": COMPUTE,
+        } | options
+        return ShortFineTune(model, pico_tokenizer, **settings)
+
+    return make
+
+
+def count_trials(measure: ShortFineTune, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    trained: list[tuple[int, ...]] = []
+    original = measure.run_trial
+
+    def run_trial(allocation: Any, **options: Any) -> Any:
+        trained.append(allocation.values)
+        return original(allocation, **options)
+
+    monkeypatch.setattr(measure, "run_trial", run_trial)
+    return trained
+
+
+def test_record_says_what_was_measured(build, space):
+    measure = build(setting="pico")
+    allocation = space.allocation((6, 2))
+    record = measure(allocation, seed=5)
+    assert record.status == "ok"
+    assert (record.setting, record.values, record.seed, record.steps) == ("pico", (6, 2), 5, 4)
+    assert record.fidelity == pytest.approx(0.2)
+    assert record.parameters == space.cost((6, 2))
+    assert record.tokens > 0
+    assert record.seconds > 0
+    assert len(record.sequence_losses) == 6
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", record.created)
+    assert record.commit
+    assert 0 < record.loss < measure.measure_pruned().mean
+
+
+def test_records_are_paired_with_uniform(build, space):
+    measure = build()
+    uniform = measure(space.uniform(), seed=2)
+    assert uniform.gain == 0.0
+    record = measure(space.allocation((2, 6)), seed=2)
+    assert record.loss_uniform == uniform.loss
+    assert record.gain == uniform.loss - record.loss
+    assert record.gain != 0.0
+    assert measure(space.allocation((2, 6)), seed=3).loss_uniform != uniform.loss
+
+
+def test_a_trial_repeats(build, space):
+    allocation = space.allocation((1, 6))
+    first, second = build()(allocation), build()(allocation)
+    assert first.loss == pytest.approx(second.loss, abs=1e-4)
+    assert first.sequence_losses == second.sequence_losses
+    assert first.loss == second.loss  # one thread: every printed digit
+
+
+def test_uniform_is_trained_once_per_seed_and_length(build, space, monkeypatch):
+    measure = build()
+    trained = count_trials(measure, monkeypatch)
+    for values in ((6, 2), (2, 6)):
+        measure(space.allocation(values))
+    measure(space.uniform())
+    assert trained == [(4, 4), (6, 2), (2, 6)]
+    measure(space.uniform(), steps=2)
+    assert trained[3:] == [(4, 4)]
+
+
+def test_a_resumed_run_repeats_nothing(build, space, tmp_path, monkeypatch):
+    path = tmp_path / "records.jsonl"
+    first = build(records=RecordFile(path))(space.allocation((6, 2)))
+    resumed = build(records=RecordFile(path))
+    trained = count_trials(resumed, monkeypatch)
+    assert resumed(space.allocation((6, 2))) == first
+    assert resumed(space.allocation((2, 6))).loss_uniform == first.loss_uniform
+    assert trained == [(2, 6)]
+    assert [record.values for record in RecordFile(path).records] == [(4, 4), (6, 2), (2, 6)]
+
+
+def test_the_model_is_the_same_after_every_trial(build, space, model):
+    frozen = next(iter(model.parameters()))
+    frozen.requires_grad_(False)
+    weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    flags = [value.requires_grad for value in model.parameters()]
+    attributes = sorted(model.__dict__)
+    for recipe in (RECIPE, RECIPE.replace(learning_rate=1e30, gradient_clip=0.0)):
+        measure = build(recipe=recipe)
+        measure(space.allocation((6, 2)))
+        assert measure.model is model
+        assert model.state_dict().keys() == weights.keys()
+        assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+        assert [value.requires_grad for value in model.parameters()] == flags
+        assert sorted(model.__dict__) == attributes
+        assert not model.training
+
+
+def test_a_diverged_trial_is_recorded(build, space, tmp_path):
+    wild = RECIPE.replace(learning_rate=1e30, gradient_clip=0.0)
+    measure = build(recipe=wild, records=RecordFile(tmp_path / "records.jsonl"))
+    uniform = measure(space.uniform())
+    assert uniform.status == "failed"
+    assert uniform.loss is None
+    assert "learning rate" in uniform.error
+    other = measure(space.allocation((6, 2)))
+    assert other.status == "failed"
+    assert other.gain is None
+    assert "uniform" in other.error
+    assert len(RecordFile(tmp_path / "records.jsonl").records) == 2
+
+
+def test_a_diverged_allocation_keeps_its_pair(build, space):
+    measure = build(recipe=RECIPE.replace(learning_rate=1e30, gradient_clip=0.0))
+    record = measure.run_trial(space.allocation((6, 2)), seed=0, steps=4, loss_uniform=4.0)
+    assert (record.status, record.loss, record.loss_uniform) == ("failed", None, 4.0)
+
+
+def test_no_row_is_in_both_sets(build, pico_tokenizer):
+    doubled = [*ROWS, *ROWS[:10]]
+    measure = build(data=doubled)
+    training = {sequence.input_ids for sequence in measure.sequences}
+    assert not training & {sequence.input_ids for sequence in measure.held_out}
+    assert len(measure.held_out) == 6
+    given = build(data=ROWS, held_out=ROWS[:8])
+    assert len(given.held_out) == 8
+    assert len(given.sequences) == len(ROWS) - 8
+
+
+def test_split_depends_on_the_seed_of_the_measure_alone(build):
+    assert build(seed=1).held_out == build(seed=1).held_out
+    assert build(seed=1).held_out != build(seed=2).held_out
+
+
+def test_too_little_data_is_refused(build):
+    with pytest.raises(InputError, match=r"make 2 training and 6 held-out sequences"):
+        build(data=ROWS[:8])
+
+
+def test_a_folder_that_cannot_be_written_is_named(build, space, tmp_path):
+    blocked = tmp_path / "file"
+    measure = build(records=RecordFile(blocked / "records.jsonl"))
+    blocked.write_text("not a folder")
+    with pytest.raises(StorageError, match=r"records\.jsonl"):
+        measure(space.uniform())
+
+
+def test_an_allocation_of_another_model_is_refused(build, pico_model):
+    other = RankSpace.from_model(pico_model("llama", 3), like_uniform=4, slots="block")
+    with pytest.raises(InputError, match="no such linear"):
+        build()(other.uniform())
