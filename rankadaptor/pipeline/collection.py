@@ -1,0 +1,99 @@
+"""Filling a corpus: many allocations of one setting, measured side by side and kept for meta-training."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.config import RunConfig
+from rankadaptor.corpus import Corpus, Setting
+from rankadaptor.pipeline.data_split import split_data
+from rankadaptor.pipeline.experiment import load_space
+from rankadaptor.pipeline.preparation import pick_compute, prepare_model
+from rankadaptor.pipeline.run_folder import open_run
+from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
+from rankadaptor.pipeline.tuning import tune_side_by_side
+from rankadaptor.recipe import Recipe
+from rankadaptor.search import draw_random, linear_in_depth
+from rankadaptor.space import Allocation, Space
+
+logger = logging.getLogger(__name__)
+
+DEPTH_SLOPES = (-1.0, -0.5, 0.5, 1.0)
+
+
+def collect_records(config: RunConfig, *, output: Path | None = None, fresh: bool = False) -> int:
+    """Measure the allocations that `config.collect` asks for and append them to its corpus.
+
+    The same command continues a collection that was cut off; nothing is measured twice.
+
+    Returns:
+        The number of records of this setting that the corpus holds afterwards.
+    """
+    given = config.collect
+    compute = pick_compute(config)
+    with open_run(output or config.output_folder, config, fresh=fresh) as folder:
+        prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
+        space = load_space(folder, config)
+        source = TrialSource(
+            model=folder.pruned,
+            space=space,
+            recipe=config.to_recipe().replace(reference_rank=max(space.reference)),
+            split=split_data(config),
+            steps=config.search.steps,
+            setting=config.name,
+            records=folder.records,
+            compute=compute,
+        )
+        tuned = folder.complete("tune", lambda: tune_side_by_side(config, source))
+        source = dataclasses.replace(source, recipe=Recipe(**tuned["recipe"]))
+        corpus = Corpus.create(given.corpus)
+        corpus.add_setting(_describe_setting(config, source, prepared))
+        jobs = [
+            Job(allocation, seed, steps)
+            for steps in given.lengths
+            for seed in range(config.seed, config.seed + given.seeds)
+            for allocation in design_allocations(space, given.allocations, seed=config.seed)
+        ]
+        with TrialPool(source, workers=config.compute.workers) as pool:
+            pool.measure_all(jobs, label="collect", on_record=corpus.append)
+            for (
+                record
+            ) in pool.records.records:  # what an interrupted collection measured but had not passed on
+                corpus.append(record)
+    return len(corpus.records(config.name))
+
+
+def design_allocations(space: Space, count: int, *, seed: int) -> list[Allocation]:
+    """Return uniform, tilts in depth, and space-filling random allocations, `count` in all and distinct."""
+    chosen = dict.fromkeys(
+        [space.uniform(), *(linear_in_depth(space, slope=slope) for slope in DEPTH_SLOPES)]
+    )
+    for allocation in draw_random(space, count=4 * count, seed=seed):
+        if len(chosen) >= count:
+            break
+        chosen.setdefault(allocation)
+    return list(chosen)[:count]
+
+
+def _describe_setting(config: RunConfig, source: TrialSource, prepared: dict[str, Any]) -> Setting:
+    losses, digests = prepared["losses"], prepared["digests"]
+    pruning = {key: prepared["pruning"][key] for key in ("achieved_ratio", "settings", "blocks")}
+    return Setting(
+        name=config.name,
+        model={"base": config.model, "digest": digests["model"]},
+        pruning=pruning,
+        data={
+            "train": config.data.train,
+            "held_out": config.data.held_out,
+            "train_digest": digests["train"],
+            "held_out_digest": digests["held_out"],
+        },
+        recipe=source.recipe.to_json(),
+        space=source.space.to_json(),
+        held_out=config.collect.held_out,
+        pruned_loss=losses["pruned"],
+        dense_loss=losses.get("dense"),
+    )

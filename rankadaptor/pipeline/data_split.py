@@ -1,0 +1,59 @@
+"""Which rows a run trains on and which it holds out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rankadaptor.config import RunConfig
+from rankadaptor.data import Row, load_rows
+from rankadaptor.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataSplit:
+    """Training and held-out rows as `load_rows` arguments, so that any process can load the same.
+
+    Attributes:
+        train: Arguments that load the training rows.
+        held_out: Arguments that load the held-out rows.
+    """
+
+    train: dict[str, Any]
+    held_out: dict[str, Any]
+
+    def load(self) -> tuple[list[Row], list[Row]]:
+        """Load training and held-out rows; a training row that is also held out is dropped.
+
+        Raises:
+            InputError: If a source cannot be read or nothing is left to train on.
+        """
+        held_out = load_rows(**self.held_out)
+        taken = set(held_out)
+        train = [row for row in load_rows(**self.train) if row not in taken]
+        if not train:
+            raise InputError(
+                f"{self.train['source']}: no row is left to train on after {len(held_out)} were held out. "
+                "Give more rows, or lower data.held_out_rows."
+            )
+        return train, held_out
+
+
+def split_data(config: RunConfig) -> DataSplit:
+    """Say which rows are trained on and which are held out; one seeded shuffle keeps the parts apart."""
+    data = config.data
+    own = data.held_out is not None
+    return DataSplit(
+        train={
+            "source": data.train,
+            "limit": data.train_rows,
+            "skip": 0 if own else data.held_out_rows,
+            "seed": config.seed,
+        },
+        held_out={
+            "source": data.held_out if own else data.train,
+            "limit": data.held_out_rows,
+            "skip": 0,
+            "seed": config.seed,
+        },
+    )

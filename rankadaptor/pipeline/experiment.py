@@ -1,0 +1,243 @@
+"""The main job: prune, tune the recipe, search ranks, confirm on fresh seeds, recover, evaluate, report.
+
+Every step leaves one JSON file in the run's folder, and every trial one line in its record file. A run that is
+cut off therefore continues with the same command: finished steps are read, and the search is replayed from its
+records.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.comparison import Verdict, confirm
+from rankadaptor.config import RunConfig
+from rankadaptor.files import write_json
+from rankadaptor.pipeline.data_split import split_data
+from rankadaptor.pipeline.finals import evaluate_models, recover_all
+from rankadaptor.pipeline.preparation import build_space, pick_compute, prepare_model
+from rankadaptor.pipeline.run_folder import RunFolder, open_run
+from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
+from rankadaptor.predictor import Predictor, load_predictor
+from rankadaptor.recipe import Recipe
+from rankadaptor.runtime import describe_environment, find_commit
+from rankadaptor.search import Search, draw_random, linear_in_depth
+from rankadaptor.space import Allocation, Space
+from rankadaptor.tracking import Tracker, open_tracker
+
+logger = logging.getLogger(__name__)
+
+FIRST_CONFIRMATION_SEED = 1000
+DEPTH_SLOPE = 1.0  # the baseline's ranks grow from half to one and a half times uniform's, as in [PRILoRA]_
+
+
+def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool = False) -> dict[str, Any]:
+    """Run, or continue, the whole job that a run file describes.
+
+    Args:
+        config: The run.
+        output: Folder to write to, `config.output` by default.
+        fresh: Throw away what an earlier run left in the folder.
+
+    Returns:
+        The result, as written to `result.json` in the folder (schema in docs/concepts.md).
+
+    Raises:
+        InputError: If the configuration does not fit the model or the folder holds another run.
+        StorageError: If something could not be written; what was measured before is kept.
+    """
+    started = datetime.datetime.now(datetime.UTC)
+    clock = time.monotonic()
+    with (
+        open_run(output or config.output_folder, config, fresh=fresh) as folder,
+        open_tracker(config, folder.digest, fresh=fresh) as tracker,
+    ):
+        tracker.log_parameters(config.to_json())
+        result = _run_steps(folder, config, tracker)
+        document = {
+            "schema": 1,
+            "run": {
+                "name": config.name,
+                "digest": folder.digest,
+                "commit": find_commit(),
+                "seed": config.seed,
+                "started": started.isoformat(timespec="seconds"),
+                "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - clock, 1),
+                "config": config.to_json(),
+            },
+            "result": result,
+            "environment": describe_environment(),
+        }
+        write_json(folder.path / "result.json", document)
+        _publish(folder, document, tracker)
+    return document
+
+
+def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[str, Any]:
+    compute = pick_compute(config)
+    prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
+    losses = prepared["losses"]
+    tracker.log_metrics({f"loss_{name}": loss for name, loss in losses.items()})
+
+    space = load_space(folder, config)
+    source = TrialSource(
+        model=folder.pruned,
+        space=space,
+        recipe=config.to_recipe().replace(reference_rank=max(space.reference)),
+        split=split_data(config),
+        steps=config.search.steps,
+        setting=folder.digest,
+        records=folder.records,
+        compute=compute,
+    )
+    tuned = folder.complete("tune", lambda: _tune(config, source))
+    recipe = Recipe(**tuned["recipe"])
+    source = TrialSource(**{**source.__dict__, "recipe": recipe})
+
+    with TrialPool(source, workers=config.compute.workers) as pool:
+        searched = folder.complete("search", lambda: _search(config, pool, tracker))
+        candidate = space.allocation(tuple(searched["best"]))
+        verdict = folder.complete("confirm", lambda: _confirm(config, pool, candidate))
+    tracker.log_metrics({"gain": verdict["gain"], "gain_low": verdict["low"], "gain_high": verdict["high"]})
+
+    allocations = {"uniform": space.uniform(), "searched": candidate, **_draw_baselines(config, space)}
+    recovered = folder.complete("recover", lambda: recover_all(folder, config, source, allocations))
+    for name, entry in recovered["adapters"].items():
+        for point in entry["curve"]:
+            tracker.log_metrics({f"loss_{name}": point["loss"]}, step=point["step"])
+    evaluated = folder.complete("evaluate", lambda: evaluate_models(folder, config, compute=compute))
+
+    seconds = {
+        "prepare": prepared["seconds"],
+        "tuning": tuned["seconds"],
+        "search": searched["seconds"],
+        "confirm": verdict["seconds"],
+        "recover": recovered["seconds"],
+        "evaluate": evaluated["seconds"],
+    }
+    return {
+        "pruning": prepared["pruning"],
+        "losses": losses,
+        "digests": prepared["digests"],
+        "recipe": recipe.to_json(),
+        "tuning": tuned["trials"],
+        "space": _describe_space(space),
+        "search": {key: value for key, value in searched.items() if key not in ("seconds", "tokens")},
+        "verdict": {key: value for key, value in verdict.items() if key not in ("seconds", "tokens")},
+        "recovered": recovered["adapters"],
+        "benchmarks": evaluated["benchmarks"],
+        "benchmark_differences": evaluated["differences"],
+        "cost": {
+            "tokens_trained": {
+                "tuning": tuned["tokens"],
+                "search": searched["tokens"],
+                "confirm": verdict["tokens"],
+                "recover": sum(entry["tokens"] for entry in recovered["adapters"].values()),
+            },
+            "seconds": seconds,
+        },
+    }
+
+
+def load_space(folder: RunFolder, config: RunConfig) -> Space:
+    """Build the space from the pruned checkpoint's configuration; its weights are not needed twice."""
+
+    def build() -> dict[str, Any]:
+        from rankadaptor.models import load
+
+        model, _ = load(folder.pruned)
+        return {"space": build_space(config, model).to_json()}
+
+    return Space.from_json(folder.complete("space", build)["space"])
+
+
+def _tune(config: RunConfig, source: TrialSource) -> dict[str, Any]:
+    from rankadaptor.pipeline.tuning import tune_side_by_side
+
+    return tune_side_by_side(config, source)
+
+
+def _search(config: RunConfig, pool: TrialPool, tracker: Tracker) -> dict[str, Any]:
+    given, space = config.search, pool.source.space
+    predictor: Predictor = load_predictor(given.predictor, path=given.predictor_path, seed=config.seed)
+    search = Search(space, predictor, seed=config.seed, proposal=given.proposal, candidates=given.candidates)
+    # The batch is part of the run, not of the machine: what is asked for does not depend on the worker count.
+    while len(search.records) < given.evaluations:
+        batch = search.ask(min(given.batch, given.evaluations - len(search.records)))
+        done = len(search.records)
+        records = pool.measure_all(
+            [Job(allocation, config.seed, given.steps) for allocation in batch],
+            label=f"search {done + len(batch)}/{given.evaluations}: measuring",
+        )
+        search.tell(records)
+        for number, record in enumerate(records, start=done + 1):
+            tracker.log_record(record, name=f"search-{number:03d}")
+        if given.stop_below_noise and search.exhausted:
+            logger.info("the search stops early: the expected gain is below the noise")
+            break
+    result = search.result()
+    return {
+        "predictor": given.predictor,
+        "proposal": given.proposal,
+        "evaluations": len(result.records),
+        "steps": given.steps,
+        "best": list(result.best.values),
+        "history": [entry.to_json() for entry in result.history],
+        "tokens": sum(record.tokens for record in result.records),
+    }
+
+
+def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[str, Any]:
+    given = config.confirm
+    steps = config.confirm_steps
+    seeds = range(FIRST_CONFIRMATION_SEED, FIRST_CONFIRMATION_SEED + given.seeds)
+    records = pool.measure_all(
+        [Job(candidate, seed, steps) for seed in seeds], label="confirm on fresh seeds"
+    )
+    verdict: Verdict = confirm(
+        lambda allocation, *, seed: pool.measure(allocation, seed=seed, steps=steps),
+        candidate,
+        seeds=given.seeds,
+        first_seed=FIRST_CONFIRMATION_SEED,
+        confidence=given.confidence,
+    )
+    logger.info("%s", verdict.describe())
+    # Uniform was trained under the same seeds: it costs the same tokens again.
+    return {**verdict.to_json(), "tokens": 2 * sum(record.tokens for record in records)}
+
+
+def _draw_baselines(config: RunConfig, space: Space) -> dict[str, Allocation]:
+    drawn = {
+        "random": lambda: draw_random(space, count=1, seed=config.seed)[0],
+        "linear_in_depth": lambda: linear_in_depth(space, slope=DEPTH_SLOPE),
+    }
+    return {name: drawn[name]() for name in config.recover.baselines if name in drawn}
+
+
+def _describe_space(space: Space) -> dict[str, Any]:
+    return {
+        "slots": [
+            {"name": slot.name, "kind": slot.kind, "block": slot.block, "modules": list(slot.modules)}
+            for slot in space.slots
+        ],
+        "budget": space.budget,
+        "reference": list(space.reference),
+        "mode": space.mode,
+        "digest": space.digest,
+    }
+
+
+def _publish(folder: RunFolder, document: dict[str, Any], tracker: Tracker) -> None:
+    """Write the report and the cards, and hand everything to the tracker."""
+    from rankadaptor.card import write_card
+    from rankadaptor.report import write_report
+
+    page = write_report(folder.path)
+    for name in document["result"]["recovered"]:
+        write_card(folder.adapter(name), document)
+    tracker.log_json(document, "result.json")
+    tracker.log_file(page)

@@ -1,0 +1,165 @@
+"""The last steps of a run: full fine-tunes of the allocations that matter, and the benchmarks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.config import RunConfig
+from rankadaptor.data import tokenise_rows
+from rankadaptor.evaluation.benchmarks import Scores, compare_scores, evaluate
+from rankadaptor.evaluation.heldout import measure_loss
+from rankadaptor.files import read_json, write_json
+from rankadaptor.models import load
+from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.pipeline.trials import TrialSource
+from rankadaptor.progress import Progress
+from rankadaptor.recovery import attach_adapter, fine_tune
+from rankadaptor.runtime import Compute
+from rankadaptor.space import Allocation
+from rankadaptor.workers import run_side_by_side
+
+logger = logging.getLogger(__name__)
+
+OUTCOME = "outcome.json"
+
+
+def recover_all(
+    folder: RunFolder, config: RunConfig, source: TrialSource, allocations: Mapping[str, Allocation]
+) -> dict[str, Any]:
+    """Fine-tune every named allocation in full and save each as a plain PEFT adapter.
+
+    Returns:
+        `adapters`: per name the held-out loss (nats per token), its curve, parameters, tokens, seconds.
+    """
+    given = config.recover
+    jobs = [
+        {
+            "source": source,
+            "values": allocation.values,
+            "target": folder.adapter(name),
+            "steps": config.recover_steps,
+            "seed": config.seed,
+            "evaluate_every": given.evaluate_every,
+            "patience": given.patience,
+        }
+        for name, allocation in allocations.items()
+    ]
+    # An allocation that is named twice (the search may end at uniform) is trained once.
+    distinct = {job["values"]: job for job in reversed(jobs)}
+    outcomes: dict[tuple[int, ...], dict[str, Any]] = {}
+    pending = [job for job in distinct.values() if not (job["target"] / OUTCOME).exists()]
+    for index, outcome in run_side_by_side(recover_one, pending, workers=config.compute.workers):
+        outcomes[pending[index]["values"]] = outcome
+    for job in distinct.values():
+        outcomes.setdefault(job["values"], read_json(job["target"] / OUTCOME))
+    return {"adapters": {name: outcomes[allocation.values] for name, allocation in allocations.items()}}
+
+
+def recover_one(
+    *,
+    source: TrialSource,
+    values: tuple[int, ...],
+    target: Path,
+    steps: int,
+    seed: int,
+    evaluate_every: int | None,
+    patience: int | None,
+) -> dict[str, Any]:
+    """Fine-tune one allocation in full, resuming from its checkpoint, and save the adapter to `target`."""
+    source.compute.apply()
+    model, tokenizer = load(source.model, compute=source.compute)
+    length = source.recipe.sequence_length
+    train, held_out = (tokenise_rows(rows, tokenizer, max_length=length) for rows in source.split.load())
+    allocation = source.space.allocation(values)
+    peft_model = attach_adapter(model, allocation, source.recipe, seed=seed)
+    trained = fine_tune(
+        peft_model,
+        train,
+        recipe=source.recipe,
+        steps=steps,
+        seed=seed,
+        compute=source.compute,
+        held_out=held_out,
+        evaluate_every=evaluate_every or max(steps // 5, 1),
+        patience=patience,
+        checkpoint=target / "checkpoint",
+    )
+    peft_model.save_pretrained(target)
+    write_json(target / "allocation.json", allocation.to_json())
+    outcome = {
+        "values": list(values),
+        "loss": measure_loss(peft_model, held_out, compute=source.compute).mean,
+        "parameters": allocation.cost,
+        "tokens": trained.tokens,
+        "seconds": round(trained.seconds, 2),
+        "curve": [
+            {"step": point.step, "tokens": point.tokens, "loss": point.loss} for point in trained.curve
+        ],
+    }
+    write_json(target / OUTCOME, outcome)
+    return outcome
+
+
+def evaluate_models(folder: RunFolder, config: RunConfig, *, compute: Compute) -> dict[str, Any]:
+    """Score the models that the run names on its benchmarks, on the same items.
+
+    Returns:
+        `benchmarks` per model and `differences` per pair, both empty where no benchmark is asked for.
+    """
+    given = config.evaluate
+    if not given.benchmarks:
+        return {"benchmarks": {}, "differences": {}}
+    jobs = [
+        {
+            "name": name,
+            "folder": folder,
+            "dense": config.model,
+            "benchmarks": list(given.benchmarks),
+            "limit": given.limit,
+            "compute": compute,
+        }
+        for name in given.models
+    ]
+    scores: dict[str, Scores] = {}
+    with Progress("evaluate", len(jobs), unit="models", interval=0.0) as progress:
+        for index, document in run_side_by_side(evaluate_one, jobs, workers=config.compute.workers):
+            name = given.models[index]
+            scores[name] = Scores.from_json(document)
+            progress.advance(note=f"{name}: mean accuracy {scores[name].mean:.3f}")
+    pairs = [("searched", "uniform"), ("searched", "pruned"), ("uniform", "pruned"), ("searched", "dense")]
+    return {
+        "benchmarks": {name: scores[name].summary() for name in given.models},
+        "differences": {
+            f"{a}-{b}": compare_scores(scores[a], scores[b]).summary()
+            for a, b in pairs
+            if a in scores and b in scores
+        },
+    }
+
+
+def evaluate_one(
+    *, name: str, folder: RunFolder, dense: str, benchmarks: list[str], limit: int | None, compute: Compute
+) -> dict[str, Any]:
+    """Score one model of the run and keep its items, so that a continued run does not repeat it."""
+    stored = folder.path / "scores" / f"{name}.json"
+    if stored.exists():
+        kept: dict[str, Any] = read_json(stored)
+        return kept
+    compute.apply()
+    model, tokenizer = load(dense if name == "dense" else folder.pruned, compute=compute)
+    if name not in ("dense", "pruned"):
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, find_adapter(folder, name)).eval()
+    document = evaluate(model, tokenizer, benchmarks=benchmarks, limit=limit, compute=compute).to_json()
+    write_json(stored, document)
+    return document
+
+
+def find_adapter(folder: RunFolder, name: str) -> Path:
+    """Return the folder that holds an adapter's weights; uniform's where the search ended at uniform."""
+    own = folder.adapter(name)
+    return own if (own / OUTCOME).exists() else folder.adapter("uniform")

@@ -1,0 +1,107 @@
+"""The first step of a run: load, prune, and measure what pruning did."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from rankadaptor.config import RunConfig
+from rankadaptor.data import digest_rows, tokenise_rows
+from rankadaptor.evaluation.heldout import measure_loss
+from rankadaptor.models import load
+from rankadaptor.pipeline.data_split import split_data
+from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.pruning import describe_model, digest_model, prune, read_pruning, save_pruned
+from rankadaptor.runtime import Compute, choose_compute
+from rankadaptor.space import RankSpace
+
+logger = logging.getLogger(__name__)
+
+
+def pick_compute(config: RunConfig) -> Compute:
+    """Choose device, precision and threads as the run asks."""
+    given = config.compute
+    return choose_compute(device=given.device, dtype=given.dtype, threads=given.threads)
+
+
+def build_space(config: RunConfig, model: Any) -> RankSpace:
+    """Build the run's space over a pruned model."""
+    given = config.space
+    return RankSpace.from_model(
+        model,
+        like_uniform=given.like_uniform,
+        parameters=given.parameters,
+        megabytes=given.megabytes,
+        slots=given.slots,
+        ranks=tuple(given.ranks) if given.ranks else None,
+        mode=given.mode,
+        pinned=dict(given.pinned) if given.pinned else None,
+        blocks=tuple(given.blocks) if given.blocks else None,
+    )
+
+
+def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> dict[str, Any]:
+    """Prune the model, save it, and measure held-out loss before and after.
+
+    Returns:
+        `pruning` (what was cut, costs before and after), `losses` (nats per token), `digests`.
+    """
+    compute.apply()
+    model, tokenizer = load(config.model, compute=compute)
+    train, held_out = split_data(config).load()
+    sequences = tokenise_rows(held_out, tokenizer, max_length=config.recipe.sequence_length)
+    digests = {"train": digest_rows(train), "held_out": digest_rows(held_out)}
+    if config.prune is None:
+        pruned_loss = measure_loss(model, sequences, compute=compute).mean
+        save_pruned(model, tokenizer, folder.pruned)
+        described = describe_model(model)
+        pruning = _describe_pruning(read_pruning(model) or {}, described, described)
+        return {
+            "pruning": pruning,
+            "losses": {"pruned": pruned_loss},
+            "digests": {**digests, "model": digest_model(model)},
+        }
+    before = describe_model(model)
+    dense_loss = measure_loss(model, sequences, compute=compute).mean
+    given = config.prune
+    pruned = prune(
+        model,
+        tokenizer,
+        ratio=given.ratio,
+        calibration=given.calibration.source,
+        importance=given.importance,
+        aggregation=given.aggregation,
+        scope=given.scope,
+        targets=given.targets,
+        head_unit=given.head_unit,
+        skip_first=given.skip_first,
+        skip_last=given.skip_last,
+        align=given.align,
+        examples=given.calibration.examples,
+        length=given.calibration.length,
+        seed=config.seed,
+        in_place=True,
+    )
+    after = describe_model(pruned)
+    pruned_loss = measure_loss(pruned, sequences, compute=compute).mean
+    logger.info("held-out loss %.4f dense, %.4f pruned (nats per token)", dense_loss, pruned_loss)
+    save_pruned(pruned, tokenizer, folder.pruned)
+    return {
+        "pruning": _describe_pruning(read_pruning(pruned) or {}, before, after),
+        "losses": {"dense": dense_loss, "pruned": pruned_loss},
+        "digests": {**digests, "model": digest_model(pruned)},
+    }
+
+
+def _describe_pruning(
+    record: dict[str, Any], before: dict[str, Any], after: dict[str, Any]
+) -> dict[str, Any]:
+    summary = {
+        "ratio": record.get("settings", {}).get("ratio"),
+        "achieved_ratio": record.get("achieved_ratio", 0.0),
+        "settings": record.get("settings", {}),
+        "blocks": record.get("blocks", []),
+    }
+    for key in ("parameters", "macs", "bytes", "tokens_per_second"):
+        summary[f"{key}_before"], summary[f"{key}_after"] = before.get(key), after.get(key)
+    return summary

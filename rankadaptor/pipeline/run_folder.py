@@ -1,0 +1,122 @@
+"""The folder of one run: which run it belongs to, which steps are done, and who is writing to it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.config import RunConfig, describe_difference, dump_run, load_run
+from rankadaptor.errors import InputError
+from rankadaptor.files import name_storage_fault, read_json, write_json, write_text
+from rankadaptor.progress import format_seconds
+
+logger = logging.getLogger(__name__)
+
+RUN_FILE = "run.yaml"
+STEPS = "steps"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An output folder that holds the steps of exactly one run.
+
+    Attributes:
+        path: The folder.
+        digest: Digest of the run's configuration.
+    """
+
+    path: Path
+    digest: str
+
+    @property
+    def pruned(self) -> Path:
+        """The pruned model's checkpoint."""
+        return self.path / "pruned"
+
+    @property
+    def records(self) -> Path:
+        """Every trial measured, one JSON object a line."""
+        return self.path / "records.jsonl"
+
+    def adapter(self, name: str) -> Path:
+        """The folder of a recovered adapter."""
+        return self.path / "adapters" / name
+
+    def finished(self, step: str) -> bool:
+        """Tell whether a step's result is already on disk."""
+        return (self.path / STEPS / f"{step}.json").exists()
+
+    def complete(self, step: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return a step's result, computing it only if it is not yet on disk.
+
+        The result gains `seconds`, the wall time that computing it took.
+        """
+        path = self.path / STEPS / f"{step}.json"
+        if path.exists():
+            logger.info("%s: already done, read from %s", step, path)
+            stored: dict[str, Any] = read_json(path)
+            return stored
+        logger.info("%s: started", step)
+        started = time.monotonic()
+        result = compute()
+        result = {**result, "seconds": round(time.monotonic() - started, 2)}
+        write_json(path, result)
+        logger.info("%s: done in %s", step, format_seconds(result["seconds"]))
+        return result
+
+
+@contextlib.contextmanager
+def open_run(path: Path, config: RunConfig, *, fresh: bool = False) -> Iterator[RunFolder]:
+    """Open or continue the output folder of a run, for one writer at a time.
+
+    Args:
+        path: The output folder; made if absent.
+        config: The run; its digest must be the folder's.
+        fresh: Throw away what an earlier run left there.
+
+    Raises:
+        InputError: If the folder holds another run (the difference is listed) or is in use.
+        StorageError: If the folder cannot be written.
+    """
+    with name_storage_fault(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{path}: another process is running in this folder. Wait for it, or choose another output."
+            ) from error
+        if fresh:
+            _clear(path)
+        stored = path / RUN_FILE
+        if stored.exists():
+            earlier = load_run(stored)
+            if earlier.digest() != config.digest():
+                lines = "\n".join(f"  {line}" for line in describe_difference(earlier, config))
+                raise InputError(
+                    f"{path} holds another run. It differs in:\n{lines}\n"
+                    "Pass --fresh to throw that run away, or choose another output with --set output=FOLDER."
+                )
+            logger.info("continuing the run in %s", path)
+        else:
+            write_text(stored, dump_run(config))
+        yield RunFolder(path=path, digest=config.digest())
+
+
+def _clear(path: Path) -> None:
+    for entry in path.iterdir():
+        if entry.name == ".lock":
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
