@@ -48,13 +48,14 @@ def load_rows(
     """Load rows, and optionally draw some of them.
 
     With `limit` or `skip` the rows are shuffled once with `seed`, then cut: `load_rows(source, limit=500)`
-    and `load_rows(source, skip=500)` are disjoint, as two splits must be. Without either, the source's order is
-    kept.
+    and `load_rows(source, skip=500)` are disjoint, as two splits must be. Without either, the source's order
+    is kept.
 
     Args:
         source: `kit:NAME`; a `.jsonl`, `.json`, `.txt` (one text a line) or `.parquet` file; `hub:NAME`,
             `hub:NAME:CONFIG` or `hub:NAME:CONFIG:SPLIT` of a data-set hub; or a sequence of rows, dicts or
-            strings. A dict has the keys prompt and response, or instruction, input and output (Alpaca), or text.
+            strings. A dict has the keys prompt and response, or instruction, input and output (Alpaca), or
+            text.
         limit: Rows to return at most.
         seed: Of the shuffle.
         skip: Rows to leave out first.
@@ -148,7 +149,7 @@ def _iterate_source(source: str | Path | Iterable[Any]) -> Iterator[tuple[str, A
         path = Path(source).expanduser()
         if not path.exists() and not path.suffix:
             raise InputError(
-                f"{source}: no such file. Give kit:NAME, hub:NAME or a path ending with {', '.join(SUFFIXES)}."
+                f"{source}: no such file. Give kit:NAME, hub:NAME or a file named {', '.join(SUFFIXES)}."
             )
         yield from iterate_file(path)
 

@@ -47,15 +47,15 @@ def tokenise_rows(
 ) -> list[TokenSequence]:
     """Turn rows into token sequences.
 
-    Prompt and response are tokenised apart, so that the border between them is exact, and a response ends with
-    the tokenizer's end token. No other special token is added.
+    Prompt and response are tokenised apart, so that the border between them is exact, and a response ends
+    with the tokenizer's end token. No other special token is added.
 
     Args:
         rows: Instructions, plain texts, or both.
         tokenizer: A Hugging Face tokenizer with an end token.
         max_length: Most tokens in a sequence. Longer instructions are cut at the end.
-        pack: Join rows and cut them into pieces of exactly `max_length` tokens; the rest at the end is dropped
-            unless it is all there is. None packs plain texts only; False packs nothing.
+        pack: Join rows and cut them into pieces of exactly `max_length` tokens; the rest at the end is
+            dropped unless it is all there is. None packs plain texts only; False packs nothing.
 
     Returns:
         Sequences in the order of the rows; the packed ones last.
@@ -151,17 +151,17 @@ def make_batch(sequences: Sequence[TokenSequence], *, pad_id: int) -> dict[str, 
 def draw_batches(count: int, *, batch_size: int, steps: int, seed: int) -> Iterator[list[int]]:
     """Yield the indices of each step's batch.
 
-    All indices are visited once in a shuffled order, then again in another order, and so on; a batch may span
-    two such rounds. The order depends on `count`, `batch_size` and `seed` alone: a run of fewer steps sees the
-    beginning of what a longer one sees, which short and full fine-tunes rely on.
+    All indices are visited once in a shuffled order, then again in another order, and so on; a batch may
+    span two such rounds. The order depends on `count`, `batch_size` and `seed` alone: a run of fewer steps
+    sees the beginning of what a longer one sees, which short and full fine-tunes rely on.
 
     Raises:
         InputError: If there is nothing to draw from or a number is not positive.
     """
     if count < 1 or batch_size < 1 or steps < 0:
         raise InputError(
-            f"count={count}, batch_size={batch_size}, steps={steps}: count and batch_size must be at least 1, "
-            "and steps not negative."
+            f"count={count}, batch_size={batch_size}, steps={steps}: "
+            "count and batch_size must be at least 1, and steps not negative."
         )
     return _draw(count, batch_size=batch_size, steps=steps, seed=seed)
 

