@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ from rankadaptor.kit.texts import iterate_requests, split_passage
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-logger = logging.getLogger(__name__)
 
 BENCHMARKS = tuple(BENCHMARK_FOLDERS)
 SPLITS = {name: ("test", "validation") if name in SCORED_ON_TEST else ("validation",) for name in BENCHMARKS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,6 @@ from rankadaptor.kit.model import MODELS, ensure_model, locate_model, name_model
 from rankadaptor.kit.packages import ensure_package, locate_package
 from rankadaptor.kit.pins import PACKAGES
 from rankadaptor.runtime import find_home
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

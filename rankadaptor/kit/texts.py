@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from rankadaptor.kit.names import check_name
 from rankadaptor.kit.packages import ensure_package
 from rankadaptor.kit.pins import COMMONSENSE_SETS, PACKAGES
 from rankadaptor.runtime import find_home
-
-logger = logging.getLogger(__name__)
 
 ROW_PACKAGES = {
     "alpaca": ("llamafactory",),
