@@ -44,7 +44,8 @@ def wheel(tmp_path) -> Path:
 def package(wheel) -> Package:
     return Package(
         name="tiny-kit", version="1.0", kind="wheel", sha256=compute_file_sha256(wheel), megabytes=1,
-        unpacked_megabytes=1, licence="MIT", holds="one row", members=("tiny_kit/data/*", "*.dist-info/LICENSE"),
+        unpacked_megabytes=1, licence="MIT", holds="one row",
+        members=("tiny_kit/data/*", "*.dist-info/LICENSE"),
     )  # fmt: skip
 
 
