@@ -68,7 +68,7 @@ def describe(*, thorough: bool = False) -> list[KitPart]:
 
 
 def ensure_all() -> list[KitPart]:
-    """Download, check and convert everything (about 330 MB to download, 700 MB on disk) and list it.
+    """Download, check and convert everything (about 330 MB to download, 750 MB on disk) and list it.
 
     Raises:
         StorageError: If something cannot be downloaded or written; what is already here stays.
