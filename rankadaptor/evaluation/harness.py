@@ -41,8 +41,13 @@ class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
     def _loglikelihood_tokens(self, requests: Any, **options: Any) -> Any:
-        # Continuations of one token share a row with others of the same context.
-        rows = len({tuple(context + continuation[:-1]) for _, context, continuation in requests})
+        # Continuations of one token share a row with others of their context; rows are padded by batch.
+        rows = {tuple(context + continuation[:-1]) for _, context, continuation in requests}
+        lengths = sorted((len(row) for row in rows), reverse=True)
+        size = int(self.batch_size)
+        total = sum(
+            lengths[start] * len(lengths[start : start + size]) for start in range(0, len(lengths), size)
+        )
         cut = sum(
             len(context) + len(continuation) > self.max_length + 1 for _, context, continuation in requests
         )
@@ -51,14 +56,14 @@ class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
                 "evaluate: %d of %d requests exceed the model's %d positions and lose their beginning",
                 cut, len(requests), self.max_length,
             )  # fmt: skip
-        with Progress("evaluate", rows, unit="sequences") as self._progress:
+        with Progress("evaluate", total, unit="tokens") as self._progress:
             return super()._loglikelihood_tokens(requests, **options)
 
     def _model_call(self, inps: torch.Tensor, **options: Any) -> torch.Tensor:
         logits: torch.Tensor = super()._model_call(inps, **options)
         self.tokens += inps.numel()
         if self._progress is not None:
-            self._progress.advance(len(inps))
+            self._progress.advance(inps.numel())
         return logits
 
 

@@ -30,7 +30,10 @@ class PredictorModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
         stored = context.artifacts.get("space")
         self.space = None if stored is None else Space.from_json(json.loads(Path(stored).read_text("utf-8")))
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+    # The hint is for MLflow, which would take another for a schema; a mapping of columns is welcome too.
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Predict the gain over uniform of each row's allocation.
 
         Args:

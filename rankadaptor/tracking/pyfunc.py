@@ -40,7 +40,7 @@ def register_predictor(
         experiment: Experiment that the model is shown under.
         name: Name in the model registry; each call adds a version.
         space: Space that allocations belong to unless a query brings its own.
-        run_id: Run that the model came from.
+        run_id: Run that the model came from; a run of its own if None.
 
     Returns:
         The model's address, such as `models:/rankadaptor-predictor/3`.
@@ -66,6 +66,9 @@ def register_predictor(
             stored = Path(scratch) / "space.json"
             stored.write_text(json.dumps(space.to_json()), encoding="utf-8")
             artifacts["space"] = str(stored)
+        if run_id is None:
+            run_id = client.create_run(experiment_id, run_name=f"register-{name}").info.run_id
+            client.set_terminated(run_id)
         logged = client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
         saved = Path(scratch) / "model"
         mlflow.pyfunc.save_model(
@@ -80,7 +83,7 @@ def register_predictor(
         client.finalize_logged_model(logged.model_id, "READY")
         _make_registered_model(client, name)
         version = client.create_model_version(
-            name, source=f"models:/{logged.model_id}", run_id=run_id, model_id=logged.model_id
+            name, source=logged.artifact_location, run_id=run_id, model_id=logged.model_id
         )
     return f"models:/{name}/{version.version}"
 
@@ -106,9 +109,8 @@ def load_registered_predictor(uri: str, *, target: str | Path) -> Any:
         import mlflow
 
         _, name, version = uri.split("/")
-        found = client.get_model_version(name, version)
-        logged = client.get_logged_model(found.model_id)
-        local = mlflow.artifacts.download_artifacts(artifact_uri=logged.artifact_location, tracking_uri=store)
+        place = client.get_model_version_download_uri(name, version)
+        local = mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=store)
         return mlflow.pyfunc.load_model(local)
 
 
