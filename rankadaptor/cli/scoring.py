@@ -28,6 +28,7 @@ def score_models(
     Raises:
         InputError: If the run has not produced a model that is asked for.
     """
+    chosen = _choose_models(config, model=model, adapter=adapter)
     from rankadaptor.evaluation import evaluate
     from rankadaptor.models import load
     from rankadaptor.pipeline.preparation import pick_compute
@@ -35,7 +36,7 @@ def score_models(
     given, compute = config.evaluate, pick_compute(config)
     compute.apply()
     summaries = {}
-    for name, (source, weights) in _choose_models(config, model=model, adapter=adapter).items():
+    for name, (source, weights) in chosen.items():
         logger.info("evaluate %s", name)
         loaded, tokenizer = load(source, compute=compute)
         if weights is not None:

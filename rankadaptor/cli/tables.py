@@ -80,13 +80,19 @@ def show_result(document: Mapping[str, Any], *, folder: Path) -> None:
 def show_scores(scores: Mapping[str, Any]) -> None:
     """Show benchmark accuracies, one row a model."""
     models: Mapping[str, Mapping[str, Any]] = scores["models"]
-    names = list(dict.fromkeys(name for summary in models.values() for name in summary["benchmarks"]))
+    names = list(
+        dict.fromkeys(
+            name for summary in models.values() for name in summary if "metric" in _row(summary, name)
+        )
+    )
     table = Table("model", box=None, pad_edge=False)
     for name in [*names, "mean"]:
         table.add_column(name, justify="right", no_wrap=True)
     for model, summary in models.items():
-        cells = [_write_accuracy(summary["benchmarks"].get(name)) for name in names]
-        table.add_row(model, *cells, f"{summary['mean']:.3f}")
+        mean = _write_accuracy(
+            {"accuracy": summary["mean"], "standard_error": summary["mean_standard_error"]}
+        )
+        table.add_row(model, *(_write_accuracy(summary.get(name)) for name in names), mean)
     Console().print(table)
 
 
@@ -98,10 +104,17 @@ def show_checks(checks: Sequence[Check]) -> None:
     Console().print(table)
 
 
+def _row(summary: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    entry = summary[name]
+    return entry if isinstance(entry, Mapping) else {}
+
+
 def _write_accuracy(entry: Mapping[str, Any] | None) -> str:
+    """Write accuracy and standard error in points."""
     if entry is None:
         return ""
-    return f"{entry['accuracy']:.3f} ± {entry['standard_error']:.3f}"
+    error = entry["standard_error"]
+    return f"{100 * entry['accuracy']:.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
 
 
 def _shorten(count: int) -> str:

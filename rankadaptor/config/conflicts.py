@@ -1,10 +1,12 @@
-"""Faults that lie between keys: each value is allowed, together they are not."""
+"""Faults that no single key shows: values that do not go together, names that do not exist."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from rankadaptor.config.kit_names import find_unknown_names
 
 if TYPE_CHECKING:
     from rankadaptor.config.run import RunConfig
@@ -26,7 +28,8 @@ class Conflict:
 
 def find_conflicts(config: RunConfig) -> list[Conflict]:
     """List all conflicts of a run that can be seen without its model or data."""
-    return [*_check_space(config.space), *_check_recipe(config.recipe), *_check_stages(config)]
+    unknown = [Conflict((key,), text) for key, text in find_unknown_names(config)]
+    return [*unknown, *_check_space(config.space), *_check_recipe(config.recipe), *_check_stages(config)]
 
 
 def _check_space(space: SpaceSection) -> Iterator[Conflict]:

@@ -158,7 +158,7 @@ def parse_shape(config: Mapping[str, Any], *, source: str) -> ModelShape:
 
 
 def shrink_shape(shape: ModelShape, prune: PruneSection) -> ModelShape:
-    """Return about the sizes that pruning will leave: each block loses the same share of heads and channels."""
+    """Return about the sizes after pruning: equal shares of heads and channels cut from each block."""
     keep = 1 - prune.ratio
     last = len(shape.blocks) - prune.skip_last
 

@@ -1,0 +1,39 @@
+"""Names of the kit in a run file, checked at once instead of hours later, when a step first asks for them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from rankadaptor.kit import BENCHMARKS, MODELS, ROW_NAMES
+
+if TYPE_CHECKING:
+    from rankadaptor.config.run import RunConfig
+
+PREFIX = "kit:"
+
+
+def find_unknown_names(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """Yield the key and the fault of each `kit:` name or benchmark that does not exist."""
+    sources = {"data.train": config.data.train, "data.held_out": config.data.held_out}
+    if config.prune is not None:
+        sources["prune.calibration.source"] = config.prune.calibration.source
+    models = [f"{PREFIX}{name}" for name in MODELS]
+    if config.model.startswith(PREFIX) and config.model not in models:
+        yield "model", _describe(config.model, models, "a folder in Hugging Face form, or a hub id")
+    rows = [f"{PREFIX}{name}" for name in ROW_NAMES]
+    for key, source in sources.items():
+        if source is not None and source.startswith(PREFIX) and source not in rows:
+            yield key, _describe(source, rows, "hub:NAME, or a data file")
+    for name in config.evaluate.benchmarks:
+        if name not in BENCHMARKS and not name.endswith((".yaml", ".yml")) and not name.startswith("hub:"):
+            others = "a task file of lm-eval (.yaml), or hub:NAME for any of its tasks"
+            yield "evaluate.benchmarks", _describe(name, BENCHMARKS, others)
+
+
+def _describe(given: str, allowed: Iterable[str], others: str) -> str:
+    names = list(allowed)
+    near = difflib.get_close_matches(given, names, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"given {given!r}; allowed are {', '.join(names)}, {others}.{hint}"

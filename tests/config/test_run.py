@@ -1,0 +1,49 @@
+"""What names a run, and what tells two runs apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from rankadaptor.config import build_run, describe_difference
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "other"},
+        {"output": "elsewhere"},
+        {"track": {"enabled": False}},
+        {"compute": {"workers": 4}},
+        {"collect": {"seeds": 9}},
+    ],
+)
+def test_what_changes_no_result_is_not_in_the_digest(values):
+    assert build_run(values).digest() == build_run({}).digest()
+    assert describe_difference(build_run({}), build_run(values)) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"recover": {"steps": 500}}, "recover.steps 100 → 500"),
+        ({"seed": 1}, "seed 0 → 1"),
+        ({"compute": {"threads": 2}}, "compute.threads 1 → 2"),
+        ({"data": {"train_rows": None}}, "data.train_rows 800 → null"),
+        ({"space": {"pinned": {3: 0}}}, "space.pinned null → {'3': 0}"),
+    ],
+)
+def test_a_difference_is_named_and_changes_the_digest(values, line):
+    old, new = build_run({}), build_run(values)
+    assert describe_difference(old, new) == [line]
+    assert old.digest() != new.digest()
+
+
+def test_a_section_that_is_gone_is_named():
+    lines = describe_difference(build_run({}), build_run({"recipe": {"tune": None}}))
+    assert any(
+        line.startswith("recipe.tune.learning_rates") and line.endswith("→ (absent)") for line in lines
+    )
+
+
+def test_the_digest_does_not_depend_on_how_a_value_was_written():
+    assert build_run({"recover": {"steps": 100}}).digest() == build_run({}).digest()

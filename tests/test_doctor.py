@@ -1,0 +1,50 @@
+"""The doctor: what it looks at, and what it calls missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from rankadaptor import doctor
+
+
+def find_check(checks, name):
+    return next(check for check in checks if check.name == name)
+
+
+def test_everything_is_looked_at(tmp_path):
+    checks = doctor.examine(tracking=tmp_path / "mlruns")
+    names = {check.name.split()[0] for check in checks}
+    assert {"python", "learn2learn", "torch", "processor", "memory", "disk", "kit", "mlflow"} <= names
+    assert all(check.state in ("ok", "note", "missing") for check in checks)
+    assert all(check.remedy for check in checks if check.state == "missing")
+    assert find_check(checks, "torch").state != "missing"
+    assert "bfloat16" in find_check(checks, "torch").found
+
+
+def test_an_absent_and_an_old_package_are_missing(monkeypatch):
+    monkeypatch.setattr(
+        importlib.metadata, "requires", lambda _: ["no-such-package>=1", "numpy>=999", "x; extra == 'y'"]
+    )
+    checks = list(doctor.check_packages())
+    assert [(check.name, check.state) for check in checks] == [
+        ("package no-such-package", "missing"),
+        ("package numpy", "missing"),
+    ]
+    assert 'pip install "numpy>=999"' in checks[1].remedy
+
+
+def test_a_store_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert doctor.check_tracking(tmp_path / "file" / "mlruns").state == "missing"
+
+
+def test_an_index_that_does_not_answer_is_only_a_note(monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    check = doctor.check_index(timeout=1.0)
+    assert (check.name, check.state) == ("package index", "note")
+
+
+def test_a_small_disk_is_missing(monkeypatch):
+    monkeypatch.setattr(doctor, "NEEDED_GIGABYTES", 1e9)
+    assert doctor.check_disk().state == "missing"
+    assert "RANKADAPTOR_HOME" in doctor.check_disk().remedy

@@ -1,0 +1,78 @@
+"""What must start fast: the command line, plans and spaces load no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+import rankadaptor
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "peft",
+    "sklearn",
+    "xgboost",
+    "mlflow",
+    "pandas",
+    "lm_eval",
+    "matplotlib",
+    "datasets",
+)
+
+
+def list_heavy_modules(code: str) -> list[str]:
+    """Run code in a fresh interpreter and say which heavy packages it has loaded."""
+    script = (
+        f"import sys\n{code}\nprint(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return done.stderr.split()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import rankadaptor",
+        "from rankadaptor.cli import main; main(['--help'])",
+        "from rankadaptor.cli import main; main(['run', '--help'])",
+        "import rankadaptor.config, rankadaptor.planning, rankadaptor.doctor",
+        "import rankadaptor.space, rankadaptor.features, rankadaptor.corpus",
+        "import rankadaptor.search, rankadaptor.pruning.families",
+        "import rankadaptor.report, rankadaptor.card",
+    ],
+)
+def test_light_modules_load_nothing_heavy(code):
+    assert list_heavy_modules(code) == []
+
+
+def test_a_plan_loads_nothing_heavy(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("model: kit:smollm2-135m\n", encoding="utf-8")
+    code = f"from rankadaptor.cli import main; assert main(['plan', {str(path)!r}]) == 0"
+    assert list_heavy_modules(code) == []
+
+
+def test_help_answers_within_half_a_second():
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "rankadaptor", "--help"], capture_output=True, check=True)
+        times.append(time.perf_counter() - started)
+        if times[-1] < 0.5:
+            break
+    assert min(times) < 0.5
+
+
+def test_every_public_name_can_be_imported():
+    for name in rankadaptor.__all__:
+        assert getattr(rankadaptor, name).__name__ == name
+    assert set(rankadaptor.__all__) <= set(dir(rankadaptor))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="nonsense"):
+        rankadaptor.nonsense  # noqa: B018

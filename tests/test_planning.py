@@ -1,0 +1,184 @@
+"""Plans: sizes from config.json alone, counts that follow the run file, sane times and memory."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rankadaptor.config import build_run
+from rankadaptor.errors import BudgetError, InputError
+from rankadaptor.planning import estimate
+from rankadaptor.planning.rates import choose_rate, measure_matmul
+from rankadaptor.planning.shape import KIT_CONFIGS, parse_shape, read_shape, shrink_shape
+
+SMALL = {"space": {"like_uniform": 2}, "recover": {"steps": 10}, "search": {"evaluations": 4, "steps": 5}}
+
+
+@pytest.fixture
+def pico_folder(tmp_path, pico_model, pico_tokenizer):
+    folder = tmp_path / "pico"
+    pico_model().save_pretrained(folder)
+    pico_tokenizer.save_pretrained(folder)
+    return folder
+
+
+def find_step(plan, name):
+    return next(step for step in plan.steps if step.name == name)
+
+
+def test_the_kit_s_sizes_are_exact():
+    shape = parse_shape(KIT_CONFIGS["smollm2-135m"], source="kit")
+    assert shape.parameters == 134_515_008
+    assert len(shape.linears) == 7 * 30
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral"])
+def test_sizes_from_config_json_are_the_model_s(family, tmp_path, pico_model):
+    model = pico_model(family, blocks=2)
+    model.save_pretrained(tmp_path)
+    assert read_shape(str(tmp_path)).parameters == model.num_parameters()
+
+
+def test_linears_are_those_of_the_model(tmp_path, pico_model):
+    from rankadaptor.pruning.families import describe_linears
+
+    model = pico_model(blocks=2)
+    model.save_pretrained(tmp_path)
+    told = {(linear.name, linear.in_features, linear.out_features) for linear in describe_linears(model)}
+    read = {
+        (linear.name, linear.in_features, linear.out_features) for linear in read_shape(str(tmp_path)).linears
+    }
+    assert read == told
+
+
+def test_a_pruned_folder_is_read_as_pruned(tmp_path, pico_model, pico_tokenizer):
+    from rankadaptor.pruning import prune, save_pruned
+
+    pruned = prune(pico_model(), pico_tokenizer, ratio=0.3, importance="l2", skip_first=1)
+    save_pruned(pruned, pico_tokenizer, tmp_path)
+    assert read_shape(str(tmp_path)).parameters == pruned.num_parameters()
+
+
+def test_shrinking_foretells_local_pruning(tmp_path, pico_model, pico_tokenizer):
+    from rankadaptor.pruning import prune
+
+    model = pico_model()
+    model.save_pretrained(tmp_path)
+    section = build_run({"prune": {"ratio": 0.5, "importance": "l2"}}).prune
+    foretold = shrink_shape(read_shape(str(tmp_path)), section).parameters
+    pruned = prune(model, pico_tokenizer, ratio=0.5, importance="l2")
+    assert foretold == pytest.approx(pruned.num_parameters(), rel=0.1)
+
+
+def test_counts_follow_the_run_file(pico_folder):
+    plan = estimate(
+        build_run(
+            {
+                **SMALL,
+                "model": str(pico_folder),
+                "recipe": {
+                    "batch_size": 4,
+                    "micro_batch_size": 4,
+                    "sequence_length": 16,
+                    "tune": {"learning_rates": [1e-3, 1e-2]},
+                },
+                "data": {"held_out_rows": 10},
+                "confirm": {"seeds": 3},
+                "evaluate": {"benchmarks": ["piqa"], "limit": 10},
+            }
+        )
+    )
+    assert [step.name for step in plan.steps] == [
+        "prepare",
+        "tune",
+        "search",
+        "confirm",
+        "recover",
+        "evaluate",
+    ]
+    assert [step.runs for step in plan.steps] == [0, 2, 5, 6, 2, 4]
+    assert find_step(plan, "search").tokens == 5 * (5 * 4 * 16 + 10 * 16)
+    assert plan.tokens == sum(step.tokens for step in plan.steps)
+    assert plan.seconds == plan.seconds_left > 0
+    assert json.loads(json.dumps(plan.to_json()))["totals"]["runs"] == 19
+
+
+def test_the_budget_is_that_of_the_space(pico_folder):
+    plan = estimate(build_run({**SMALL, "model": str(pico_folder), "prune": None}))
+    assert plan.adapter_parameters == 2 * sum(
+        linear.in_features + linear.out_features for linear in read_shape(str(pico_folder)).linears
+    )
+    assert plan.slots == 2 * 3
+    assert plan.pruned_parameters == plan.parameters
+
+
+def test_steps_that_are_on_disk_are_done(pico_folder, tmp_path):
+    values = {**SMALL, "model": str(pico_folder), "output": str(tmp_path / "out")}
+    (tmp_path / "out" / "steps").mkdir(parents=True)
+    (tmp_path / "out" / "steps" / "prepare.json").write_text("{}")
+    plan = estimate(build_run(values))
+    assert find_step(plan, "prepare").done
+    assert plan.seconds_left == pytest.approx(plan.seconds - find_step(plan, "prepare").seconds)
+
+
+def test_more_work_takes_longer_and_larger_batches_more_memory():
+    base = estimate(build_run({}))
+    longer = estimate(build_run({"recover": {"steps": 400}}))
+    assert find_step(longer, "recover").seconds > 3 * find_step(base, "recover").seconds
+    heavier = estimate(build_run({"recipe": {"batch_size": 32, "micro_batch_size": 32}}))
+    assert heavier.peak_bytes > 2 * base.peak_bytes
+    lighter = estimate(
+        build_run({"recipe": {"batch_size": 32, "micro_batch_size": 32, "gradient_checkpointing": True}})
+    )
+    assert lighter.peak_bytes < heavier.peak_bytes
+
+
+def test_two_workers_halve_independent_trials():
+    alone, beside = (estimate(build_run({"compute": {"workers": workers}})) for workers in (1, 2))
+    assert find_step(beside, "confirm").seconds < 0.7 * find_step(alone, "confirm").seconds
+    assert find_step(beside, "search").seconds == find_step(alone, "search").seconds  # one proposal at a time
+
+
+def test_too_many_threads_are_remarked_on():
+    plan = estimate(build_run({"compute": {"workers": 500}}))
+    assert any("exceed" in line for line in plan.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "what"),
+    [
+        ({"space": {"blocks": [0, 99]}}, InputError, "29"),
+        ({"space": {"parameters": 10, "ranks": [1, 2]}}, BudgetError, "10"),
+        ({"space": {"ranks": [8, 100_000]}}, BudgetError, "100000"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused_before_anything_is_loaded(values, error, what):
+    with pytest.raises(error, match=what):
+        estimate(build_run(values))
+
+
+def test_an_unsupported_architecture_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mamba", "hidden_size": 8}))
+    with pytest.raises(InputError, match=r"mamba.*llama"):
+        estimate(build_run({"model": str(tmp_path)}))
+
+
+def test_a_configuration_without_sizes_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(InputError, match="sizes"):
+        read_shape(str(tmp_path))
+
+
+def test_a_hub_model_that_cannot_be_fetched_names_the_remedy():
+    with pytest.raises(InputError, match="kit:smollm2-135m"):
+        read_shape("no-such-owner/no-such-model")
+
+
+def test_rates():
+    compute = build_run({"compute": {"device": "cpu", "dtype": "float32"}}).compute
+    guessed = choose_rate(compute)
+    assert guessed.bytes_per_weight == 4
+    assert "usual" in guessed.source
+    assert measure_matmul(seconds=0.05, size=256) > 1e8
+    assert "measured" in choose_rate(compute, measure=True, seconds=0.05).source
