@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PARTS = ("settings", "records")
+
 
 class Corpus:
     """Records on disk, checked as they are read.
@@ -34,6 +36,7 @@ class Corpus:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._parts = [folder]
         self._settings: dict[str, Setting] = {}
         self._homes: dict[str, Path] = {}
         self._spaces: dict[str, Space] = {}
@@ -54,10 +57,10 @@ class Corpus:
         if not roots:
             raise CorpusError("no folder given. Give at least one, for example Corpus.load('meta_data').")
         corpus = cls(roots[0])
-        parts = [part for root in roots for part in _find_parts(root)]
-        for part in parts:
+        corpus._parts = [part for root in roots for part in _find_parts(root)]
+        for part in corpus._parts:
             corpus._read_settings(part)
-        for part in parts:
+        for part in corpus._parts:
             corpus._read_records(part)
         return corpus
 
@@ -70,7 +73,7 @@ class Corpus:
         """
         root = Path(folder)
         with name_storage_fault(root):
-            for part in ("settings", "records"):
+            for part in PARTS:
                 (root / part).mkdir(parents=True, exist_ok=True)
         return cls.load(root)
 
@@ -133,7 +136,10 @@ class Corpus:
     def read_sequence_losses(self, setting: str) -> dict[tuple[tuple[int, ...], int, int], tuple[float, ...]]:
         """Return the held-out loss of each sequence in nats per token, by values, seed and steps."""
         self.setting(setting)
-        return read_losses(self._homes[setting] / "losses" / f"{setting}.jsonl")
+        found: dict[tuple[tuple[int, ...], int, int], tuple[float, ...]] = {}
+        for part in self._parts:
+            found |= read_losses(part / "losses" / f"{setting}.jsonl")
+        return found
 
     def table(self) -> pandas.DataFrame:
         """Return all records as a table; see `rankadaptor.corpus.table.build_table`."""
@@ -263,10 +269,12 @@ class Corpus:
 def _find_parts(root: Path) -> list[Path]:
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder. Make a corpus with Corpus.create({str(root)!r}).")
-    parts = [path for path in [root, *sorted(root.iterdir())] if (path / "settings").is_dir()]
+    parts = [
+        path for path in [root, *sorted(root.iterdir())] if any((path / part).is_dir() for part in PARTS)
+    ]
     if not parts:
         raise CorpusError(
-            f"{root}: not a corpus, it has no folder 'settings'. Give the folder that holds settings/ and "
-            "records/, or make one with Corpus.create."
+            f"{root}: not a corpus, it has neither settings/ nor records/. Give the folder that holds "
+            "them, or make one with Corpus.create."
         )
     return parts

@@ -1,4 +1,4 @@
-"""Allocations as numbers that mean the same in every allocation of a space, with uniform at zero.
+"""Allocations as numbers, with uniform at zero.
 
 What recovers well depends on *where* the rank went, hardly on single slots: within one setting a ridge on
 the mean logarithm of the rank per linear type and per block ranks left-out allocations well, while the total
@@ -48,12 +48,12 @@ def rank_features(space: Space, values: ArrayLike, *, depth: str = "blocks") -> 
 
     - `kind:<kind>`: mean log-ratio of the slots of each kind, where the space has more than one;
     - `half:attention`, `half:mlp`: mean over each half of the blocks, where slots are finer than halves;
-    - `block:<i>`: mean over the slots of each block (`depth="blocks"`), or `depth:1` … `depth:3`: mean of
-    the log-ratio
-      times a Legendre polynomial of depth (`depth="polynomial"`), as many for a deep model as for a shallow
-      one;
-    - `total:mean`: mean over all slots; `total:cost`: cost relative to that of uniform, minus 1;
-      `total:lowest`: share of slots at their lowest option beyond uniform's.
+    - `block:<i>`: mean over the slots of each block (`depth="blocks"`), or `depth:1` … `depth:3`: mean of the
+      log-ratio times a Legendre polynomial of depth, as many for a deep model as for a shallow one
+      (`depth="polynomial"`);
+    - `total:mean`: mean over all slots;
+    - `total:cost`: cost relative to that of uniform, minus 1;
+    - `total:lowest`: share of slots at their lowest option, minus that of uniform.
 
     Args:
         space: The space.

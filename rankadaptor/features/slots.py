@@ -22,14 +22,14 @@ SLOT_FEATURES = (
 def slot_features(space: Space) -> Floats:
     """Describe every slot by the columns named in `SLOT_FEATURES`; all are of order one.
 
-    - `depth` from −1 to 1 and its square; `attention`, `mlp`: share of the slot in each half of a block (½
-    and ½ for a
-      whole block); `kind:…`: one for the linear's type;
+    - `depth` from −1 to 1 and its square;
+    - `attention`, `mlp`: which half of a block it is in, ½ and ½ for a whole block;
+    - `kind:…`: one in the column of the linear's type;
     - `log_in_features`, `log_out_features`: base-2 logarithm of the mean width, minus 10, divided by 4;
-    - `cost_share`: cost at uniform as a share of the mean over slots, minus 1; `log_reference`: log(1 +
-    uniform rank); - `removed_share`: share of the block that pruning removed, 0 to 1; `lost_importance`:
-    importance that pruning
-      removed, as a share of the largest among all blocks; both 0 where unknown;
+    - `cost_share`: cost at uniform as a share of the mean over slots, minus 1;
+    - `log_reference`: log(1 + uniform rank);
+    - `removed_share`, `lost_importance`: share of the block's prunable parameters, and of their importance,
+      that pruning removed, 0 to 1; 0 where unknown;
     - `pinned`: 1 where the slot is not searched.
 
     Returns:
@@ -41,8 +41,6 @@ def slot_features(space: Space) -> Floats:
     costs = np.array(
         [slot.cost(value) for slot, value in zip(space.slots, space.reference, strict=True)], dtype=np.float64
     )
-    lost = np.array([slot.attribute("lost_importance") for slot in space.slots])
-    largest = np.abs(lost).max()
     columns = [
         depth,
         depth**2,
@@ -54,7 +52,7 @@ def slot_features(space: Space) -> Floats:
         costs / max(float(costs.mean()), 1.0) - 1.0,
         np.log1p(np.array(space.reference, dtype=np.float64)),
         np.array([slot.attribute("removed_share") for slot in space.slots]),
-        lost / largest if largest > 0 else lost,
+        np.array([slot.attribute("lost_importance") for slot in space.slots]),
         np.array([slot.pinned is not None for slot in space.slots], dtype=np.float64),
     ]
     return np.stack(columns, axis=1)

@@ -204,13 +204,14 @@ def _choose_menus(
                 f"ranks={tuple(ranks)}: allowed are whole numbers ≥ 0, at least one of them. Leave ranks out "
                 "for a menu from 0 to 64."
             )
-        for group in groups:
-            if group.block not in pins and max(common) > group.width:
-                raise BudgetError(
-                    f"rank {max(common)} in ranks={tuple(ranks)}: slot {group.name!r} allows at most "
-                    f"{group.width}, the smaller side of its narrowest linear. Leave larger ranks out, or "
-                    "leave ranks out altogether for a menu cut to each slot's width."
-                )
+        free = [group for group in groups if group.block not in pins]
+        narrowest = min(free, key=lambda group: group.width)
+        if max(common) > narrowest.width:
+            raise BudgetError(
+                f"rank {max(common)} in ranks={tuple(ranks)}: slot {narrowest.name!r} allows at most "
+                f"{narrowest.width}, the smaller side of its narrowest linear. Leave larger ranks out, or "
+                "leave ranks out altogether for a menu cut to each slot's width."
+            )
     menus = []
     for group in groups:
         menu = {rank for rank in common if rank <= group.width}

@@ -82,7 +82,7 @@ def _choose_by_share(tables: Tables, reference: Ints, shares: Floats, *, budget:
     wanted = shares * base
     for _ in range(LEVELLINGS):  # what a slot cannot take goes to the others
         wanted = np.clip(wanted, bottom, top)
-        wanted *= np.float32(budget) / wanted.sum(axis=1, keepdims=True)
+        wanted *= np.float32(budget) / np.maximum(wanted.sum(axis=1, keepdims=True), np.float32(1e-6))
     choices = np.zeros(wanted.shape, dtype=np.int64)
     middle = ((tables.costs[:, 1:] + tables.costs[:, :-1]) / 2).astype(np.float32)
     for position in range(middle.shape[1]):

@@ -24,7 +24,7 @@ MODES = ("parameters", "rank_sum")
 SAMPLE_ROUNDS = 8
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Space:
     """Slots, a budget, and the uniform allocation that everything is compared with.
 
@@ -64,6 +64,11 @@ class Space:
                 "less."
             )
         self._check(self.reference)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.n_slots} slots, budget {self.budget:,} {self.unit}, {self.digest})"
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Space) and self.digest == other.digest

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from rankadaptor.corpus import RecordFile
+from rankadaptor.errors import CorpusError, StorageError
+from tests.corpus.measured import build_record
+
+
+def test_records_survive_and_are_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "records.jsonl"
+    file = RecordFile(path)
+    assert len(file) == 0
+    first = build_record(sequence_losses=(4.1, 4.25))
+    second = build_record(seed=1)
+    assert file.append(first)
+    assert file.append(second)
+    again = RecordFile(path)
+    assert again.records == [first, second]
+    assert again.find(list(first.values), 0, 24) == first
+    assert again.find(first.values, 0, 25) is None
+
+
+def test_the_same_measurement_is_written_once(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path / "records.jsonl")
+    assert file.append(build_record())
+    assert not file.append(build_record(loss=4.0))
+    assert len(RecordFile(file.path)) == 1
+
+
+def test_a_failure_may_be_measured_again_and_both_stay(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path / "records.jsonl")
+    failed = build_record(status="failed", loss=None, error="out of memory")
+    good = build_record()
+    assert file.append(failed)
+    assert file.find(good.values, 0, 24) == failed
+    assert not file.append(failed)
+    assert file.append(good)
+    assert not file.append(failed)
+    again = RecordFile(file.path)
+    assert again.records == [failed, good]
+    assert again.find(good.values, 0, 24) == good
+
+
+@pytest.mark.parametrize("cut", [1, 40, 200])
+def test_a_line_torn_by_a_crash_costs_one_measurement(
+    tmp_path: Path, cut: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "records.jsonl"
+    file = RecordFile(path)
+    for seed in range(3):
+        file.append(build_record(seed=seed))
+    content = path.read_bytes()
+    last = content.rstrip(b"\n").rfind(b"\n") + 1
+    path.write_bytes(content[: last + cut])
+    with caplog.at_level(logging.WARNING):
+        resumed = RecordFile(path)
+    assert "torn" in caplog.text
+    assert [record.seed for record in resumed.records] == [0, 1]
+    resumed.append(build_record(seed=2))
+    assert [record.seed for record in RecordFile(path).records] == [0, 1, 2]
+
+
+def test_a_last_line_without_its_end_counts(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    RecordFile(path).append(build_record())
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    file = RecordFile(path)
+    assert len(file) == 1
+    file.append(build_record(seed=1))
+    assert len(RecordFile(path)) == 2
+
+
+def test_a_bad_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    file = RecordFile(path)
+    file.append(build_record())
+    with path.open("a") as stream:
+        stream.write("{oops}\n")
+    with pytest.raises(CorpusError, match=r"records\.jsonl:2: not valid JSON"):
+        RecordFile(path)
+    path.write_text('{"schema": 7}\n')
+    with pytest.raises(CorpusError, match=r"records\.jsonl:1: schema 7, this version reads 1"):
+        RecordFile(path)
+
+
+def test_an_unwritable_file_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file where a folder should be")
+    with pytest.raises((StorageError, CorpusError), match="run"):
+        RecordFile(tmp_path / "run" / "records.jsonl").append(build_record())
