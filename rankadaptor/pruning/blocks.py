@@ -15,16 +15,17 @@ _LOCK = threading.RLock()
 def per_layer_blocks(model_class: Any) -> Iterator[None]:
     """Let `model_class` build each block from its own entry of `config.per_layer_config`.
 
-    transformers stores per-layer widths but its Llama-like models build every block from the global configuration. For
-    the time of this context the block class in the family's module is swapped for one that hands each block its own
-    configuration. Loads through this function exclude each other; a load by other code in another thread meanwhile
-    would still see the swap, which changes nothing for a model of equal blocks.
+    transformers stores per-layer widths but its Llama-like models build every block from the global
+    configuration. For the time of this context the block class in the family's module is swapped for one that
+    hands each block its own configuration. Loads through this function exclude each other; a load by other
+    code in another thread meanwhile would still see the swap, which changes nothing for a model of equal
+    blocks.
     """
     module, name = sys.modules[model_class.__module__], model_class._no_split_modules[0]
 
     def build(config: Any, layer_idx: int) -> Any:
         built = block(config.per_layer_config[layer_idx], layer_idx)
-        # Blocks go on to share the model's configuration, so that a later change (of the attention kind, say) reaches them.
+        # Blocks share the model's configuration from here on, so that a later change of it reaches them.
         for part in built.modules():
             if getattr(part, "config", None) is not None:
                 part.config = config
@@ -41,10 +42,11 @@ def per_layer_blocks(model_class: Any) -> Iterator[None]:
 
 MODELLING_FILE = "modeling_pruned.py"
 
-_TEMPLATE = '''"""A pruned {model}: every block is built from its own entry of `config.per_layer_config`.
+_TEMPLATE = '''\
+"""A pruned {model}: every block is built from its own entry of `config.per_layer_config`.
 
 Written by RankAdaptor beside the weights. Load the folder with
-`AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)`; RankAdaptor itself does not need this file.
+`AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)`; RankAdaptor itself does not need it.
 """
 
 from torch import nn
@@ -54,12 +56,11 @@ from transformers.models.{family}.modeling_{family} import {block}, {model}, {in
 class Pruned{inner}({inner}):
     def __init__(self, config):
         super().__init__(config)
-        blocks = [{block}(config.per_layer_config[index], index) for index in range(config.num_hidden_layers)]
-        for block in blocks:
-            for part in block.modules():
-                if getattr(part, "config", None) is not None:
-                    part.config = config
-        self.layers = nn.ModuleList(blocks)
+        count = config.num_hidden_layers
+        self.layers = nn.ModuleList([{block}(config.per_layer_config[i], i) for i in range(count)])
+        for part in self.layers.modules():
+            if getattr(part, "config", None) is not None:
+                part.config = config
         self.post_init()
 
 

@@ -10,14 +10,12 @@ import torch
 from rankadaptor.data.rows import load_rows
 from rankadaptor.errors import InputError
 
-ROWS_PER_EXAMPLE = 40
-
 
 def make_calibration(source: Any, tokenizer: Any, *, examples: int, length: int, seed: int) -> torch.Tensor:
     """Draw windows of `length` tokens from any text source.
 
-    As LLM-Pruner does, a row that is long enough gives one window at a random place; shorter rows are joined with the
-    end-of-text token first, so that short instructions work too.
+    As LLM-Pruner does, a row that is long enough gives one window at a random place; shorter rows are joined
+    with the end-of-text token first, so that short instructions work too.
 
     Args:
         source: Whatever `load_rows` takes: texts, rows, a file, or `kit:NAME`.
@@ -34,12 +32,13 @@ def make_calibration(source: Any, tokenizer: Any, *, examples: int, length: int,
     """
     if examples < 1 or length < 2:
         raise InputError(f"examples={examples}, length={length}: at least 1 example of 2 tokens.")
-    rows = load_rows(source, limit=ROWS_PER_EXAMPLE * examples, seed=seed)
+    rows = load_rows(source)
     generator = np.random.default_rng(seed)
     windows: list[list[int]] = []
     joined: list[int] = []
     tokens = 0
-    for row in rows:
+    for place in generator.permutation(len(rows)):
+        row = rows[place]
         ids = list(tokenizer(row.prompt + row.response, add_special_tokens=False)["input_ids"])
         tokens += len(ids)
         if len(ids) < length:
@@ -52,6 +51,6 @@ def make_calibration(source: Any, tokenizer: Any, *, examples: int, length: int,
         if len(windows) == examples:
             return torch.tensor(windows)
     raise InputError(
-        f"The calibration text gives {len(windows)} windows of {length} tokens from {len(rows)} rows ({tokens} tokens), "
-        f"but examples={examples} are asked for. Give more text, or lower examples or length."
+        f"The calibration text gives {len(windows)} windows of {length} tokens from {len(rows)} rows "
+        f"({tokens} tokens), but examples={examples} are asked for. Give more text, or lower one of them."
     )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -18,24 +21,24 @@ from rankadaptor.files import name_storage_fault, read_json, write_json, write_t
 from rankadaptor.pruning.blocks import MODELLING_FILE, per_layer_blocks, write_modelling
 from rankadaptor.pruning.families import find_family
 
+logger = logging.getLogger(__name__)
+
 
 def digest_model(model: Any) -> str:
-    """Name a model's weights: the start of the SHA-256 over names, shapes, precisions and bytes, in name order."""
+    """Name a model's weights: the start of the SHA-256 over names, shapes, types and bytes, in name order."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        content = (
-            tensor.detach().cpu().contiguous().view(torch.uint8) if tensor.ndim else tensor.cpu().reshape(1)
-        )
-        digest.update(memoryview(content.view(torch.uint8).flatten().numpy()))
+        content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(memoryview(content.numpy()))
     return digest.hexdigest()[:16]
 
 
 def save_pruned(model: Any, tokenizer: Any, folder: str | Path) -> Path:
-    """Write a model, pruned or not, so that `load` gives back equal logits.
+    """Write a model, pruned or not, so that `rankadaptor.load` gives back equal logits.
 
-    Everything is written into a temporary folder beside the goal first and then renamed, so a checkpoint that was
-    there before survives a full disk. Other files in an existing checkpoint folder are kept.
+    Everything is written into a temporary folder beside the goal first and then renamed, so a checkpoint that
+    was there before survives a full disk. Other files in an existing checkpoint folder are kept.
 
     Args:
         model: A supported causal language model without adapters.
@@ -55,28 +58,30 @@ def save_pruned(model: Any, tokenizer: Any, folder: str | Path) -> Path:
         raise InputError(
             "The model carries an adapter. Save that with its own save_pretrained, or merge it first."
         )
-    if (
-        folder.exists()
-        and not (folder / "config.json").is_file()
-        and (folder.is_file() or any(folder.iterdir()))
-    ):
-        raise InputError(
-            f"{folder}: exists and is not a checkpoint (no config.json). Choose a new or empty folder."
-        )
     with name_storage_fault(folder):
+        _check_goal(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
-            _write(model, tokenizer, fresh)
+            with _quiet_transformers():
+                _write(model, tokenizer, fresh)
             _swap(fresh, folder)
         except SafetensorError as error:
             raise StorageError(
-                f"{folder}: the weights cannot be written ({error}). What was there before is untouched. Free space "
-                "or choose another folder, then run the same command again."
+                f"{folder}: the weights cannot be written ({error}). What was there before is untouched. "
+                "Free space or choose another folder, then run the same command again."
             ) from error
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return folder
+
+
+def _check_goal(folder: Path) -> None:
+    foreign = folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file()
+    if folder.is_file() or foreign:
+        raise InputError(
+            f"{folder}: exists and is not a checkpoint (no config.json). Choose a new or an empty folder."
+        )
 
 
 def _write(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -92,7 +97,7 @@ def _write(model: Any, tokenizer: Any, folder: Path) -> None:
         write_text(folder / MODELLING_FILE, text)
         config["auto_map"] = {"AutoModelForCausalLM": reference}
     write_json(folder / "config.json", config)
-    folder.chmod(0o755)
+    folder.chmod(0o755)  # a temporary folder starts out private
 
 
 def _swap(fresh: Path, folder: Path) -> None:
@@ -126,50 +131,58 @@ def load_checkpoint(folder: str | Path, *, dtype: torch.dtype | None = None) -> 
         The model in eval mode on the CPU, an ordinary transformers class.
 
     Raises:
-        CheckpointError: If a file is missing, cut short, or does not fit the configuration; the message names it.
+        CheckpointError: If a file is missing, cut short, or does not fit the configuration; the message names
+            it.
         InputError: If the architecture is not supported.
     """
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
+    config_file = folder / "config.json"
+    if not config_file.is_file():
         raise CheckpointError(f"{folder}: no config.json here. Give the folder that save_pretrained wrote.")
+    try:
+        stored = read_json(config_file)
+    except InputError as error:
+        raise CheckpointError(f"{error} Copy or save the checkpoint again.") from error
+    family = find_family(SimpleNamespace(config=SimpleNamespace(model_type=stored.get("model_type"))))
     check_weights(folder)
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"{folder / 'config.json'}: cannot be read ({error}). Save or fetch it again."
-        ) from error
-    find_family(_Configured(config))
+    except Exception as error:  # transformers' validators raise several unrelated classes
+        raise CheckpointError(f"{config_file}: not usable ({error}). Copy or save it again.") from error
     config.__dict__.pop("auto_map", None)
     model_class = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config.model_type])
     uneven = per_layer_blocks(model_class) if config.is_heterogeneous else contextlib.nullcontext()
     try:
-        with uneven:
+        with uneven, _quiet_transformers():
             model, report = model_class.from_pretrained(
                 folder, config=config, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True
             )
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{folder}: the weights do not load ({error}). Save or fetch them again."
+            f"{folder}: the weights do not load ({error}). Copy or save them again."
         ) from error
-    faults = [
-        f"{kind}: {sorted(map(str, report[kind]))[:3]}"
-        for kind in ("missing_keys", "mismatched_keys", "unexpected_keys")
-        if report.get(kind)
-    ]
-    if faults:
-        raise CheckpointError(
-            f"{folder}: weights and config.json do not belong together ({'; '.join(faults)}). Save the model again."
-        )
+    _check_report(folder, report, prefix=f"{family.blocks}.")
     return model.eval()
 
 
-class _Configured:
-    def __init__(self, config: Any) -> None:
-        self.config = config
+def _check_report(folder: Path, report: dict[str, Any], *, prefix: str) -> None:
+    surplus = [str(key) for key in report.get("unexpected_keys", ())]
+    faults = {
+        "missing": sorted(map(str, report.get("missing_keys", ()))),
+        "other shape": sorted(map(str, report.get("mismatched_keys", ()))),
+        "no place for": sorted(key for key in surplus if key.startswith(prefix) and "rotary_emb" not in key),
+    }
+    named = [f"{kind}: {', '.join(keys[:3])} ({len(keys)})" for kind, keys in faults.items() if keys]
+    if named:
+        raise CheckpointError(
+            f"{folder}: weights and config.json do not belong together ({'; '.join(named)}). "
+            "Copy the whole folder from one source, or save the model again."
+        )
+    if surplus:
+        logger.warning("%s: weights without a place in the model are left out: %s", folder, surplus[:3])
 
 
 def check_weights(folder: Path) -> None:
@@ -179,28 +192,38 @@ def check_weights(folder: Path) -> None:
         CheckpointError: If one is missing or cut short; the message names it.
     """
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(read_json(index)["weight_map"].values()))
-    else:
-        names = ["model.safetensors"]
-    for name in names:
+    shards = set(read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    for name in sorted(shards):
         path = folder / name
         if not path.is_file():
             raise CheckpointError(f"{path}: missing. Copy the whole folder, or save the model again.")
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            try:
-                header = json.loads(stream.read(length)) if 8 + length <= size else None
-            except ValueError:
-                header = None
-        needed = None
-        if isinstance(header, dict):
-            needed = (
-                8
-                + length
-                + max((v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"), default=0)
-            )
-        if needed != size:
-            wanted = "an unreadable header" if needed is None else f"{needed} bytes expected, {size} found"
+        found, needed = path.stat().st_size, _read_needed_size(path)
+        if found != needed:
+            wanted = f"{needed} bytes expected, {found} found" if needed else "its header is not readable"
             raise CheckpointError(f"{path}: damaged or cut short ({wanted}). Copy or save it again.")
+
+
+def _read_needed_size(path: Path) -> int | None:
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if 8 + length > path.stat().st_size:
+            return None
+        try:
+            header = json.loads(stream.read(length))
+            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+        except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+            return None
+    return 8 + length + max(ends, default=0)
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    from transformers.utils import logging as messages
+
+    shown = messages.is_progress_bar_enabled()
+    messages.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            messages.enable_progress_bar()

@@ -26,9 +26,10 @@ LLAMA_LINEARS: Mapping[str, str] = MappingProxyType(
 class Family:
     """How one architecture lays out its decoder blocks.
 
-    A query head owns `head_dim` rows of `query` and as many columns of `output`; a key-value head owns rows of each
-    of `keys_values`. An MLP channel owns one row of each of `channel_rows` and one column of `channel_columns`.
-    Parameters of one head dimension (such as Qwen3's `q_norm` and `k_norm`) are shared by all heads and stay.
+    A query head owns `head_dim` rows of `query` and as many columns of `output`; a key-value head owns rows
+    of each of `keys_values`. An MLP channel owns one row of each of `channel_rows` and one column of
+    `channel_columns`. Parameters of one head dimension (such as Qwen3's `q_norm` and `k_norm`) are shared by
+    all heads and stay.
 
     Attributes:
         name: What messages call it.
@@ -111,8 +112,8 @@ def find_family(model: Any) -> Family:
             return family
     supported = ", ".join(sorted(name for family in FAMILIES for name in family.model_types))
     raise InputError(
-        f"Model type {model_type!r} is not described in rankadaptor/pruning/families.py. Supported: {supported}. "
-        "To add one, see docs/how-to/add-a-family.md."
+        f"Model type {model_type!r} is not described in rankadaptor/pruning/families.py. "
+        f"Supported: {supported}. To add one, see docs/how-to/add-a-family.md."
     )
 
 
@@ -131,7 +132,8 @@ def find_blocks(model: Any) -> Any:
 def describe_linears(model: Any) -> list[Linear]:
     """List the linears of every block, in block order and within a block in the family's order.
 
-    Only attributes are read (`config.model_type`, `in_features`, `out_features`), so any object of that shape works.
+    Only attributes are read (`config.model_type`, `in_features`, `out_features`), so any object of that shape
+    works.
 
     Raises:
         InputError: If the architecture is not supported.

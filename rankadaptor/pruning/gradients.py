@@ -22,17 +22,17 @@ def score_taylor(
 ) -> dict[str, Array]:
     """Score rows or columns by the Taylor expansion of the calibration loss [LLMPruner]_.
 
-    With W a weight, g the gradient of the mean loss and H the mean squared gradient of single sequences (an empirical
-    Fisher diagonal): `param_first` sums |W g|, `param_second` sums |W H W|, `param_mix` sums |W g - W H W / 2|, and
-    `vectorwise` takes |sum of W g|. Biases take no part, as in LLM-Pruner.
+    With W a weight, g the gradient of the mean loss and H the mean squared gradient of single sequences (an
+    empirical Fisher diagonal): `param_first` sums |W g|, `param_second` sums |W H W|, `param_mix` sums |W g -
+    W H W / 2|, and `vectorwise` takes |sum of W g|. Biases take no part, as in LLM-Pruner.
 
-    Gradients exist only for the members' weights, and each is reduced and freed as soon as the backward pass has
-    finished it, so the peak is one linear's gradient, not the model's. Two cases need more: `param_mix` keeps H for
-    every member, and calibration beyond `CHUNK_TOKENS` tokens keeps g.
+    Gradients exist only for the members' weights, and each is reduced and freed as soon as the backward pass
+    has finished it, so the peak is one linear's gradient, not the model's. Two cases need more: `param_mix`
+    keeps H for every member, and calibration beyond `CHUNK_TOKENS` tokens keeps g.
 
     Args:
-        model: The model, in any mode; its mode, gradients and `requires_grad` flags are left as found (gradients of
-            member weights are cleared).
+        model: The model, in any mode; its mode, gradients and `requires_grad` flags are left as found
+            (gradients of member weights are cleared).
         members: The linears to score.
         sequences: Token ids `(sequences, length)`.
         importance: One of `TAYLOR`.
@@ -70,18 +70,18 @@ def score_taylor(
 
     with _gradients_only_for(model, weights.values()):
         if importance == "param_second":
-            for row in sequences.split(1):
+            for row in torch.split(sequences, 1):
                 _backward(model, weights, row, score_second, scale=1.0)
         else:
             if importance == "param_mix":
-                for row in sequences.split(1):
+                for row in torch.split(sequences, 1):
                     _backward(model, weights, row, add_curvature, scale=1.0)
             _backward_in_chunks(model, weights, sequences, score_first)
     return {name: score.double().cpu().numpy() for name, score in scores.items()}
 
 
 def _backward_in_chunks(model: Any, weights: Mapping[str, Any], sequences: torch.Tensor, use: Any) -> None:
-    chunks = sequences.split(max(1, CHUNK_TOKENS // sequences.shape[1]))
+    chunks = torch.split(sequences, max(1, CHUNK_TOKENS // sequences.shape[1]))
     kept: dict[str, torch.Tensor] = {}
 
     def keep(name: str, gradient: torch.Tensor) -> None:
@@ -110,8 +110,8 @@ def _backward(model: Any, weights: Mapping[str, Any], rows: torch.Tensor, use: A
         loss = model(input_ids=rows, labels=rows, use_cache=False).loss
         if not np.isfinite(loss.item()):
             raise InputError(
-                f"The loss on the calibration text is {loss.item()}, so no gradient can be trusted. Load the model "
-                "in float32 (dtype='float32') or check its weights, then prune again."
+                f"The loss on the calibration text is {loss.item()}, so no gradient can be trusted. Load the "
+                "model in float32 (dtype='float32') or check its weights, then prune again."
             )
         (loss * scale).backward()
     finally:

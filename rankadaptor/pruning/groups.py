@@ -42,8 +42,8 @@ class CoupledGroups:
         count: Number of groups.
         parameters: Parameters of one group, biases included.
         members: The linears it cuts through; the first is the root (`q_proj`, `gate_proj`).
-        teams: Number of equal, contiguous runs of groups that must lose the same number each: the KV groups when
-            single query heads are removed, else 1.
+        teams: Number of equal, contiguous runs of groups that must lose the same number each: the KV groups
+            when single query heads are removed, else 1.
     """
 
     block: int
@@ -63,8 +63,8 @@ def find_groups(
 ) -> list[CoupledGroups]:
     """List the coupled groups of the given blocks, in block order, heads before channels.
 
-    With grouped-query attention the unit `kv_group` is a key-value head and all its query heads; `query_head` is one
-    query head alone, of which every KV group must lose the same number.
+    With grouped-query attention the unit `kv_group` is a key-value head and all its query heads; `query_head`
+    is one query head alone, of which every KV group must lose the same number.
 
     Args:
         model: A supported causal language model.
@@ -75,8 +75,8 @@ def find_groups(
     Raises:
         InputError: If a name is unknown or the architecture is not supported.
     """
-    if unknown := set(targets) - set(TARGETS) or not targets:
-        raise InputError(f"targets={list(targets)!r}: allowed are {TARGETS}, at least one. ({unknown!r})")
+    if isinstance(targets, str) or not targets or not set(targets) <= set(TARGETS):
+        raise InputError(f"targets={targets!r}: give a list of at least one of {TARGETS}.")
     if head_unit not in HEAD_UNITS:
         raise InputError(f"head_unit={head_unit!r}: allowed are {HEAD_UNITS}.")
     family = find_family(model)

@@ -69,8 +69,8 @@ def score_groups(
         vectors = _score_magnitudes(model, members, importance)
     elif sequences is None:
         raise InputError(
-            f"importance={importance!r} looks at text, but calibration is None. Give calibration=texts, a file or "
-            f"'kit:c4', or choose one of {(*MAGNITUDE, 'random')}."
+            f"importance={importance!r} looks at text, but calibration is None. Give calibration=texts, a "
+            f"file or 'kit:c4', or choose one of {(*MAGNITUDE, 'random')}."
         )
     elif importance in TAYLOR:
         vectors = score_taylor(model, members, sequences, importance=importance)

@@ -42,19 +42,21 @@ def prune(
 ) -> Any:
     """Remove the least important heads and MLP channels of a causal language model [LLMPruner]_.
 
-    The result is an ordinary transformers model of the same class: it generates, trains and takes PEFT adapters.
-    `model.config.rankadaptor` records what was done; see `read_pruning`.
+    The result is an ordinary transformers model of the same class: it generates, trains and takes PEFT
+    adapters. `model.config.rankadaptor` records what was done; see `read_pruning`.
 
     Args:
         model: A supported causal language model, without adapters.
         tokenizer: Its tokenizer; only importances that look at text need it.
         ratio: Share of the parameters of the searched blocks' heads and channels to remove, in (0, 1).
         calibration: Texts, rows, a file or `kit:NAME`, for importances that look at text.
-        importance: `param_first`, `param_second`, `param_mix`, `vectorwise`, `l1`, `l2`, `wanda`, `flap`, `random`.
+        importance: `param_first`, `param_second`, `param_mix`, `vectorwise`, `l1`, `l2`, `wanda`, `flap`,
+            `random`.
         aggregation: How the linears of a group combine: `sum`, `mean`, `max`, `prod`, `first`.
         scope: `local` (every block loses the same share) or `global` (blocks compete).
         targets: `heads`, `channels` or both.
-        head_unit: `kv_group` (a key-value head with its query heads) or `query_head` (equally many in each KV group).
+        head_unit: `kv_group` (a key-value head with its query heads) or `query_head` (equally many in each KV
+            group).
         skip_first: Number of first blocks to leave whole.
         skip_last: Number of last blocks to leave whole.
         align: MLP widths become multiples of this.
@@ -67,7 +69,8 @@ def prune(
         The pruned model, in the mode the given one was in.
 
     Raises:
-        InputError: If a value is out of range, the architecture is not supported, or the ratio cannot be reached.
+        InputError: If a value is out of range, the architecture is not supported, or the ratio cannot be
+            reached.
     """
     family = find_family(model)
     if getattr(model, "peft_config", None):
@@ -97,7 +100,9 @@ def prune(
     pruned = model if in_place else copy.deepcopy(model)
     remove_groups(pruned, groups, removed)
     after = pruned.num_parameters()
-    name = PurePath(str(getattr(model.config, "_name_or_path", "") or "unnamed")).name
+    name = str(getattr(model.config, "_name_or_path", "") or "unnamed")
+    if PurePath(name).is_absolute():  # records travel, folders do not
+        name = PurePath(name).name
     settings = {
         "ratio": ratio, "importance": importance, "aggregation": aggregation, "scope": scope,
         "targets": list(targets), "head_unit": head_unit, "skip_first": skip_first, "skip_last": skip_last,
@@ -133,8 +138,8 @@ def choose_blocks(count: int, *, skip_first: int, skip_last: int) -> range:
     """
     if skip_first < 0 or skip_last < 0 or skip_first + skip_last >= count:
         raise InputError(
-            f"skip_first={skip_first}, skip_last={skip_last}: this model has {count} blocks, so the two must be at "
-            f"least 0 and sum to at most {count - 1}."
+            f"skip_first={skip_first}, skip_last={skip_last}: this model has {count} blocks, so the two "
+            f"must be at least 0 and sum to at most {count - 1}."
         )
     return range(skip_first, count - skip_last)
 
@@ -146,7 +151,7 @@ def _describe_damage(
     removed: Sequence[Sequence[int]],
     earlier: dict[str, Any] | None,
 ) -> list[dict[str, Any]]:
-    means = {
+    totals = {
         target: sum(float(s.sum()) for e, s in zip(groups, scores, strict=True) if e.target == target)
         for target in {entry.target for entry in groups}
     }
@@ -158,8 +163,8 @@ def _describe_damage(
                 continue
             parameters += entry.count * entry.parameters
             gone += len(indices) * entry.parameters
-            # Shares of each target's total, so that heads and channels weigh alike whatever the unit of the score.
-            weight = 1 / (means[entry.target] or 1.0)
+            # Shares of each target's total: heads and channels weigh alike whatever the unit of the score.
+            weight = 1 / (totals[entry.target] or 1.0)
             importance += weight * float(score.sum())
             lost += weight * float(score[list(indices)].sum())
         share, part = gone / parameters if parameters else 0.0, lost / importance if importance else 0.0
@@ -175,6 +180,6 @@ def _describe_damage(
                 "channels": shape.channels,
                 "removed_share": share,
                 "lost_importance": part,
-            }  # fmt: skip
+            }
         )
     return lines

@@ -1,4 +1,4 @@
-"""What was pruned, kept in the model's own configuration so that it travels with the weights. No torch import."""
+"""What was pruned, kept in the model's configuration and so beside its weights. No torch import."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ SCHEMA = 1
 def read_pruning(model_or_config: Any) -> dict[str, Any] | None:
     """Return the pruning record of a model or configuration, or None if RankAdaptor has not pruned it.
 
-    The record has `schema`, `digest` of the pruned weights, `base` and `base_digest`, `settings`, `achieved_ratio`
-    (share of all parameters that is gone), `parameters_before`, `parameters_after`, and `blocks`: one entry per block
-    with `block`, `heads`, `kv_heads`, `channels`, `removed_share` (of the parameters of its heads and channels) and
-    `lost_importance` (share of its summed importance that was removed).
+    The record has `schema`, `digest` of the pruned weights, `base` and `base_digest`, `settings`,
+    `achieved_ratio` (share of all parameters that is gone), `parameters_before`, `parameters_after`, and
+    `blocks`: one entry per block with `block`, `heads`, `kv_heads`, `channels`, `removed_share` (of the
+    parameters of its heads and channels) and `lost_importance` (share of its summed importance that was
+    removed).
     """
     config = getattr(model_or_config, "config", model_or_config)
     record = getattr(config, "rankadaptor", None)

@@ -20,12 +20,12 @@ TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class Queue:
-    """The removable groups of one block and target, least important first, in steps that keep the block valid.
+    """The removable groups of one block and target, least important first, in steps that keep it valid.
 
     Attributes:
         groups: The groups it draws from.
-        steps: Group indices of each step. A step of heads takes one group from every team; a step of channels takes
-            as many as keep the width a multiple of the alignment.
+        steps: Group indices of each step. A step of heads takes one group from every team; a step of channels
+            takes as many as keep the width a multiple of the alignment.
     """
 
     groups: CoupledGroups
@@ -65,12 +65,12 @@ def select_groups(
 ) -> list[tuple[int, ...]]:
     """Choose the groups to remove so that `ratio` of the parameters in all given groups goes.
 
-    `local` removes this share from every block: first the nearest whole number of heads, then as many channels as
-    make up for the rounding. `global` removes the groups of least relative importance wherever they are. Relative
-    importance is the score divided by the mean score of its target over all blocks: within a target all groups have
-    equally many parameters, so heads and channels compete per parameter and neither wins by its unit; blocks are not
-    normalised, so an unimportant block loses more. With `standardise` (FLAP) it is the z-score within block and
-    target instead.
+    `local` removes this share from every block: first the nearest whole number of heads, then as many
+    channels as make up for the rounding. `global` removes the groups of least relative importance wherever
+    they are. Relative importance is the score divided by the mean score of its target over all blocks: within
+    a target all groups have equally many parameters, so heads and channels compete per parameter and neither
+    wins by its unit; blocks are not normalised, so an unimportant block loses more. With `standardise` (FLAP)
+    it is the z-score within block and target instead.
 
     Args:
         groups: Coupled groups of the searched blocks.
@@ -107,8 +107,8 @@ def select_groups(
     if not removed:
         smallest = min(queue.cost(0) for queue in queues if queue.steps)
         raise InputError(
-            f"ratio={ratio} is unreachable: it rounds to nothing, the smallest step is {smallest / total:.4f}. "
-            "Raise the ratio, lower align, or prune channels as well as heads."
+            f"ratio={ratio} is unreachable: it rounds to nothing, the smallest step is "
+            f"{smallest / total:.4f}. Raise the ratio, lower align, or prune channels as well as heads."
         )
     if abs(removed / total - ratio) > TOLERANCE:
         logger.warning(
@@ -124,9 +124,9 @@ def _check_reachable(queues: Sequence[Queue], ratio: float, total: int) -> None:
     most = sum(costs)
     if not costs or ratio * total > most + max(costs) / 2:
         raise InputError(
-            f"ratio={ratio} is unreachable: at most {most / total:.4f} of the searched structure can go, because each "
-            "block keeps one head (or KV group) and `align` channels. Lower the ratio or align, prune both heads and "
-            "channels, or use head_unit='query_head' where a block has a single KV head."
+            f"ratio={ratio} is unreachable: at most {most / total:.4f} of the searched structure can go, "
+            "because each block keeps one head (or KV group) and `align` channels. Lower the ratio or align, "
+            "prune both heads and channels, or use head_unit='query_head' where a block has a single KV head."
         )
 
 

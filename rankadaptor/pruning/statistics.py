@@ -13,21 +13,28 @@ from rankadaptor.pruning.record import read_pruning
 
 
 def describe_model(
-    model: Any, *, length: int = 64, batch_size: int = 1, repeats: int = 3, seed: int = 0
+    model: Any,
+    tokenizer: Any = None,
+    *,
+    length: int = 64,
+    batch_size: int = 1,
+    repeats: int = 3,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Count a model's parameters, work and bytes, and time its forward pass where it is.
 
     Args:
         model: A supported causal language model.
+        tokenizer: Its tokenizer: the timed tokens are then drawn from its vocabulary, not from a padded one.
         length: Tokens of the sequence that is counted and timed; LLM-Pruner reports 64.
         batch_size: Sequences per timed pass.
         repeats: Timed passes after one to warm up; the fastest counts. 0 leaves the speed out.
         seed: Seed of the random tokens that are timed.
 
     Returns:
-        `parameters`; `block_parameters`, those of the blocks' linears alone; `macs`, multiply-accumulates of one
-        sequence of `length` tokens (linears, attention scores and mixing, output layer); `bytes` of all weights and
-        buffers; `length`; and `tokens_per_second`, or None.
+        `parameters`; `block_parameters`, those of the blocks' linears alone; `macs`, multiply-accumulates of
+        one sequence of `length` tokens (linears, attention scores and mixing, output layer); `bytes` of all
+        weights and buffers; `length`; and `tokens_per_second`, or None.
 
     Raises:
         InputError: If a number is out of range or the architecture is not supported.
@@ -39,6 +46,9 @@ def describe_model(
     linears, output = describe_linears(model), model.get_output_embeddings().weight
     products = sum(linear.in_features * linear.out_features for linear in linears)
     attention = sum(2 * length * shape.heads * shape.head_dim for shape in describe_blocks(model))
+    vocabulary = model.config.vocab_size if tokenizer is None else len(tokenizer)
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(vocabulary, (batch_size, length), generator=generator)
     tensors = [*model.parameters(), *model.buffers()]
     return {
         "parameters": model.num_parameters(),
@@ -46,14 +56,13 @@ def describe_model(
         "macs": length * (products + attention + output.numel()),
         "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
         "length": length,
-        "tokens_per_second": _measure_speed(model, length, batch_size, repeats, seed) if repeats else None,
+        "tokens_per_second": _measure_speed(model, tokens, repeats) if repeats else None,
     }
 
 
-def _measure_speed(model: Any, length: int, batch_size: int, repeats: int, seed: int) -> float:
-    generator = torch.Generator().manual_seed(seed)
+def _measure_speed(model: Any, tokens: torch.Tensor, repeats: int) -> float:
     device = model.get_output_embeddings().weight.device
-    tokens = torch.randint(model.config.vocab_size, (batch_size, length), generator=generator).to(device)
+    tokens = tokens.to(device)
     training = model.training
     model.eval()
     fastest = float("inf")
@@ -80,8 +89,9 @@ def compare_models(before: Any, after: Any, **options: Any) -> dict[str, Any]:
         **options: Passed to `describe_model`.
 
     Returns:
-        `before` and `after` (see `describe_model`), `kept` (after / before for parameters, macs, bytes and speed),
-        `achieved_ratio` (share of all parameters that is gone) and `requested_ratio` (None if not pruned here).
+        `before` and `after` (see `describe_model`), `kept` (after / before for parameters, macs, bytes and
+        speed), `achieved_ratio` (share of all parameters that is gone) and `requested_ratio` (None if not
+        pruned here).
     """
     one, two = describe_model(before, **options), describe_model(after, **options)
     record = read_pruning(after)

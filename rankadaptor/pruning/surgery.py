@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from rankadaptor.pruning.families import describe_blocks, find_family, find_module
 from rankadaptor.pruning.groups import CoupledGroups
@@ -56,8 +57,8 @@ def _keep(linear: Any, kept: list[int], *, axis: int) -> None:
 def write_shapes(model: Any) -> None:
     """Write the block widths into `model.config`.
 
-    Equal widths go into the ordinary fields with an explicit `head_dim`, so that plain transformers loads them; widths
-    that differ, or head counts that the configuration class refuses, go into `per_layer_config`.
+    Equal widths go into the ordinary fields with an explicit `head_dim`, so that plain transformers loads
+    them; widths that differ, or head counts that the configuration class refuses, go into `per_layer_config`.
     """
     family, config = find_family(model), model.config
     shapes = describe_blocks(model)
@@ -81,9 +82,7 @@ def _set_uniform(config: Any, fields: Mapping[str, int]) -> bool:
         for name, value in fields.items():
             setattr(config, name, value)
         config.validate()
-    except Exception as error:  # the validator of `strict` configurations raises a class of its own
-        if "attention heads" not in str(error) and "hidden size" not in str(error):
-            raise
+    except StrictDataclassError:  # Llama refuses head counts that do not divide the hidden size
         for name, value in before.items():
             setattr(config, name, value)
         return False

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rankadaptor.errors import InputError
+from rankadaptor.pruning import compare_models, describe_model, prune
+
+
+def test_counts_equal_a_trace_of_the_forward_pass(pico_model) -> None:
+    model = pico_model("qwen2", 2)
+    length, counted = 16, []
+    handles = [
+        module.register_forward_hook(
+            lambda m, args, _out: counted.append(args[0].numel() // m.in_features * m.weight.numel())
+        )
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear)
+    ]
+    with torch.no_grad():
+        model(torch.zeros(1, length, dtype=torch.long))
+    for handle in handles:
+        handle.remove()
+    attention = 2 * 2 * length * length * 4 * 8  # blocks · (scores, mixing) · length² · heads · head_dim
+    described = describe_model(model, length=length, repeats=0)
+    assert described["macs"] == sum(counted) + attention
+    assert described["parameters"] == sum(p.numel() for p in model.parameters())
+    assert described["tokens_per_second"] is None
+
+
+def test_before_and_after_are_compared(pico_model, pico_tokenizer) -> None:
+    model = pico_model("llama", 2)
+    pruned = prune(model, None, ratio=0.5, importance="l2")
+    report = compare_models(model, pruned, tokenizer=pico_tokenizer, length=8, repeats=1)
+    assert report["before"]["tokens_per_second"] > 0
+    assert 0 < report["kept"]["macs"] < 1
+    assert report["kept"]["bytes"] == pytest.approx(report["after"]["bytes"] / report["before"]["bytes"])
+    assert report["achieved_ratio"] == pytest.approx(pruned.config.rankadaptor["achieved_ratio"])
+    assert report["requested_ratio"] == 0.5
+
+
+def test_bytes_follow_the_precision_and_modes_are_kept(pico_model) -> None:
+    model = pico_model("llama", 1).train()
+    whole = describe_model(model, repeats=1)
+    assert model.training
+    assert describe_model(model.to(torch.bfloat16), repeats=0)["bytes"] < 0.6 * whole["bytes"]
+    with pytest.raises(InputError, match="length=0"):
+        describe_model(model, length=0)
