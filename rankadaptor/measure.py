@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.corpus import Record
-from rankadaptor.data.rows import Row, load_rows
-from rankadaptor.data.sequences import tokenise_rows
+from rankadaptor.data.rows import load_rows
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.lora import adapt_temporarily
+from rankadaptor.recovery.sources import Source, load_pair
 from rankadaptor.recovery.training import fine_tune
 from rankadaptor.runtime import choose_compute, find_commit
 
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from rankadaptor.space import Allocation
 
 logger = logging.getLogger(__name__)
-
-Source = str | Path | Sequence[Row | dict[str, Any] | str]
 
 
 class ShortFineTune:
@@ -84,10 +80,15 @@ class ShortFineTune:
         self.recipe = recipe if recipe is not None else Recipe()
         self.steps, self.seed, self.setting, self.records = steps, seed, setting, records
         self.compute = compute if compute is not None else choose_compute()
-        training_rows, scoring_rows = _split(data, held_out, held_out_rows=held_out_rows, seed=seed)
-        length = self.recipe.sequence_length
-        self.sequences = tokenise_rows(training_rows, tokenizer, max_length=length) if training_rows else []
-        self.held_out = tokenise_rows(scoring_rows, tokenizer, max_length=length) if scoring_rows else []
+        if held_out_rows < 1:
+            raise InputError(f"held_out_rows={held_out_rows}: must be at least 1.")
+        if held_out is None:
+            # One seeded shuffle, cut in two: the same split for every trial of this object.
+            held_out = load_rows(data, limit=held_out_rows, seed=seed)
+            data = load_rows(data, skip=held_out_rows, seed=seed)
+        self.sequences, self.held_out = load_pair(
+            data, held_out, tokenizer, max_length=self.recipe.sequence_length
+        )
         if len(self.sequences) < self.recipe.batch_size or not self.held_out:
             raise InputError(
                 f"The data make {len(self.sequences)} training and {len(self.held_out)} held-out sequences; "
@@ -236,19 +237,3 @@ class ShortFineTune:
         if self.records is not None:
             self.records.append(record)
         return record
-
-
-def _split(
-    data: Source, held_out: Source | None, *, held_out_rows: int, seed: int
-) -> tuple[list[Row], list[Row]]:
-    """Return training rows and held-out rows, with no row in both."""
-    if held_out_rows < 1:
-        raise InputError(f"held_out_rows={held_out_rows}: must be at least 1.")
-    if held_out is None:
-        scoring = load_rows(data, limit=held_out_rows, seed=seed)
-        training = load_rows(data, skip=held_out_rows, seed=seed)
-    else:
-        scoring = load_rows(held_out)
-        training = load_rows(data)
-    taken = set(scoring)
-    return [row for row in training if row not in taken], scoring

@@ -11,7 +11,6 @@ from rankadaptor.recovery.loss import score_sequences
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
-
     from rankadaptor.runtime import Compute
 
 

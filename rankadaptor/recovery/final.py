@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.data.rows import load_rows
-from rankadaptor.data.sequences import tokenise_rows
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.lora import attach_adapter, detach_adapter
+from rankadaptor.recovery.sources import Source, load_pair
 from rankadaptor.recovery.training import fine_tune
 from rankadaptor.runtime import choose_compute
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
-    from rankadaptor.data.rows import Row
     from rankadaptor.runtime import Compute
     from rankadaptor.space import Allocation
 
@@ -32,8 +29,8 @@ def recover(
     tokenizer: Any,
     allocation: Allocation,
     *,
-    data: str | Path | Sequence[Row | dict[str, Any] | str],
-    held_out: str | Path | Sequence[Row | dict[str, Any] | str] | None = None,
+    data: Source,
+    held_out: Source | None = None,
     recipe: Recipe | None = None,
     steps: int | None = None,
     seed: int = 0,
@@ -65,11 +62,7 @@ def recover(
     recipe = recipe if recipe is not None else Recipe()
     steps = steps if steps is not None else recipe.steps
     compute = compute if compute is not None else choose_compute()
-    length = recipe.sequence_length
-    sequences = tokenise_rows(load_rows(data), tokenizer, max_length=length)
-    kept_back = (
-        tokenise_rows(load_rows(held_out), tokenizer, max_length=length) if held_out is not None else None
-    )
+    sequences, kept_back = load_pair(data, held_out, tokenizer, max_length=recipe.sequence_length)
     peft_model = attach_adapter(pruned, allocation, recipe, seed=seed)
     try:
         result = fine_tune(
@@ -79,7 +72,7 @@ def recover(
             steps=steps,
             seed=seed,
             compute=compute,
-            held_out=kept_back,
+            held_out=kept_back or None,
             evaluate_every=max(1, steps // EVALUATIONS) if kept_back else None,
             patience=PATIENCE if kept_back else None,
             checkpoint=checkpoint,

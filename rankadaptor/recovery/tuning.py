@@ -11,14 +11,12 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rankadaptor.data.rows import Row, load_rows
-from rankadaptor.data.sequences import tokenise_rows
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.recovery.lora import adapt_temporarily
 from rankadaptor.recovery.loss import score_sequences
+from rankadaptor.recovery.sources import Source, load_pair
 from rankadaptor.recovery.training import HELD_OUT_BATCH, fine_tune
 from rankadaptor.runtime import choose_compute
 
@@ -32,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 EXTENSIONS = 3  # times the grid of rates may grow beyond its best edge
 PROBES = 2  # random allocations that the exponents are compared on
-
-Source = str | Path | Sequence[Row | dict[str, Any] | str]
 
 
 @dataclass(frozen=True)
@@ -158,6 +154,7 @@ def tune_recipe(
     seed: int = 0,
     compute: Compute | None = None,
     on_trial: Callable[[RecipeTrial], None] | None = None,
+    known: Sequence[RecipeTrial] = (),
 ) -> TunedRecipe:
     """Tune the learning rate on uniform, then the scaling exponent on a few random allocations.
 
@@ -178,7 +175,8 @@ def tune_recipe(
         steps: Optimiser steps of each trial.
         seed: Start, data order and the random allocations.
         compute: Device, precision and threads.
-        on_trial: Called after each trial.
+        on_trial: Called after each new trial.
+        known: Trials measured already under this seed and these steps, which are not run again.
 
     Raises:
         InputError: If a list is empty or has a rate that is not positive.
@@ -192,11 +190,13 @@ def tune_recipe(
     if len(ranks) == 1:
         recipe = recipe.replace(reference_rank=ranks.pop())
     compute = compute if compute is not None else choose_compute()
-    length = recipe.sequence_length
-    sequences = tokenise_rows(load_rows(data), tokenizer, max_length=length)
-    scored = tokenise_rows(load_rows(held_out), tokenizer, max_length=length)
+    sequences, scored = load_pair(data, held_out, tokenizer, max_length=recipe.sequence_length)
+    measured = {(trial.learning_rate, trial.scaling_exponent, trial.values): trial for trial in known}
 
     def train(allocation: Allocation, tried: Recipe) -> RecipeTrial:
+        found = measured.get((tried.learning_rate, tried.scaling_exponent, allocation.values))
+        if found is not None:
+            return found
         trial = _train(
             pruned,
             allocation,

@@ -158,3 +158,19 @@ def test_a_second_adapter_is_refused(model, mixed, recipe):
     for given in (peft_model, model):
         with pytest.raises(InputError, match="carries an adapter already"):
             attach_adapter(given, mixed, recipe, seed=0)
+
+
+def test_it_fits_an_unevenly_pruned_model_loaded_again(model, recipe, pico_tokenizer, rows, tmp_path):
+    from rankadaptor.models import load
+    from rankadaptor.pruning import prune, save_pruned
+    from rankadaptor.space import RankSpace
+
+    pruned = prune(model, pico_tokenizer, ratio=0.3, calibration=rows, skip_last=1, align=8, length=32)
+    save_pruned(pruned, pico_tokenizer, tmp_path / "pruned")
+    space = RankSpace.from_model(pruned, like_uniform=2, slots="linear", ranks=(0, 1, 2, 4))
+    peft_model = attach_adapter(pruned, space.sample(1, seed=0)[0], recipe, seed=0)
+    train_by_hand(peft_model)
+    peft_model.save_pretrained(tmp_path / "adapter")
+    again, _ = load(tmp_path / "pruned")
+    loaded = PeftModel.from_pretrained(again, str(tmp_path / "adapter"))
+    assert (read_logits(loaded) - read_logits(peft_model)).abs().max() == 0.0

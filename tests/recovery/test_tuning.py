@@ -109,3 +109,18 @@ def test_rate_and_exponent_are_tuned_on_a_model(model, space, recipe, rows, pico
     assert {trial.scaling_exponent for trial in tuned.trials if trial.values != space.reference} == {0.0, 1.0}
     assert len(logged) == len(tuned.trials)
     assert not any("lora" in name for name, _ in model.named_modules())
+    again = tune_recipe(
+        model,
+        pico_tokenizer,
+        space,
+        data=rows[:16],
+        held_out=rows[16:],
+        recipe=recipe,
+        learning_rates=(1e-4, 1e-2, 1.0),
+        scaling_exponents=(0.0, 1.0),
+        steps=6,
+        compute=compute,
+        on_trial=pytest.fail,
+        known=tuned.trials,
+    )
+    assert again == tuned
