@@ -7,16 +7,25 @@ import os
 import sys
 
 
+class _StderrHandler(logging.Handler):
+    """Write to whatever stderr is at the moment, also where it is exchanged while the program runs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.flush()
+
+
 def start_logging(*, verbose: bool = False) -> None:
     """Send this package's messages to stderr: progress by default, everything with `verbose`.
 
     Other packages are heard from warnings upwards; their progress bars are switched off, since a run's log is
-    often a file.
+    often a file. Handlers that a host program has set stay.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    if not any(isinstance(handler, _StderrHandler) for handler in root.handlers):
+        handler = _StderrHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+        root.addHandler(handler)
     root.setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("rankadaptor").setLevel(logging.DEBUG if verbose else logging.INFO)
     for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
