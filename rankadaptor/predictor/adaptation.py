@@ -1,0 +1,144 @@
+"""The inner loop of meta-learning: a few gradient steps away from an initialisation, differentiable with respect to it.
+
+Model-agnostic meta-learning [MAML]_, its first-order form, and [MetaSGD]_, which also learns one rate per weight. learn2learn
+takes the steps where it is installed (the extra `meta`); otherwise `torch.func` takes the same ones, bit for bit.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from rankadaptor.errors import InputError
+
+ALGORITHMS = ("maml", "first_order", "meta_sgd")
+BACKENDS = ("auto", "learn2learn", "torch")
+Forward: TypeAlias = Callable[[Tensor], Tensor]
+Loss: TypeAlias = Callable[[Forward], Tensor]
+Weights: TypeAlias = dict[str, Tensor]
+
+
+class Learner(Protocol):
+    """An initialisation, perhaps with learned rates, and the way to adapt it."""
+
+    network: nn.Module
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What the outer optimiser trains: the network's weights, then the learned rates if there are any."""
+
+    def adapt(self, loss: Loss, *, steps: int) -> Weights:
+        """Take gradient steps on `loss` from the initialisation; return the adapted weights by name.
+
+        Gradients flow from them back to `parameters()`.
+        """
+
+    @property
+    def rates(self) -> list[Tensor]:
+        """The learned rates, one tensor per weight tensor; empty unless `meta_sgd`."""
+
+
+@functools.cache
+def is_learn2learn_installed() -> bool:
+    """Whether learn2learn can be imported."""
+    return importlib.util.find_spec("learn2learn") is not None
+
+
+def make_learner(
+    network: nn.Module, *, algorithm: str = "maml", rate: float = 0.05, backend: str = "auto"
+) -> Learner:
+    """Wrap a network for meta-training or for adapting to one setting.
+
+    Args:
+        network: The initialisation; its weights are trained in place.
+        algorithm: `maml`, `first_order` (no second derivatives) or `meta_sgd` (a learned rate per weight).
+        rate: Size of an inner step; where it starts, for `meta_sgd`.
+        backend: `learn2learn`, `torch`, or `auto` for the first if installed.
+
+    Raises:
+        InputError: If a name is unknown or learn2learn is asked for but absent.
+    """
+    if algorithm not in ALGORITHMS or backend not in BACKENDS:
+        raise InputError(
+            f"algorithm={algorithm!r}, backend={backend!r}: allowed are {ALGORITHMS} and {BACKENDS}."
+        )
+    if backend == "learn2learn" and not is_learn2learn_installed():
+        raise InputError(
+            "backend='learn2learn', but it is not installed. Run `pip install ./third_party/learn2learn` in a checkout, "
+            "or use backend='torch', which takes the same steps."
+        )
+    if backend == "torch" or not is_learn2learn_installed():
+        return FunctionalLearner(network, algorithm=algorithm, rate=rate)
+    return Learn2LearnLearner(network, algorithm=algorithm, rate=rate)
+
+
+class Learn2LearnLearner:
+    """Adapts with `learn2learn.algorithms`."""
+
+    def __init__(self, network: nn.Module, *, algorithm: str, rate: float) -> None:
+        from learn2learn.algorithms import MAML, MetaSGD
+
+        self.network = network
+        self._learner: nn.Module
+        if algorithm == "meta_sgd":
+            self._learner = MetaSGD(network, lr=rate)
+        else:
+            self._learner = MAML(network, lr=rate, first_order=algorithm == "first_order")
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """See `Learner`."""
+        yield from self.network.parameters()
+        for rate in getattr(self._learner, "lrs", ()):
+            yield rate
+
+    def adapt(self, loss: Loss, *, steps: int) -> Weights:
+        """See `Learner`."""
+        clone = self._learner.clone()  # type: ignore[operator]
+        for _ in range(steps):
+            clone.adapt(loss(clone))
+        return dict(clone.module.named_parameters())
+
+    @property
+    def rates(self) -> list[Tensor]:
+        """See `Learner`."""
+        return list(getattr(self._learner, "lrs", ()))
+
+
+class FunctionalLearner:
+    """Adapts with `torch.func.functional_call`."""
+
+    def __init__(self, network: nn.Module, *, algorithm: str, rate: float) -> None:
+        self.network, self.rate, self.first_order = network, rate, algorithm == "first_order"
+        learned = network.parameters() if algorithm == "meta_sgd" else ()
+        self._rates = [nn.Parameter(torch.ones_like(parameter) * rate) for parameter in learned]
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """See `Learner`."""
+        yield from self.network.parameters()
+        yield from self._rates
+
+    def adapt(self, loss: Loss, *, steps: int) -> Weights:
+        """See `Learner`."""
+        weights: Weights = dict(self.network.named_parameters())
+        for _ in range(steps):
+            value = loss(functools.partial(call_network, self.network, weights))
+            gradients = torch.autograd.grad(value, list(weights.values()), create_graph=not self.first_order)
+            rates = self._rates or [self.rate] * len(gradients)
+            moved = [w - rate * g for w, rate, g in zip(weights.values(), rates, gradients, strict=True)]
+            weights = dict(zip(weights, moved, strict=True))
+        return weights
+
+    @property
+    def rates(self) -> list[Tensor]:
+        """See `Learner`."""
+        return list(self._rates)
+
+
+def call_network(network: nn.Module, weights: Weights, inputs: Tensor) -> Tensor:
+    """Run a network with other weights than its own."""
+    outputs: Tensor = torch.func.functional_call(network, weights, (inputs,))
+    return outputs

@@ -1,0 +1,82 @@
+"""Predictors by the names that a run file uses."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.errors import InputError
+from rankadaptor.predictor.prediction import Predictor
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_FOLDER = Path("meta_data/predictor")
+PREDICTORS = ("meta", "perceptron", "gaussian_process", "ridge", "boosted_trees")
+
+
+def make_predictor(name: str, *, pretrained: str | Path | None = None, seed: int = 0) -> Predictor:
+    """Make a predictor.
+
+    Args:
+        name: One of `PREDICTORS`.
+        pretrained: Folder of the meta-trained weights, for `meta` alone.
+        seed: Seed of the predictor.
+
+    Raises:
+        InputError: If the name is unknown, or `pretrained` is missing or does not belong to it.
+        CheckpointError: If the folder holds no sound predictor.
+    """
+    if name not in PREDICTORS:
+        raise InputError(f"predictor {name!r}: allowed are {', '.join(PREDICTORS)}.")
+    if (name == "meta") != (pretrained is not None):
+        raise InputError(
+            f"predictor {name!r} with pretrained={pretrained!r}: 'meta' needs the folder that `rankadaptor meta-train` wrote, "
+            "the others take none ('perceptron' is the same model without meta-training)."
+        )
+    from rankadaptor.predictor.boosted_trees import BoostedTrees
+    from rankadaptor.predictor.gaussian_process import GaussianProcess
+    from rankadaptor.predictor.ridge import Ridge
+
+    def make_perceptron(**settings: Any) -> Predictor:
+        from rankadaptor.predictor.perceptron import Perceptron
+
+        return Perceptron(**settings)
+
+    def read_meta(**settings: Any) -> Predictor:
+        from rankadaptor.predictor.meta_predictor import MetaPredictor
+
+        return dataclasses.replace(MetaPredictor.from_pretrained(str(pretrained)), **settings)
+
+    makers: dict[str, Callable[..., Predictor]] = {
+        "meta": read_meta,
+        "perceptron": make_perceptron,
+        "gaussian_process": GaussianProcess,
+        "ridge": Ridge,
+        "boosted_trees": BoostedTrees,
+    }
+    return makers[name](seed=seed)
+
+
+def load_predictor(name: str, *, path: str | Path | None = None, seed: int = 0) -> Predictor:
+    """Make the predictor that a run file asks for.
+
+    `meta` without a path takes `meta_data/predictor`; where there is none, the same model starts without meta-training, and
+    a warning says so.
+
+    Raises:
+        InputError: If the name is unknown, or a path is given to a predictor that takes none.
+        CheckpointError: If the folder holds no sound predictor.
+    """
+    if name == "meta" and path is None:
+        if not DEFAULT_FOLDER.is_dir():
+            logger.warning(
+                "no meta-trained predictor in %s: the search starts from an untrained perceptron. "
+                "Train one with `rankadaptor collect` and `rankadaptor meta-train`, or set search.predictor_path.",
+                DEFAULT_FOLDER,
+            )
+            return make_predictor("perceptron", seed=seed)
+        path = DEFAULT_FOLDER
+    return make_predictor(name, pretrained=path, seed=seed)

@@ -1,0 +1,96 @@
+"""Fitting an ensemble of perceptrons to the records of one search, and judging the fit in the same pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rankadaptor.predictor.calibration import Calibration, assign_folds, calibrate
+from rankadaptor.predictor.encoding import encode_values
+from rankadaptor.predictor.network import PerceptronEnsemble
+from rankadaptor.predictor.observations import Observations
+from rankadaptor.predictor.prediction import Floats, Prediction
+
+if TYPE_CHECKING:
+    from rankadaptor.space import Space
+
+# (network, inputs (n, width + 1), targets (n,), weights (members, n)) -> the trained weights by name
+Train: TypeAlias = Callable[[PerceptronEnsemble, Tensor, Tensor, Tensor], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class FittedEnsemble:
+    """Perceptrons that have seen some records.
+
+    Attributes:
+        network: The members.
+        spread: Nats per token of one unit of their output.
+        calibration: How far they may be believed.
+    """
+
+    network: PerceptronEnsemble
+    spread: float
+    calibration: Calibration
+
+    def predict(self, space: Space, values: NDArray[np.int64]) -> Prediction:
+        """Predict the gains of options, shape `(n, n_slots)`; the draws are the members."""
+        with torch.no_grad():
+            inputs = encode_inputs(space, values, width=self.network.width)
+            outputs = self.network(inputs).numpy().astype(np.float64) * self.spread
+        return self.calibration.apply(outputs.mean(axis=0), measure_disagreement(outputs), outputs)
+
+
+def encode_inputs(space: Space, values: NDArray[np.int64], *, width: int) -> Tensor:
+    """Encode options as a float32 tensor `(n, width + 1)`."""
+    return torch.from_numpy(encode_values(space, values, width=width).astype(np.float32))
+
+
+def measure_disagreement(outputs: Floats) -> Floats:
+    """Return the SD over members, shape `(n,)`, of outputs `(members, n)`."""
+    return outputs.std(axis=0, ddof=1) if len(outputs) > 1 else np.zeros(outputs.shape[1])
+
+
+def fit_ensemble(
+    initial: PerceptronEnsemble,
+    space: Space,
+    observations: Observations,
+    *,
+    train: Train,
+    spread: float,
+    folds: int,
+    seed: int,
+    sceptic: float,
+) -> FittedEnsemble:
+    """Fit all observations and, side by side, all but each fold; the folds' predictions calibrate the fit.
+
+    The members see the records with different random weights (a Bayesian bootstrap), so that they disagree where the
+    records say little.
+    """
+    count, members = len(observations), initial.members
+    fold = assign_folds(count, folds=folds, seed=seed)
+    copies = 1 + (int(fold.max()) + 1 if count > 1 else 0)
+    bootstrap = 0.5 + 0.5 * np.random.default_rng(seed).exponential(size=(members, count))
+    weights = np.tile(bootstrap * np.sqrt(observations.counts), (copies, 1, 1))
+    for left_out in range(copies - 1):
+        weights[left_out + 1][:, fold == left_out] = 0.0
+    inputs = encode_inputs(space, observations.values, width=initial.width)
+    targets = torch.from_numpy(observations.scale_gains(spread).astype(np.float32))
+    network = initial.repeat(copies)
+    trained = train(network, inputs, targets, torch.from_numpy(weights.reshape(-1, count).astype(np.float32)))
+    with torch.no_grad():
+        outputs = torch.func.functional_call(network, trained, (inputs,)).numpy().astype(np.float64) * spread
+    unseen = outputs.reshape(copies, members, count)[fold + 1, :, np.arange(count)].T if copies > 1 else None
+    calibration = calibrate(
+        observations.gains if unseen is not None else np.zeros(0),
+        unseen.mean(axis=0) if unseen is not None else np.zeros(0),
+        left_out_std=measure_disagreement(unseen) if unseen is not None else None,
+        noise=observations.noise,
+        sceptic=sceptic,
+    )
+    return FittedEnsemble(initial.load(trained), spread, calibration)

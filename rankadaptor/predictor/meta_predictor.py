@@ -1,0 +1,133 @@
+"""The paper's performance model with a meta-trained initialisation, adapted online to the running search."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from rankadaptor.predictor.adaptation import make_learner
+from rankadaptor.predictor.calibration import SCEPTIC_PRETRAINED, Calibration, calibrate
+from rankadaptor.predictor.fitting import FittedEnsemble, fit_ensemble
+from rankadaptor.predictor.network import PerceptronEnsemble, weigh_errors
+from rankadaptor.predictor.observations import Observations, gather_observations, read_values
+from rankadaptor.predictor.prediction import Prediction, Values
+
+if TYPE_CHECKING:
+    from rankadaptor.corpus import Record
+    from rankadaptor.space import Space
+
+PRIOR_RECORDS = 2.0  # the corpus's spread counts as much as so many records of the running search
+
+
+@dataclass(frozen=True)
+class MetaPredictor:
+    """Offline meta-learning and online learning in one model [RankAdaptor]_ [MAML]_.
+
+    `meta_train` makes one from a corpus. Before the first record of a search it predicts from what the corpus's settings
+    have in common; each `update` takes a fixed number of gradient steps from there on all records of the search.
+
+    Attributes:
+        network: The meta-trained initialisation, an ensemble of five-layer perceptrons.
+        spread: Typical size of a gain in the corpus, nats per token.
+        algorithm: `maml`, `first_order` or `meta_sgd`.
+        rate: Size of an online step.
+        rates: One learned rate per weight tensor, for `meta_sgd`.
+        steps: Gradient steps of an update.
+        folds: Left-out fits that calibrate the predictions.
+        seed: Bootstrap weights and folds.
+        card: Facts of the training, for people: settings, records, corpus digest, losses.
+    """
+
+    network: PerceptronEnsemble
+    spread: float
+    algorithm: str = "maml"
+    rate: float = 0.05
+    rates: tuple[Tensor, ...] = ()
+    steps: int = 10
+    folds: int = 8
+    seed: int = 0
+    card: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    fitted: FittedEnsemble | None = dataclasses.field(default=None, repr=False, compare=False)
+    name: str = dataclasses.field(default="meta", init=False)
+    pretrained: bool = dataclasses.field(default=True, init=False)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> MetaPredictor:
+        """Read a predictor written by `save_pretrained`.
+
+        Raises:
+            CheckpointError: If the folder or a file is missing, cut short, or of another schema.
+        """
+        from rankadaptor.predictor.storage import read_predictor
+
+        return read_predictor(Path(folder))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights (safetensors) and everything else (JSON) into a folder; what a search taught it is left out.
+
+        Raises:
+            StorageError: If the folder cannot be written.
+        """
+        from rankadaptor.predictor.storage import write_predictor
+
+        write_predictor(self, Path(folder))
+
+    def predict(self, space: Space, values: Values) -> Prediction:
+        """Predict gains; see `Predictor`.
+
+        Raises:
+            InputError: If the space has more slots than the network's width.
+        """
+        fitted = self.fitted or FittedEnsemble(self.network, self.spread, _believe_corpus())
+        return fitted.predict(space, read_values(space, values))
+
+    def update(self, space: Space, records: Sequence[Record]) -> MetaPredictor:
+        """Adapt the meta-trained initialisation to all records; see `Predictor`.
+
+        Raises:
+            InputError: If the space has more slots than the network's width, or a record does not belong to it.
+        """
+        observations = gather_observations(space, records)
+        if not len(observations):
+            return dataclasses.replace(self, fitted=None)
+        fitted = fit_ensemble(
+            self.network,
+            space,
+            observations,
+            train=self._adapt,
+            spread=blend_spread(observations, self.spread),
+            folds=self.folds,
+            seed=self.seed,
+            sceptic=SCEPTIC_PRETRAINED,
+        )
+        return dataclasses.replace(self, fitted=fitted)
+
+    def _adapt(
+        self, network: PerceptronEnsemble, inputs: Tensor, targets: Tensor, weights: Tensor
+    ) -> dict[str, Tensor]:
+        # First-order here changes nothing but the cost: no outer step follows.
+        algorithm = "meta_sgd" if self.rates else "first_order"
+        learner = make_learner(network, algorithm=algorithm, rate=self.rate)
+        times = network.members // self.network.members
+        for rate, learned in zip(learner.rates, self.rates, strict=True):
+            rate.data = learned.repeat(times, 1, 1)
+        return learner.adapt(
+            lambda forward: weigh_errors(forward(inputs), targets, weights), steps=self.steps
+        )
+
+
+def _believe_corpus() -> Calibration:
+    return calibrate(np.zeros(0), np.zeros(0), sceptic=SCEPTIC_PRETRAINED)
+
+
+def blend_spread(observations: Observations, prior: float) -> float:
+    """Return the spread of a search's gains, leaning on the corpus's while records are few (geometric mean)."""
+    count = len(observations)
+    logs = (count * np.log(observations.spread) + PRIOR_RECORDS * np.log(prior)) / (count + PRIOR_RECORDS)
+    return float(np.exp(logs))

@@ -1,0 +1,79 @@
+"""The performance model: five fully connected layers [RankAdaptor]_, several members side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LAYERS = 5
+HIDDEN = 32
+
+
+class PerceptronEnsemble(nn.Module):
+    """`members` independent perceptrons whose weights are stacked, so that one matrix product serves all.
+
+    The output is anchored: what a member says of uniform (the zero rank vector) is subtracted, so that its gain is 0.
+
+    Attributes:
+        members: Number of perceptrons.
+        width: Rank entries of the input; the input has one more, the slot count.
+    """
+
+    def __init__(self, *, members: int, width: int, hidden: int = HIDDEN, seed: int = 0) -> None:
+        super().__init__()
+        self.members, self.width, self.hidden = members, width, hidden
+        generator = torch.Generator().manual_seed(seed)
+        sizes = [width + 1] + [hidden] * (LAYERS - 1) + [1]
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+            weight = torch.randn(members, inputs, outputs, generator=generator) * math.sqrt(1.0 / inputs)
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(torch.randn(members, 1, outputs, generator=generator) * 0.1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return anchored outputs, shape `(members, n)`, for inputs of shape `(n, width + 1)`."""
+        uniform = torch.zeros_like(inputs[:1])
+        uniform[:, -1] = inputs[:1, -1]
+        hidden = torch.cat([uniform, inputs]).expand(self.members, -1, -1)
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            if layer < LAYERS - 1:
+                # Smooth, because the outer step of MAML differentiates through inner gradients.
+                hidden = F.silu(hidden) * 1.6
+        outputs = hidden[..., 0]
+        return outputs[:, 1:] - outputs[:, :1]
+
+    def load(self, weights: Mapping[str, Tensor]) -> PerceptronEnsemble:
+        """Return an ensemble with the first `members` members of these weights, cut off from any gradient."""
+        copy = PerceptronEnsemble(members=self.members, width=self.width, hidden=self.hidden)
+        copy.load_state_dict({name: tensor.detach()[: self.members] for name, tensor in weights.items()})
+        return copy
+
+    def repeat(self, times: int) -> PerceptronEnsemble:
+        """Return a new ensemble with `times` copies of each member: all members, then all again."""
+        copy = PerceptronEnsemble(members=1, width=self.width, hidden=self.hidden)
+        copy.members = self.members * times
+        for name, parameter in self.named_parameters():
+            kind, _, layer = name.partition(".")
+            repeated = nn.Parameter(parameter.detach().repeat(times, 1, 1))
+            getattr(copy, kind)[int(layer)] = repeated
+        return copy
+
+
+def weigh_errors(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Sum over the members of their weighted mean squared error.
+
+    A sum, not a mean: each member's gradient is then its own, however many stand beside it.
+
+    Args:
+        outputs: Shape `(members, n)`.
+        targets: Shape `(n,)`.
+        weights: Shape `(members, n)`; 0 leaves a record out of a member's fit.
+    """
+    errors = weights * (outputs - targets) ** 2
+    return (errors.sum(dim=1) / weights.sum(dim=1).clamp_min(1e-9)).sum()

@@ -1,0 +1,107 @@
+"""Records of one space as arrays: one row per allocation, repeats averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankadaptor.errors import InputError
+from rankadaptor.predictor.prediction import Floats, Values
+
+if TYPE_CHECKING:
+    from rankadaptor.corpus import Record
+    from rankadaptor.space import Space
+
+OUTLIER = 4.0  # gains beyond this many spreads are pulled in: one broken run must not flatten all others
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Measured gains of distinct allocations, none of them uniform.
+
+    Attributes:
+        values: Options, shape `(n, n_slots)`, in order of first measurement.
+        gains: Mean gain over the repeats, nats per token, shape `(n,)`.
+        counts: Repeats per allocation, shape `(n,)`.
+        noise: SD of one measurement from allocations measured more than once; None without repeats.
+    """
+
+    values: NDArray[np.int64]
+    gains: Floats
+    counts: NDArray[np.int64]
+    noise: float | None
+
+    def __len__(self) -> int:
+        return int(self.gains.size)
+
+    @property
+    def spread(self) -> float:
+        """Robust size of the gains around 0, the gain of uniform, in nats per token; 1.0 without any.
+
+        1.4826 times the median size, which is the SD of a normal law and does not follow one broken run.
+        """
+        sizes = np.abs(self.gains)
+        spread = 1.4826 * float(np.median(sizes)) if len(self) else 0.0
+        if spread == 0.0 and len(self):
+            spread = float(np.sqrt(np.mean(sizes**2)))
+        return spread if spread > 0.0 else 1.0
+
+    def scale_gains(self, spread: float) -> Floats:
+        """Return the gains in units of `spread`, outliers pulled in."""
+        return np.clip(self.gains / spread, -OUTLIER, OUTLIER)
+
+
+def gather_observations(space: Space, records: Sequence[Record]) -> Observations:
+    """Average the usable records allocation by allocation, over the longest runs of each.
+
+    Failed records and those of uniform (whose gain is 0 by definition) are left out. Short runs rank allocations otherwise
+    than long ones, so a long one replaces the short ones of the same allocation.
+
+    Raises:
+        InputError: If a record has another number of slots than the space.
+    """
+    slots, reference = len(space.slots), tuple(space.reference)
+    longest: dict[tuple[int, ...], int] = {}
+    groups: dict[tuple[int, ...], list[float]] = {}
+    for record in records:
+        if len(record.values) != slots:
+            raise InputError(
+                f"a record of setting {record.setting!r} has {len(record.values)} values, the space has {slots} slots. "
+                "Pass records measured on this space only."
+            )
+        key, gain = tuple(record.values), record.gain
+        if gain is None or key == reference or record.steps < longest.get(key, 0):
+            continue
+        if record.steps > longest.get(key, 0):
+            longest[key], groups[key] = record.steps, []
+        groups.setdefault(key, []).append(float(gain))
+    repeated = [np.asarray(gains) for gains in groups.values() if len(gains) > 1]
+    freedom = sum(gains.size - 1 for gains in repeated)
+    noise = float(np.sqrt(sum(((g - g.mean()) ** 2).sum() for g in repeated) / freedom)) if freedom else None
+    return Observations(
+        values=np.asarray(list(groups), dtype=np.int64).reshape(len(groups), slots),
+        gains=np.asarray([np.mean(gains) for gains in groups.values()], dtype=np.float64),
+        counts=np.asarray([len(gains) for gains in groups.values()], dtype=np.int64),
+        noise=noise,
+    )
+
+
+def read_values(space: Space, values: Values) -> NDArray[np.int64]:
+    """Return options as an array `(n, n_slots)`.
+
+    Raises:
+        InputError: If the number of columns is not the number of slots.
+    """
+    rows = values if isinstance(values, np.ndarray) else [allocation.values for allocation in values]
+    array = (
+        np.asarray(rows, dtype=np.int64).reshape(len(rows), -1)
+        if len(rows)
+        else np.zeros((0, len(space.slots)), int)
+    )
+    if array.shape[1] != len(space.slots):
+        raise InputError(f"values of shape {array.shape}, but the space has {len(space.slots)} slots.")
+    return array

@@ -1,0 +1,154 @@
+"""How well a predictor orders the allocations of one setting, beside what chance and noise would allow.
+
+Always within one setting: pooled over settings, a predictor that only tells easy settings from hard ones looks excellent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rankadaptor.errors import InputError
+from rankadaptor.predictor.calibration import assign_folds
+from rankadaptor.predictor.observations import gather_observations
+from rankadaptor.predictor.prediction import Floats, Predictor
+
+if TYPE_CHECKING:
+    from rankadaptor.corpus import Record
+    from rankadaptor.space import Space
+
+PERMUTATIONS = 1000
+SMALLEST = 4
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Left-out predictions of one setting's allocations, against what was measured.
+
+    Attributes:
+        kendall: Kendall's τ between predicted and measured gains; 0 if all predictions are equal.
+        spearman: Spearman's ρ, likewise.
+        r2: 1 − squared errors / squared gains: the share of the gains, counted from uniform, that was predicted.
+        top1_regret: Measured gain of the best allocation minus that of the one predicted best, nats per token.
+        null_kendall: 95th percentile of τ when the gains are shuffled.
+        p_value: Share of shuffles that do at least as well.
+        ceiling: The largest τ a perfect predictor could expect against gains this noisy; None without repeats.
+        predicted: Left-out predictions, shape `(n,)`.
+        measured: Mean measured gains, shape `(n,)`.
+    """
+
+    kendall: float
+    spearman: float
+    r2: float
+    top1_regret: float
+    null_kendall: float
+    p_value: float
+    ceiling: float | None
+    predicted: Floats
+    measured: Floats
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as a JSON-like dict, without the arrays."""
+        fields = ("kendall", "spearman", "r2", "top1_regret", "null_kendall", "p_value", "ceiling")
+        return {**{name: getattr(self, name) for name in fields}, "allocations": len(self.measured)}
+
+
+def assess_predictor(
+    predictor: Predictor,
+    space: Space,
+    records: Sequence[Record],
+    *,
+    folds: int = 10,
+    support: int | None = None,
+    seed: int = 0,
+) -> Quality:
+    """Predict each allocation from records of others, and judge the order.
+
+    Args:
+        predictor: Unconditioned, or meta-trained on other settings.
+        space: The setting's space.
+        records: The setting's records; repeats of an allocation stay together.
+        folds: Cross-validation folds.
+        support: Condition on this many allocations only and predict all others; 0 judges a pretrained predictor before
+            its first record. None for cross-validation.
+        seed: Folds, support and permutations.
+
+    Raises:
+        InputError: If fewer than four allocations are left to predict.
+    """
+    observations = gather_observations(space, records)
+    count = len(observations)
+    order = np.random.default_rng(seed).permutation(count)
+    fold = assign_folds(count, folds=folds, seed=seed)
+    if support is not None:
+        fold = np.zeros(count, dtype=np.int64)
+        fold[order[:support]] = -1
+    asked = np.flatnonzero(fold >= 0)
+    if asked.size < SMALLEST:
+        raise InputError(
+            f"{count} usable allocations, {asked.size} of them left to predict: at least {SMALLEST} are needed. "
+            "Measure more, or lower `support`."
+        )
+    predicted = np.zeros(count)
+    for left_out in np.unique(fold[asked]):
+        rows = observations.values[fold == left_out]
+        kept = {tuple(row) for row in observations.values[fold != left_out].tolist()}
+        seen = predictor.update(space, [record for record in records if tuple(record.values) in kept])
+        predicted[fold == left_out] = seen.predict(space, rows).mean
+    return judge_predictions(
+        predicted[asked],
+        observations.gains[asked],
+        noise=observations.noise,
+        repeats=float(observations.counts[asked].mean()),
+        seed=seed,
+    )
+
+
+def judge_predictions(
+    predicted: Floats, measured: Floats, *, noise: float | None = None, repeats: float = 1.0, seed: int = 0
+) -> Quality:
+    """Compare predicted with measured gains, both `(n,)` in nats per token.
+
+    Args:
+        predicted: Made without having seen the gains.
+        measured: Mean gains over the repeats.
+        noise: SD of one measurement, for the ceiling.
+        repeats: Measurements behind each mean.
+        seed: Permutations.
+    """
+    from scipy.stats import spearmanr
+
+    kendall = compute_kendall(predicted, measured)
+    generator = np.random.default_rng(seed)
+    null = np.array(
+        [compute_kendall(predicted, generator.permutation(measured)) for _ in range(PERMUTATIONS)]
+    )
+    constant = np.ptp(predicted) == 0.0 or np.ptp(measured) == 0.0
+    size = float((measured**2).sum())
+    ceiling = None
+    if noise is not None and measured.size > 1 and np.ptp(measured) > 0.0:
+        reliability = max(0.0, 1.0 - noise**2 / repeats / float(measured.var(ddof=1)))
+        # Correlation of truth and measurement is √reliability; for normal variables τ = 2/π · arcsin(correlation).
+        ceiling = float(2.0 / np.pi * np.arcsin(np.sqrt(reliability)))
+    return Quality(
+        kendall=kendall,
+        spearman=0.0 if constant else float(spearmanr(predicted, measured).statistic),
+        r2=1.0 - float(((measured - predicted) ** 2).sum()) / size if size else 0.0,
+        top1_regret=float(measured.max() - measured[int(np.argmax(predicted))]),
+        null_kendall=float(np.quantile(null, 0.95)),
+        p_value=float((1 + (null >= kendall).sum()) / (1 + PERMUTATIONS)),
+        ceiling=ceiling,
+        predicted=predicted,
+        measured=measured,
+    )
+
+
+def compute_kendall(first: Floats, second: Floats) -> float:
+    """Kendall's τ-b of two arrays `(n,)`; 0 if one of them is constant."""
+    one = np.sign(first[:, None] - first[None, :])
+    other = np.sign(second[:, None] - second[None, :])
+    pairs = float(np.sqrt((one**2).sum() * (other**2).sum()))
+    return float((one * other).sum()) / pairs if pairs else 0.0

@@ -1,0 +1,58 @@
+"""The first allocations of a search whose predictor knows nothing yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankadaptor.features import log_ratios, rank_features
+
+if TYPE_CHECKING:
+    from rankadaptor.space import Space
+
+POOL = 256
+NEAR_SHARE = 0.5
+
+
+def choose_apart(
+    space: Space, candidates: NDArray[np.int64], measured: NDArray[np.int64], *, count: int
+) -> NDArray[np.int64]:
+    """Choose candidates one by one, each as far as possible from uniform, the measured and the chosen ones.
+
+    Distances count every slot, kind and block by the logarithm of its options. The far half of the candidates is left out:
+    corners of the space mostly show that starving a slot hurts, and that is known.
+
+    Args:
+        space: The space.
+        candidates: Options, shape `(n, n_slots)`.
+        measured: Options measured before, shape `(m, n_slots)`.
+        count: Number to choose.
+
+    Returns:
+        Options, shape `(≤ count, n_slots)`.
+    """
+    reference = np.asarray(space.reference)[None]
+    rows = _describe(space, np.concatenate([candidates, measured.reshape(-1, space.n_slots), reference]))
+    size = np.sqrt(np.mean(rows**2, axis=0))
+    rows = rows / np.where(size > 0.0, size, 1.0)
+    points, others = rows[: len(candidates)], rows[len(candidates) :]
+    from_uniform = np.linalg.norm(points - others[-1], axis=1)
+    near = (
+        from_uniform <= np.quantile(from_uniform, NEAR_SHARE)
+        if len(points) > 2 * count
+        else np.full(len(points), True)
+    )
+    gap = np.linalg.norm(points[:, None] - others[None], axis=2).min(axis=1)
+    gap[~near] = -1.0
+    chosen: list[int] = []
+    for _ in range(min(count, int(near.sum()))):
+        chosen.append(int(np.argmax(gap)))
+        gap = np.where(gap < 0.0, gap, np.minimum(gap, np.linalg.norm(points - points[chosen[-1]], axis=1)))
+        gap[chosen[-1]] = -1.0
+    return candidates[chosen]
+
+
+def _describe(space: Space, values: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.concatenate([log_ratios(space, values), rank_features(space, values)], axis=1)

@@ -1,0 +1,339 @@
+"""The search: ask for allocations, measure them anywhere, tell the records."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankadaptor.errors import InputError, RankAdaptorError
+from rankadaptor.progress import Progress
+from rankadaptor.search.candidates import breed, draw_candidates, drop_seen
+from rankadaptor.search.initial_design import POOL, choose_apart
+from rankadaptor.search.proposals import Score, choose_score
+from rankadaptor.search.result import SearchResult, Step
+
+if TYPE_CHECKING:
+    from rankadaptor.corpus import Record
+    from rankadaptor.predictor import Prediction, Predictor
+    from rankadaptor.space import Allocation, Space
+
+logger = logging.getLogger(__name__)
+
+INITIAL = 4
+PARENTS = 8
+ROUNDS = 4
+SURVIVORS = 32
+SURE = 4  # usable records before a search may stop early
+PLAUSIBLE = 2.0  # standard deviations
+
+Ints = NDArray[np.int64]
+
+
+class Search:
+    """Looks for the allocation with the largest gain over uniform.
+
+    Its whole state is its list of records. `ask` changes nothing, and with the same space, predictor, seed and records it
+    answers the same; to resume a search, tell a new one what was measured:
+
+        search = Search(space, predictor)
+        while len(search.records) < 12:
+            search.tell([measure(allocation) for allocation in search.ask()])
+        result = search.result()
+
+    which is what `run` does. Uniform is never proposed: its gain is 0 by definition.
+
+    Attributes:
+        space: Where it looks.
+        predictor: As given, not conditioned on this search's records.
+        seed: Seed of candidates and draws.
+        proposal: How a candidate is chosen; one of `PROPOSALS`.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        predictor: Predictor,
+        *,
+        seed: int = 0,
+        proposal: str = "expected_improvement",
+        candidates: int = 5000,
+        initial: int | None = None,
+    ) -> None:
+        """Prepare a search.
+
+        Args:
+            space: Where to look.
+            predictor: What guides it.
+            seed: Seed of candidates and draws.
+            proposal: `expected_improvement`, `upper_confidence_bound`, `thompson`, `evolutionary` or `random`.
+            candidates: Allocations scored before each proposal; a fifth as many more refine the best of them.
+            initial: Allocations spread over the space before the predictor is asked; by default 4, or none if it is
+                pretrained.
+
+        Raises:
+            InputError: If the proposal is unknown or a number is too small.
+        """
+        if candidates < 2 or (initial is not None and initial < 0):
+            raise InputError(f"candidates={candidates}, initial={initial}: at least 2 and 0.")
+        self.space, self.predictor, self.seed, self.proposal = space, predictor, seed, proposal
+        self._score: Score = choose_score(proposal)
+        self._candidates = candidates
+        self._initial = initial if initial is not None else (0 if predictor.pretrained else INITIAL)
+        self._records: tuple[Record, ...] = ()
+        self._history: tuple[Step, ...] = ()
+        self._conditioned: Predictor | None = None
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All records told so far."""
+        return self._records
+
+    @property
+    def conditioned(self) -> Predictor:
+        """The predictor, having seen all records."""
+        if self._conditioned is None:
+            self._conditioned = self.predictor.update(self.space, self._records)
+        return self._conditioned
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no candidate plausibly beats the best by more than the noise of one measurement.
+
+        Plausible is up to two standard deviations above the predicted mean. Never true before four usable records.
+        """
+        if len(self._usable()) < max(SURE, self._initial):
+            return False
+        pool = self._draw_pool(frozenset(self._seen()), seed=self._draw_seed(0))
+        if not len(pool):
+            return True
+        prediction = self.conditioned.predict(self.space, pool)
+        promise = float((prediction.mean + PLAUSIBLE * prediction.std).max()) - self._find_incumbent(
+            self.conditioned
+        )
+        return promise < prediction.noise
+
+    def ask(self, count: int = 1) -> list[Allocation]:
+        """Propose allocations that have not been measured; fewer than `count` only if no more are left.
+
+        In a batch, each further proposal takes the ones before it as measured, with the gain the predictor expects of them.
+
+        Raises:
+            InputError: If `count` is less than 1 or every allocation found has been measured.
+        """
+        if count < 1:
+            raise InputError(f"count={count}: ask for at least one allocation.")
+        seen = self._seen()
+        chosen: list[tuple[int, ...]] = []
+        if self.proposal != "random" and len(self._records) < self._initial:
+            chosen = self._spread_out(seen, count=min(count, self._initial - len(self._records)))
+        predictor = self.conditioned
+        while len(chosen) < count:
+            found = self._propose(predictor, seen | set(chosen), turn=len(chosen))
+            if found is None:
+                break
+            chosen.append(found)
+            if len(chosen) < count and self.proposal in ("expected_improvement", "upper_confidence_bound"):
+                predictor = self._imagine(chosen)
+        if not chosen:
+            raise InputError(
+                f"all {len(seen) - 1} allocations that this space seems to have are measured. "
+                "Take search.result(), or widen the space: more options or finer slots."
+            )
+        return [self.space.allocation(values) for values in chosen]
+
+    def tell(self, records: Record | Iterable[Record]) -> None:
+        """Add records, failed ones too.
+
+        Raises:
+            InputError: If a record does not belong to the space.
+        """
+        given = tuple(records) if isinstance(records, Iterable) else (records,)
+        for record in given:
+            if len(record.values) != len(self.space.slots):
+                raise InputError(
+                    f"a record with {len(record.values)} values; the space has {len(self.space.slots)} slots. "
+                    "Tell records of allocations that this search's space contains."
+                )
+        if not given:
+            return
+        prediction = self._foresee(given)
+        best = self._history[-1].best_gain if self._history else 0.0
+        steps = []
+        for index, record in enumerate(given):
+            best = max(best, record.gain) if record.gain is not None else best
+            steps.append(
+                Step(
+                    evaluation=len(self._records) + index + 1,
+                    values=tuple(record.values),
+                    predicted_mean=float(prediction.mean[index]) if prediction else None,
+                    predicted_std=float(prediction.std[index]) if prediction else None,
+                    gain=record.gain,
+                    best_gain=best,
+                    status=record.status,
+                )
+            )
+        self._records += given
+        self._history += tuple(steps)
+        self._conditioned = None
+
+    def run(
+        self,
+        measure: Callable[[Allocation], Record],
+        *,
+        evaluations: int,
+        on_record: Callable[[Record], None] | None = None,
+        stop_below_noise: bool | None = None,
+    ) -> SearchResult:
+        """Ask, measure and tell until there are `evaluations` records, those told before included.
+
+        Args:
+            measure: Fine-tunes and returns a record; a failed one is told like any other, and the search goes on.
+            evaluations: Records to reach.
+            on_record: Called with each new record after it is told.
+            stop_below_noise: End early once the search is `exhausted`.
+
+        Raises:
+            InputError: If `evaluations` is less than 1.
+            RankAdaptorError: If every fine-tune failed.
+        """
+        if evaluations < 1:
+            raise InputError(f"evaluations={evaluations}: at least 1.")
+        earlier = len(self._records)
+        label = "search" if not earlier else f"search (after {earlier} earlier)"
+        with Progress(label, max(evaluations - earlier, 0), interval=0.0) as progress:
+            while len(self._records) < evaluations:
+                if stop_below_noise and self.exhausted:
+                    logger.info("search: stopped, no allocation promises more than the noise")
+                    break
+                try:
+                    (allocation,) = self.ask()
+                except InputError as error:
+                    if not self._records:
+                        raise
+                    logger.info("search: stopped, %s", error)
+                    break
+                record = measure(allocation)
+                self.tell(record)
+                if on_record is not None:
+                    on_record(record)
+                progress.advance(note=f"best {self._history[-1].best_gain:+.4f} nats per token vs uniform")
+        return self.result()
+
+    def result(self) -> SearchResult:
+        """Return the best measured allocation in the predictor's judgement, and everything behind it.
+
+        Raises:
+            RankAdaptorError: If no fine-tune succeeded.
+        """
+        usable = self._usable()
+        if not usable:
+            errors = [record.error for record in self._records if record.error]
+            raise RankAdaptorError(
+                f"no allocation was measured: {len(self._records)} fine-tunes, all failed"
+                + (f" (the last: {errors[-1]})." if errors else ".")
+                + " Lower recipe.learning_rate or let the run tune it, and check the data with `rankadaptor plan`."
+            )
+        values = np.asarray(usable, dtype=np.int64)
+        means = self.conditioned.predict(self.space, values).mean
+        best = int(np.argmax(means))
+        return SearchResult(
+            best=self.space.allocation(usable[best]),
+            expected_gain=float(means[best]),
+            records=self._records,
+            history=self._history,
+            predictor=self.conditioned,
+        )
+
+    # ── parts of a proposal ─────────────────────────────────────────────────────────────────────────────────
+
+    def _propose(
+        self, predictor: Predictor, seen: set[tuple[int, ...]], *, turn: int
+    ) -> tuple[int, ...] | None:
+        seed = self._draw_seed(turn)
+        if self.proposal == "random":
+            pool = drop_seen(self.space.sample_array(self._candidates, seed), seen)
+            return _read_row(pool[0]) if len(pool) else None
+        pool = self._draw_pool(seen, seed=seed)
+        if not len(pool):
+            return None
+        incumbent = self._find_incumbent(predictor)
+        scores = self._rate(predictor, pool, incumbent, draw=seed)
+        for number in range(ROUNDS):  # offspring of the best candidates: hill climbing on the score
+            order = np.argsort(-scores, kind="stable")[:SURVIVORS]
+            size = max(self._candidates // (5 * ROUNDS), 2)
+            offspring = drop_seen(breed(self.space, pool[order], count=size, seed=seed + number + 2), seen)
+            pool = np.concatenate([pool[order], offspring])
+            scores = np.concatenate([scores[order], self._rate(predictor, offspring, incumbent, draw=seed)])
+        return _read_row(pool[int(np.argmax(scores))])
+
+    def _rate(
+        self, predictor: Predictor, values: Ints, incumbent: float, *, draw: int
+    ) -> NDArray[np.float64]:
+        return self._score(predictor.predict(self.space, values), incumbent, draw)
+
+    def _draw_pool(self, seen: Iterable[tuple[int, ...]], *, seed: int) -> Ints:
+        parents = self._choose_parents()
+        left_out = set(seen)
+        if self.proposal == "evolutionary":
+            bred = drop_seen(breed(self.space, parents, count=self._candidates, seed=seed), left_out)
+            if len(bred):
+                return bred
+        return draw_candidates(self.space, count=self._candidates, parents=parents, seen=left_out, seed=seed)
+
+    def _choose_parents(self) -> Ints:
+        """Uniform and the measured allocations of which the predictor expects most, best first, `(n, n_slots)`."""
+        rows = np.asarray([self.space.reference, *self._usable()], dtype=np.int64)
+        means = self.conditioned.predict(self.space, rows).mean
+        return rows[np.argsort(-means, kind="stable")[:PARENTS]]
+
+    def _find_incumbent(self, predictor: Predictor) -> float:
+        """The largest expected gain among measured allocations and uniform, nats per token."""
+        usable = self._usable()
+        if not usable:
+            return 0.0
+        return max(0.0, float(predictor.predict(self.space, np.asarray(usable, dtype=np.int64)).mean.max()))
+
+    def _spread_out(self, seen: set[tuple[int, ...]], *, count: int) -> list[tuple[int, ...]]:
+        pool = drop_seen(self.space.sample_array(POOL, self._draw_seed(0, told=False)), seen)
+        measured = np.asarray([record.values for record in self._records], dtype=np.int64)
+        return [_read_row(row) for row in choose_apart(self.space, pool, measured, count=count)]
+
+    def _imagine(self, chosen: list[tuple[int, ...]]) -> Predictor:
+        """Condition on the proposals of this batch as if they had turned out as expected."""
+        means = self.conditioned.predict(self.space, np.asarray(chosen, dtype=np.int64)).mean
+        template = next((record for record in self._records if record.gain is not None), None)
+        if template is None or template.loss_uniform is None:
+            return self.conditioned
+        imagined = [
+            dataclasses.replace(
+                template, values=values, loss=template.loss_uniform - float(mean), sequence_losses=None
+            )
+            for values, mean in zip(chosen, means, strict=True)
+        ]
+        return self.predictor.update(self.space, [*self._records, *imagined])
+
+    def _foresee(self, records: tuple[Record, ...]) -> Prediction | None:
+        if not self.predictor.pretrained and not self._usable():
+            return None
+        values = np.asarray([record.values for record in records], dtype=np.int64)
+        return self.conditioned.predict(self.space, values)
+
+    def _usable(self) -> list[tuple[int, ...]]:
+        """Distinct allocations with at least one good record, in the order told."""
+        return list(dict.fromkeys(tuple(r.values) for r in self._records if r.gain is not None))
+
+    def _seen(self) -> set[tuple[int, ...]]:
+        return {tuple(self.space.reference), *(tuple(record.values) for record in self._records)}
+
+    def _draw_seed(self, turn: int, *, told: bool = True) -> int:
+        state = np.random.SeedSequence([self.seed, len(self._records) if told else 0, turn]).generate_state(1)
+        return int(state[0])
+
+
+def _read_row(row: Ints) -> tuple[int, ...]:
+    return tuple(int(value) for value in row)

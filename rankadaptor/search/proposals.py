@@ -1,0 +1,72 @@
+"""How a predicted gain and its uncertainty become one number to choose by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankadaptor.errors import InputError
+
+if TYPE_CHECKING:
+    from rankadaptor.predictor import Prediction
+
+Floats = NDArray[np.float64]
+Score = Callable[["Prediction", float, int], Floats]
+
+PROPOSALS = ("expected_improvement", "upper_confidence_bound", "thompson", "evolutionary", "random")
+OPTIMISM = 1.5
+TAIL = -6.0
+
+
+def score_expected_improvement(prediction: Prediction, incumbent: float, _draw: int) -> Floats:
+    """Logarithm of the expected improvement over the incumbent [EI]_, exact where the improvement itself underflows.
+
+    With z = (mean − incumbent) / std, the improvement is std · (φ(z) + z Φ(z)); far below the incumbent the bracket tends to
+    φ(z) / z².
+    """
+    from scipy.special import ndtr
+
+    std = np.maximum(prediction.std, 1e-12)
+    z = (prediction.mean - incumbent) / std
+    density = np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
+    near = np.log(np.maximum(density + z * ndtr(z), 1e-300))
+    far = -0.5 * z**2 - 0.5 * np.log(2.0 * np.pi) - 2.0 * np.log(np.maximum(np.abs(z), 1.0))
+    return np.asarray(np.log(std) + np.where(z < TAIL, far, near), dtype=np.float64)
+
+
+def score_upper_confidence_bound(prediction: Prediction, _incumbent: float, _draw: int) -> Floats:
+    """Mean plus 1.5 standard deviations [UCB]_."""
+    return prediction.mean + OPTIMISM * prediction.std
+
+
+def score_thompson(prediction: Prediction, _incumbent: float, draw: int) -> Floats:
+    """One joint draw of the gains from the predictor's belief [Thompson]_; independent draws where it has no joint ones."""
+    if prediction.draws is not None:
+        return prediction.draws[draw % len(prediction.draws)]
+    return prediction.mean + prediction.std * np.random.default_rng(draw).standard_normal(len(prediction))
+
+
+def score_mean(prediction: Prediction, _incumbent: float, _draw: int) -> Floats:
+    """The predicted gain; among offspring of the best this is evolution with a predictor as its judge."""
+    return prediction.mean
+
+
+def choose_score(proposal: str) -> Score:
+    """Return the score of a proposal's name; `random` scores like `evolutionary`, but nobody asks.
+
+    Raises:
+        InputError: If the name is unknown.
+    """
+    scores: dict[str, Score] = {
+        "expected_improvement": score_expected_improvement,
+        "upper_confidence_bound": score_upper_confidence_bound,
+        "thompson": score_thompson,
+        "evolutionary": score_mean,
+        "random": score_mean,
+    }
+    if proposal not in scores:
+        raise InputError(f"proposal={proposal!r}: allowed are {', '.join(PROPOSALS)}.")
+    return scores[proposal]
