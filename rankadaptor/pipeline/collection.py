@@ -11,7 +11,7 @@ from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Corpus, Setting
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.experiment import load_space
-from rankadaptor.pipeline.preparation import pick_compute, prepare_model
+from rankadaptor.pipeline.preparation import make_recipe, pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_side_by_side
@@ -34,13 +34,13 @@ def collect_records(config: RunConfig, *, output: Path | None = None, fresh: boo
     """
     given = config.collect
     compute = pick_compute(config)
-    with open_run(output or config.output_folder, config, fresh=fresh) as folder:
+    with open_run(output or Path(config.output), config, fresh=fresh) as folder:
         prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
         space = load_space(folder, config)
         source = TrialSource(
             model=folder.pruned,
             space=space,
-            recipe=config.to_recipe().replace(reference_rank=max(space.reference)),
+            recipe=make_recipe(config, space),
             split=split_data(config),
             steps=config.search.steps,
             setting=config.name,
@@ -53,7 +53,7 @@ def collect_records(config: RunConfig, *, output: Path | None = None, fresh: boo
         corpus.add_setting(_describe_setting(config, source, prepared))
         jobs = [
             Job(allocation, seed, steps)
-            for steps in given.lengths
+            for steps in given.lengths or (config.search.steps,)
             for seed in range(config.seed, config.seed + given.seeds)
             for allocation in design_allocations(space, given.allocations, seed=config.seed)
         ]
@@ -67,15 +67,12 @@ def collect_records(config: RunConfig, *, output: Path | None = None, fresh: boo
 
 
 def design_allocations(space: Space, count: int, *, seed: int) -> list[Allocation]:
-    """Return uniform, tilts in depth, and space-filling random allocations, `count` in all and distinct."""
+    """Return uniform and `count` distinct others: tilts in depth first, then a spread of random ones."""
     chosen = dict.fromkeys(
         [space.uniform(), *(linear_in_depth(space, slope=slope) for slope in DEPTH_SLOPES)]
     )
-    for allocation in draw_random(space, count=4 * count, seed=seed):
-        if len(chosen) >= count:
-            break
-        chosen.setdefault(allocation)
-    return list(chosen)[:count]
+    chosen.update(dict.fromkeys(draw_random(space, count=2 * count, seed=seed)))
+    return list(chosen)[: count + 1]
 
 
 def _describe_setting(config: RunConfig, source: TrialSource, prepared: dict[str, Any]) -> Setting:

@@ -1,8 +1,8 @@
 """The main job: prune, tune the recipe, search ranks, confirm on fresh seeds, recover, evaluate, report.
 
-Every step leaves one JSON file in the run's folder, and every trial one line in its record file. A run that is
-cut off therefore continues with the same command: finished steps are read, and the search is replayed from its
-records.
+Every step leaves one JSON file in the run's folder, and every trial one line in its record file. A run that
+is cut off therefore continues with the same command: finished steps are read, and the search is replayed from
+its records.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from rankadaptor.config import RunConfig
 from rankadaptor.files import write_json
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.finals import evaluate_models, recover_all
-from rankadaptor.pipeline.preparation import build_space, pick_compute, prepare_model
+from rankadaptor.pipeline.preparation import build_space, make_recipe, pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
-from rankadaptor.predictor import Predictor, load_predictor
+from rankadaptor.predictor import Predictor, make_predictor
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import describe_environment, find_commit
 from rankadaptor.search import Search, draw_random, linear_in_depth
@@ -31,7 +31,8 @@ from rankadaptor.tracking import Tracker, open_tracker
 logger = logging.getLogger(__name__)
 
 FIRST_CONFIRMATION_SEED = 1000
-DEPTH_SLOPE = 1.0  # the baseline's ranks grow from half to one and a half times uniform's, as in [PRILoRA]_
+SHIPPED_PREDICTOR = Path("meta_data/predictor")
+DEPTH_SLOPE = 0.5  # the baseline's ranks grow from half to one and a half times uniform's, as in [PRILoRA]_
 
 
 def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool = False) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
     started = datetime.datetime.now(datetime.UTC)
     clock = time.monotonic()
     with (
-        open_run(output or config.output_folder, config, fresh=fresh) as folder,
+        open_run(output or Path(config.output), config, fresh=fresh) as folder,
         open_tracker(config, folder.digest, fresh=fresh) as tracker,
     ):
         tracker.log_parameters(config.to_json())
@@ -87,7 +88,7 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
     source = TrialSource(
         model=folder.pruned,
         space=space,
-        recipe=config.to_recipe().replace(reference_rank=max(space.reference)),
+        recipe=make_recipe(config, space),
         split=split_data(config),
         steps=config.search.steps,
         setting=folder.digest,
@@ -161,11 +162,30 @@ def _tune(config: RunConfig, source: TrialSource) -> dict[str, Any]:
     return tune_side_by_side(config, source)
 
 
+def choose_predictor(config: RunConfig) -> Predictor:
+    """Make the run's predictor; without a trained one at hand, `meta` falls back to the same network untrained.
+
+    Raises:
+        CheckpointError: If `search.predictor_path` names a folder that holds no predictor.
+    """
+    given = config.search
+    if given.predictor != "meta":
+        return make_predictor(given.predictor, seed=config.seed)
+    if given.predictor_path is None and not (SHIPPED_PREDICTOR / "predictor.json").exists():
+        logger.warning(
+            "no trained predictor in %s: the search starts from the untrained network. "
+            "`rankadaptor meta-train` makes one from a corpus.",
+            SHIPPED_PREDICTOR,
+        )
+        return make_predictor("perceptron", seed=config.seed)
+    return make_predictor("meta", pretrained=given.predictor_path or SHIPPED_PREDICTOR, seed=config.seed)
+
+
 def _search(config: RunConfig, pool: TrialPool, tracker: Tracker) -> dict[str, Any]:
     given, space = config.search, pool.source.space
-    predictor: Predictor = load_predictor(given.predictor, path=given.predictor_path, seed=config.seed)
+    predictor = choose_predictor(config)
     search = Search(space, predictor, seed=config.seed, proposal=given.proposal, candidates=given.candidates)
-    # The batch is part of the run, not of the machine: what is asked for does not depend on the worker count.
+    # The batch is part of the run, not of the machine: what is asked for is the same for any worker count.
     while len(search.records) < given.evaluations:
         batch = search.ask(min(given.batch, given.evaluations - len(search.records)))
         done = len(search.records)
@@ -181,7 +201,7 @@ def _search(config: RunConfig, pool: TrialPool, tracker: Tracker) -> dict[str, A
             break
     result = search.result()
     return {
-        "predictor": given.predictor,
+        "predictor": predictor.name,
         "proposal": given.proposal,
         "evaluations": len(result.records),
         "steps": given.steps,
@@ -193,7 +213,7 @@ def _search(config: RunConfig, pool: TrialPool, tracker: Tracker) -> dict[str, A
 
 def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[str, Any]:
     given = config.confirm
-    steps = config.confirm_steps
+    steps = given.steps or config.search.steps
     seeds = range(FIRST_CONFIRMATION_SEED, FIRST_CONFIRMATION_SEED + given.seeds)
     records = pool.measure_all(
         [Job(candidate, seed, steps) for seed in seeds], label="confirm on fresh seeds"

@@ -40,7 +40,7 @@ def recover_all(
             "source": source,
             "values": allocation.values,
             "target": folder.adapter(name),
-            "steps": config.recover_steps,
+            "steps": given.steps,
             "seed": config.seed,
             "evaluate_every": given.evaluate_every,
             "patience": given.patience,

@@ -12,8 +12,9 @@ from rankadaptor.models import load
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pruning import describe_model, digest_model, prune, read_pruning, save_pruned
+from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import Compute, choose_compute
-from rankadaptor.space import RankSpace
+from rankadaptor.space import RankSpace, Space
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,12 @@ def pick_compute(config: RunConfig) -> Compute:
     """Choose device, precision and threads as the run asks."""
     given = config.compute
     return choose_compute(device=given.device, dtype=given.dtype, threads=given.threads)
+
+
+def make_recipe(config: RunConfig, space: Space) -> Recipe:
+    """Return the run's recipe before tuning; all scaling exponents agree at uniform's rank."""
+    fields = config.recipe.model_dump(exclude={"tune"})
+    return Recipe(**fields, reference_rank=max(space.reference), steps=config.recover.steps)
 
 
 def build_space(config: RunConfig, model: Any) -> RankSpace:

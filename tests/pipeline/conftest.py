@@ -1,0 +1,62 @@
+"""A whole run at pico size: a random model, forty rows of text, a few steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def pico_folder(
+    tmp_path_factory: pytest.TempPathFactory, pico_model: Callable[..., Any], pico_tokenizer: Any
+) -> Path:
+    """A saved pico Llama with its tokenizer."""
+    folder = tmp_path_factory.mktemp("pico") / "model"
+    pico_model("llama", blocks=3).save_pretrained(folder)
+    pico_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pico_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty short instruction rows."""
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    rows = [
+        {"prompt": f"Question: what follows {number}? Answer:", "response": f" the number {number + 1}."}
+        for number in range(40)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def pico_run(pico_folder: Path, pico_rows: Path, tmp_path: Path) -> dict[str, Any]:
+    """The values of a run file that takes seconds; tests change what they are about."""
+    return {
+        "name": "pico",
+        "output": str(tmp_path / "out"),
+        "model": str(pico_folder),
+        "prune": {
+            "ratio": 0.3,
+            "scope": "global",
+            "align": 4,
+            "calibration": {"source": str(pico_rows), "examples": 4, "length": 16},
+        },
+        "data": {"train": str(pico_rows), "train_rows": None, "held_out_rows": 8},
+        "space": {"slots": "half_block", "ranks": [0, 1, 2, 3, 4], "like_uniform": 2},
+        "recipe": {
+            "batch_size": 4,
+            "micro_batch_size": 4,
+            "sequence_length": 32,
+            "tune": {"learning_rates": [1e-3, 1e-2], "steps": 2},
+        },
+        "search": {"predictor": "ridge", "evaluations": 4, "batch": 2, "steps": 2, "candidates": 50},
+        "confirm": {"seeds": 2},
+        "recover": {"steps": 4},
+        "evaluate": {"benchmarks": []},
+        "track": {"enabled": False},
+    }

@@ -1,0 +1,136 @@
+"""The main job at pico size: whole, repeatable, and continued after a kill as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rankadaptor.config import build_run, dump_run
+from rankadaptor.corpus import RecordFile
+from rankadaptor.pipeline import collect_records, run_experiment
+
+
+def _strip(document: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what may differ between two equal runs: durations."""
+    text = json.dumps(document["result"])
+    result = json.loads(text)
+    result.pop("cost")
+    for key in ("tokens_per_second_before", "tokens_per_second_after"):
+        result["pruning"].pop(key)
+    for trial in result["tuning"]:
+        trial.pop("seconds")
+    for outcome in result["recovered"].values():
+        outcome.pop("seconds")
+    return dict(result)
+
+
+def _read_records(folder: Path) -> list[tuple[Any, ...]]:
+    return sorted(
+        (record.values, record.seed, record.steps, record.loss, record.loss_uniform)
+        for record in RecordFile(folder / "records.jsonl").records
+    )
+
+
+def test_a_run_is_whole_and_repeats(pico_run: dict[str, Any], tmp_path: Path) -> None:
+    first = run_experiment(build_run(pico_run), output=tmp_path / "first")
+    second = run_experiment(build_run(pico_run), output=tmp_path / "second")
+    assert _strip(first) == _strip(second)
+
+    result = first["result"]
+    assert result["losses"]["pruned"] > 0
+    assert len(result["search"]["history"]) == 4
+    assert result["verdict"]["outcome"] in ("better", "no difference", "worse")
+    space = result["space"]
+    uniform, searched = result["recovered"]["uniform"], result["recovered"]["searched"]
+    assert uniform["parameters"] == space["budget"]
+    assert searched["parameters"] <= space["budget"]
+    assert json.loads((tmp_path / "first" / "result.json").read_text()) == first
+    assert (tmp_path / "first" / "report.html").stat().st_size > 10_000
+    assert (tmp_path / "first" / "adapters" / "uniform" / "README.md").exists()
+
+
+def test_the_adapter_loads_with_plain_peft_onto_the_plainly_loaded_model(
+    pico_run: dict[str, Any], tmp_path: Path
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from rankadaptor.models import load
+
+    run_experiment(build_run(pico_run), output=tmp_path)
+    adapter = tmp_path / "adapters" / "uniform"
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned", trust_remote_code=True)
+    plain = PeftModel.from_pretrained(plain, adapter).eval()
+    ours = PeftModel.from_pretrained(load(tmp_path / "pruned")[0], adapter).eval()
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "pruned")("The quick brown fox", return_tensors="pt")
+    with torch.no_grad():
+        difference = plain(tokens["input_ids"]).logits - ours(tokens["input_ids"]).logits
+    assert difference.abs().max() == 0.0
+    loss = json.loads((adapter / "outcome.json").read_text())["loss"]
+    assert loss < json.loads((tmp_path / "result.json").read_text())["result"]["losses"]["pruned"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lines", [1, 3])
+def test_a_killed_run_continues_as_if_undisturbed(
+    pico_run: dict[str, Any], tmp_path: Path, lines: int
+) -> None:
+    values = {**pico_run, "output": str(tmp_path / "killed")}
+    file = tmp_path / "run.yaml"
+    file.write_text(dump_run(build_run(values)))
+    command = [sys.executable, "-m", "rankadaptor", "run", str(file)]
+    records = tmp_path / "killed" / "records.jsonl"
+    driver = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (records.exists() and records.read_text().count("\n") >= lines):
+        assert driver.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert not (tmp_path / "killed" / "result.json").exists()
+
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    undisturbed = run_experiment(build_run(pico_run), output=tmp_path / "undisturbed")
+    continued = json.loads((tmp_path / "killed" / "result.json").read_text())
+    assert _read_records(tmp_path / "killed") == _read_records(tmp_path / "undisturbed")
+    assert _strip(continued) == _strip(undisturbed)
+
+
+def test_two_workers_give_what_one_gives(pico_run: dict[str, Any], tmp_path: Path) -> None:
+    one = run_experiment(build_run(pico_run), output=tmp_path / "one")
+    two = run_experiment(build_run({**pico_run, "compute": {"workers": 2}}), output=tmp_path / "two")
+    assert _strip(one) == _strip(two)
+
+
+def test_a_diverging_rate_fails_its_trial_not_the_run(pico_run: dict[str, Any], tmp_path: Path) -> None:
+    pico_run["recipe"]["tune"] = {"learning_rates": [1e30, 1e-3], "steps": 2}
+    result = run_experiment(build_run(pico_run), output=tmp_path)["result"]
+    assert {trial["learning_rate"]: trial["status"] for trial in result["tuning"]}[1e30] == "failed"
+    assert result["recipe"]["learning_rate"] <= 1e-3
+
+
+def test_collect_fills_a_corpus_and_continues(pico_run: dict[str, Any], tmp_path: Path) -> None:
+    from rankadaptor.corpus import Corpus
+
+    pico_run["collect"] = {"corpus": str(tmp_path / "corpus"), "allocations": 3, "seeds": 2, "lengths": [2]}
+    first = collect_records(build_run(pico_run))
+    before = Corpus.load(tmp_path / "corpus").table()
+    assert first == len(before) == 8
+    assert set(before["setting"]) == {"pico"}
+    assert (before["status"] == "ok").all()
+
+    pico_run["collect"]["allocations"] = 5
+    assert collect_records(build_run(pico_run)) == 12
+    after = Corpus.load(tmp_path / "corpus").table()
+    assert after["loss"].head(8).sort_values().tolist() == before["loss"].sort_values().tolist()
