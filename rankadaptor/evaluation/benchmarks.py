@@ -61,10 +61,10 @@ def evaluate(
         model.to(compute.device)
     from lm_eval.evaluator import evaluate as run_harness
 
-    from rankadaptor.evaluation.harness import ModelInMemory, hush
+    from rankadaptor.evaluation.harness import ModelInMemory, contain
 
     training = model.training
-    with hush():
+    with contain():
         definitions = load_definitions(benchmarks, limit=limit, seed=seed)
         interface = ModelInMemory(model, tokenizer, batch_size=batch_size)
         try:

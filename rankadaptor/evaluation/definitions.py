@@ -21,7 +21,7 @@ METRICS = {
     "arc_challenge": "acc_norm",
     "openbookqa": "acc_norm",
 }
-"""The seven benchmarks and the metric each is reported by [LLM-Pruner]_ [RankAdaptor]_."""
+"""The seven benchmarks and the metric each is reported by [LLMPruner]_ [RankAdaptor]_."""
 
 HUB = "hub:"
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import random
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
 
+from rankadaptor.errors import InputError
 from rankadaptor.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,11 @@ class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         total = sum(
             lengths[start] * len(lengths[start : start + size]) for start in range(0, len(lengths), size)
         )
+        longest = max(len(continuation) for _, _, continuation in requests)
+        if longest > self.max_length:
+            raise InputError(
+                f"an answer of {longest} tokens does not fit the model's {self.max_length} positions."
+            )
         cut = sum(
             len(context) + len(continuation) > self.max_length + 1 for _, context, continuation in requests
         )
@@ -68,13 +75,14 @@ class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
 
 
 @contextlib.contextmanager
-def hush() -> Iterator[None]:
-    """Silence lm-eval's and datasets' notices and bars for a while."""
+def contain() -> Iterator[None]:
+    """Silence lm-eval and datasets for a while, and keep them off the global random state."""
     import datasets
     import lm_eval.api.task as task_module
 
     chatty = logging.getLogger("lm_eval")
     level, bars, bar = chatty.level, datasets.is_progress_bar_enabled(), task_module.tqdm
+    state = random.getstate()  # lm-eval draws ids of messages from it
     chatty.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     # It shows a bar per benchmark while it writes prompts and takes no option against it.
@@ -83,6 +91,7 @@ def hush() -> Iterator[None]:
         yield
     finally:
         chatty.setLevel(level)
+        random.setstate(state)
         task_module.tqdm = bar
         if bars:
             datasets.enable_progress_bars()

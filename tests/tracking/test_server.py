@@ -1,0 +1,82 @@
+"""The server that `mlflow ui` starts shows what was tracked, and takes a run itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from rankadaptor.tracking import MlflowTracker, open_tracker
+
+
+def ask(address: str, path: str, **question):
+    request = urllib.request.Request(
+        f"{address}/api/2.0/mlflow/{path}",
+        json.dumps(question).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)
+
+
+@contextlib.contextmanager
+def serve(store):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{store}/mlflow.db",
+        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=store, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{address}/health", timeout=5).close()
+                break
+            time.sleep(0.5)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+@pytest.mark.slow
+def test_the_ui_shows_runs_trials_and_files_and_takes_a_run(config, record, store):
+    with open_tracker(config(), "digest") as tracker:
+        tracker.log_parameters({"seed": 0})
+        tracker.log_record(record(12, 4), name="search-001")
+        tracker.log_json({"values": [12, 4]}, "allocation.json")
+    with serve(store) as address:
+        with urllib.request.urlopen(address, timeout=20) as page:
+            assert b"<html" in page.read().lower()
+        runs = ask(address, "runs/search", experiment_ids=[tracker.experiment_id])["runs"]
+        assert sorted(run["info"]["run_name"] for run in runs) == ["pico", "search-001"]
+        with urllib.request.urlopen(
+            f"{address}/get-artifact?path=allocation.json&run_uuid={tracker.run_id}", timeout=20
+        ) as file:
+            assert json.load(file) == {"values": [12, 4]}
+
+        remote = MlflowTracker(address, experiment="remote", name="far", digest="digest")
+        remote.log_record(record(4, 12), name="search-001")
+        remote.close("FINISHED")
+        again = MlflowTracker(address, experiment="remote", name="far", digest="digest")
+        assert again.resumed
+        again.log_record(record(4, 12), name="search-001")
+        again.close("FINISHED")
+        found = ask(address, "runs/search", experiment_ids=[again.experiment_id])["runs"]
+        assert sorted((run["info"]["run_name"], run["info"]["status"]) for run in found) == [
+            ("far", "FINISHED"),
+            ("search-001", "FINISHED"),
+        ]
