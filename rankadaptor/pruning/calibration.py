@@ -14,8 +14,9 @@ from rankadaptor.errors import InputError
 def make_calibration(source: Any, tokenizer: Any, *, examples: int, length: int, seed: int) -> torch.Tensor:
     """Draw windows of `length` tokens from any text source.
 
-    As LLM-Pruner does, a row that is long enough gives one window at a random place; shorter rows are joined
-    with the end-of-text token first, so that short instructions work too.
+    As LLM-Pruner does, a row that is long enough gives one window at a random place. Shorter rows are joined
+    with the end token first, so that instructions work too, and what long rows have left is used if rows run
+    out.
 
     Args:
         source: Whatever `load_rows` takes: texts, rows, a file, or `kit:NAME`.
@@ -36,10 +37,11 @@ def make_calibration(source: Any, tokenizer: Any, *, examples: int, length: int,
     generator = np.random.default_rng(seed)
     windows: list[list[int]] = []
     joined: list[int] = []
+    rest: list[list[int]] = []
     tokens = 0
     for place in generator.permutation(len(rows)):
-        row = rows[place]
-        ids = list(tokenizer(row.prompt + row.response, add_special_tokens=False)["input_ids"])
+        text = rows[place].prompt + rows[place].response
+        ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         tokens += len(ids)
         if len(ids) < length:
             joined += ids if tokenizer.eos_token_id is None else [*ids, tokenizer.eos_token_id]
@@ -48,8 +50,12 @@ def make_calibration(source: Any, tokenizer: Any, *, examples: int, length: int,
             ids, joined = joined[:length], joined[length:]
         start = int(generator.integers(len(ids) - length + 1))
         windows.append(ids[start : start + length])
+        rest += [ids[:start], ids[start + length :]]
         if len(windows) == examples:
             return torch.tensor(windows)
+    windows += [part[i : i + length] for part in rest for i in range(0, len(part) - length + 1, length)]
+    if len(windows) >= examples:
+        return torch.tensor(windows[:examples])
     raise InputError(
         f"The calibration text gives {len(windows)} windows of {length} tokens from {len(rows)} rows "
         f"({tokens} tokens), but examples={examples} are asked for. Give more text, or lower one of them."

@@ -27,8 +27,14 @@ def test_short_rows_are_joined_with_the_end_token(pico_tokenizer) -> None:
     assert pico_tokenizer.eos_token_id in windows[0].tolist()
 
 
+def test_one_long_text_gives_many_windows(pico_tokenizer) -> None:
+    text = " ".join(f"{number} bridges" for number in range(100))
+    windows = make_calibration([text], pico_tokenizer, examples=6, length=16, seed=0)
+    assert len({tuple(window) for window in windows.tolist()}) == 6
+
+
 def test_too_little_text_says_how_much_there_is(pico_tokenizer) -> None:
-    with pytest.raises(InputError, match=r"gives 1 windows of 60 tokens from 4 rows .*examples=9"):
+    with pytest.raises(InputError, match=r"gives \d windows of 60 tokens from 4 rows .*examples=9"):
         make_calibration(TEXTS, pico_tokenizer, examples=9, length=60, seed=0)
     with pytest.raises(InputError, match="examples=0"):
         make_calibration(TEXTS, pico_tokenizer, examples=0, length=60, seed=0)
