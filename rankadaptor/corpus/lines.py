@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rankadaptor.errors import CorpusError
 from rankadaptor.files import append_line, name_storage_fault
+
+if sys.platform != "win32":
+    import fcntl
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +59,24 @@ def append_json(path: Path, value: dict[str, Any]) -> None:
     Raises:
         StorageError: If the folder cannot be written or the disk is full; the file is then as it was.
     """
-    mend_tail(path)
-    append_line(path, json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    with _hold(path):
+        mend_tail(path)
+        append_line(path, line)
+
+
+@contextlib.contextmanager
+def _hold(path: Path) -> Iterator[None]:
+    """Keep other processes from appending meanwhile: what looks torn could be a line they are writing."""
+    if sys.platform == "win32":  # one process at a time writes a file there
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with name_storage_fault(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = stack.enter_context(path.open("ab"))
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def mend_tail(path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,19 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
     path.write_text('{"schema": 7}\n')
     with pytest.raises(CorpusError, match=r"records\.jsonl:1: schema 7, this version reads 1"):
         RecordFile(path)
+
+
+def test_processes_may_append_to_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    code = (
+        "import sys; from rankadaptor.corpus import RecordFile\n"
+        "from tests.corpus.measured import build_record\n"
+        "file, first = RecordFile(sys.argv[1]), int(sys.argv[2])\n"
+        "for seed in range(first, first + 40): file.append(build_record(seed=seed, error='x' * 5000))"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code, str(path), str(start)]) for start in (0, 40)]
+    assert [process.wait(timeout=60) for process in running] == [0, 0]
+    assert sorted(record.seed for record in RecordFile(path).records) == list(range(80))
 
 
 def test_an_unwritable_file_is_a_storage_error(tmp_path: Path) -> None:

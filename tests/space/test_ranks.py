@@ -185,3 +185,25 @@ def test_from_model_reads_linears_and_what_pruning_left(pico_model: Callable[...
     stranger = SimpleNamespace(config=SimpleNamespace(model_type="mamba"))
     with pytest.raises(InputError, match="mamba"):
         RankSpace.from_model(stranger, like_uniform=4)
+
+
+def test_pruning_and_space_agree(pico_model: Callable[..., Any], pico_tokenizer: Any) -> None:
+    from rankadaptor.pruning import prune
+
+    texts = ["The quick brown fox jumps over the lazy dog."] * 4
+    model = pico_model("llama", 3)
+    pruned = prune(
+        model, pico_tokenizer, ratio=0.5, calibration=texts, skip_first=1, targets=("channels",), examples=2
+    )
+    space = RankSpace.from_model(pruned, like_uniform=4, slots="half_block")
+    by_name = {slot.name: slot for slot in space.slots}
+    assert by_name["block1.mlp"].cost(4) < by_name["block0.mlp"].cost(4)
+    assert by_name["block1.attention"].cost(4) == by_name["block0.attention"].cost(4)
+    assert by_name["block0.mlp"].attribute("removed_share") == 0
+    assert by_name["block1.mlp"].attribute("removed_share") > 0
+    modules = dict(pruned.named_modules())
+    cost = sum(
+        value * (modules[name].in_features + modules[name].out_features)
+        for name, value in space.uniform().by_module().items()
+    )
+    assert cost == space.budget
