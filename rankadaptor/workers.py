@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import threading
@@ -69,6 +70,10 @@ def _start(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) 
     parent = multiprocessing.parent_process()
     if parent is not None:  # a driver ended by SIGKILL cannot tell its workers; they watch it instead
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # The driver tells the story; a worker speaks up only when something is wrong.
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
+    )
     if initializer is not None:
         initializer(*arguments)
 

@@ -76,7 +76,7 @@ def tokenise_rows(
     sequences = alone + stream.cut(max_length)
     kept = [sequence for sequence in sequences if sequence.targets]
     if len(kept) < len(sequences):
-        logger.warning(
+        logger.info(
             "%d of %d sequences have nothing to learn within %d tokens and are left out",
             len(sequences) - len(kept), len(sequences), max_length,
         )  # fmt: skip

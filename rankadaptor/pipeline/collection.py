@@ -14,7 +14,7 @@ from rankadaptor.pipeline.experiment import load_space
 from rankadaptor.pipeline.preparation import make_recipe, pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
-from rankadaptor.pipeline.tuning import tune_side_by_side
+from rankadaptor.pipeline.tuning import adopt_uniform, tune_side_by_side
 from rankadaptor.recipe import Recipe
 from rankadaptor.search import draw_random, linear_in_depth
 from rankadaptor.space import Allocation, Space
@@ -49,6 +49,7 @@ def collect_records(config: RunConfig, *, output: Path | None = None, fresh: boo
         )
         tuned = folder.complete("tune", lambda: tune_side_by_side(config, source))
         source = dataclasses.replace(source, recipe=Recipe(**tuned["recipe"]))
+        adopt_uniform(source)
         corpus = Corpus.create(given.corpus)
         corpus.add_setting(_describe_setting(config, source, prepared))
         jobs = [

@@ -7,6 +7,7 @@ its records.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
 import time
@@ -19,8 +20,10 @@ from rankadaptor.files import write_json
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.finals import evaluate_models, recover_all
 from rankadaptor.pipeline.preparation import build_space, make_recipe, pick_compute, prepare_model
+from rankadaptor.pipeline.publication import publish_result
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
+from rankadaptor.pipeline.tuning import adopt_uniform, tune_side_by_side
 from rankadaptor.predictor import Predictor, make_predictor
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import describe_environment, find_commit
@@ -74,7 +77,7 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
             "environment": describe_environment(),
         }
         write_json(folder.path / "result.json", document)
-        _publish(folder, document, tracker)
+        publish_result(folder, document, tracker)
     return document
 
 
@@ -95,9 +98,10 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
         records=folder.records,
         compute=compute,
     )
-    tuned = folder.complete("tune", lambda: _tune(config, source))
+    tuned = folder.complete("tune", lambda: tune_side_by_side(config, source))
     recipe = Recipe(**tuned["recipe"])
-    source = TrialSource(**{**source.__dict__, "recipe": recipe})
+    source = dataclasses.replace(source, recipe=recipe)
+    adopt_uniform(source)
 
     with TrialPool(source, workers=config.compute.workers) as pool:
         searched = folder.complete("search", lambda: _search(config, pool, tracker))
@@ -156,14 +160,8 @@ def load_space(folder: RunFolder, config: RunConfig) -> Space:
     return Space.from_json(folder.complete("space", build)["space"])
 
 
-def _tune(config: RunConfig, source: TrialSource) -> dict[str, Any]:
-    from rankadaptor.pipeline.tuning import tune_side_by_side
-
-    return tune_side_by_side(config, source)
-
-
 def choose_predictor(config: RunConfig) -> Predictor:
-    """Make the run's predictor; without a trained one at hand, `meta` falls back to the same network untrained.
+    """Make the run's predictor; without a trained one, `meta` falls back to the same network untrained.
 
     Raises:
         CheckpointError: If `search.predictor_path` names a folder that holds no predictor.
@@ -224,6 +222,7 @@ def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[
         seeds=given.seeds,
         first_seed=FIRST_CONFIRMATION_SEED,
         confidence=given.confidence,
+        searched=[record for record in pool.records.records if record.seed == config.seed],
     )
     logger.info("%s", verdict.describe())
     # Uniform was trained under the same seeds: it costs the same tokens again.
@@ -249,15 +248,3 @@ def _describe_space(space: Space) -> dict[str, Any]:
         "mode": space.mode,
         "digest": space.digest,
     }
-
-
-def _publish(folder: RunFolder, document: dict[str, Any], tracker: Tracker) -> None:
-    """Write the report and the cards, and hand everything to the tracker."""
-    from rankadaptor.card import write_card
-    from rankadaptor.report import write_report
-
-    page = write_report(folder.path)
-    for name in document["result"]["recovered"]:
-        write_card(folder.adapter(name), document)
-    tracker.log_json(document, "result.json")
-    tracker.log_file(page)

@@ -35,27 +35,31 @@ def recover_all(
         `adapters`: per name the held-out loss (nats per token), its curve, parameters, tokens, seconds.
     """
     given = config.recover
+    # An allocation that is named twice (the search may end at uniform) is trained once, under its first name.
+    owners: dict[tuple[int, ...], str] = {}
+    for name, allocation in allocations.items():
+        owners.setdefault(allocation.values, name)
+    missing = [name for name in owners.values() if not (folder.adapter(name) / OUTCOME).exists()]
     jobs = [
         {
             "source": source,
-            "values": allocation.values,
+            "values": allocations[name].values,
             "target": folder.adapter(name),
             "steps": given.steps,
             "seed": config.seed,
             "evaluate_every": given.evaluate_every,
             "patience": given.patience,
         }
-        for name, allocation in allocations.items()
+        for name in missing
     ]
-    # An allocation that is named twice (the search may end at uniform) is trained once.
-    distinct = {job["values"]: job for job in reversed(jobs)}
-    outcomes: dict[tuple[int, ...], dict[str, Any]] = {}
-    pending = [job for job in distinct.values() if not (job["target"] / OUTCOME).exists()]
-    for index, outcome in run_side_by_side(recover_one, pending, workers=config.compute.workers):
-        outcomes[pending[index]["values"]] = outcome
-    for job in distinct.values():
-        outcomes.setdefault(job["values"], read_json(job["target"] / OUTCOME))
-    return {"adapters": {name: outcomes[allocation.values] for name, allocation in allocations.items()}}
+    for index, outcome in run_side_by_side(recover_one, jobs, workers=config.compute.workers):
+        logger.info("recovered %s: held-out loss %.4f", missing[index], outcome["loss"])
+    return {
+        "adapters": {
+            name: read_json(folder.adapter(owners[allocation.values]) / OUTCOME)
+            for name, allocation in allocations.items()
+        }
+    }
 
 
 def recover_one(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,19 +117,16 @@ class TrialPool:
             StorageError: If a worker process is killed, for example for want of memory; finished records
                 are kept.
         """
-        uniform = self.source.space.uniform()
-        references = dict.fromkeys(Job(uniform, job.seed, job.steps) for job in jobs)
-        others = [job for job in dict.fromkeys(jobs) if job not in references]
-        missing = [[job for job in group if self.find(job) is None] for group in (list(references), others)]
-        count = sum(len(group) for group in missing)
-        if count:
-            with Progress(label, count, unit="trials", interval=5.0) as progress:
-                for group in missing:
-                    for record in self._run(group):
-                        self.records.append(record)
-                        if on_record is not None:
-                            on_record(record)
-                        progress.advance(note=_describe(record))
+        wanted = dict.fromkeys(jobs)
+        references = dict.fromkeys(self._pair(job) for job in wanted)
+        missing = [job for job in (references | wanted) if self.find(job) is None]
+        if missing:
+            with Progress(label, len(missing), unit="trials", interval=5.0) as progress:
+                for record in self._run(missing):
+                    self.records.append(record)
+                    if on_record is not None:
+                        on_record(record)
+                    progress.advance(note=_describe(record))
         found = [self.find(job) for job in jobs]
         return [record for record in found if record is not None]
 
@@ -137,9 +134,11 @@ class TrialPool:
         """Return the stored record of a job, if there is one."""
         return self.records.find(job.allocation.values, seed=job.seed, steps=job.steps)
 
+    def _pair(self, job: Job) -> Job:
+        return Job(self.source.space.uniform(), job.seed, job.steps)
+
     def _run(self, jobs: Sequence[Job]) -> Iterator[Record]:
-        if not jobs:
-            return
+        """Yield records as they finish; the caller stores each, so that later jobs find their reference."""
         if self.workers == 1:
             if self._measure is None:
                 self._measure = build_measure(self.source)
@@ -150,15 +149,20 @@ class TrialPool:
             return
         if self._pool is None:
             self._pool = open_pool(self.workers, initializer=_load_worker, arguments=(self.source,))
-        futures = [
-            self._pool.submit(_run_job, job.allocation.values, job.seed, job.steps, self._reference(job))
-            for job in jobs
-        ]
-        for future in as_completed(futures):
-            yield await_worker(future.result)
+        waiting, running = list(jobs), set[Future[Record]]()
+        while waiting or running:
+            # A trial starts once its reference is measured; uniform is its own.
+            ready = [job for job in waiting if job == self._pair(job) or self.find(self._pair(job))]
+            for job in ready[: self.workers - len(running)]:
+                waiting.remove(job)
+                arguments = (job.allocation.values, job.seed, job.steps, self._reference(job))
+                running.add(self._pool.submit(_run_job, *arguments))
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield await_worker(future.result)
 
     def _reference(self, job: Job) -> float | None:
-        record = self.find(Job(self.source.space.uniform(), job.seed, job.steps))
+        record = self.find(self._pair(job))
         return None if record is None else record.loss
 
 

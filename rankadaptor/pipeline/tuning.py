@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any
 
 from rankadaptor.config import RunConfig
@@ -38,7 +39,7 @@ def tune_side_by_side(config: RunConfig, source: TrialSource) -> dict[str, Any]:
             "source": dataclasses.replace(
                 source,
                 recipe=recipe.replace(learning_rate=rate),
-                records=source.records.parent / "tuning" / f"rate-{rate:.3g}.jsonl",
+                records=locate_records(source, learning_rate=rate),
             ),
             "seed": config.seed,
             "steps": steps,
@@ -76,6 +77,18 @@ def tune_side_by_side(config: RunConfig, source: TrialSource) -> dict[str, Any]:
         "trials": [_describe_trial(trial) for trial in tuned.trials],
         "tokens": tokens + per_trial * (len(tuned.trials) - len(grid)),
     }
+
+
+def locate_records(source: TrialSource, *, learning_rate: float) -> Path:
+    """Return the record file of one rate of the grid."""
+    return source.records.parent / "tuning" / f"rate-{learning_rate:.3g}.jsonl"
+
+
+def adopt_uniform(source: TrialSource) -> None:
+    """Copy uniform's trial at the chosen rate from the tuning to the run's records; it is not repeated."""
+    known = RecordFile(source.records)
+    for record in RecordFile(locate_records(source, learning_rate=source.recipe.learning_rate)).records:
+        known.append(record)
 
 
 def measure_uniform(*, source: TrialSource, seed: int, steps: int) -> Record:

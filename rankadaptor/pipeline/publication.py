@@ -1,0 +1,45 @@
+"""What a finished run shows: report, cards, figures, and all of it in the tracker."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from rankadaptor.card import write_card
+from rankadaptor.errors import InputError
+from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.plots import plot_accuracy, plot_curves, plot_predictions, plot_ranks, plot_search
+from rankadaptor.report import write_report
+from rankadaptor.tracking import Tracker
+
+logger = logging.getLogger(__name__)
+
+FIGURES = {
+    "ranks": plot_ranks,
+    "predictions": plot_predictions,
+    "search": plot_search,
+    "curves": plot_curves,
+    "accuracy": plot_accuracy,
+}
+
+
+def publish_result(folder: RunFolder, document: dict[str, Any], tracker: Tracker) -> None:
+    """Write the report and a card beside every adapter, and log everything that people look at.
+
+    Args:
+        folder: The run's folder; adapters lie in it.
+        document: The whole result document.
+        tracker: Where it is logged too.
+    """
+    result = document["result"]
+    tracker.log_file(write_report(folder.path))
+    tracker.log_json(document, "result.json")
+    tracker.log_json({"values": result["verdict"]["allocation"], "space": result["space"]}, "allocation.json")
+    for name in result["recovered"]:
+        if folder.adapter(name).is_dir():  # an allocation that equals another's has no folder of its own
+            tracker.log_file(write_card(folder.adapter(name), document), folder=f"cards/{name}")
+    for name, plot in FIGURES.items():
+        try:
+            tracker.log_figure(plot(document), f"plots/{name}.png")
+        except InputError as error:
+            logger.info("no %s plot: %s", name, error)
