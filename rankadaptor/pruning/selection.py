@@ -126,8 +126,8 @@ def _check_reachable(queues: Sequence[Queue], ratio: float, total: int) -> None:
         raise InputError(
             f"ratio={ratio} is unreachable: at most {most / total:.4f} of the searched structure can go, "
             "because each block keeps one KV group, or one query head in each, and `align` channels. Lower "
-            "the ratio or align, prune both heads and channels, or use head_unit='query_head' where a block has "
-            "a single KV head."
+            "the ratio or align, prune both heads and channels, or use head_unit='query_head' where a block "
+            "has a single KV head."
         )
 
 
