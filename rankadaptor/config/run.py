@@ -24,7 +24,6 @@ from rankadaptor.config.stages import (
     TrackSection,
 )
 from rankadaptor.files import compute_digest
-from rankadaptor.recipe import Recipe
 
 # Keys that change no result of a run: its name, where it writes, how many processes share the work.
 IRRELEVANT = ("name", "output", "track", "collect", "meta_train", "compute.workers")
@@ -80,10 +79,6 @@ class RunConfig(Section):
         default=MetaTrainSection(),
         description="How `rankadaptor meta-train` trains; `run` does not read it.",
     )
-
-    def to_recipe(self) -> Recipe:
-        """Return the recipe before tuning; its reference rank is set once the space is known."""
-        return Recipe(**self.recipe.model_dump(exclude={"tune"}), steps=self.recover.steps)
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as a JSON-like dict."""

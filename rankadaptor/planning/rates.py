@@ -18,9 +18,9 @@ FLOAT32_RATE = 95e9
 BFLOAT16_GAIN = 205 / 95
 # A data-centre GPU on matrices of this project's size, far below its peak.
 CUDA_RATE = 30e12
-# Shares of the above that a training loop and a forward pass reach on a small model.
-TRAINING_SHARE = 0.40
-FORWARD_SHARE = 0.55
+# Shares of the above that a training loop and a forward pass reach on the kit's model: (float32, bfloat16).
+TRAINING_SHARES = (0.55, 0.45)
+FORWARD_SHARES = (0.85, 0.60)
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Rate:
     @property
     def training(self) -> float:
         """Operations a second that a training loop reaches."""
-        return self.flops * TRAINING_SHARE
+        return self.flops * TRAINING_SHARES[self.bytes_per_weight == 2]
 
     @property
     def forward(self) -> float:
         """Operations a second that a forward pass reaches."""
-        return self.flops * FORWARD_SHARE
+        return self.flops * FORWARD_SHARES[self.bytes_per_weight == 2]
 
 
 def choose_rate(compute: ComputeSection, *, measure: bool = False, seconds: float = 1.0) -> Rate:
