@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check lint types golden clean
+.PHONY: help install quickstart test check lint types readme clean
 
 help: ## list the goals
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -37,8 +37,8 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-golden: $(STAMP) ## regenerate golden numbers
-	$(BIN)/python -m tests.regenerate
+readme: $(STAMP) ## generate README's figures from the kept result
+	$(BIN)/rankadaptor report experiments/results/quickstart.json --into README.md
 
 clean: ## remove the environment and caches (not the kit, not results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

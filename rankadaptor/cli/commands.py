@@ -142,15 +142,31 @@ def evaluate(
 def report(
     path: Annotated[
         Path,
-        typer.Argument(metavar="RUN.yaml", help="The run file, or the output folder.", show_default=False),
+        typer.Argument(
+            metavar="RUN.yaml", help="The run file, the output folder, or a result file.", show_default=False
+        ),
     ],
     overrides: Overrides = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Also keep the result as experiments/results/<name>.json.")
+    ] = False,
+    into: Annotated[
+        Path | None, typer.Option(help="Also fill the generated parts of this Markdown document.")
+    ] = None,
 ) -> None:
-    """Write the HTML report of a finished run again."""
-    from rankadaptor.report import write_report
+    """Write the HTML report of a finished run again; keep its result, or show it in a document."""
+    from rankadaptor.report import fill_document, keep_result, write_report
 
-    folder = path if path.is_dir() else Path(_load(path, overrides).output)
-    typer.echo(f"wrote {write_report(folder)}")
+    is_result = path.is_dir() or path.suffix == ".json"
+    source = path if is_result else Path(_load(path, overrides).output)
+    if path.suffix != ".json":
+        typer.echo(f"wrote {write_report(source)}")
+    if keep:
+        source = keep_result(source)
+        typer.echo(f"wrote {source}")
+    if into is not None:
+        changed = fill_document(source, file=into)
+        typer.echo(f"{into}: {', '.join(changed) or 'nothing'} changed")
 
 
 def check_machine(

@@ -20,7 +20,6 @@ from rankadaptor.files import write_json
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.finals import evaluate_models, recover_all
 from rankadaptor.pipeline.preparation import build_space, make_recipe, pick_compute, prepare_model
-from rankadaptor.pipeline.publication import publish_result
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import adopt_uniform, tune_side_by_side
@@ -77,6 +76,8 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
             "environment": describe_environment(),
         }
         write_json(folder.path / "result.json", document)
+        from rankadaptor.pipeline.publication import publish_result  # matplotlib: not for worker processes
+
         publish_result(folder, document, tracker)
     return document
 
