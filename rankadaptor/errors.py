@@ -1,7 +1,7 @@
 """Errors whose text says what was given, what is allowed, and what to do next.
 
-Every error here is the user's to act on: the command line prints it without a traceback and exits with code 2.
-Anything else that escapes is a defect of the toolkit and keeps its traceback.
+Every error here is the user's to act on: the command line prints it without a traceback and exits with
+code 2. Anything else that escapes is a defect of the toolkit and keeps its traceback.
 """
 
 from __future__ import annotations

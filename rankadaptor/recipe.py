@@ -17,9 +17,10 @@ class Recipe:
 
     Attributes:
         learning_rate: Peak rate of AdamW.
-        scaling_exponent: γ in LoRA scale = c · r^−γ, one of 0, 0.5, 1. Under Adam a linear's update grows with its
-            number of rank-one terms, so with γ = 0 rank is a hidden learning rate.
-        scale_at_reference: LoRA scale of a linear at `reference_rank`; c = scale_at_reference · reference_rank^γ.
+        scaling_exponent: γ in LoRA scale = c · r^−γ, one of 0, 0.5, 1. Under Adam a linear's update grows
+            with its number of rank-one terms, so with γ = 0 rank is a hidden learning rate.
+        scale_at_reference: LoRA scale of a linear at `reference_rank`, so that
+            c = scale_at_reference · reference_rank^γ.
         reference_rank: The rank at which all exponents agree, normally the rank of uniform.
         batch_size: Sequences per optimiser step.
         micro_batch_size: Sequences per forward pass; `batch_size` is a multiple of it.

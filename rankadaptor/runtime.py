@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16")
 REPORTED_PACKAGES = (
-    "torch", "transformers", "peft", "scikit-learn", "xgboost", "learn2learn", "datasets", "pandas", "lm-eval", "mlflow",
+    "torch", "transformers", "peft", "scikit-learn", "xgboost", "learn2learn", "datasets", "pandas", "lm-eval",
+    "mlflow",
 )  # fmt: skip
 
 
@@ -66,8 +67,8 @@ def _log_once(message: str) -> None:
 def choose_compute(*, device: str = "auto", dtype: str = "auto", threads: int = 1) -> Compute:
     """Pick device and precision, and say why.
 
-    bfloat16 is chosen only where the processor multiplies it natively: elsewhere it is emulated and several times
-    slower than float32.
+    bfloat16 is chosen only where the processor multiplies it natively: elsewhere it is emulated and several
+    times slower than float32.
 
     Raises:
         InputError: If a name is unknown or the device is absent.
@@ -117,18 +118,19 @@ def find_home() -> Path:
 
 @functools.cache
 def find_commit() -> str:
-    """Return the short commit of the checkout this package runs from, with `+` if it has changes, or `unknown`."""
+    """Return the short commit this package runs from, with `+` if it has changes, or `unknown`."""
     folder = Path(__file__).resolve().parent
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--", str(folder)], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        head = _ask_git(folder, "rev-parse", "--short=12", "HEAD")
+        changed = _ask_git(folder, "status", "--porcelain", "--", str(folder))
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+" if changed else "")
+
+
+def _ask_git(folder: Path, *arguments: str) -> str:
+    answer = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return answer.stdout.strip()
 
 
 def describe_environment() -> dict[str, Any]:
