@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16")
 REPORTED_PACKAGES = (
-    "torch", "transformers", "peft", "scikit-learn", "xgboost", "learn2learn", "datasets", "pandas", "lm-eval",
-    "mlflow",
+    "torch", "transformers", "peft", "scikit-learn", "xgboost", "learn2learn", "datasets", "pandas",
+    "lm-eval", "mlflow",
 )  # fmt: skip
 
 
