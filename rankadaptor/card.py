@@ -1,0 +1,208 @@
+"""The model card beside an adapter: what it is, whether its ranks helped, how to load it with plain PEFT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.errors import InputError
+from rankadaptor.files import write_text
+from rankadaptor.progress import format_seconds
+from rankadaptor.results import Document, Table, explain_outcome
+from rankadaptor.results.details import build_environment_table, build_rank_table, build_recipe_table
+from rankadaptor.results.document import check_schema
+from rankadaptor.results.scores import build_accuracy_table, build_loss_table
+from rankadaptor.results.table import ABSENT, write_count, write_loss
+
+CARD = "README.md"
+RECOMMENDED = {"better": "searched"}  # every other outcome recommends uniform
+
+
+def write_card(folder: str | Path, document: Document, *, adapter: str | None = None) -> Path:
+    """Write `README.md` beside an adapter, over the empty template that PEFT leaves there.
+
+    Args:
+        folder: The adapter's folder.
+        document: The whole result document of its run.
+        adapter: Which recovered allocation it is; the folder's name by default.
+
+    Returns:
+        The card.
+
+    Raises:
+        InputError: If the folder does not exist, or the run recovered no allocation of that name.
+        StorageError: If the card cannot be written.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise InputError(f"{place}: no such folder. Save the adapter there first with save_pretrained.")
+    target = place / CARD
+    write_text(target, render_card(document, adapter=adapter or place.resolve().name))
+    return target
+
+
+def render_card(document: Document, *, adapter: str) -> str:
+    """Render the model card of one recovered adapter as Markdown with a YAML header.
+
+    Raises:
+        InputError: If the run recovered no allocation of that name.
+    """
+    check_schema(document)
+    result: dict[str, Any] = document["result"]
+    recovered: dict[str, Any] = result.get("recovered") or {}
+    if adapter not in recovered:
+        raise InputError(
+            f"adapter={adapter!r}: the run recovered {', '.join(recovered) or 'none'}. "
+            "Give one of these as adapter=NAME."
+        )
+    run: dict[str, Any] = document.get("run") or {}
+    values = _find_values(result, adapter)
+    sections = [
+        _render_header(run),
+        _render_opening(document, adapter),
+        _render_verdict(document),
+        _render_loading(values),
+        _render_quality(document),
+        _render_ranks(document, adapter, values),
+        _render_making(document),
+        _render_licence(run),
+    ]
+    return "\n\n".join(section.strip() for section in sections if section) + "\n"
+
+
+def _render_header(run: dict[str, Any]) -> str:
+    import yaml
+
+    model = (run.get("config") or {}).get("model")
+    header: dict[str, Any] = {"library_name": "peft"}
+    if model and "/" in model and not Path(model).exists():  # only a hub id means something to others
+        header["base_model"] = model
+    header["base_model_relation"] = "adapter"
+    header["pipeline_tag"] = "text-generation"
+    header["tags"] = ["lora", "peft", "pruning", "rank-allocation", "rankadaptor"]
+    return f"---\n{yaml.safe_dump(header, sort_keys=False)}---"
+
+
+def _render_opening(document: Document, adapter: str) -> str:
+    run, result = document.get("run") or {}, document["result"]
+    outcome = explain_outcome(document)
+    entry = result["recovered"][adapter]
+    model = (run.get("config") or {}).get("model", "a language model")
+    recommended = RECOMMENDED.get(outcome.word, "uniform")
+    mark = "**This is the adapter that the run recommends.**" if adapter == recommended else (
+        f"**The run recommends the adapter `{recommended}` instead.**"
+    )  # fmt: skip
+    achieved = (result.get("pruning") or {}).get("achieved_ratio")
+    cut = f"{100 * achieved:.1f} % of its parameters" if achieved else "part of its parameters"
+    return (
+        f"# LoRA adapter `{adapter}` of run “{run.get('name', 'unnamed')}”\n\n"
+        f"`{model}` was pruned structurally ({cut} removed: whole attention heads and MLP channels), and "
+        "this LoRA adapter recovers it. It has "
+        f"{write_count(entry.get('parameters'))} parameters, within the budget of "
+        f"{write_count((result.get('space') or {}).get('budget'))} that every allocation of the run had, and "
+        f"brings the held-out loss to {write_loss(entry.get('loss'))} nats per token.\n\n{mark}"
+    )
+
+
+def _render_verdict(document: Document) -> str:
+    outcome = explain_outcome(document)
+    text = f"**{outcome.headline}.** {outcome.advice} {' '.join(outcome.sentences)}"
+    return f"## Did layer-wise ranks help?\n\n{text}"
+
+
+def _render_loading(values: list[int] | None) -> str:
+    serving = ""
+    if values:
+        serving = (
+            f"\n\nThe largest rank is {max(values)}. vLLM must be told so with `--max-lora-rank` (default "
+            "16; take the next size that it accepts). Once merged, ranks no longer matter for serving."
+        )
+    return (
+        "## Load it\n\n"
+        "It is a plain PEFT adapter for the *pruned* model that lies in the run's folder `pruned/`; the "
+        "unpruned model "
+        "has other shapes and does not fit. RankAdaptor is not needed:\n\n"
+        "```python\n"
+        "from peft import PeftModel\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        'pruned = "pruned"  # the pruned model\'s folder\n'
+        "model = AutoModelForCausalLM.from_pretrained(pruned, trust_remote_code=True)\n"
+        "tokenizer = AutoTokenizer.from_pretrained(pruned)\n"
+        'model = PeftModel.from_pretrained(model, "adapter")  # this folder\n'
+        "model = model.merge_and_unload()  # optional: no adapter at inference\n"
+        "```\n\n"
+        "`trust_remote_code` runs the modelling file beside the weights, which builds blocks of different "
+        "widths; "
+        "a model pruned to equal widths loads without it." + serving
+    )
+
+
+def _render_quality(document: Document) -> str:
+    parts = ["## Quality"]
+    for build in (build_loss_table, build_accuracy_table):
+        try:
+            parts += [f"### {build(document).title}", build(document).to_markdown().strip()]
+        except InputError as error:
+            parts.append(str(error))
+    return "\n\n".join(parts)
+
+
+def _render_ranks(document: Document, adapter: str, values: list[int] | None) -> str:
+    if values is None:
+        return ""
+    try:
+        table = build_rank_table(document, values=values)
+    except InputError as error:
+        return f"## Ranks\n\n{error}"
+    if len({*values}) == 1:
+        return f"## Ranks\n\nThe same rank everywhere: {values[0]}."
+    note = " Rank 0 means that a linear carries no adapter." if 0 in values else ""
+    return f"## Ranks\n\nOne rank per slot of `{adapter}`.{note}\n\n{table.to_markdown().strip()}"
+
+
+def _render_making(document: Document) -> str:
+    run, result = document.get("run") or {}, document["result"]
+    data = (run.get("config") or {}).get("data") or {}
+    lines = ["## How it was made", ""]
+    if data.get("train"):
+        lines.append(f"- Training data: `{data['train']}`")
+    seconds = run.get("seconds")
+    lines += [
+        f"- Seed {run.get('seed', ABSENT)}, run `{run.get('digest', ABSENT)}`, code "
+        f"`{run.get('commit', ABSENT)}`" + (f", {format_seconds(seconds)}" if seconds is not None else ""),
+        "- Every allocation was trained with the same recipe, data order and initialisation.",
+    ]
+    parts = ["\n".join(lines)]
+    if result.get("recipe"):
+        parts.append(_fold("Recipe", build_recipe_table(document)))
+    if document.get("environment"):
+        parts.append(_fold("Versions and machine", build_environment_table(document)))
+    return "\n\n".join(parts)
+
+
+def _fold(summary: str, table: Table) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{table.to_markdown().strip()}\n\n</details>"
+
+
+def _render_licence(run: dict[str, Any]) -> str:
+    config = run.get("config") or {}
+    sources = [config.get("model"), (config.get("data") or {}).get("train")]
+    named = " and ".join(f"`{source}`" for source in sources if source)
+    text = "## Licence\n\nThe adapter inherits the terms of its base model and of its training data"
+    text += f" ({named})." if named else "."
+    if any(str(source).startswith("kit:alpaca") for source in sources):
+        text += (
+            " Alpaca's rows are CC BY-NC 4.0 upstream: treat an adapter trained on them as for research only."
+        )
+    return text + " RankAdaptor itself, Apache-2.0, claims no right in it."
+
+
+def _find_values(result: dict[str, Any], adapter: str) -> list[int] | None:
+    """Return one rank per slot of a recovered allocation."""
+    known = {
+        "uniform": (result.get("space") or {}).get("reference"),
+        "searched": (result.get("verdict") or {}).get("candidate")
+        or (result.get("search") or {}).get("best"),
+    }
+    values = result["recovered"][adapter].get("values") or known.get(adapter)
+    return None if not values else [int(value) for value in values]

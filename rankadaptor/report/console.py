@@ -1,0 +1,46 @@
+"""The end of a run on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rankadaptor.errors import InputError
+from rankadaptor.results import Document, Table, explain_outcome
+from rankadaptor.results.scores import build_accuracy_table, build_loss_table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table as RichTable
+
+STYLES = {"better": "green", "worse": "red", "no difference": "yellow", "no verdict": "yellow"}
+
+
+def render_console(document: Document) -> RenderableType:
+    """Render verdict, losses and accuracies of a run for a terminal; print it with `rich.console.Console`."""
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.text import Text
+
+    outcome = explain_outcome(document)
+    parts: list[RenderableType] = []
+    for build in (build_loss_table, build_accuracy_table):
+        try:
+            parts += [_render_table(build(document)), Text()]
+        except InputError as error:
+            parts += [Text(str(error), style="dim"), Text()]
+    words = Text(f"{outcome.advice} {' '.join(outcome.sentences)}")
+    parts.append(Panel(words, title=outcome.headline, title_align="left", border_style=STYLES[outcome.word]))
+    return Group(*parts)
+
+
+def _render_table(table: Table) -> RichTable:
+    from rich.table import Table as RichTable
+
+    shown = RichTable(
+        title=table.title, title_justify="left", box=None, pad_edge=False, caption_justify="left"
+    )
+    for index, name in enumerate(table.header):
+        shown.add_column(name, justify="left" if index == 0 else "right", no_wrap=index == 0)
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown

@@ -1,0 +1,139 @@
+"""One HTML page per run: everything inside the file, so that it opens without a network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankadaptor.errors import InputError
+from rankadaptor.files import write_text
+from rankadaptor.progress import format_seconds
+from rankadaptor.report.markdown import BUILDERS
+from rankadaptor.results import Document, Table, explain_outcome, find_result_file, read_result
+from rankadaptor.results.document import FILE_NAME, check_schema
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+TEMPLATE = "template.html.j2"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A figure or a table of the page, or the sentence that stands in its place.
+
+    Attributes:
+        name: Anchor.
+        table: The table, if it is one.
+        svg: The figure, if it is one.
+        caption: What the figure shows.
+        sentence: Why it is missing, else empty.
+    """
+
+    name: str
+    table: Table | None = None
+    svg: str = ""
+    caption: str = ""
+    sentence: str = ""
+
+
+def write_report(path: str | Path, *, output: str | Path | None = None) -> Path:
+    """Write the HTML report of a run.
+
+    Args:
+        path: A run's output folder, or a result file.
+        output: Where to write; beside the result file by default, as `report.html` or under the file's own
+        name.
+
+    Returns:
+        The file written.
+
+    Raises:
+        InputError: If there is no result, or it is of another schema.
+        StorageError: If the report cannot be written.
+    """
+    file = find_result_file(path)
+    default = "report.html" if file.name == FILE_NAME else f"{file.stem}.html"
+    target = file.with_name(default) if output is None else Path(output)
+    if target.is_dir():
+        target = target / default
+    write_text(target, render_page(read_result(file)))
+    logger.info("report: %s", target)
+    return target
+
+
+def render_page(document: Document) -> str:
+    """Render the report as one HTML text without any outside reference.
+
+    Raises:
+        InputError: If the document is of another schema.
+    """
+    import jinja2
+    import yaml
+
+    check_schema(document)
+    source = resources.files("rankadaptor.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    run: dict[str, Any] = dict(document.get("run") or {})
+    config = run.get("config") or {}
+    return environment.from_string(source).render(
+        run=run,
+        duration=format_seconds(run["seconds"]) if run.get("seconds") is not None else "",
+        model=config.get("model", ""),
+        run_file=yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if config else "",
+        outcome=explain_outcome(document),
+        tables={name: _build_part(name, build, document) for name, build in BUILDERS.items()},
+        figures=_draw_parts(document),
+    )
+
+
+def _build_part(name: str, build: Callable[[Document], Table], document: Document) -> Part:
+    try:
+        return Part(name, table=build(document))
+    except InputError as error:
+        return Part(name, sentence=str(error))
+
+
+def _draw_parts(document: Document) -> dict[str, Part]:
+    from rankadaptor import plots
+
+    drawings: dict[str, tuple[Callable[[Document], Figure], str]] = {
+        "ranks": (
+            plots.plot_ranks,
+            "Ranks of the candidate over depth, above what pruning took from each block. Uniform's rank "
+            "is the dashed line, or the pale colour in a table of cells.",
+        ),
+        "search": (
+            plots.plot_search,
+            "Measured gain over uniform at each evaluation and the best so far. Dots inside the grey band "
+            "are no larger than the noise of one paired measurement.",
+        ),
+        "predictions": (
+            plots.plot_predictions,
+            "Predicted against measured gain. On the dotted line, prediction and measurement agree.",
+        ),
+        "curves": (
+            plots.plot_curves,
+            "Held-out loss during the full fine-tunes, and each one's distance to uniform.",
+        ),
+        "accuracy": (
+            plots.plot_accuracy,
+            "Zero-shot accuracy with standard errors; dotted lines mark guessing.",
+        ),
+    }
+    parts = {}
+    for name, (draw, caption) in drawings.items():
+        try:
+            svg = plots.to_svg(draw(document), name=name, description=caption)
+            parts[name] = Part(name, svg=svg, caption=caption)
+        except InputError as error:
+            parts[name] = Part(name, sentence=str(error))
+    return parts

@@ -1,0 +1,80 @@
+"""A table of ready-made texts, shown alike in HTML, Markdown and the terminal; how numbers become text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table.
+
+    Attributes:
+        name: Short name, used in markers and as an anchor.
+        title: What it shows, units included.
+        header: Column names.
+        rows: Cells as text, each row as long as the header; the first cell names the row.
+        note: What a reader must know to read it rightly; may be empty.
+    """
+
+    name: str
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def to_markdown(self) -> str:
+        """Return the table as GitHub-flavoured Markdown, its note below it."""
+        lines = [_join(self.header), "|---|" + "---:|" * (len(self.header) - 1)]
+        lines += [_join(row) for row in self.rows]
+        if self.note:
+            lines += ["", self.note]
+        return "\n".join(lines) + "\n"
+
+
+def _join(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def write_loss(loss: float | None) -> str:
+    """Write a loss in nats per token; the noise of a short run lies in the third or fourth decimal."""
+    return ABSENT if loss is None else f"{loss:.4f}"
+
+
+def write_gain(gain: float | None) -> str:
+    """Write a signed difference of losses in nats per token."""
+    return ABSENT if gain is None else f"{gain:+.4f}".replace("-", "−")
+
+
+def write_count(count: float | None) -> str:
+    """Write a count with thousands separated."""
+    return ABSENT if count is None else f"{count:,.0f}"
+
+
+def write_points(share: float | None, error: float | None, *, signed: bool = False) -> str:
+    """Write a share as percentage points with its standard error, for example `58.3 ± 2.1`."""
+    if share is None:
+        return ABSENT
+    text = (f"{100 * share:+.1f}" if signed else f"{100 * share:.1f}").replace("-", "−")
+    return text if error is None else f"{text} ± {100 * error:.1f}"
+
+
+def write_percent(share: float | None) -> str:
+    """Write a share in per cent with one decimal."""
+    return ABSENT if share is None else f"{100 * share:.1f} %"
+
+
+def write_value(value: Any) -> str:
+    """Write any setting: numbers briefly, nothing as a dash."""
+    if value is None:
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(write_value(entry) for entry in value) or ABSENT
+    return str(value)
