@@ -9,7 +9,6 @@ import errno
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,69 +16,15 @@ import pytest
 
 from rankadaptor.cli import main
 from rankadaptor.config import build_run, dump_run
-from rankadaptor.config.loading import assign_value
 from rankadaptor.errors import RankAdaptorError
+from tests.bench import Bench, make_bench
 
 Attempt = list[str] | Callable[[], object]
 
 
-@dataclass(frozen=True)
-class Bench:
-    """A pico model and its data in a folder of their own, and a run file that would work."""
-
-    folder: Path
-    monkeypatch: pytest.MonkeyPatch
-
-    @property
-    def model(self) -> Path:
-        return self.folder / "model"
-
-    @property
-    def rows(self) -> Path:
-        return self.folder / "rows.jsonl"
-
-    @property
-    def output(self) -> Path:
-        return self.folder / "out"
-
-    def values(self, **changes: Any) -> dict[str, Any]:
-        """The run's values; `section__key=value` changes one."""
-        values: dict[str, Any] = {
-            "name": "pico",
-            "output": str(self.output),
-            "model": str(self.model),
-            "prune": {"ratio": 0.3, "importance": "l2", "align": 4},
-            "data": {"train": str(self.rows), "train_rows": None, "held_out_rows": 8},
-            "space": {"ranks": [0, 1, 2, 4], "like_uniform": 2},
-            "recipe": {"batch_size": 4, "micro_batch_size": 4, "sequence_length": 32, "tune": None},
-            "search": {"predictor": "ridge", "evaluations": 2, "steps": 2, "candidates": 20},
-            "confirm": {"seeds": 2},
-            "recover": {"steps": 4},
-            "evaluate": {"benchmarks": []},
-            "track": {"enabled": False},
-        }
-        for key, value in changes.items():
-            assert assign_value(values, key.replace("__", "."), value) is None
-        return values
-
-    def command(self, verb: str, **changes: Any) -> list[str]:
-        """Write a run file, perhaps with unknown keys in it, and return the command that reads it."""
-        path = self.folder / "run.yaml"
-        path.write_text(json.dumps(self.values(**changes), indent=1))
-        return [verb, str(path)]
-
-
 @pytest.fixture
 def bench(tmp_path, monkeypatch, pico_model, pico_tokenizer):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    made = Bench(tmp_path, monkeypatch)
-    pico_model("llama", blocks=3).save_pretrained(made.model)
-    pico_tokenizer.save_pretrained(made.model)
-    rows = [
-        {"prompt": f"Question: what follows {n}?", "response": f" the number {n + 1}."} for n in range(40)
-    ]
-    made.rows.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return made
+    return make_bench(tmp_path, monkeypatch, pico_model, pico_tokenizer)
 
 
 def keep_config(bench: Bench, **fields: Any) -> None:
