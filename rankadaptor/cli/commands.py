@@ -78,7 +78,7 @@ def run(path: RunFile, overrides: Overrides = None, fresh: Fresh = False, verbos
     document = run_experiment(config, output=Path(config.output), fresh=fresh)
     from rankadaptor.cli.tables import show_result
 
-    show_result(document, folder=Path(config.output))
+    show_result(document, place=Path(config.output))
 
 
 def collect(
@@ -143,30 +143,34 @@ def report(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN.yaml", help="The run file, the output folder, or a result file.", show_default=False
+            metavar="RUN.yaml",
+            help="The run file, its output folder, or a result file (.json).",
+            show_default=False,
         ),
     ],
     overrides: Overrides = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Also keep the result as experiments/results/<name>.json.")
+        bool, typer.Option("--keep", help="Keep the result as experiments/results/NAME.json instead.")
     ] = False,
     into: Annotated[
-        Path | None, typer.Option(help="Also fill the generated parts of this Markdown document.")
+        Path | None, typer.Option(help="Fill the generated parts of this Markdown document instead.")
     ] = None,
 ) -> None:
-    """Write the HTML report of a finished run again; keep its result, or show it in a document."""
+    """Show a finished run and write its HTML report again, or pass its result on to documents."""
     from rankadaptor.report import fill_document, keep_result, write_report
 
-    is_result = path.is_dir() or path.suffix == ".json"
-    source = path if is_result else Path(_load(path, overrides).output)
-    if path.suffix != ".json":
-        typer.echo(f"wrote {write_report(source)}")
+    source = path if path.is_dir() or path.suffix == ".json" else Path(_load(path, overrides).output)
     if keep:
-        source = keep_result(source)
-        typer.echo(f"wrote {source}")
+        typer.echo(f"wrote {keep_result(source)}")
     if into is not None:
         changed = fill_document(source, file=into)
-        typer.echo(f"{into}: {', '.join(changed) or 'nothing'} changed")
+        typer.echo(f"{into}: {', '.join(changed) if changed else 'nothing'} changed")
+    if keep or into is not None:
+        return
+    from rankadaptor.cli.tables import show_result
+    from rankadaptor.results import read_result
+
+    show_result(read_result(source), place=write_report(source))
 
 
 def check_machine(

@@ -55,26 +55,13 @@ def show_plan_table(plan: Plan) -> None:
         console.print(f"· {assumption}", highlight=False, style="dim")
 
 
-def show_result(document: Mapping[str, Any], *, folder: Path) -> None:
-    """Show a run's losses and verdict, and where the rest lies."""
+def show_result(document: Mapping[str, Any], *, place: Path) -> None:
+    """Show a run's losses, accuracies and verdict, and where the rest lies."""
+    from rankadaptor.report import render_console
+
     console = Console()
-    result = document["result"]
-    table = Table("model", box=None, pad_edge=False)
-    table.add_column("held-out loss", justify="right")
-    table.add_column("adapter parameters", justify="right")
-    for name, loss in result["losses"].items():
-        table.add_row(name, f"{loss:.4f}", "")
-    for name, entry in result["recovered"].items():
-        table.add_row(name, f"{entry['loss']:.4f}", f"{entry['parameters']:,}")
-    console.print(table)
-    verdict = result["verdict"]
-    console.print(
-        f"verdict: searched against uniform: [bold]{verdict['outcome']}[/bold] "
-        f"(gain {verdict['gain']:+.4f} nats per token, from {verdict['low']:+.4f} to {verdict['high']:+.4f})",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(f"everything else: {folder}", highlight=False, soft_wrap=True)
+    console.print(render_console(document))
+    console.print(f"everything else: {place}", highlight=False, soft_wrap=True)
 
 
 def show_scores(scores: Mapping[str, Any]) -> None:

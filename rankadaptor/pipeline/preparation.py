@@ -43,7 +43,7 @@ def build_space(config: RunConfig, model: Any) -> RankSpace:
         ranks=tuple(given.ranks) if given.ranks else None,
         mode=given.mode,
         pinned=dict(given.pinned) if given.pinned else None,
-        blocks=tuple(given.blocks) if given.blocks else None,
+        blocks=None if given.blocks is None else (given.blocks[0], given.blocks[1]),
     )
 
 
