@@ -23,7 +23,7 @@ def test_run_then_report_and_a_second_run_repeats_nothing(bench, capsys):
     assert main(command) == 0
     shown = capsys.readouterr()
     result = json.loads((bench.output / "result.json").read_text())["result"]
-    assert result["verdict"]["outcome"] in shown.out
+    assert result["verdict"]["outcome"] in shown.out.lower()
     assert "ETA" in shown.err
     assert "uniform" in shown.out
     records = (bench.output / "records.jsonl").read_text()
@@ -31,6 +31,16 @@ def test_run_then_report_and_a_second_run_repeats_nothing(bench, capsys):
 
     assert main(["report", command[1]]) == 0
     assert (bench.output / "report.html").is_file()
+    assert main(["report", str(bench.output), "--keep"]) == 0
+    kept = bench.folder / "experiments" / "results" / "pico.json"
+    assert json.loads(kept.read_text())["run"]["name"] == "pico"
+    page = bench.folder / "page.md"
+    assert main(["report", str(kept), "--into", str(page)]) == 2  # no such document
+    page.write_text("# Page\n")
+    capsys.readouterr()
+    assert main(["report", str(kept), "--into", str(page)]) == 0
+    assert "changed" in capsys.readouterr().out
+    assert not kept.with_suffix(".html").exists()
     assert main(["plan", command[1]]) == 0
     assert capsys.readouterr().out.count("done") >= 4
 
