@@ -112,6 +112,13 @@ def train_predictor(path: RunFile, overrides: Overrides = None, verbose: Verbose
     )
     predictor.save_pretrained(Path(given.output))
     typer.echo(f"wrote {given.output}. `rankadaptor run` uses it with search.predictor: meta")
+    if config.track.enabled:
+        from rankadaptor.tracking import DEFAULT_ROOT, register_predictor
+
+        address = register_predictor(
+            Path(given.output), target=config.track.uri or DEFAULT_ROOT, experiment=config.track.experiment
+        )
+        typer.echo(f"registered as {address}; mlflow.pyfunc.load_model loads it")
 
 
 def evaluate(

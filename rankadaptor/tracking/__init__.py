@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from rankadaptor.tracking.mlflow_tracker import MlflowTracker
 from rankadaptor.tracking.pyfunc import load_registered_predictor, register_predictor
+from rankadaptor.tracking.store import DEFAULT_ROOT
 from rankadaptor.tracking.tracker import Tracker, open_tracker
 
 __all__ = [
+    "DEFAULT_ROOT",
     "MlflowTracker",
     "Tracker",
     "load_registered_predictor",
