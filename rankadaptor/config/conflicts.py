@@ -142,7 +142,7 @@ def _check_stages(config: RunConfig) -> Iterator[Conflict]:
     ):
         if len(set(values)) != len(values):
             yield Conflict((key,), f"given {list(values)}; each may be named once.")
-    recovered = {"uniform", "random", "linear_in_depth"} & set(config.evaluate.models)
+    recovered = {"random", "linear_in_depth"} & set(config.evaluate.models)
     if missing := sorted(recovered - set(recover.baselines)):
         yield Conflict(
             ("evaluate.models", "recover.baselines"),

@@ -115,7 +115,7 @@ class _Costs:
         steps.append(
             self._train("confirm", what, runs=2 * confirm.seeds, steps=confirm.steps or search.steps)
         )
-        names = ["searched", *config.recover.baselines]
+        names = dict.fromkeys(["searched", "uniform", *config.recover.baselines])
         what = f"full fine-tunes: {', '.join(names)}"
         scored = max(5, config.recover.steps // (config.recover.evaluate_every or config.recover.steps))
         steps.append(
