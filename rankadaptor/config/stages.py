@@ -65,7 +65,7 @@ class RecoverSection(Section):
     )
     baselines: tuple[BaselineName, ...] = Field(
         default=("uniform",),
-        description="Allocations of equal budget that are recovered beside the searched one; uniform always is.",
+        description="Allocations of equal budget to recover beside the searched one; uniform always is.",
     )
     evaluate_every: int | None = Field(
         default=None,
