@@ -1,14 +1,15 @@
-"""The inner loop of meta-learning: a few gradient steps away from an initialisation, differentiable with respect to it.
+"""The inner loop of meta-learning: a few differentiable gradient steps away from an initialisation.
 
-Model-agnostic meta-learning [MAML]_, its first-order form, and [MetaSGD]_, which also learns one rate per weight. learn2learn
-takes the steps where it is installed (the extra `meta`); otherwise `torch.func` takes the same ones, bit for bit.
+Model-agnostic meta-learning [MAML]_, its first-order form, and [MetaSGD]_, which also learns one rate per
+weight. learn2learn takes the steps where it is installed (the extra `meta`); otherwise `torch.func` takes the
+same ones, bit for bit.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
 import torch
@@ -68,8 +69,8 @@ def make_learner(
         )
     if backend == "learn2learn" and not is_learn2learn_installed():
         raise InputError(
-            "backend='learn2learn', but it is not installed. Run `pip install ./third_party/learn2learn` in a checkout, "
-            "or use backend='torch', which takes the same steps."
+            "backend='learn2learn', but it is not installed. In a checkout, run "
+            "`pip install ./third_party/learn2learn`, or use backend='torch', which takes the same steps."
         )
     if backend == "torch" or not is_learn2learn_installed():
         return FunctionalLearner(network, algorithm=algorithm, rate=rate)
@@ -92,8 +93,7 @@ class Learn2LearnLearner:
     def parameters(self) -> Iterator[nn.Parameter]:
         """See `Learner`."""
         yield from self.network.parameters()
-        for rate in getattr(self._learner, "lrs", ()):
-            yield rate
+        yield from getattr(self._learner, "lrs", ())
 
     def adapt(self, loss: Loss, *, steps: int) -> Weights:
         """See `Learner`."""
@@ -127,7 +127,7 @@ class FunctionalLearner:
         for _ in range(steps):
             value = loss(functools.partial(call_network, self.network, weights))
             gradients = torch.autograd.grad(value, list(weights.values()), create_graph=not self.first_order)
-            rates = self._rates or [self.rate] * len(gradients)
+            rates: Sequence[Tensor | float] = self._rates or [self.rate] * len(gradients)
             moved = [w - rate * g for w, rate, g in zip(weights.values(), rates, gradients, strict=True)]
             weights = dict(zip(weights, moved, strict=True))
         return weights

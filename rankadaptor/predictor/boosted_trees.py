@@ -36,8 +36,8 @@ class BoostedTreesFit:
 class BoostedTrees:
     """Shallow boosted trees (xgboost) on log-ratios of the options and their means over kinds and blocks.
 
-    Each member sees a bootstrap of the records and, tree by tree, a third of the columns; their disagreement is the standard
-    deviation. Trees need more records than the other predictors before they say anything.
+    Each member sees a bootstrap of the records and, tree by tree, a third of the columns; their disagreement
+    is the standard deviation. Trees need more records than the other predictors before they say anything.
 
     Attributes:
         members: Boosters.

@@ -1,20 +1,24 @@
 """How far a predictor may be believed, from the gains it predicted without having seen them.
 
-A flexible model fitted to ten noisy records always finds something. What it finds is multiplied by a factor b in 0 … 1: how
-much of a predicted gain showed up in records that were left out of the fit. b is not known exactly either; its belief is
+A flexible model fitted to ten noisy records always finds something. What it finds is multiplied by a factor b
+in 0 … 1: how much of a predicted gain showed up in records that were left out of the fit. b is not known
+exactly either; its belief is
 
     prior:       P(b = 0) = `sceptic`, else uniform on (0, 1]
-    likelihood:  (sum of squares of  gain − b · left-out prediction)^(−n/2)      (normal errors of unknown size)
+    likelihood:  (sum of squares of  gain − b · left-out prediction)^(−n/2)      (normal errors of unknown
+        size)
 
-and the calibrated gain f = b · g, with g ~ (mean, std) of the model, has by the laws of total expectation and variance
+and the calibrated gain f = b · g, with g ~ (mean, std) of the model, has by the laws of total expectation and
+variance
 
     mean  E[b] · mean          variance  E[b²] · std² + Var(b) · mean²
 
-On a setting without signal b goes to 0, and the predicted spread with it. The origin is uniform, whose gain is 0.
+On a setting without signal b goes to 0, and the predicted spread with it. The origin is uniform, whose gain
+is 0.
 
-What b leaves unexplained is split between the noise of a measurement and what the model does not know. Repeats of one
-allocation tell the noise; without them half is taken for noise. Where a model's own SD is too small for its part (the members
-of an ensemble tend to agree too much) it is stretched, at most threefold.
+What b leaves unexplained is split between the noise of a measurement and what the model does not know.
+Repeats of one allocation tell the noise; without them half is taken for noise. Where a model's own SD is too
+small for its part (the members of an ensemble tend to agree too much) it is stretched, at most threefold.
 """
 
 from __future__ import annotations

@@ -33,8 +33,9 @@ def make_predictor(name: str, *, pretrained: str | Path | None = None, seed: int
         raise InputError(f"predictor {name!r}: allowed are {', '.join(PREDICTORS)}.")
     if (name == "meta") != (pretrained is not None):
         raise InputError(
-            f"predictor {name!r} with pretrained={pretrained!r}: 'meta' needs the folder that `rankadaptor meta-train` wrote, "
-            "the others take none ('perceptron' is the same model without meta-training)."
+            f"predictor {name!r} with pretrained={pretrained!r}: 'meta' needs the folder that "
+            "`rankadaptor meta-train` wrote, the others take none ('perceptron' is the same "
+            "model without meta-training)."
         )
     from rankadaptor.predictor.boosted_trees import BoostedTrees
     from rankadaptor.predictor.gaussian_process import GaussianProcess
@@ -63,8 +64,8 @@ def make_predictor(name: str, *, pretrained: str | Path | None = None, seed: int
 def load_predictor(name: str, *, path: str | Path | None = None, seed: int = 0) -> Predictor:
     """Make the predictor that a run file asks for.
 
-    `meta` without a path takes `meta_data/predictor`; where there is none, the same model starts without meta-training, and
-    a warning says so.
+    `meta` without a path takes `meta_data/predictor`; where there is none, the same model starts without
+    meta-training, and a warning says so.
 
     Raises:
         InputError: If the name is unknown, or a path is given to a predictor that takes none.
@@ -74,7 +75,8 @@ def load_predictor(name: str, *, path: str | Path | None = None, seed: int = 0) 
         if not DEFAULT_FOLDER.is_dir():
             logger.warning(
                 "no meta-trained predictor in %s: the search starts from an untrained perceptron. "
-                "Train one with `rankadaptor collect` and `rankadaptor meta-train`, or set search.predictor_path.",
+                "Train one with `rankadaptor collect` and `rankadaptor meta-train`, or set "
+                "search.predictor_path.",
                 DEFAULT_FOLDER,
             )
             return make_predictor("perceptron", seed=seed)

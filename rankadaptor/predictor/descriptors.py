@@ -1,4 +1,4 @@
-"""Allocations as descriptors for the predictors that learn one setting from scratch: zero at uniform, one scale for all."""
+"""Allocations as descriptors for predictors that learn one setting from scratch; zero at uniform."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ REFERENCE_SAMPLE = 256
 
 
 def describe_values(space: Space, values: NDArray[np.int64]) -> Floats:
-    """Return descriptors `(n, d)` of options `(n, n_slots)`: the log-ratio of every slot, and means over groups of slots.
+    """Return descriptors `(n, d)` of options `(n, n_slots)`: log-ratios of slots and of groups of them.
 
-    Each family of descriptors (slots, kinds, halves, blocks, totals) has about unit mean square as a whole over random
-    allocations. A ridge or a kernel on them then believes, before any record, that each family explains equally much: with
-    few records the means over kinds and blocks carry most, with many the single slots speak.
+    Each family of descriptors (slots, kinds, halves, blocks, totals) has about unit mean square as a whole
+    over random allocations. A ridge or a kernel on them then believes, before any record, that each family
+    explains equally much: with few records the means over kinds and blocks carry most, with many the single
+    slots speak.
     """
     return _join(space, values) * _measure_scales(space)
 

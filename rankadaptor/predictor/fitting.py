@@ -69,8 +69,8 @@ def fit_ensemble(
 ) -> FittedEnsemble:
     """Fit all observations and, side by side, all but each fold; the folds' predictions calibrate the fit.
 
-    The members see the records with different random weights (a Bayesian bootstrap), so that they disagree where the
-    records say little.
+    The members see the records with different random weights (a Bayesian bootstrap), so that they disagree
+    where the records say little.
     """
     count, members = len(observations), initial.members
     fold = assign_folds(count, folds=folds, seed=seed)

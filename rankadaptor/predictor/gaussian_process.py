@@ -34,10 +34,11 @@ class GaussianProcessFit:
 
 @dataclass(frozen=True)
 class GaussianProcess:
-    """A sum of a linear and a smooth kernel on the descriptors, with the noise chosen by marginal likelihood (scikit-learn).
+    """A Gaussian process with a linear and a smooth kernel on the descriptors (scikit-learn).
 
-    Linear in the logarithm of each option, and of means over kinds and blocks, covers gains that add up over slots; the
-    Matérn kernel what does not. Uniform stands among the observations with gain 0 and no noise.
+    Kernel and noise are those of the largest marginal likelihood. Linear in the logarithm of each option, and
+    of means over kinds and blocks, covers gains that add up over slots; the Matérn kernel what does not.
+    Uniform stands among the observations with gain 0 and no noise.
 
     Attributes:
         seed: Kept for the interface; the fit is deterministic.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from rankadaptor.predictor.adaptation import make_learner
-from rankadaptor.predictor.calibration import SCEPTIC_PRETRAINED, Calibration, calibrate
+from rankadaptor.predictor.calibration import LARGEST_STRETCH, SCEPTIC_PRETRAINED, Calibration, calibrate
 from rankadaptor.predictor.fitting import FittedEnsemble, fit_ensemble
 from rankadaptor.predictor.network import PerceptronEnsemble, weigh_errors
 from rankadaptor.predictor.observations import Observations, gather_observations, read_values
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from rankadaptor.corpus import Record
     from rankadaptor.space import Space
 
+logger = logging.getLogger(__name__)
+
 PRIOR_RECORDS = 2.0  # the corpus's spread counts as much as so many records of the running search
 
 
@@ -29,8 +33,9 @@ PRIOR_RECORDS = 2.0  # the corpus's spread counts as much as so many records of 
 class MetaPredictor:
     """Offline meta-learning and online learning in one model [RankAdaptor]_ [MAML]_.
 
-    `meta_train` makes one from a corpus. Before the first record of a search it predicts from what the corpus's settings
-    have in common; each `update` takes a fixed number of gradient steps from there on all records of the search.
+    `meta_train` makes one from a corpus. Before the first record of a search it predicts from what the
+    corpus's settings have in common; each `update` takes a fixed number of gradient steps from there on all
+    records of the search.
 
     Attributes:
         network: The meta-trained initialisation, an ensemble of five-layer perceptrons.
@@ -49,7 +54,7 @@ class MetaPredictor:
     algorithm: str = "maml"
     rate: float = 0.05
     rates: tuple[Tensor, ...] = ()
-    steps: int = 10
+    steps: int = 5
     folds: int = 8
     seed: int = 0
     card: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
@@ -69,7 +74,7 @@ class MetaPredictor:
         return read_predictor(Path(folder))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors) and everything else (JSON) into a folder; what a search taught it is left out.
+        """Write weights (safetensors) and all else (JSON), without what a search taught it, into a folder.
 
         Raises:
             StorageError: If the folder cannot be written.
@@ -91,7 +96,8 @@ class MetaPredictor:
         """Adapt the meta-trained initialisation to all records; see `Predictor`.
 
         Raises:
-            InputError: If the space has more slots than the network's width, or a record does not belong to it.
+            InputError: If the space has more slots than the network's width, or a record does not belong to
+                it.
         """
         observations = gather_observations(space, records)
         if not len(observations):
@@ -112,22 +118,28 @@ class MetaPredictor:
         self, network: PerceptronEnsemble, inputs: Tensor, targets: Tensor, weights: Tensor
     ) -> dict[str, Tensor]:
         # First-order here changes nothing but the cost: no outer step follows.
-        algorithm = "meta_sgd" if self.rates else "first_order"
-        learner = make_learner(network, algorithm=algorithm, rate=self.rate)
+        learner = make_learner(network, algorithm="meta_sgd" if self.rates else "first_order", rate=self.rate)
         times = network.members // self.network.members
         for rate, learned in zip(learner.rates, self.rates, strict=True):
             rate.data = learned.repeat(times, 1, 1)
-        return learner.adapt(
+        adapted = learner.adapt(
             lambda forward: weigh_errors(forward(inputs), targets, weights), steps=self.steps
         )
+        if all(bool(torch.isfinite(tensor).all()) for tensor in adapted.values()):
+            return adapted
+        logger.warning("the online update ran away at rate %g; the meta-trained weights are kept", self.rate)
+        return dict(network.named_parameters())
 
 
 def _believe_corpus() -> Calibration:
-    return calibrate(np.zeros(0), np.zeros(0), sceptic=SCEPTIC_PRETRAINED)
+    """Believe the corpus before the first record; its members agree too much about a new setting."""
+    return dataclasses.replace(
+        calibrate(np.zeros(0), np.zeros(0), sceptic=SCEPTIC_PRETRAINED), stretch=LARGEST_STRETCH
+    )
 
 
 def blend_spread(observations: Observations, prior: float) -> float:
-    """Return the spread of a search's gains, leaning on the corpus's while records are few (geometric mean)."""
+    """Return the spread of a search's gains, leaning on the corpus's while records are few ."""
     count = len(observations)
     logs = (count * np.log(observations.spread) + PRIOR_RECORDS * np.log(prior)) / (count + PRIOR_RECORDS)
     return float(np.exp(logs))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rankadaptor.errors import InputError
+from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.files import compute_digest
 from rankadaptor.predictor.adaptation import (
     ALGORITHMS,
@@ -35,13 +35,12 @@ logger = logging.getLogger(__name__)
 SUPPORT_SIZES = (0, 2, 4, 8, 16, 32)
 SETTINGS_PER_STEP = 4
 MINIMUM_RECORDS = 4
-ONLINE_STEPS = 2  # an update takes so many times the inner steps: it ends in a fit, not in the middle of one
 Source: TypeAlias = "Corpus | Sequence[tuple[Space, Sequence[Record]]]"
 
 
 @dataclass(frozen=True)
 class Episodes:
-    """One setting, ready for episodes: inputs `(n, width + 1)` and gains in units of the setting's own spread `(n,)`."""
+    """One setting: inputs `(n, width + 1)` and gains in units of the setting's own spread `(n,)`."""
 
     name: str
     inputs: Tensor
@@ -62,10 +61,11 @@ def meta_train(
 ) -> MetaPredictor:
     """Meta-train the performance model over the settings of a corpus [RankAdaptor]_ [MAML]_.
 
-    An episode takes one setting, adapts each member of the ensemble to a few of its records (its own draw, of a random
-    size) and asks it for the others. Some episodes adapt to nothing: the initialisation itself must predict, which is what
-    a search asks of it before its first record. Gains are in units of each setting's own spread, so that a setting with
-    large losses does not drown the others. Settings marked `held_out` are never looked at.
+    An episode takes one setting, adapts each member of the ensemble to a few of its records (its own draw, of
+    a random size) and asks it for the others. Some episodes adapt to nothing: the initialisation itself must
+    predict, which is what a search asks of it before its first record. Gains are in units of each setting's
+    own spread, so that a setting with large losses does not drown the others. Settings marked `held_out` are
+    never looked at.
 
     Args:
         corpus: A corpus, or pairs of a space and its records, one per setting.
@@ -79,11 +79,12 @@ def meta_train(
 
     Raises:
         InputError: If the algorithm is unknown, or no setting has enough usable records.
+        TrainingError: If the inner steps run away.
     """
     if algorithm not in ALGORITHMS or inner_steps < 1 or epochs < 1:
         raise InputError(
-            f"algorithm={algorithm!r}, inner_steps={inner_steps}, epochs={epochs}: allowed are {', '.join(ALGORITHMS)}, "
-            "and at least one step and epoch."
+            f"algorithm={algorithm!r}, inner_steps={inner_steps}, epochs={epochs}: allowed are "
+            f"{', '.join(ALGORITHMS)}, and at least one step and epoch."
         )
     network = (
         network.load(network.state_dict()) if network else PerceptronEnsemble(members=5, width=256, seed=seed)
@@ -91,7 +92,13 @@ def meta_train(
     settings, left_out = _prepare_settings(corpus, width=network.width)
     learner = make_learner(network, algorithm=algorithm, rate=inner_learning_rate)
     losses = _train(
-        learner, settings, steps=inner_steps, epochs=epochs, learning_rate=learning_rate, seed=seed
+        learner,
+        settings,
+        steps=inner_steps,
+        epochs=epochs,
+        rate=inner_learning_rate,
+        learning_rate=learning_rate,
+        seed=seed,
     )
     count = sum(len(setting.targets) for setting in settings)
     card: dict[str, Any] = {
@@ -115,7 +122,7 @@ def meta_train(
         algorithm=algorithm,
         rate=inner_learning_rate,
         rates=tuple(rate.detach().clone() for rate in learner.rates),
-        steps=ONLINE_STEPS * inner_steps,
+        steps=inner_steps,
         seed=seed,
         card=card,
     )
@@ -127,10 +134,11 @@ def _train(
     *,
     steps: int,
     epochs: int,
+    rate: float,
     learning_rate: float,
     seed: int,
 ) -> list[float]:
-    """Train in place; returns the mean query error of each epoch, in units of the settings' spreads squared."""
+    """Train in place; return each epoch's mean query error, in units of the settings' spreads squared."""
     rng = np.random.default_rng(seed)
     optimiser = torch.optim.AdamW(list(learner.parameters()), lr=learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs, eta_min=learning_rate / 10)
@@ -143,13 +151,19 @@ def _train(
                 optimiser.zero_grad(set_to_none=True)
                 for setting in batch:
                     error = _run_episode(learner, setting, steps=steps, rng=rng)
-                    (error / len(batch)).backward()
+                    (error / len(batch)).backward()  # type: ignore[no-untyped-call]
                     total += float(error.detach())
                 torch.nn.utils.clip_grad_norm_(list(learner.parameters()), 10.0)
                 optimiser.step()
             schedule.step()
             members = getattr(learner.network, "members", 1)
             losses.append(total / len(settings) / int(members))
+            if not np.isfinite(losses[-1]):
+                raise TrainingError(
+                    f"meta-training broke down in epoch {len(losses)}: the inner steps run away. "
+                    f"Use a smaller inner_learning_rate, for example {rate / 4:g} instead of {rate:g}.",
+                    step=len(losses),
+                )
             progress.advance(note=f"query error {losses[-1]:.3f}")
     return losses
 
@@ -183,7 +197,8 @@ def _prepare_settings(corpus: Source, *, width: int) -> tuple[list[Episodes], li
         settings.append(_prepare_setting(name, space, observations, width=width))
     if not settings:
         raise InputError(
-            f"no setting has {MINIMUM_RECORDS} usable allocations to train on (left out: {', '.join(left_out) or 'none'}). "
+            f"no setting has {MINIMUM_RECORDS} usable allocations to train on "
+            f"(left out: {', '.join(left_out) or 'none'}). "
             "Measure more with `rankadaptor collect`."
         )
     return settings, left_out
@@ -204,7 +219,7 @@ def _list_settings(corpus: Source) -> list[tuple[str, Space, Sequence[Record], b
     else:
         held_out = set(corpus.names(held_out=True))
         given = [(n, corpus.space(n), corpus.records(n), n in held_out) for n in corpus.names()]
-    split = []
+    split: list[tuple[str, Space, Sequence[Record], bool]] = []
     for name, space, records, left_out in given:
         lengths = sorted({record.steps for record in records})
         for steps in lengths or [0]:

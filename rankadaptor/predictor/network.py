@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -11,12 +12,14 @@ from torch import Tensor, nn
 
 LAYERS = 5
 HIDDEN = 32
+BEND = 2.0
 
 
 class PerceptronEnsemble(nn.Module):
     """`members` independent perceptrons whose weights are stacked, so that one matrix product serves all.
 
-    The output is anchored: what a member says of uniform (the zero rank vector) is subtracted, so that its gain is 0.
+    The output is anchored: what a member says of uniform (the zero rank vector) is subtracted, so that its
+    gain is 0.
 
     Attributes:
         members: Number of perceptrons.
@@ -30,7 +33,7 @@ class PerceptronEnsemble(nn.Module):
         sizes = [width + 1] + [hidden] * (LAYERS - 1) + [1]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        for inputs, outputs in itertools.pairwise(sizes):
             weight = torch.randn(members, inputs, outputs, generator=generator) * math.sqrt(1.0 / inputs)
             self.weights.append(nn.Parameter(weight))
             self.biases.append(nn.Parameter(torch.randn(members, 1, outputs, generator=generator) * 0.1))
@@ -66,14 +69,15 @@ class PerceptronEnsemble(nn.Module):
 
 
 def weigh_errors(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Sum over the members of their weighted mean squared error.
+    """Sum the members' weighted mean errors: squared where small, linear beyond two units (Huber).
 
-    A sum, not a mean: each member's gradient is then its own, however many stand beside it.
+    A sum, not a mean: each member's gradient is then its own, however many stand beside it. Linear, because a
+    few gradient steps of fixed size must not run away from one broken record.
 
     Args:
         outputs: Shape `(members, n)`.
         targets: Shape `(n,)`.
         weights: Shape `(members, n)`; 0 leaves a record out of a member's fit.
     """
-    errors = weights * (outputs - targets) ** 2
+    errors = weights * 2.0 * F.huber_loss(outputs, targets.expand_as(outputs), reduction="none", delta=BEND)
     return (errors.sum(dim=1) / weights.sum(dim=1).clamp_min(1e-9)).sum()

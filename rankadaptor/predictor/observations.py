@@ -58,8 +58,8 @@ class Observations:
 def gather_observations(space: Space, records: Sequence[Record]) -> Observations:
     """Average the usable records allocation by allocation, over the longest runs of each.
 
-    Failed records and those of uniform (whose gain is 0 by definition) are left out. Short runs rank allocations otherwise
-    than long ones, so a long one replaces the short ones of the same allocation.
+    Failed records and those of uniform (whose gain is 0 by definition) are left out. Short runs rank
+    allocations otherwise than long ones, so a long one replaces the short ones of the same allocation.
 
     Raises:
         InputError: If a record has another number of slots than the space.
@@ -70,8 +70,8 @@ def gather_observations(space: Space, records: Sequence[Record]) -> Observations
     for record in records:
         if len(record.values) != slots:
             raise InputError(
-                f"a record of setting {record.setting!r} has {len(record.values)} values, the space has {slots} slots. "
-                "Pass records measured on this space only."
+                f"a record of setting {record.setting!r} has {len(record.values)} values, the space "
+                f"has {slots} slots. Pass records measured on this space only."
             )
         key, gain = tuple(record.values), record.gain
         if gain is None or key == reference or record.steps < longest.get(key, 0):

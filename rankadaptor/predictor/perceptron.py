@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 class Perceptron:
     """Five fully connected layers on the rank vector and the number of slots [RankAdaptor]_.
 
-    An ensemble of them: where the members disagree, the records say little. Without records it predicts gain 0 ± 1 nat for
-    everything; `MetaPredictor` is the same model with an initialisation that already knows something.
+    An ensemble of them: where the members disagree, the records say little. Without records it predicts gain
+    0 ± 1 nat for everything; `MetaPredictor` is the same model with an initialisation that already knows
+    something.
 
     Attributes:
         members: Perceptrons in the ensemble.
@@ -96,6 +97,6 @@ class Perceptron:
         )
         for _ in range(self.steps):
             optimiser.zero_grad(set_to_none=True)
-            weigh_errors(network(inputs), targets, weights).backward()
+            weigh_errors(network(inputs), targets, weights).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         return dict(network.named_parameters())

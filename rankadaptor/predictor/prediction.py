@@ -25,10 +25,12 @@ class Prediction:
 
     Attributes:
         mean: Expected gain, shape `(n,)`; exactly 0 for uniform.
-        std: How unsure that is, shape `(n,)`: the standard deviation of the true gain, without the noise of measuring.
-        noise: Standard deviation of one measurement around the true gain, as far as the records tell; 0 when unknown.
-        draws: Joint draws of the gains from the same belief, shape `(k, n)`, for Thompson sampling; None if the predictor
-            has none.
+        std: How unsure that is, shape `(n,)`: the standard deviation of the true gain, without the noise of
+            measuring.
+        noise: Standard deviation of one measurement around the true gain, as far as the records tell; 0 when
+            unknown.
+        draws: Joint draws of the gains from the same belief, shape `(k, n)`, for Thompson sampling; None if
+            the predictor has none.
     """
 
     mean: Floats
@@ -49,8 +51,8 @@ class Prediction:
 class Predictor(Protocol):
     """A belief about the gains of a space's allocations.
 
-    A predictor is a value: `update` leaves it as it was and returns one that has seen the records. Pass **all** records of
-    the search each time, since nothing is carried over from an earlier update:
+    A predictor is a value: `update` leaves it as it was and returns one that has seen the records. Pass
+    **all** records of the search each time, since nothing is carried over from an earlier update:
 
         one = predictor.update(space, [a])       # has seen a
         two = one.update(space, [b])             # has seen b, not a
@@ -75,6 +77,6 @@ class Predictor(Protocol):
 
 
 def predict_blindly(space: Space, values: NDArray[np.int64]) -> Prediction:
-    """Say 0 ± 1 nat per token of every row `(n, n_slots)` but uniform: what is known before the first record."""
+    """Say 0 ± 1 nat per token of every row `(n, n_slots)` but uniform: nothing is known yet."""
     differs = np.any(values != np.asarray(space.reference), axis=1)
     return Prediction(mean=np.zeros(len(values)), std=differs.astype(np.float64))

@@ -1,6 +1,7 @@
 """How well a predictor orders the allocations of one setting, beside what chance and noise would allow.
 
-Always within one setting: pooled over settings, a predictor that only tells easy settings from hard ones looks excellent.
+Always within one setting: pooled over settings, a predictor that only tells easy settings from hard ones
+looks excellent.
 """
 
 from __future__ import annotations
@@ -31,11 +32,14 @@ class Quality:
     Attributes:
         kendall: Kendall's τ between predicted and measured gains; 0 if all predictions are equal.
         spearman: Spearman's ρ, likewise.
-        r2: 1 − squared errors / squared gains: the share of the gains, counted from uniform, that was predicted.
-        top1_regret: Measured gain of the best allocation minus that of the one predicted best, nats per token.
+        r2: 1 − squared errors / squared gains: the share of the gains, counted from uniform, that was
+            predicted.
+        top1_regret: Measured gain of the best allocation minus that of the one predicted best, nats per
+        token.
         null_kendall: 95th percentile of τ when the gains are shuffled.
         p_value: Share of shuffles that do at least as well.
-        ceiling: The largest τ a perfect predictor could expect against gains this noisy; None without repeats.
+        ceiling: The largest τ a perfect predictor could expect against gains this noisy; None without
+            repeats.
         predicted: Left-out predictions, shape `(n,)`.
         measured: Mean measured gains, shape `(n,)`.
     """
@@ -72,8 +76,8 @@ def assess_predictor(
         space: The setting's space.
         records: The setting's records; repeats of an allocation stay together.
         folds: Cross-validation folds.
-        support: Condition on this many allocations only and predict all others; 0 judges a pretrained predictor before
-            its first record. None for cross-validation.
+        support: Condition on this many allocations only and predict all others; 0 judges a pretrained
+            predictor before its first record. None for cross-validation.
         seed: Folds, support and permutations.
 
     Raises:
@@ -89,8 +93,8 @@ def assess_predictor(
     asked = np.flatnonzero(fold >= 0)
     if asked.size < SMALLEST:
         raise InputError(
-            f"{count} usable allocations, {asked.size} of them left to predict: at least {SMALLEST} are needed. "
-            "Measure more, or lower `support`."
+            f"{count} usable allocations, {asked.size} of them left to predict: at least {SMALLEST} are "
+            "needed. Measure more, or lower `support`."
         )
     predicted = np.zeros(count)
     for left_out in np.unique(fold[asked]):
@@ -131,7 +135,8 @@ def judge_predictions(
     ceiling = None
     if noise is not None and measured.size > 1 and np.ptp(measured) > 0.0:
         reliability = max(0.0, 1.0 - noise**2 / repeats / float(measured.var(ddof=1)))
-        # Correlation of truth and measurement is √reliability; for normal variables τ = 2/π · arcsin(correlation).
+        # Correlation of truth and measurement is √reliability; for normal variables τ = 2/π ·
+        # arcsin(correlation).
         ceiling = float(2.0 / np.pi * np.arcsin(np.sqrt(reliability)))
     return Quality(
         kendall=kendall,

@@ -47,8 +47,8 @@ class RidgeFit:
 class Ridge:
     """Ridge on log-ratios of the options and their means over kinds and blocks (scikit-learn).
 
-    The penalty is the one that predicts left-out records best. The standard deviation is that of the Bayesian linear model
-    with this penalty.
+    The penalty is the one that predicts left-out records best. The standard deviation is that of the Bayesian
+    linear model with this penalty.
 
     Attributes:
         seed: Draws for Thompson sampling.
@@ -71,7 +71,8 @@ class Ridge:
         explained = np.einsum("ij,jk,ik->i", cross, fit.inverse, cross, optimize=True)
         width = fit.noise / np.sqrt(fit.penalty)
         std = width * np.sqrt(np.maximum((rows**2).sum(axis=1) - explained, 0.0))
-        # Draws of the posterior without its covariance: a draw of the prior, corrected by what it misses of the records.
+        # Draws of the posterior without its covariance: a draw of the prior, corrected by what it misses of
+        # the records.
         generator = np.random.default_rng(self.seed)
         prior = width * generator.standard_normal((DRAWS, rows.shape[1]))
         errors = fit.noise * generator.standard_normal((DRAWS, len(fit.targets)))
@@ -92,7 +93,7 @@ class Ridge:
         penalty = float(PENALTIES[len(PENALTIES) // 2])
         if len(observations) > 2:
             penalty = float(RidgeCV(alphas=PENALTIES, fit_intercept=False).fit(rows, targets).alpha_)
-        inverse = np.linalg.inv(rows @ rows.T + penalty * np.eye(len(rows)))
+        inverse = np.linalg.inv(rows @ rows.T + penalty * np.eye(len(rows))).astype(np.float64)
         weights = inverse @ targets
         left_out = targets - weights / np.diag(inverse)
         noise = float(np.sqrt(max(penalty * float(targets @ weights) / len(targets), 1e-12))) * spread

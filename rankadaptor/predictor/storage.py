@@ -72,7 +72,8 @@ def read_predictor(folder: Path) -> MetaPredictor:
         )
     if compute_file_sha256(folder / WEIGHTS) != description.get("weights_sha256"):
         raise CheckpointError(
-            f"{folder / WEIGHTS}: not the weights that {DESCRIPTION} describes (cut short or replaced). {REMEDY}"
+            f"{folder / WEIGHTS}: not the weights that {DESCRIPTION} describes (cut short or replaced). "
+            f"{REMEDY}"
         )
     try:
         return _build_predictor(description, folder)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rankadaptor.search.baselines import draw_random, linear_in_depth, uniform
+from rankadaptor.search.loop import Search
 from rankadaptor.search.proposals import PROPOSALS
 from rankadaptor.search.result import SearchResult, Step
-from rankadaptor.search.loop import Search
 
 __all__ = ["PROPOSALS", "Search", "SearchResult", "Step", "draw_random", "linear_in_depth", "uniform"]

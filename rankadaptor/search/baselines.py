@@ -1,4 +1,4 @@
-"""Allocations that need no measurement, to compare a search with; all use the budget up as the search's own do."""
+"""Allocations to compare a search with; they use the budget up as the search's own do."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def draw_random(space: Space, count: int, *, seed: int) -> list[Allocation]:
 def linear_in_depth(space: Space, *, slope: float = 0.5) -> Allocation:
     """Return ranks that grow (or fall) linearly with depth [PRILoRA]_.
 
-    The first block gets (1 − slope) times its uniform option, the last (1 + slope) times, before rounding into the menu and
-    filling up the budget.
+    The first block gets (1 − slope) times its uniform option, the last (1 + slope) times, before rounding
+    into the menu and filling up the budget.
 
     Raises:
         InputError: If `slope` is not within −1 … 1.
@@ -40,7 +40,7 @@ def linear_in_depth(space: Space, *, slope: float = 0.5) -> Allocation:
     position = 2.0 * (depth - depth.min()) / max(float(np.ptp(depth)), 1.0) - 1.0
     wanted = np.asarray(space.reference) * (1.0 + slope * position)
     nearest = [
-        min(slot.options, key=lambda option: abs(option - target))  # noqa: B023
+        min(slot.options, key=lambda option: abs(option - target))
         for slot, target in zip(space.slots, wanted, strict=True)
     ]
     return space.repair(nearest, seed=0)

@@ -39,10 +39,10 @@ def draw_candidates(
 
 
 def breed(space: Space, parents: NDArray[np.int64], *, count: int, seed: int) -> NDArray[np.int64]:
-    """Return `(count, n_slots)` offspring: a parent, or a mix of two, with a few slots moved a few options up or down.
+    """Return offspring `(count, n_slots)`: a parent, or a mix of two, with some slots moved a few options.
 
-    How many slots move varies from one to a third of them, so that both the next neighbours and wider surroundings are
-    covered. Early parents have more offspring.
+    How many slots move varies from one to a third of them, so that both the next neighbours and wider
+    surroundings are covered. Early parents have more offspring.
     """
     generator = np.random.default_rng(seed)
     tables = space.tables
@@ -52,7 +52,8 @@ def breed(space: Space, parents: NDArray[np.int64], *, count: int, seed: int) ->
     crossed = generator.random((count, 1)) < CROSSED_SHARE
     taken = crossed & (generator.random((count, space.n_slots)) < 0.5)
     offspring = np.where(taken, choices[second], choices[first])
-    rate = np.exp(generator.uniform(np.log(1.0 / space.n_slots), np.log(1.0 / 3.0), size=(count, 1)))
+    fewest = min(1.0 / space.n_slots, 1.0 / 3.0)
+    rate = np.exp(generator.uniform(np.log(fewest), np.log(1.0 / 3.0), size=(count, 1)))
     steps = np.minimum(generator.geometric(0.6, size=offspring.shape), LARGEST_STEP)
     steps *= generator.choice((-1, 1), size=offspring.shape)
     steps *= generator.random(offspring.shape) < rate

@@ -21,8 +21,8 @@ def choose_apart(
 ) -> NDArray[np.int64]:
     """Choose candidates one by one, each as far as possible from uniform, the measured and the chosen ones.
 
-    Distances count every slot, kind and block by the logarithm of its options. The far half of the candidates is left out:
-    corners of the space mostly show that starving a slot hurts, and that is known.
+    Distances count every slot, kind and block by the logarithm of its options. The far half of the candidates
+    is left out: corners of the space mostly show that starving a slot hurts, and that is known.
 
     Args:
         space: The space.

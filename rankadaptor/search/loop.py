@@ -37,8 +37,8 @@ Ints = NDArray[np.int64]
 class Search:
     """Looks for the allocation with the largest gain over uniform.
 
-    Its whole state is its list of records. `ask` changes nothing, and with the same space, predictor, seed and records it
-    answers the same; to resume a search, tell a new one what was measured:
+    Its whole state is its list of records. `ask` changes nothing, and with the same space, predictor, seed
+    and records it answers the same; to resume a search, tell a new one what was measured:
 
         search = Search(space, predictor)
         while len(search.records) < 12:
@@ -70,10 +70,11 @@ class Search:
             space: Where to look.
             predictor: What guides it.
             seed: Seed of candidates and draws.
-            proposal: `expected_improvement`, `upper_confidence_bound`, `thompson`, `evolutionary` or `random`.
+            proposal: `expected_improvement`, `upper_confidence_bound`, `thompson`, `evolutionary` or
+                `random`.
             candidates: Allocations scored before each proposal; a fifth as many more refine the best of them.
-            initial: Allocations spread over the space before the predictor is asked; by default 4, or none if it is
-                pretrained.
+            initial: Allocations spread over the space before the predictor is asked; by default 4, or none if
+                it is pretrained.
 
         Raises:
             InputError: If the proposal is unknown or a number is too small.
@@ -104,7 +105,8 @@ class Search:
     def exhausted(self) -> bool:
         """Whether no candidate plausibly beats the best by more than the noise of one measurement.
 
-        Plausible is up to two standard deviations above the predicted mean. Never true before four usable records.
+        Plausible is up to two standard deviations above the predicted mean. Never true before four usable
+        records.
         """
         if len(self._usable()) < max(SURE, self._initial):
             return False
@@ -120,7 +122,8 @@ class Search:
     def ask(self, count: int = 1) -> list[Allocation]:
         """Propose allocations that have not been measured; fewer than `count` only if no more are left.
 
-        In a batch, each further proposal takes the ones before it as measured, with the gain the predictor expects of them.
+        In a batch, each further proposal takes the ones before it as measured, with the gain the predictor
+        expects of them.
 
         Raises:
             InputError: If `count` is less than 1 or every allocation found has been measured.
@@ -156,8 +159,8 @@ class Search:
         for record in given:
             if len(record.values) != len(self.space.slots):
                 raise InputError(
-                    f"a record with {len(record.values)} values; the space has {len(self.space.slots)} slots. "
-                    "Tell records of allocations that this search's space contains."
+                    f"a record with {len(record.values)} values; the space has {len(self.space.slots)} "
+                    "slots. Tell records of allocations that this search's space contains."
                 )
         if not given:
             return
@@ -192,7 +195,8 @@ class Search:
         """Ask, measure and tell until there are `evaluations` records, those told before included.
 
         Args:
-            measure: Fine-tunes and returns a record; a failed one is told like any other, and the search goes on.
+            measure: Fine-tunes and returns a record; a failed one is told like any other, and the search goes
+                on.
             evaluations: Records to reach.
             on_record: Called with each new record after it is told.
             stop_below_noise: End early once the search is `exhausted`.
@@ -236,7 +240,7 @@ class Search:
             raise RankAdaptorError(
                 f"no allocation was measured: {len(self._records)} fine-tunes, all failed"
                 + (f" (the last: {errors[-1]})." if errors else ".")
-                + " Lower recipe.learning_rate or let the run tune it, and check the data with `rankadaptor plan`."
+                + " Lower recipe.learning_rate or let the run tune it, and check the data."
             )
         values = np.asarray(usable, dtype=np.int64)
         means = self.conditioned.predict(self.space, values).mean
@@ -286,7 +290,7 @@ class Search:
         return draw_candidates(self.space, count=self._candidates, parents=parents, seen=left_out, seed=seed)
 
     def _choose_parents(self) -> Ints:
-        """Uniform and the measured allocations of which the predictor expects most, best first, `(n, n_slots)`."""
+        """Return uniform and measured allocations, those expected to gain most first, `(n, n_slots)`."""
         rows = np.asarray([self.space.reference, *self._usable()], dtype=np.int64)
         means = self.conditioned.predict(self.space, rows).mean
         return rows[np.argsort(-means, kind="stable")[:PARENTS]]

@@ -22,10 +22,10 @@ TAIL = -6.0
 
 
 def score_expected_improvement(prediction: Prediction, incumbent: float, _draw: int) -> Floats:
-    """Logarithm of the expected improvement over the incumbent [EI]_, exact where the improvement itself underflows.
+    """Logarithm of the expected improvement over the incumbent [EI]_, exact where the latter underflows.
 
-    With z = (mean − incumbent) / std, the improvement is std · (φ(z) + z Φ(z)); far below the incumbent the bracket tends to
-    φ(z) / z².
+    With z = (mean − incumbent) / std, the improvement is std · (φ(z) + z Φ(z)); far below the incumbent the
+    bracket is φ(z) / z² · (1 − 3 / z² + 15 / z⁴ − …).
     """
     from scipy.special import ndtr
 
@@ -33,7 +33,10 @@ def score_expected_improvement(prediction: Prediction, incumbent: float, _draw: 
     z = (prediction.mean - incumbent) / std
     density = np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
     near = np.log(np.maximum(density + z * ndtr(z), 1e-300))
-    far = -0.5 * z**2 - 0.5 * np.log(2.0 * np.pi) - 2.0 * np.log(np.maximum(np.abs(z), 1.0))
+    square = np.maximum(z**2, TAIL**2)
+    far = (
+        -0.5 * z**2 - 0.5 * np.log(2.0 * np.pi) - np.log(square) + np.log1p(-3.0 / square + 15.0 / square**2)
+    )
     return np.asarray(np.log(std) + np.where(z < TAIL, far, near), dtype=np.float64)
 
 
@@ -43,9 +46,10 @@ def score_upper_confidence_bound(prediction: Prediction, _incumbent: float, _dra
 
 
 def score_thompson(prediction: Prediction, _incumbent: float, draw: int) -> Floats:
-    """One joint draw of the gains from the predictor's belief [Thompson]_; independent draws where it has no joint ones."""
+    """One joint draw from the predictor's belief [Thompson]_; independent ones where it has none."""
     if prediction.draws is not None:
-        return prediction.draws[draw % len(prediction.draws)]
+        drawn: Floats = prediction.draws[draw % len(prediction.draws)]
+        return drawn
     return prediction.mean + prediction.std * np.random.default_rng(draw).standard_normal(len(prediction))
 
 

@@ -44,8 +44,8 @@ class SearchResult:
     """The outcome of a search; `best` is a candidate for `confirm`, not yet a finding.
 
     Attributes:
-        best: The measured allocation whose gain the final predictor expects to be largest. Taking the largest *measured*
-            gain instead would favour the luckiest measurement.
+        best: The measured allocation whose gain the final predictor expects to be largest. Taking the largest
+            *measured* gain instead would favour the luckiest measurement.
         expected_gain: That expectation, nats per token.
         records: All records, failed ones included, in the order told.
         history: One step per record.

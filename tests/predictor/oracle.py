@@ -1,7 +1,8 @@
 """A setting with known truth: gains that add up over slots and saturate with rank, and a noise of choice.
 
-What a slot is worth depends on the kind of its linear and on its depth, plus something of its own, as measurements on real
-models suggest. `shared` settings draw the first two from one seed, so that a predictor can carry them over.
+What a slot is worth depends on the kind of its linear and on its depth, plus something of its own, as
+measurements on real models suggest. `shared` settings draw the first two from one seed, so that a predictor
+can carry them over.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from rankadaptor.corpus.record import Record
+from rankadaptor.search import draw_random
 from rankadaptor.space import Allocation, RankSpace, Space
 
 SHAPES = {
@@ -21,9 +23,19 @@ SHAPES = {
 RANKS = (0, 1, 2, 3, 4, 6, 8, 12, 16)
 
 
+def find_half(kind: str) -> str:
+    return "self_attn" if kind[0] in "qkvo" else "mlp"
+
+
 def make_space(*, blocks: int = 4, slots: str = "linear", uniform: int = 4) -> RankSpace:
     linears = [
-        SimpleNamespace(name=f"model.layers.{b}.{kind}", block=b, kind=kind, in_features=i, out_features=o)
+        SimpleNamespace(
+            name=f"model.layers.{b}.{find_half(kind)}.{kind}",
+            block=b,
+            kind=kind,
+            in_features=i,
+            out_features=o,
+        )
         for b in range(blocks)
         for kind, (i, o) in SHAPES.items()
     ]
@@ -50,7 +62,8 @@ class Oracle:
         failed = self.failing > 0 and rng.integers(self.failing) == 0
         return Record(
             setting="oracle", values=allocation.values, seed=seed, steps=24, fidelity=0.24,
-            loss=None if failed else 4.0 - gain, loss_uniform=4.0, parameters=allocation.cost, tokens=1000, seconds=1.0,
+            loss=None if failed else 4.0 - gain, loss_uniform=4.0,
+            parameters=allocation.cost, tokens=1000, seconds=1.0,
             status="failed" if failed else "ok", error="loss became NaN" if failed else None,
         )  # fmt: skip
 
@@ -87,4 +100,4 @@ def make_oracle(
 
 
 def measure_sample(oracle: Oracle, count: int, *, seed: int = 0) -> list[Record]:
-    return [oracle(allocation) for allocation in oracle.space.sample(count, seed=seed)]
+    return [oracle(allocation) for allocation in draw_random(oracle.space, count, seed=seed)]

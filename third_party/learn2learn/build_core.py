@@ -1,9 +1,10 @@
 """Build the torch-only core of learn2learn 0.2.0 as `0.2.0+core`.
 
-learn2learn 0.2.0 no longer builds on Python 3.11 and later: its archive ships C code made by an old Cython, and it asks
-for gym, gsutil, torchvision and qpth (which wants numpy < 2). MAML and MetaSGD need none of that. This PEP 517 backend
-downloads the archive from the package index, checks its SHA-256, keeps the pure-Python files of `algorithms`, `utils`,
-`nn` and `optim` and the MIT licence, and packs them as a wheel. No code of learn2learn lies in this repository.
+learn2learn 0.2.0 no longer builds on Python 3.11 and later: its archive ships C code made by an old Cython,
+and it asks for gym, gsutil, torchvision and qpth (which wants numpy < 2). MAML and MetaSGD need none of that.
+This PEP 517 backend downloads the archive from the package index, checks its SHA-256, keeps the pure-Python
+files of `algorithms`, `utils`, `nn` and `optim` and the MIT licence, and packs them as a wheel. No code of
+learn2learn lies in this repository.
 
     pip install ./third_party/learn2learn -e ".[meta,test]"
 """
@@ -27,9 +28,9 @@ VERSION = f"{UPSTREAM}+core"
 SHA256 = "69f1d7cb0d0a6be7a2c6ad8e83e2ebbe70fb05e51d61e45e63078b40c75ea419"
 NAME = f"learn2learn-{VERSION}"
 DIST_INFO = f"{NAME}.dist-info"
-KEPT_FILES = {
-    f"algorithms/{name}.py" for name in ("base_learner", "maml", "meta_sgd", "gbml")
-} | {"utils/__init__.py"}
+KEPT_FILES = {f"algorithms/{name}.py" for name in ("base_learner", "maml", "meta_sgd", "gbml")} | {
+    "utils/__init__.py"
+}
 KEPT_FOLDERS = ("nn/", "optim/")
 
 METADATA = f"""Metadata-Version: 2.1
@@ -58,7 +59,9 @@ def get_requires_for_build_wheel(config_settings: dict[str, Any] | None = None) 
     return []
 
 
-def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: dict[str, Any] | None = None) -> str:
+def prepare_metadata_for_build_wheel(
+    metadata_directory: str, config_settings: dict[str, Any] | None = None
+) -> str:
     """Write the metadata without downloading anything."""
     for name, content in _describe_wheel().items():
         path = Path(metadata_directory, name)
@@ -71,7 +74,10 @@ def build_wheel(
     wheel_directory: str, config_settings: dict[str, Any] | None = None, metadata_directory: str | None = None
 ) -> str:
     """Download, select and pack; returns the wheel's file name."""
-    files = {"learn2learn/__init__.py": PACKAGE_INIT.encode(), "learn2learn/algorithms/__init__.py": ALGORITHMS_INIT.encode()}
+    files = {
+        "learn2learn/__init__.py": PACKAGE_INIT.encode(),
+        "learn2learn/algorithms/__init__.py": ALGORITHMS_INIT.encode(),
+    }
     files |= _select_files(_download_archive())
     files |= _describe_wheel()
     files[f"{DIST_INFO}/RECORD"] = _record_files(files)
@@ -87,13 +93,22 @@ def _describe_wheel() -> dict[str, bytes]:
 
 
 def _download_archive() -> bytes:
-    # A nested pip must not see the hook variables of the pip that runs this backend: pip >= 26 would build this project again.
+    # A nested pip must not see the hook variables of the pip that runs this backend: pip >= 26 would build
+    # this project again.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("_PYPROJECT_HOOKS", "PEP517_"))}
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
         requirements.write_text(f"learn2learn=={UPSTREAM} --hash=sha256:{SHA256}\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
-        command += ["--no-binary", ":all:", "--require-hashes", "--dest", folder, "--requirement", str(requirements)]
+        command += [
+            "--no-binary",
+            ":all:",
+            "--require-hashes",
+            "--dest",
+            folder,
+            "--requirement",
+            str(requirements),
+        ]
         try:
             subprocess.run(command, check=True, env=environment)
         except subprocess.CalledProcessError as error:

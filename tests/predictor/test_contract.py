@@ -1,0 +1,147 @@
+"""What every predictor promises, on settings with known truth."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rankadaptor.errors import InputError
+from rankadaptor.predictor import PREDICTORS, Predictor, make_predictor, meta_train
+from rankadaptor.predictor.network import PerceptronEnsemble
+from rankadaptor.predictor.quality import compute_kendall
+from rankadaptor.space import RankSpace
+from tests.predictor.oracle import Oracle, make_oracle, make_space, measure_sample
+
+SHARED = 11
+
+
+@pytest.fixture(scope="module")
+def space() -> RankSpace:
+    return make_space(blocks=4)
+
+
+@pytest.fixture(scope="module")
+def predictors(space: RankSpace) -> dict[str, Predictor]:
+    settings = [
+        (space, measure_sample(make_oracle(space, seed=100 + seed, shared=SHARED), 30, seed=seed))
+        for seed in range(4)
+    ]
+    network = PerceptronEnsemble(members=5, width=64, hidden=16)
+    made = {name: make_predictor(name) for name in PREDICTORS if name != "meta"}
+    return {"meta": meta_train(settings, epochs=40, learning_rate=3e-3, network=network), **made}
+
+
+@pytest.fixture(params=PREDICTORS)
+def predictor(request: pytest.FixtureRequest, predictors: dict[str, Predictor]) -> Predictor:
+    return predictors[request.param]
+
+
+@pytest.fixture(scope="module")
+def oracle(space: RankSpace) -> Oracle:
+    return make_oracle(space, seed=1, shared=SHARED, noise=0.3)
+
+
+def test_uniform_gains_nothing_whatever_was_measured(
+    predictor: Predictor, space: RankSpace, oracle: Oracle
+) -> None:
+    for seen in (predictor, predictor.update(space, measure_sample(oracle, 12))):
+        prediction = seen.predict(space, [space.uniform(), *space.sample(3, seed=1)])
+        assert prediction.mean.shape == prediction.std.shape == (4,)
+        assert abs(prediction.mean[0]) < 1e-9
+        assert prediction.std[0] < 1e-6
+        assert (prediction.std[1:] > 0).all()
+
+
+def test_update_is_pure_and_repeats_bit_for_bit(
+    predictor: Predictor, space: RankSpace, oracle: Oracle
+) -> None:
+    values = space.sample_array(20, 3)
+    records = measure_sample(oracle, 9)
+    before = predictor.predict(space, values)
+    first, second = predictor.update(space, records), predictor.update(space, records)
+    np.testing.assert_array_equal(first.predict(space, values).mean, second.predict(space, values).mean)
+    np.testing.assert_array_equal(first.predict(space, values).std, second.predict(space, values).std)
+    np.testing.assert_array_equal(predictor.predict(space, values).mean, before.mean)
+    # All records every time: what an earlier update saw is not carried over.
+    again = first.update(space, records[:4]).predict(space, values).mean
+    np.testing.assert_array_equal(again, predictor.update(space, records[:4]).predict(space, values).mean)
+    np.testing.assert_array_equal(first.update(space, []).predict(space, values).mean, before.mean)
+
+
+def test_failed_records_and_uniform_teach_nothing(
+    predictor: Predictor, space: RankSpace, oracle: Oracle
+) -> None:
+    records = measure_sample(oracle, 8)
+    failed = dataclasses.replace(records[0], status="failed", loss=None, seed=5)
+    values = space.sample_array(10, 3)
+    plain = predictor.update(space, records).predict(space, values)
+    mixed = predictor.update(space, [*records, failed, oracle(space.uniform())]).predict(space, values)
+    np.testing.assert_array_equal(plain.mean, mixed.mean)
+    nothing = predictor.update(space, [failed]).predict(space, values)
+    np.testing.assert_array_equal(nothing.mean, predictor.predict(space, values).mean)
+
+
+def test_orders_unseen_allocations_after_thirty_records(
+    predictor: Predictor, space: RankSpace, oracle: Oracle
+) -> None:
+    values = space.sample_array(200, 99)
+    prediction = predictor.update(space, measure_sample(oracle, 30)).predict(space, values)
+    truth = oracle.true_gains(values)
+    assert compute_kendall(prediction.mean, truth) > 0.4
+    assert np.mean(np.abs(prediction.mean - truth) < 2 * prediction.std) > 0.3
+    assert prediction.noise > 0
+
+
+@pytest.mark.parametrize("count", [8, 24])
+def test_without_signal_the_predicted_spread_stays_inside_the_noise(
+    predictor: Predictor, space: RankSpace, count: int
+) -> None:
+    spreads = []
+    for seed in range(4):
+        null = make_oracle(space, seed=seed, noise=1.0)
+        null.weights = np.zeros_like(null.weights)
+        prediction = predictor.update(space, measure_sample(null, count, seed=seed)).predict(
+            space, space.sample_array(200, 99)
+        )
+        spreads.append(prediction.mean.std() / null.noise)
+    assert np.mean(spreads) < 0.5
+
+
+def test_one_record_and_equal_records_are_enough_to_go_on(
+    predictor: Predictor, space: RankSpace, oracle: Oracle
+) -> None:
+    (record,) = measure_sample(oracle, 1)
+    same = [dataclasses.replace(r, loss=r.loss_uniform) for r in measure_sample(oracle, 5)]
+    for records in ([record], same):
+        prediction = predictor.update(space, records).predict(space, space.sample_array(5, 0))
+        assert np.isfinite(prediction.mean).all()
+        assert np.isfinite(prediction.std).all()
+
+
+def test_one_broken_run_does_not_flatten_the_others(
+    predictor: Predictor, space: RankSpace, oracle: Oracle
+) -> None:
+    records = measure_sample(oracle, 24)
+    broken = [*records, dataclasses.replace(records[0], values=space.sample(1, seed=77)[0].values, loss=9.0)]
+    values = space.sample_array(200, 99)
+    prediction = predictor.update(space, broken).predict(space, values)
+    assert compute_kendall(prediction.mean, oracle.true_gains(values)) > 0.25
+
+
+@pytest.mark.parametrize("slots", ["block", "half_block"])
+def test_coarser_slots_work_too(predictor: Predictor, slots: str) -> None:
+    coarse = make_space(blocks=4, slots=slots)
+    oracle = make_oracle(coarse, seed=2, noise=0.1)
+    prediction = predictor.update(coarse, measure_sample(oracle, 10)).predict(
+        coarse, coarse.sample(7, seed=1)
+    )
+    assert len(prediction) == 7
+
+
+def test_records_of_another_space_are_refused(predictor: Predictor, space: RankSpace, oracle: Oracle) -> None:
+    with pytest.raises(InputError, match="values"):
+        predictor.update(make_space(blocks=2), measure_sample(oracle, 3))
+    with pytest.raises(InputError, match="slots"):
+        predictor.predict(space, np.zeros((2, 3), dtype=np.int64))

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rankadaptor.corpus import Corpus, Setting
+from rankadaptor.errors import CheckpointError, InputError, TrainingError
+from rankadaptor.files import read_json, write_json
+from rankadaptor.predictor import MetaPredictor, Perceptron, make_predictor, meta_train
+from rankadaptor.predictor.choice import load_predictor
+from rankadaptor.predictor.network import PerceptronEnsemble
+from rankadaptor.predictor.quality import compute_kendall
+from rankadaptor.space import RankSpace
+from tests.predictor.oracle import make_oracle, make_space, measure_sample
+
+SHARED = 7
+
+
+@pytest.fixture(scope="module")
+def space() -> RankSpace:
+    return make_space(blocks=3)
+
+
+@pytest.fixture(scope="module")
+def settings(space: RankSpace) -> list:
+    return [
+        (space, measure_sample(make_oracle(space, seed=100 + s, shared=SHARED), 24, seed=s)) for s in range(4)
+    ]
+
+
+def make_network(seed: int = 0) -> PerceptronEnsemble:
+    return PerceptronEnsemble(members=3, width=32, hidden=16, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def trained(settings: list) -> MetaPredictor:
+    return meta_train(settings, epochs=60, learning_rate=3e-3, network=make_network())
+
+
+def test_meta_trained_beats_scratch_on_a_setting_it_never_saw(
+    trained: MetaPredictor, space: RankSpace
+) -> None:
+    values = space.sample_array(200, 99)
+    gaps, blind = [], []
+    for seed in range(6):
+        oracle = make_oracle(space, seed=500 + seed, shared=SHARED)
+        truth, records = oracle.true_gains(values), measure_sample(oracle, 4, seed=seed)
+        taught = compute_kendall(trained.update(space, records).predict(space, values).mean, truth)
+        scratch = compute_kendall(
+            Perceptron(width=32).update(space, records).predict(space, values).mean, truth
+        )
+        gaps.append(taught - scratch)
+        blind.append(compute_kendall(trained.predict(space, values).mean, truth))
+    assert np.mean(gaps) > 0.2
+    assert np.mean(blind) > 0.4  # even before the first record
+
+
+def test_training_repeats_bit_for_bit_and_depends_on_the_seed(settings: list, space: RankSpace) -> None:
+    values = space.sample_array(5, 1)
+    first, second, other = (
+        meta_train(settings, epochs=2, seed=seed, network=make_network()).predict(space, values).mean
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, second)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "first_order", "meta_sgd"])
+def test_saved_and_loaded_predicts_and_learns_the_same(
+    algorithm: str, settings: list, space: RankSpace, tmp_path: Path
+) -> None:
+    predictor = meta_train(settings, epochs=3, algorithm=algorithm, network=make_network())
+    predictor.save_pretrained(tmp_path / "predictor")
+    loaded = MetaPredictor.from_pretrained(tmp_path / "predictor")
+    records = measure_sample(make_oracle(space, seed=9), 6)
+    values = space.sample_array(30, 1)
+    for one, two in ((predictor, loaded), (predictor.update(space, records), loaded.update(space, records))):
+        np.testing.assert_array_equal(one.predict(space, values).mean, two.predict(space, values).mean)
+        np.testing.assert_array_equal(one.predict(space, values).std, two.predict(space, values).std)
+    assert loaded.card["corpus_digest"] == predictor.card["corpus_digest"]
+    assert sorted(path.name for path in (tmp_path / "predictor").iterdir()) == [
+        "predictor.json",
+        "predictor.safetensors",
+    ]
+
+
+def test_broken_folders_say_what_is_wrong(trained: MetaPredictor, tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"predictor\.json and predictor\.safetensors missing.*meta-train"
+    ):
+        MetaPredictor.from_pretrained(tmp_path)
+    trained.save_pretrained(tmp_path)
+    weights = (tmp_path / "predictor.safetensors").read_bytes()
+    (tmp_path / "predictor.safetensors").write_bytes(weights[:-100])
+    with pytest.raises(CheckpointError, match="cut short or replaced"):
+        MetaPredictor.from_pretrained(tmp_path)
+    (tmp_path / "predictor.safetensors").write_bytes(weights)
+    description = read_json(tmp_path / "predictor.json")
+    write_json(tmp_path / "predictor.json", {**description, "schema": 99})
+    with pytest.raises(CheckpointError, match="schema 99, this version reads schema 1"):
+        MetaPredictor.from_pretrained(tmp_path)
+    write_json(tmp_path / "predictor.json", {**description, "network": {"members": 1, "width": 2}})
+    with pytest.raises(CheckpointError, match="cannot be rebuilt"):
+        MetaPredictor.from_pretrained(tmp_path)
+    (tmp_path / "predictor.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="not valid JSON"):
+        MetaPredictor.from_pretrained(tmp_path)
+
+
+def test_held_out_settings_are_never_trained_on(space: RankSpace, tmp_path: Path) -> None:
+    def fill(folder: Path, held_out_seed: int) -> Corpus:
+        corpus = Corpus.create(folder)
+        for name, held_out in (("one", False), ("two", False), ("kept", True)):
+            parts = {"model": {"name": name}, "pruning": {}, "data": {}, "recipe": {}}
+            corpus.add_setting(Setting(name=name, space=space.to_json(), held_out=held_out, **parts))
+            oracle = make_oracle(space, seed=held_out_seed if held_out else len(name))
+            for record in measure_sample(oracle, 10):
+                corpus.append(type(record)(**{**record.__dict__, "setting": name}))
+        return corpus
+
+    values = space.sample_array(5, 1)
+    predictors = [
+        meta_train(fill(tmp_path / str(seed), seed), epochs=2, network=make_network()) for seed in (1, 2)
+    ]
+    one, two = (predictor.predict(space, values).mean for predictor in predictors)
+    np.testing.assert_array_equal(one, two)
+    assert set(predictors[0].card["settings"]) == {"one", "two"}
+    assert predictors[0].card["not_trained_on"] == ["kept"]
+
+
+def test_faults_of_training_are_named(space: RankSpace, settings: list) -> None:
+    with pytest.raises(InputError, match=r"allowed are maml, first_order, meta_sgd"):
+        meta_train(settings, algorithm="reptile")
+    with pytest.raises(InputError, match="rankadaptor collect"):
+        meta_train([(space, settings[0][1][:2])], network=make_network())
+    with pytest.raises(TrainingError, match="smaller inner_learning_rate"):
+        meta_train(settings, inner_learning_rate=1e4, epochs=3, network=make_network())
+
+
+def test_predictors_are_made_by_name(
+    trained: MetaPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained.save_pretrained(tmp_path / "meta_data" / "predictor")
+    assert make_predictor("meta", pretrained=tmp_path / "meta_data" / "predictor", seed=4).pretrained
+    monkeypatch.chdir(tmp_path)
+    assert load_predictor("meta").name == "meta"
+    assert load_predictor("ridge").name == "ridge"
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert load_predictor("meta").name == "perceptron"
+    assert "untrained perceptron" in caplog.text
+    with pytest.raises(InputError, match="allowed are meta, perceptron"):
+        make_predictor("forest")
+    with pytest.raises(InputError, match="needs the folder"):
+        make_predictor("meta")

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import dataclasses
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from rankadaptor.corpus import Record
+from rankadaptor.errors import InputError, RankAdaptorError
+from rankadaptor.predictor import GaussianProcess, Ridge
+from rankadaptor.search import PROPOSALS, Search
+from rankadaptor.space import Allocation, RankSpace
+from tests.predictor.oracle import make_oracle, make_space
+
+
+@pytest.fixture(scope="module")
+def space() -> RankSpace:
+    return make_space(blocks=3)
+
+
+def make_search(space: RankSpace, **settings) -> Search:
+    return Search(
+        space, settings.pop("predictor", Ridge()), candidates=settings.pop("candidates", 300), **settings
+    )
+
+
+def test_guided_search_finds_more_than_random_over_twenty_seeds() -> None:
+    space, differences = make_space(blocks=2), []
+    for seed in range(20):
+        oracle = make_oracle(space, seed=seed, noise=0.5)
+        gains = []
+        for proposal in ("expected_improvement", "random"):
+            search = make_search(space, seed=seed, proposal=proposal, candidates=100)
+            best = search.run(oracle, evaluations=10).best
+            gains.append(oracle.true_gains(np.array([best.values]))[0])
+        differences.append(gains[0] - gains[1])
+    mean = np.mean(differences)
+    error = np.std(differences, ddof=1) / np.sqrt(20)
+    assert mean > 1.73 * error  # one-sided 5 % of Student's t with 19 degrees of freedom
+
+
+def test_the_expected_gain_of_the_winner_is_honest(space: RankSpace) -> None:
+    expected, true, measured = [], [], []
+    for seed in range(8):
+        oracle = make_oracle(space, seed=seed, noise=1.0)
+        result = make_search(space, seed=seed, candidates=100).run(oracle, evaluations=10)
+        expected.append(result.expected_gain)
+        true.append(oracle.true_gains(np.array([result.best.values]))[0])
+        measured.append(max(step.gain for step in result.history))
+    assert abs(np.mean(expected) - np.mean(true)) < abs(np.mean(measured) - np.mean(true))
+
+
+@pytest.mark.parametrize("proposal", PROPOSALS)
+def test_killed_anywhere_and_replayed_it_asks_the_same(space: RankSpace, proposal: str) -> None:
+    oracle = make_oracle(space, seed=3)
+    search = make_search(space, seed=5, proposal=proposal)
+    for _ in range(7):
+        replayed = make_search(space, seed=5, proposal=proposal)
+        replayed.tell(search.records)
+        (asked,) = search.ask()
+        assert search.ask() == [asked]
+        assert replayed.ask() == [asked]
+        search.tell(oracle(asked))
+    values = [record.values for record in search.records]
+    assert len(set(values)) == 7
+    assert space.reference not in values
+    assert all(space.contains(v) for v in values)
+
+
+@pytest.mark.parametrize("proposal", PROPOSALS)
+def test_a_batch_is_distinct_and_starts_with_the_single_proposal(space: RankSpace, proposal: str) -> None:
+    oracle = make_oracle(space, seed=3)
+    search = make_search(space, proposal=proposal)
+    search.tell([oracle(allocation) for allocation in search.ask(4)])
+    batch = search.ask(3)
+    assert batch[:1] == search.ask()
+    assert len({a.values for a in batch} | {r.values for r in search.records}) == 7
+
+
+def test_failures_are_kept_but_never_win(space: RankSpace) -> None:
+    oracle = make_oracle(space, seed=1)
+    oracle.failing = 3
+    told: list[Record] = []
+    result = make_search(space).run(oracle, evaluations=10, on_record=told.append)
+    assert tuple(told) == result.records
+    failed = {record.values for record in result.records if record.status == "failed"}
+    assert failed
+    assert result.best.values not in failed
+    assert [step.gain is None for step in result.history] == [r.status == "failed" for r in result.records]
+
+
+def test_all_failed_says_so(space: RankSpace) -> None:
+    oracle = make_oracle(space, seed=1)
+    oracle.failing = 1
+    with pytest.raises(RankAdaptorError, match=r"5 fine-tunes, all failed.*NaN.*learning_rate"):
+        make_search(space).run(oracle, evaluations=5)
+
+
+def test_history_holds_what_was_predicted_before_it_was_measured(space: RankSpace) -> None:
+    oracle = make_oracle(space, seed=2)
+    result = make_search(space).run(oracle, evaluations=8)
+    assert [step.evaluation for step in result.history] == list(range(1, 9))
+    assert result.history[0].predicted_mean is None
+    later = [step for step in result.history if step.predicted_mean is not None]
+    assert len(later) == 7
+    assert result.history[-1].best_gain == max(0.0, *(step.gain for step in result.history))
+    entry = result.history[-1].to_json()
+    assert set(entry) == {
+        "evaluation", "values", "predicted_mean", "predicted_std", "gain", "best_gain", "status",
+    }  # fmt: skip
+    replayed = make_search(space)
+    for record in result.records:
+        replayed.tell(record)
+    assert replayed.result().history == result.history
+
+
+def test_run_counts_earlier_records_and_logs_progress(
+    space: RankSpace, caplog: pytest.LogCaptureFixture
+) -> None:
+    oracle = make_oracle(space, seed=2)
+    whole = make_search(space).run(oracle, evaluations=6)
+    search = make_search(space)
+    search.tell(whole.records[:3])
+    with caplog.at_level(logging.INFO):
+        assert search.run(oracle, evaluations=6).records == whole.records
+    assert "nats per token vs uniform · ETA" in caplog.text
+
+
+def test_an_interrupted_measurement_loses_nothing(space: RankSpace) -> None:
+    oracle = make_oracle(space, seed=2)
+    search = make_search(space)
+
+    def measure(allocation: Allocation) -> Record:
+        if len(search.records) == 3:
+            raise KeyboardInterrupt
+        return oracle(allocation)
+
+    with pytest.raises(KeyboardInterrupt):
+        search.run(measure, evaluations=6)
+    assert len(search.records) == 3
+    assert search.run(oracle, evaluations=6).records == make_search(space).run(oracle, evaluations=6).records
+
+
+def test_without_signal_it_stops_early(space: RankSpace) -> None:
+    null = make_oracle(space, seed=0)
+    null = dataclasses.replace(null, weights=np.zeros_like(null.weights), noise=0.01)
+    search = make_search(space, predictor=GaussianProcess(), candidates=100)
+    result = search.run(null, evaluations=40, stop_below_noise=True)
+    assert 4 <= len(result.records) < 40
+    assert search.exhausted
+
+
+def test_a_space_with_few_allocations_ends_instead_of_repeating() -> None:
+    linear = SimpleNamespace(
+        name="model.layers.{}.mlp.up_proj", kind="up_proj", in_features=8, out_features=8
+    )
+    linears = [
+        SimpleNamespace(**{**vars(linear), "name": linear.name.format(b), "block": b}) for b in range(2)
+    ]
+    tiny = RankSpace.from_linears(linears, like_uniform=2, ranks=(0, 1, 2, 3, 4))
+    oracle = make_oracle(tiny, seed=0)
+    result = make_search(tiny).run(oracle, evaluations=50)
+    assert len({record.values for record in result.records}) == len(result.records) < 50
+    done = make_search(tiny)
+    done.tell(result.records)
+    with pytest.raises(InputError, match="are measured"):
+        done.ask()
+
+
+def test_wrong_arguments_are_named(space: RankSpace) -> None:
+    with pytest.raises(InputError, match="expected_improvement, upper_confidence_bound"):
+        make_search(space, proposal="magic")
+    with pytest.raises(InputError, match="at least 2"):
+        make_search(space, candidates=1)
+    with pytest.raises(InputError, match="at least one"):
+        make_search(space).ask(0)
+    with pytest.raises(InputError, match="21 slots"):
+        make_search(space).tell(make_oracle(make_space(blocks=2), seed=0)(make_space(blocks=2).uniform()))
