@@ -1,0 +1,83 @@
+"""What documents show can be typed: imports, names, run files, commands, options, make goals."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import rankadaptor
+from rankadaptor.config import build_run
+from tests.documents import DOCUMENTS, ROOT, find_blocks, name_document
+
+
+def list_blocks(*languages: str) -> list[Any]:
+    return [
+        pytest.param(block, id=f"{name_document(path)}-{number}")
+        for path in DOCUMENTS
+        for number, block in enumerate(
+            block for language in languages for block in find_blocks(path, language)
+        )
+    ]
+
+
+@pytest.mark.parametrize("block", list_blocks("python"))
+def test_python_blocks_name_what_exists(block: str) -> None:
+    if block.startswith("Family("):  # an entry of a dict, shown alone
+        block = f"_ = ({block})"
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(str(node.module))
+            assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ra":
+            assert node.attr in rankadaptor.__all__, f"ra.{node.attr}"
+
+
+@pytest.mark.parametrize("block", list_blocks("yaml"))
+def test_yaml_blocks_are_run_files(block: str) -> None:
+    build_run(yaml.safe_load(block), source="document")
+
+
+def test_committed_run_files_are_sound() -> None:
+    from rankadaptor.config import load_run
+
+    files = sorted(ROOT.glob("experiments/**/*.yaml"))
+    assert files
+    for file in files:
+        load_run(file)
+
+
+def list_commands(path: Path, program: str) -> list[list[str]]:
+    text = "".join(find_blocks(path, "(?:console|bash)")) + "\n".join(
+        re.findall(rf"`({program} [^`\n]+)`", path.read_text("utf-8"))
+    )
+    lines = [line.strip().removeprefix("$ ") for line in text.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith(f"{program} ")]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_document)
+def test_commands_and_options_exist(path: Path) -> None:
+    import typer.main
+
+    from rankadaptor.cli.app import app
+
+    known: Any = typer.main.get_command(app)
+    for _, *words in list_commands(path, "rankadaptor"):
+        if words[0].startswith("-"):
+            continue
+        assert words[0] in known.commands, words
+        options = {option for each in known.commands[words[0]].params for option in each.opts} | {"--help"}
+        assert {word for word in words[1:] if word.startswith("-")} <= options, words
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_document)
+def test_make_goals_exist(path: Path) -> None:
+    goals = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    asked = {word for _, *words in list_commands(path, "make") for word in words[:1] if "=" not in word}
+    assert asked <= goals
