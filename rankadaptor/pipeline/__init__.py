@@ -1,6 +1,21 @@
 """Whole jobs from a run file: experiments and corpus collection."""
 
-from rankadaptor.pipeline.collection import collect_records
-from rankadaptor.pipeline.experiment import run_experiment
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankadaptor.pipeline.collection import collect_records
+    from rankadaptor.pipeline.experiment import run_experiment
 
 __all__ = ["collect_records", "run_experiment"]
+
+# Imported on first use: a run needs torch and peft, its folder does not.
+_MODULES = {"collect_records": "collection", "run_experiment": "experiment"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -61,15 +61,15 @@ class RunFolder:
         path = self.path / STEPS / f"{step}.json"
         if path.exists():
             logger.info("%s: already done, read from %s", step, path)
-            stored: dict[str, Any] = read_json(path)
-            return stored
-        logger.info("%s: started", step)
-        started = time.monotonic()
-        result = compute()
-        result = {**result, "seconds": round(time.monotonic() - started, 2)}
-        write_json(path, result)
-        logger.info("%s: done in %s", step, format_seconds(result["seconds"]))
-        return result
+        else:
+            logger.info("%s: started", step)
+            started = time.monotonic()
+            result = compute()
+            seconds = round(time.monotonic() - started, 2)
+            write_json(path, {**result, "seconds": seconds})
+            logger.info("%s: done in %s", step, format_seconds(seconds))
+        stored: dict[str, Any] = read_json(path)  # a continued run must not see other types than this one
+        return stored
 
 
 @contextlib.contextmanager
