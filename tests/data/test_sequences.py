@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 
 import pytest
 
@@ -50,6 +51,7 @@ def test_packing_can_be_chosen(pico_tokenizer):
 
 
 def test_rows_whose_prompt_fills_the_sequence_are_left_out(pico_tokenizer, caplog):
+    caplog.set_level(logging.INFO, logger="rankadaptor")
     rows = [Row("Question: " * 30, " yes"), Row("Question:", " yes")]
     assert len(tokenise_rows(rows, pico_tokenizer, max_length=16)) == 1
     assert "1 of 2 sequences have nothing to learn" in caplog.text
