@@ -115,8 +115,7 @@ def _draw_cells(axis: Axes, ranks: np.ndarray, uniform: np.ndarray | None, kinds
 
     colours = LinearSegmentedColormap.from_list(
         "less_more", ["#0072b3", "#9cc7e4", "#f4f4f2", "#f3b78f", "#d55e01"]
-    )
-    colours.set_bad((0, 0, 0, 0))
+    ).with_extremes(bad=(0.0, 0.0, 0.0, 0.0))
     base = uniform if uniform is not None else np.full_like(ranks, float(np.nanmean(ranks)))
     # Ranks act on a logarithmic scale; half a rank stands in for none, so that 0 has a place on it.
     distance = np.log2(np.maximum(ranks, 0.5) / np.maximum(base, 0.5))

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from rankadaptor.card import render_card, write_card
+from rankadaptor.errors import InputError
+from tests.report.documents import make_document
+
+
+def read_header(card: str) -> dict:
+    _, header, _ = card.split("---\n", 2)
+    return yaml.safe_load(header)
+
+
+def test_the_header_is_what_a_hub_reads():
+    document = make_document()
+    header = read_header(render_card(document, adapter="searched"))
+    assert header["library_name"] == "peft"
+    assert "base_model" not in header  # the kit's name means nothing to a hub
+    document["run"]["config"]["model"] = "meta-llama/Llama-3.2-1B"
+    assert read_header(render_card(document, adapter="searched"))["base_model"] == "meta-llama/Llama-3.2-1B"
+
+
+def test_a_card_names_the_adapter_after_its_folder_and_replaces_what_peft_left(tmp_path):
+    folder = tmp_path / "searched"
+    folder.mkdir()
+    (folder / "README.md").write_text("# Model Card for Model ID")
+    card = write_card(folder, make_document()).read_text(encoding="utf-8")
+    assert "# LoRA adapter `searched`" in card
+    assert "Model ID" not in card
+    with pytest.raises(InputError, match=r"recovered uniform, searched, random"):
+        write_card(tmp_path, make_document())
+    with pytest.raises(InputError, match="no such folder"):
+        write_card(tmp_path / "absent", make_document())
+
+
+@pytest.mark.parametrize(("outcome", "recommended"), [("better", "searched"), ("no difference", "uniform")])
+def test_a_card_says_which_adapter_the_run_recommends(outcome, recommended):
+    document = make_document(outcome=outcome)
+    for adapter in ("uniform", "searched"):
+        card = render_card(document, adapter=adapter)
+        if adapter == recommended:
+            assert "This is the adapter that the run recommends" in card
+        else:
+            assert f"The run recommends the adapter `{recommended}` instead" in card
+
+
+def test_a_card_shows_ranks_losses_accuracies_recipe_and_the_largest_rank():
+    document = make_document(outcome="better")
+    candidate = document["result"]["verdict"]["candidate"]
+    card = render_card(document, adapter="searched")
+    assert f"The largest rank is {max(candidate)}." in card
+    assert "--max-lora-rank" in card
+    assert "PeftModel.from_pretrained" in card
+    for words in (
+        "| searched | 3.3990 |",
+        "| block | attention | mlp |",
+        "| learning rate | 0.003 |",
+        "| peft |",
+    ):
+        assert words in card
+    assert "The same rank everywhere: 8." in render_card(document, adapter="uniform")
+
+
+def test_ranks_of_other_baselines_come_from_their_own_values():
+    document = make_document()
+    assert "## Ranks" not in render_card(document, adapter="random")
+    document["result"]["recovered"]["random"]["values"] = [4] * len(document["result"]["space"]["slots"])
+    assert "The same rank everywhere: 4." in render_card(document, adapter="random")
+
+
+def test_data_that_is_for_research_only_is_named():
+    document = make_document()
+    assert "research only" not in render_card(document, adapter="uniform")
+    document["run"]["config"]["data"] = {"train": "kit:alpaca"}
+    assert "research only" in render_card(document, adapter="uniform")
+
+
+@pytest.mark.parametrize(
+    "missing", ["losses", "benchmarks", "space", "verdict", "recipe", "pruning", "search"]
+)
+def test_a_card_stands_missing_parts(missing):
+    document = make_document()
+    del document["result"][missing]
+    assert "## Load it" in render_card(document, adapter="searched")
