@@ -108,7 +108,7 @@ def _describe_resolution(verdict: dict[str, Any]) -> list[str]:
     if low is None or high is None or not low <= 0 <= high:
         return []
     return [
-        "The interval includes zero, so chance alone explains what was seen.",
+        "The interval includes zero, so chance alone could explain what was seen.",
         f"This does not prove the two equal: a gain of up to {high:.4f} nats per token, or a loss of up to "
         f"{-low:.4f}, would fit the measurements too. More seeds would narrow it.",
     ]
