@@ -15,11 +15,11 @@ help: ## list the goals
 
 install: $(STAMP) ## create .venv and install everything
 
-$(STAMP): pyproject.toml third_party/learn2learn/pyproject.toml third_party/learn2learn/l2l_backend.py
+$(STAMP): pyproject.toml third_party/learn2learn/pyproject.toml third_party/learn2learn/build_core.py
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: give one with make PYTHON=python3"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing packages (about 3 GB on disk, 2 to 5 minutes)"
-	$(BIN)/python -m pip install --quiet ./third_party/learn2learn -e ".[meta,test]"
+	$(BIN)/python -m pip install ./third_party/learn2learn -e ".[meta,test]"
 	@touch $@
 
 quickstart: $(STAMP) ## the main job on a real model: prune, search ranks, confirm, recover, evaluate
