@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,8 +20,10 @@ from rankadaptor.predictor.prediction import Floats, Prediction
 if TYPE_CHECKING:
     from rankadaptor.space import Space
 
-# (network, inputs (n, width + 1), targets (n,), weights (members, n)) -> the trained weights by name
-Train: TypeAlias = Callable[[PerceptronEnsemble, Tensor, Tensor, Tensor], dict[str, Tensor]]
+# (network, inputs (n, width + 1), targets (n,), weights (members, n)) -> trained weights by name, one dict
+# for each way of training that is worth comparing, the most cautious first
+Train: TypeAlias = Callable[[PerceptronEnsemble, Tensor, Tensor, Tensor], Sequence[dict[str, Tensor]]]
+BOLDNESS = 0.9  # a bolder way must leave this share of the error at most
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,9 @@ def fit_ensemble(
 ) -> FittedEnsemble:
     """Fit all observations and, side by side, all but each fold; the folds' predictions calibrate the fit.
 
-    The members see the records with different random weights (a Bayesian bootstrap), so that they disagree
-    where the records say little.
+    Of several ways of training, the one that predicts left-out records best is kept. The members see the
+    records with different random weights (a Bayesian bootstrap), so that they disagree where the records say
+    little.
     """
     count, members = len(observations), initial.members
     fold = assign_folds(count, folds=folds, seed=seed)
@@ -82,10 +85,15 @@ def fit_ensemble(
     inputs = encode_inputs(space, observations.values, width=initial.width)
     targets = torch.from_numpy(observations.scale_gains(spread).astype(np.float32))
     network = initial.repeat(copies)
-    trained = train(network, inputs, targets, torch.from_numpy(weights.reshape(-1, count).astype(np.float32)))
-    with torch.no_grad():
-        outputs = torch.func.functional_call(network, trained, (inputs,)).numpy().astype(np.float64) * spread
-    unseen = outputs.reshape(copies, members, count)[fold + 1, :, np.arange(count)].T if copies > 1 else None
+    ways = train(network, inputs, targets, torch.from_numpy(weights.reshape(-1, count).astype(np.float32)))
+    chosen, unseen = ways[0], None
+    if copies > 1:
+        outputs = [_predict_unseen(network, way, inputs, fold=fold) * spread for way in ways]
+        errors = [float(((np.mean(o, axis=0) - observations.gains) ** 2).sum()) for o in outputs]
+        index = 0
+        for bolder in range(1, len(ways)):
+            index = bolder if errors[bolder] < BOLDNESS * errors[index] else index
+        chosen, unseen = ways[index], outputs[index]
     calibration = calibrate(
         observations.gains if unseen is not None else np.zeros(0),
         unseen.mean(axis=0) if unseen is not None else np.zeros(0),
@@ -93,4 +101,16 @@ def fit_ensemble(
         noise=observations.noise,
         sceptic=sceptic,
     )
-    return FittedEnsemble(initial.load(trained), spread, calibration)
+    return FittedEnsemble(initial.load(chosen), spread, calibration)
+
+
+def _predict_unseen(
+    network: PerceptronEnsemble, weights: dict[str, Tensor], inputs: Tensor, *, fold: NDArray[np.int64]
+) -> Floats:
+    """Return what each member says of each record, `(members, n)`, from the copy that has not seen it."""
+    with torch.no_grad():
+        outputs = torch.func.functional_call(network, weights, (inputs,)).numpy().astype(np.float64)
+    copies = int(fold.max()) + 2
+    by_copy = outputs.reshape(copies, -1, len(fold))
+    unseen: Floats = by_copy[fold + 1, :, np.arange(len(fold))].T
+    return unseen

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LENGTHS = (1, 4, 16)  # a setting unlike the corpus needs more steps than the initialisation was trained for
+ENOUGH = 8  # usable allocations before longer updates are tried
 PRIOR_RECORDS = 2.0  # the corpus's spread counts as much as so many records of the running search
 
 
@@ -35,7 +37,8 @@ class MetaPredictor:
 
     `meta_train` makes one from a corpus. Before the first record of a search it predicts from what the
     corpus's settings have in common; each `update` takes a fixed number of gradient steps from there on all
-    records of the search.
+    records of the search. From eight allocations on it also tries four and sixteen times as many steps, and
+    takes them if they predict left-out records clearly better: the way out of a corpus unlike the setting.
 
     Attributes:
         network: The meta-trained initialisation, an ensemble of five-layer perceptrons.
@@ -43,7 +46,7 @@ class MetaPredictor:
         algorithm: `maml`, `first_order` or `meta_sgd`.
         rate: Size of an online step.
         rates: One learned rate per weight tensor, for `meta_sgd`.
-        steps: Gradient steps of an update.
+        steps: Gradient steps of an update, as many as in meta-training.
         folds: Left-out fits that calibrate the predictions.
         seed: Bootstrap weights and folds.
         card: Facts of the training, for people: settings, records, corpus digest, losses.
@@ -116,19 +119,22 @@ class MetaPredictor:
 
     def _adapt(
         self, network: PerceptronEnsemble, inputs: Tensor, targets: Tensor, weights: Tensor
-    ) -> dict[str, Tensor]:
+    ) -> list[dict[str, Tensor]]:
         # First-order here changes nothing but the cost: no outer step follows.
         learner = make_learner(network, algorithm="meta_sgd" if self.rates else "first_order", rate=self.rate)
         times = network.members // self.network.members
         for rate, learned in zip(learner.rates, self.rates, strict=True):
             rate.data = learned.repeat(times, 1, 1)
-        adapted = learner.adapt(
-            lambda forward: weigh_errors(forward(inputs), targets, weights), steps=self.steps
-        )
-        if all(bool(torch.isfinite(tensor).all()) for tensor in adapted.values()):
-            return adapted
-        logger.warning("the online update ran away at rate %g; the meta-trained weights are kept", self.rate)
-        return dict(network.named_parameters())
+        ways = [
+            learner.adapt(
+                lambda forward: weigh_errors(forward(inputs), targets, weights), steps=factor * self.steps
+            )
+            for factor in (LENGTHS if len(targets) >= ENOUGH else LENGTHS[:1])
+        ]
+        finite = [way for way in ways if all(bool(torch.isfinite(tensor).all()) for tensor in way.values())]
+        if len(finite) < len(ways):
+            logger.warning("an online update ran away at rate %g and is left out", self.rate)
+        return finite or [dict(network.named_parameters())]
 
 
 def _believe_corpus() -> Calibration:

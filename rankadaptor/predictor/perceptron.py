@@ -91,7 +91,7 @@ class Perceptron:
 
     def _train(
         self, network: PerceptronEnsemble, inputs: Tensor, targets: Tensor, weights: Tensor
-    ) -> dict[str, Tensor]:
+    ) -> list[dict[str, Tensor]]:
         optimiser = torch.optim.AdamW(
             network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
@@ -99,4 +99,4 @@ class Perceptron:
             optimiser.zero_grad(set_to_none=True)
             weigh_errors(network(inputs), targets, weights).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-        return dict(network.named_parameters())
+        return [dict(network.named_parameters())]

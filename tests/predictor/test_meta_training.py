@@ -57,6 +57,18 @@ def test_meta_trained_beats_scratch_on_a_setting_it_never_saw(
     assert np.mean(blind) > 0.4  # even before the first record
 
 
+def test_a_setting_unlike_the_corpus_is_learned_online(trained: MetaPredictor, space: RankSpace) -> None:
+    values = space.sample_array(200, 99)
+    before, after = [], []
+    for seed in range(4):
+        oracle = make_oracle(space, seed=900 + seed, shared=SHARED + 1, noise=0.2)
+        truth = oracle.true_gains(values)
+        learned = trained.update(space, measure_sample(oracle, 30, seed=seed))
+        before.append(compute_kendall(trained.predict(space, values).mean, truth))
+        after.append(compute_kendall(learned.predict(space, values).mean, truth))
+    assert np.mean(after) > np.mean(before) + 0.1
+
+
 def test_training_repeats_bit_for_bit_and_depends_on_the_seed(settings: list, space: RankSpace) -> None:
     values = space.sample_array(5, 1)
     first, second, other = (
