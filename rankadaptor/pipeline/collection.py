@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
 
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Corpus, Setting
-from rankadaptor.pipeline.data_split import split_data
-from rankadaptor.pipeline.experiment import load_space
-from rankadaptor.pipeline.preparation import make_recipe, pick_compute, prepare_model
+from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
-from rankadaptor.pipeline.tuning import adopt_uniform, tune_side_by_side
-from rankadaptor.recipe import Recipe
+from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.search import draw_random, linear_in_depth
 from rankadaptor.space import Allocation, Space
 
@@ -37,19 +33,7 @@ def collect_records(config: RunConfig, *, output: Path | None = None, fresh: boo
     with open_run(output or Path(config.output), config, fresh=fresh) as folder:
         prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
         space = load_space(folder, config)
-        source = TrialSource(
-            model=folder.pruned,
-            space=space,
-            recipe=make_recipe(config, space),
-            split=split_data(config),
-            steps=config.search.steps,
-            setting=config.name,
-            records=folder.records,
-            compute=compute,
-        )
-        tuned = folder.complete("tune", lambda: tune_side_by_side(config, source))
-        source = dataclasses.replace(source, recipe=Recipe(**tuned["recipe"]))
-        adopt_uniform(source)
+        source, _ = tune_setting(folder, config, space, setting=config.name, compute=compute)
         corpus = Corpus.create(given.corpus)
         corpus.add_setting(_describe_setting(config, source, prepared))
         jobs = [

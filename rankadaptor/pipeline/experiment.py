@@ -7,7 +7,6 @@ its records.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import logging
 import time
@@ -17,14 +16,12 @@ from typing import Any
 from rankadaptor.comparison import Verdict, confirm
 from rankadaptor.config import RunConfig
 from rankadaptor.files import write_json
-from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.finals import evaluate_models, recover_all
-from rankadaptor.pipeline.preparation import build_space, make_recipe, pick_compute, prepare_model
+from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
-from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
-from rankadaptor.pipeline.tuning import adopt_uniform, tune_side_by_side
+from rankadaptor.pipeline.trials import Job, TrialPool
+from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.predictor import Predictor, make_predictor
-from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import describe_environment, find_commit
 from rankadaptor.search import Search, draw_random, linear_in_depth
 from rankadaptor.space import Allocation, Space
@@ -89,20 +86,7 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
     tracker.log_metrics({f"loss_{name}": loss for name, loss in losses.items()})
 
     space = load_space(folder, config)
-    source = TrialSource(
-        model=folder.pruned,
-        space=space,
-        recipe=make_recipe(config, space),
-        split=split_data(config),
-        steps=config.search.steps,
-        setting=folder.digest,
-        records=folder.records,
-        compute=compute,
-    )
-    tuned = folder.complete("tune", lambda: tune_side_by_side(config, source))
-    recipe = Recipe(**tuned["recipe"])
-    source = dataclasses.replace(source, recipe=recipe)
-    adopt_uniform(source)
+    source, tuned = tune_setting(folder, config, space, setting=folder.digest, compute=compute)
 
     with TrialPool(source, workers=config.compute.workers) as pool:
         searched = folder.complete("search", lambda: _search(config, pool, tracker))
@@ -129,7 +113,7 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
         "pruning": prepared["pruning"],
         "losses": losses,
         "digests": prepared["digests"],
-        "recipe": recipe.to_json(),
+        "recipe": source.recipe.to_json(),
         "tuning": tuned["trials"],
         "space": _describe_space(space),
         "search": {key: value for key, value in searched.items() if key not in ("seconds", "tokens")},
@@ -147,18 +131,6 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
             "seconds": seconds,
         },
     }
-
-
-def load_space(folder: RunFolder, config: RunConfig) -> Space:
-    """Build the space from the pruned checkpoint's configuration; its weights are not needed twice."""
-
-    def build() -> dict[str, Any]:
-        from rankadaptor.models import load
-
-        model, _ = load(folder.pruned)
-        return {"space": build_space(config, model).to_json()}
-
-    return Space.from_json(folder.complete("space", build)["space"])
 
 
 def choose_predictor(config: RunConfig) -> Predictor:

@@ -47,6 +47,16 @@ def build_space(config: RunConfig, model: Any) -> RankSpace:
     )
 
 
+def load_space(folder: RunFolder, config: RunConfig) -> Space:
+    """Build the space from the pruned checkpoint's configuration; its weights are not needed twice."""
+
+    def build() -> dict[str, Any]:
+        model, _ = load(folder.pruned)
+        return {"space": build_space(config, model).to_json()}
+
+    return Space.from_json(folder.complete("space", build)["space"])
+
+
 def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> dict[str, Any]:
     """Prune the model, save it, and measure held-out loss before and after.
 

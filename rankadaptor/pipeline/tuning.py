@@ -10,12 +10,49 @@ from typing import Any
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.models import load
+from rankadaptor.pipeline.data_split import split_data
+from rankadaptor.pipeline.preparation import make_recipe
+from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.trials import TrialSource, build_measure
 from rankadaptor.progress import Progress
+from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.tuning import RecipeTrial, tune_recipe
+from rankadaptor.runtime import Compute
+from rankadaptor.space import Space
 from rankadaptor.workers import run_side_by_side
 
 logger = logging.getLogger(__name__)
+
+
+def tune_setting(
+    folder: RunFolder, config: RunConfig, space: Space, *, setting: str, compute: Compute
+) -> tuple[TrialSource, dict[str, Any]]:
+    """Tune the recipe as a step of the run, and return what trials of the tuned setting are made from.
+
+    Args:
+        folder: The run's folder, which holds the pruned model.
+        config: The run.
+        space: The run's space.
+        setting: Name that records carry.
+        compute: Device, precision and threads of a trial.
+
+    Returns:
+        The source of trials, with the tuned recipe; and the step's result, as of `tune_side_by_side`.
+    """
+    source = TrialSource(
+        model=folder.pruned,
+        space=space,
+        recipe=make_recipe(config, space),
+        split=split_data(config),
+        steps=config.search.steps,
+        setting=setting,
+        records=folder.records,
+        compute=compute,
+    )
+    tuned = folder.complete("tune", lambda: tune_side_by_side(config, source))
+    source = dataclasses.replace(source, recipe=Recipe(**tuned["recipe"]))
+    adopt_uniform(source)
+    return source, tuned
 
 
 def tune_side_by_side(config: RunConfig, source: TrialSource) -> dict[str, Any]:
