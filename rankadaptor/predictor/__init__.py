@@ -9,7 +9,7 @@ from rankadaptor.predictor.prediction import Prediction, Predictor
 
 if TYPE_CHECKING:
     from rankadaptor.predictor.boosted_trees import BoostedTrees
-    from rankadaptor.predictor.choice import PREDICTORS, load_predictor, make_predictor
+    from rankadaptor.predictor.choice import PREDICTORS, make_predictor
     from rankadaptor.predictor.gaussian_process import GaussianProcess
     from rankadaptor.predictor.meta_predictor import MetaPredictor
     from rankadaptor.predictor.meta_training import meta_train
@@ -27,7 +27,6 @@ _MODULES = {
     "Quality": "quality",
     "Ridge": "ridge",
     "assess_predictor": "quality",
-    "load_predictor": "choice",
     "make_predictor": "choice",
     "meta_train": "meta_training",
 }
@@ -43,7 +42,6 @@ __all__ = [
     "Quality",
     "Ridge",
     "assess_predictor",
-    "load_predictor",
     "make_predictor",
     "meta_train",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,6 @@ from typing import Any
 from rankadaptor.errors import InputError
 from rankadaptor.predictor.prediction import Predictor
 
-logger = logging.getLogger(__name__)
-
-DEFAULT_FOLDER = Path("meta_data/predictor")
 PREDICTORS = ("meta", "perceptron", "gaussian_process", "ridge", "boosted_trees")
 
 
@@ -59,26 +55,3 @@ def make_predictor(name: str, *, pretrained: str | Path | None = None, seed: int
         "boosted_trees": BoostedTrees,
     }
     return makers[name](seed=seed)
-
-
-def load_predictor(name: str, *, path: str | Path | None = None, seed: int = 0) -> Predictor:
-    """Make the predictor that a run file asks for.
-
-    `meta` without a path takes `meta_data/predictor`; where there is none, the same model starts without
-    meta-training, and a warning says so.
-
-    Raises:
-        InputError: If the name is unknown, or a path is given to a predictor that takes none.
-        CheckpointError: If the folder holds no sound predictor.
-    """
-    if name == "meta" and path is None:
-        if not DEFAULT_FOLDER.is_dir():
-            logger.warning(
-                "no meta-trained predictor in %s: the search starts from an untrained perceptron. "
-                "Train one with `rankadaptor collect` and `rankadaptor meta-train`, or set "
-                "search.predictor_path.",
-                DEFAULT_FOLDER,
-            )
-            return make_predictor("perceptron", seed=seed)
-        path = DEFAULT_FOLDER
-    return make_predictor(name, pretrained=path, seed=seed)

@@ -9,7 +9,6 @@ from rankadaptor.corpus import Corpus, Setting
 from rankadaptor.errors import CheckpointError, InputError, TrainingError
 from rankadaptor.files import read_json, write_json
 from rankadaptor.predictor import MetaPredictor, Perceptron, make_predictor, meta_train
-from rankadaptor.predictor.choice import load_predictor
 from rankadaptor.predictor.network import PerceptronEnsemble
 from rankadaptor.predictor.quality import compute_kendall
 from rankadaptor.space import RankSpace
@@ -151,19 +150,15 @@ def test_faults_of_training_are_named(space: RankSpace, settings: list) -> None:
         meta_train(settings, inner_learning_rate=1e4, epochs=3, network=make_network())
 
 
-def test_predictors_are_made_by_name(
-    trained: MetaPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    trained.save_pretrained(tmp_path / "meta_data" / "predictor")
-    assert make_predictor("meta", pretrained=tmp_path / "meta_data" / "predictor", seed=4).pretrained
-    monkeypatch.chdir(tmp_path)
-    assert load_predictor("meta").name == "meta"
-    assert load_predictor("ridge").name == "ridge"
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path / "empty")
-    assert load_predictor("meta").name == "perceptron"
-    assert "untrained perceptron" in caplog.text
+def test_predictors_are_made_by_name(trained: MetaPredictor, tmp_path: Path) -> None:
+    trained.save_pretrained(tmp_path)
+    made = make_predictor("meta", pretrained=tmp_path, seed=4)
+    assert made.pretrained
+    assert made.name == "meta"
+    assert not make_predictor("ridge").pretrained
     with pytest.raises(InputError, match="allowed are meta, perceptron"):
         make_predictor("forest")
     with pytest.raises(InputError, match="needs the folder"):
         make_predictor("meta")
+    with pytest.raises(InputError, match="the others take none"):
+        make_predictor("ridge", pretrained=tmp_path)
