@@ -30,6 +30,7 @@ from rankadaptor.tracking import Tracker, open_tracker
 logger = logging.getLogger(__name__)
 
 FIRST_CONFIRMATION_SEED = 1000
+FALLBACK = "ridge"
 SHIPPED_PREDICTOR = Path("meta_data/predictor")
 DEPTH_SLOPE = 0.5  # the baseline's ranks grow from half to one and a half times uniform's, as in [PRILoRA]_
 
@@ -134,7 +135,9 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
 
 
 def choose_predictor(config: RunConfig) -> Predictor:
-    """Make the run's predictor; without a trained one, `meta` falls back to the same network untrained.
+    """Make the run's predictor; without a trained one, `meta` falls back to ridge.
+
+    The same network untrained would be the nearer choice, but it needs far more records than a search has.
 
     Raises:
         CheckpointError: If `search.predictor_path` names a folder that holds no predictor.
@@ -144,11 +147,11 @@ def choose_predictor(config: RunConfig) -> Predictor:
         return make_predictor(given.predictor, seed=config.seed)
     if given.predictor_path is None and not (SHIPPED_PREDICTOR / "predictor.json").exists():
         logger.warning(
-            "no trained predictor in %s: the search starts from the untrained network. "
-            "`rankadaptor meta-train` makes one from a corpus.",
+            "no trained predictor in %s: ridge guides the search instead. "
+            "`rankadaptor meta-train` makes a predictor from a corpus.",
             SHIPPED_PREDICTOR,
         )
-        return make_predictor("perceptron", seed=config.seed)
+        return make_predictor(FALLBACK, seed=config.seed)
     return make_predictor("meta", pretrained=given.predictor_path or SHIPPED_PREDICTOR, seed=config.seed)
 
 
