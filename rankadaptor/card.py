@@ -61,7 +61,7 @@ def render_card(document: Document, *, adapter: str) -> str:
         _render_header(run),
         _render_opening(document, adapter),
         _render_verdict(document),
-        _render_loading(values),
+        _render_loading(adapter, values),
         _render_quality(document),
         _render_ranks(document, adapter, values),
         _render_making(document),
@@ -87,6 +87,7 @@ def _render_opening(document: Document, adapter: str) -> str:
     run, result = document.get("run") or {}, document["result"]
     outcome = explain_outcome(document)
     entry = result["recovered"][adapter]
+    budget = _describe_budget(result.get("space") or {})
     model = (run.get("config") or {}).get("model", "a language model")
     recommended = RECOMMENDED.get(outcome.word, "uniform")
     mark = "**This is the adapter that the run recommends.**" if adapter == recommended else (
@@ -98,10 +99,14 @@ def _render_opening(document: Document, adapter: str) -> str:
         f"# LoRA adapter `{adapter}` of run “{run.get('name', 'unnamed')}”\n\n"
         f"`{model}` was pruned structurally ({cut} removed: whole attention heads and MLP channels), and "
         "this LoRA adapter recovers it. It has "
-        f"{write_count(entry.get('parameters'))} parameters, within the budget of "
-        f"{write_count((result.get('space') or {}).get('budget'))} that every allocation of the run had, and "
+        f"{write_count(entry.get('parameters'))} parameters{budget}, and "
         f"brings the held-out loss to {write_loss(entry.get('loss'))} nats per token.\n\n{mark}"
     )
+
+
+def _describe_budget(space: dict[str, Any]) -> str:
+    budget, of = space.get("budget"), "summed ranks" if space.get("mode") == "rank_sum" else "parameters"
+    return "" if budget is None else f", within the budget of {write_count(budget)} {of} for every allocation"
 
 
 def _render_verdict(document: Document) -> str:
@@ -110,7 +115,7 @@ def _render_verdict(document: Document) -> str:
     return f"## Did layer-wise ranks help?\n\n{text}"
 
 
-def _render_loading(values: list[int] | None) -> str:
+def _render_loading(adapter: str, values: list[int] | None) -> str:
     serving = ""
     if values:
         serving = (
@@ -119,21 +124,19 @@ def _render_loading(values: list[int] | None) -> str:
         )
     return (
         "## Load it\n\n"
-        "It is a plain PEFT adapter for the *pruned* model that lies in the run's folder `pruned/`; the "
-        "unpruned model "
+        "It is a plain PEFT adapter for the *pruned* model in the run's folder `pruned/`; the unpruned model "
         "has other shapes and does not fit. RankAdaptor is not needed:\n\n"
         "```python\n"
         "from peft import PeftModel\n"
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'pruned = "pruned"  # the pruned model\'s folder\n'
+        'pruned = "pruned"  # both paths count from the run\'s output folder\n'
         "model = AutoModelForCausalLM.from_pretrained(pruned, trust_remote_code=True)\n"
         "tokenizer = AutoTokenizer.from_pretrained(pruned)\n"
-        'model = PeftModel.from_pretrained(model, "adapter")  # this folder\n'
+        f'model = PeftModel.from_pretrained(model, "adapters/{adapter}")\n'
         "model = model.merge_and_unload()  # optional: no adapter at inference\n"
         "```\n\n"
         "`trust_remote_code` runs the modelling file beside the weights, which builds blocks of different "
-        "widths; "
-        "a model pruned to equal widths loads without it." + serving
+        "widths; a model pruned to equal widths loads without it." + serving
     )
 
 

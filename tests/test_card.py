@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 
@@ -84,3 +86,54 @@ def test_a_card_stands_missing_parts(missing):
     document = make_document()
     del document["result"][missing]
     assert "## Load it" in render_card(document, adapter="searched")
+
+
+def test_the_budget_is_named_for_what_it_counts():
+    document = make_document()
+    assert "within the budget of 2,442,240 parameters" in render_card(document, adapter="uniform")
+    document["result"]["space"] |= {"budget": 192, "mode": "rank_sum"}
+    assert "within the budget of 192 summed ranks" in render_card(document, adapter="uniform")
+
+
+def test_the_code_on_a_card_loads_the_adapter_without_this_package(
+    pico_model, pico_tokenizer, tmp_path, monkeypatch
+):
+    import torch
+
+    from rankadaptor.pruning import prune, save_pruned
+    from rankadaptor.recipe import Recipe
+    from rankadaptor.recovery import attach_adapter
+    from rankadaptor.space import RankSpace
+
+    texts = ["A river runs through the old town and under three bridges."] * 8
+    pruned = prune(
+        pico_model(),
+        pico_tokenizer,
+        ratio=0.3,
+        calibration=texts,
+        scope="global",
+        align=4,
+        examples=4,
+        length=8,
+    )
+    save_pruned(pruned, pico_tokenizer, tmp_path / "pruned")
+    space = RankSpace.from_model(pruned, like_uniform=2, slots="block", ranks=(0, 1, 2, 4))
+    adapted = attach_adapter(pruned, space.uniform(), Recipe(), seed=0)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(len(name)))
+    folder = tmp_path / "adapters" / "uniform"
+    adapted.save_pretrained(folder)
+    card = write_card(folder, make_document()).read_text(encoding="utf-8")
+
+    code = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    assert len(code) == 1
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code[0], names)
+    inputs = torch.arange(3, 15).reshape(1, -1)
+    with torch.no_grad():
+        expected = adapted.eval()(input_ids=inputs).logits
+        loaded = names["model"].eval()(input_ids=inputs).logits
+    assert (loaded - expected).abs().max() < 1e-4

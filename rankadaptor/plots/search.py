@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MISSING = "No search to draw: the run has no measured allocation yet."
-_GAIN = "nats per token, positive = better than uniform"
 MIN_PAIRS_FOR_RANK_CORRELATION = 4
 
 
@@ -46,7 +45,7 @@ def plot_search(document: Document) -> Figure:
         axis.plot(steps[~good], np.full((~good).sum(), min(floor, 0.0)), "x", color=INK, label="failed")
     style_title(axis, "Gain over uniform at each evaluation")
     axis.set_xlabel("evaluation (one short fine-tune each)")
-    axis.set_ylabel(f"gain\n({_GAIN})", fontsize=8.5)
+    axis.set_ylabel("gain (nats per token),\npositive = better than uniform", fontsize=8.5)
     axis.locator_params(axis="x", integer=True)
     axis.set_xlim(0.4, float(steps.max()) + 0.6)
     _draw_legend(axis)

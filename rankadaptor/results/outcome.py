@@ -123,8 +123,8 @@ def _compare_with_recovery(result: dict[str, Any], verdict: dict[str, Any]) -> l
         return []
     share = 100 * abs(gain) / (pruned - uniform)
     return [
-        f"For scale: recovery with uniform ranks wins back {pruned - uniform:.3f} nats per token; "
-        f"the gain in question is {share:.2g} % of that."
+        f"For scale: full recovery with uniform ranks wins back {pruned - uniform:.3f} nats per token; the "
+        f"difference in question is {share:.2g} % of that."
     ]
 
 
