@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import json
+
+from rankadaptor.report import fill_document, keep_result
+from rankadaptor.results import read_result
+from tests.report.documents import make_document
+
+
+def test_a_result_is_kept_under_the_name_of_its_run(tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps(make_document()))
+    kept = keep_result(tmp_path, results=tmp_path / "results")
+    assert kept == tmp_path / "results" / "pico-demo.json"
+    assert read_result(kept) == make_document()
+
+
+def test_a_document_is_filled_with_tables_and_a_figure_that_it_links(tmp_path):
+    source = tmp_path / "result.json"
+    source.write_text(json.dumps(make_document(n_blocks=4)))
+    readme = tmp_path / "README.md"
+    parts = ("figure", "results")
+    readme.write_text("".join(f"<!-- generated:{name} -->\n<!-- /generated:{name} -->\n" for name in parts))
+    assert set(fill_document(source, file=readme)) == set(parts)
+    text = readme.read_text(encoding="utf-8")
+    link = text.split("](")[1].split(")")[0]
+    assert (tmp_path / link).read_bytes().startswith(b"\x89PNG")
+    assert "| searched | 3.3990 |" in text
+    assert fill_document(source, file=readme) == []
