@@ -42,8 +42,7 @@ class ComputeSection(Section):
         default=1,
         ge=1,
         description="Trials measured side by side, each in its own process. workers x threads should not "
-        "exceed the "
-        "cores. Does not change any result.",
+        "exceed the cores. Does not change any result.",
     )
 
 
@@ -128,8 +127,7 @@ class SpaceSection(Section):
         default=None,
         min_length=1,
         description="The menu of ranks, ascending, for example [0, 2, 4, 8, 16]; 0 leaves a linear "
-        "without an "
-        "adapter. null takes a fine menu from 0 to 64, cut to the linears' widths.",
+        "without an adapter. null takes a fine menu from 0 to 64, cut to the linears' widths.",
     )
     like_uniform: int | None = Field(
         default=8,

@@ -35,8 +35,7 @@ class SearchSection(Section):
         default=1,
         ge=1,
         description="Allocations proposed at a time. More let workers share them, but each then knows "
-        "less of "
-        "the others. Changes results, unlike compute.workers.",
+        "less of the others. Changes results, unlike compute.workers.",
     )
     candidates: int = Field(
         default=5000, ge=2, description="Allocations the predictor ranks before each proposal."
