@@ -20,9 +20,9 @@ class Score:
     """How a model did on one benchmark.
 
     Attributes:
-        benchmark: Name of the benchmark. metric: What an item's figure is: `acc` (highest
-        log-likelihood) or `acc_norm` (per byte of the answer) for
-            the seven; a user-made benchmark may have another.
+        benchmark: Name of the benchmark.
+        metric: What an item's figure is: `acc` (highest log-likelihood) or `acc_norm` (per byte of the
+            answer) for the seven; a user-made benchmark may have another.
         correct: One figure per item, 1 or 0; a benchmark that grades in between may have shares.
         items: Numbers of the items in the benchmark's full list, ascending.
         digest: Names the items by their content.

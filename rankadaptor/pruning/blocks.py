@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 _LOCK = threading.RLock()
+
+
+def allow_global_reads() -> None:
+    """Silence transformers' warnings about global widths of a model whose blocks differ.
+
+    PEFT and the generation code read `num_attention_heads` and the like for display or caches alone; every
+    block is built from its own entry, so the warnings would name nothing that a user could mend.
+    """
+    logging.getLogger("transformers.integrations.heterogeneity.configuration_utils").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

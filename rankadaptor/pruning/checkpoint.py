@@ -18,7 +18,12 @@ from safetensors import SafetensorError
 
 from rankadaptor.errors import CheckpointError, InputError, StorageError
 from rankadaptor.files import name_storage_fault, read_json, write_json, write_text
-from rankadaptor.pruning.blocks import MODELLING_FILE, per_layer_blocks, write_modelling
+from rankadaptor.pruning.blocks import (
+    MODELLING_FILE,
+    allow_global_reads,
+    per_layer_blocks,
+    write_modelling,
+)
 from rankadaptor.pruning.families import find_family
 
 logger = logging.getLogger(__name__)
@@ -155,6 +160,8 @@ def load_checkpoint(folder: str | Path, *, dtype: torch.dtype | None = None) -> 
     config.__dict__.pop("auto_map", None)
     model_class = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config.model_type])
     uneven = per_layer_blocks(model_class) if config.is_heterogeneous else contextlib.nullcontext()
+    if config.is_heterogeneous:
+        allow_global_reads()
     try:
         with uneven, _quiet_transformers():
             model, report = model_class.from_pretrained(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
+from rankadaptor.pruning.blocks import allow_global_reads
 from rankadaptor.pruning.families import describe_blocks, find_family, find_module
 from rankadaptor.pruning.groups import CoupledGroups
 
@@ -73,6 +74,7 @@ def write_shapes(model: Any) -> None:
         return
     # The flag must come first: transformers validates the global fields as soon as any of them is overridden.
     config.allow_global_per_layer_attribute_access = True
+    allow_global_reads()
     config.per_layer_config = {shape.block: entry for shape, entry in zip(shapes, fields, strict=True)}
 
 
