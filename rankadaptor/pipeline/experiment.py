@@ -29,7 +29,7 @@ from rankadaptor.tracking import Tracker, open_tracker
 
 logger = logging.getLogger(__name__)
 
-FIRST_CONFIRMATION_SEED = 1000
+FRESH = 1000  # the confirmation's seeds start this far above the search's
 FALLBACK = "ridge"
 SHIPPED_PREDICTOR = Path("meta_data/predictor")
 DEPTH_SLOPE = 0.5  # the baseline's ranks grow from half to one and a half times uniform's, as in [PRILoRA]_
@@ -92,7 +92,7 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
     with TrialPool(source, workers=config.compute.workers) as pool:
         searched = folder.complete("search", lambda: _search(config, pool, tracker))
         candidate = space.allocation(tuple(searched["best"]))
-        verdict = folder.complete("confirm", lambda: _confirm(config, pool, candidate))
+        verdict = folder.complete("confirm", lambda: _confirm(config, pool, candidate, tracker))
     tracker.log_metrics({"gain": verdict["gain"], "gain_low": verdict["low"], "gain_high": verdict["high"]})
 
     allocations = {"uniform": space.uniform(), "searched": candidate, **_draw_baselines(config, space)}
@@ -185,10 +185,11 @@ def _search(config: RunConfig, pool: TrialPool, tracker: Tracker) -> dict[str, A
     }
 
 
-def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[str, Any]:
+def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation, tracker: Tracker) -> dict[str, Any]:
     given = config.confirm
     steps = given.steps or config.search.steps
-    seeds = range(FIRST_CONFIRMATION_SEED, FIRST_CONFIRMATION_SEED + given.seeds)
+    first = config.seed + FRESH
+    seeds = range(first, first + given.seeds)
     records = pool.measure_all(
         [Job(candidate, seed, steps) for seed in seeds], label="confirm on fresh seeds"
     )
@@ -196,10 +197,12 @@ def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[
         lambda allocation, *, seed: pool.measure(allocation, seed=seed, steps=steps),
         candidate,
         seeds=given.seeds,
-        first_seed=FIRST_CONFIRMATION_SEED,
+        first_seed=first,
         confidence=given.confidence,
         searched=[record for record in pool.records.records if record.seed == config.seed],
     )
+    for record in verdict.records:
+        tracker.log_record(record, name=f"confirm-{record.seed}")
     logger.info("%s", verdict.describe())
     # Uniform was trained under the same seeds: it costs the same tokens again.
     return {**verdict.to_json(), "tokens": 2 * sum(record.tokens for record in records)}
