@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rankadaptor.doctor import Check
     from rankadaptor.planning import Plan
 
+LOG_WIDTH = 120  # columns where the output is no terminal, whose own width is used
 STATES = {"ok": "green", "note": "yellow", "missing": "red"}
 
 
@@ -56,12 +57,37 @@ def show_plan_table(plan: Plan) -> None:
 
 
 def show_result(document: Mapping[str, Any], *, place: Path) -> None:
-    """Show a run's losses, accuracies and verdict, and where the rest lies."""
+    """Show a run's losses, accuracies and verdict, and where the rest lies.
+
+    Args:
+        document: The result document.
+        place: The run's folder, whose files and next commands are then shown, or the report alone.
+    """
     from rankadaptor.report import render_console
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=LOG_WIDTH)
     console.print(render_console(document))
-    console.print(f"everything else: {place}", highlight=False, soft_wrap=True)
+    if not place.is_dir():
+        console.print(f"report: {place}", highlight=False, soft_wrap=True)
+        return
+    recommended = "searched" if document["result"]["verdict"]["outcome"] == "better" else "uniform"
+    written = {
+        "report": place / "report.html",
+        "recommended adapter": place / "adapters" / recommended,
+        "pruned model": place / "pruned",
+        "every trial": place / "records.jsonl",
+        "result": place / "result.json",
+    }
+    lines = [f"{name:20} {path}" for name, path in written.items() if path.exists()]
+    lines += [
+        "",
+        "Next:",
+        f"  rankadaptor evaluate {place / 'run.yaml'} --set evaluate.limit=100",
+        "  mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db",
+    ]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)
 
 
 def show_scores(scores: Mapping[str, Any]) -> None:
