@@ -62,14 +62,17 @@ def design_allocations(space: Space, count: int, *, seed: int) -> list[Allocatio
 
 def _describe_setting(config: RunConfig, source: TrialSource, prepared: dict[str, Any]) -> Setting:
     losses, digests = prepared["losses"], prepared["digests"]
-    pruning = {key: prepared["pruning"][key] for key in ("achieved_ratio", "settings", "blocks")}
+    pruning = {key: prepared["pruning"][key] for key in ("ratio", "achieved_ratio", "settings", "blocks")}
     return Setting(
         name=config.name,
-        model={"base": config.model, "digest": digests["model"]},
+        model={"name": config.model, "digest": digests["model"]},
         pruning=pruning,
         data={
             "train": config.data.train,
-            "held_out": config.data.held_out,
+            "train_rows": config.data.train_rows,
+            "held_out": config.data.held_out or config.data.train,
+            "held_out_rows": config.data.held_out_rows,
+            "seed": config.seed,
             "train_digest": digests["train"],
             "held_out_digest": digests["held_out"],
         },

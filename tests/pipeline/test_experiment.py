@@ -129,6 +129,9 @@ def test_collect_fills_a_corpus_and_continues(pico_run: dict[str, Any], tmp_path
     assert first == len(before) == 8
     assert set(before["setting"]) == {"pico"}
     assert (before["status"] == "ok").all()
+    setting = Corpus.load(tmp_path / "corpus").settings().iloc[0]
+    assert setting["model"] == pico_run["model"]
+    assert setting["ratio"] == pico_run["prune"]["ratio"]
 
     pico_run["collect"]["allocations"] = 5
     assert collect_records(build_run(pico_run)) == 12
