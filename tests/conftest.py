@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,18 @@ SENTENCES = (
     "Below is an instruction that describes a task. Write a response.",
     "Question: which of these is true? Answer: the first one.",
 )
+
+
+@pytest.fixture(autouse=True)
+def restore_logging() -> Iterator[None]:
+    """Undo what a command line run inside a test did to the process's loggers."""
+    root, own = logging.getLogger(), logging.getLogger("rankadaptor")
+    handlers, levels = list(root.handlers), (root.level, own.level)
+    yield
+    for handler in [handler for handler in root.handlers if handler not in handlers]:
+        root.removeHandler(handler)
+    root.setLevel(levels[0])
+    own.setLevel(levels[1])
 
 
 @pytest.fixture(scope="session")

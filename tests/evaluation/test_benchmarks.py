@@ -126,12 +126,13 @@ def test_nothing_is_left_behind(model, pico_tokenizer, capfd):
 
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()
     level = logging.getLogger("lm_eval").level
+    bars = datasets.is_progress_bar_enabled()
     evaluate(model, pico_tokenizer, benchmarks=["hellaswag"])
     assert random.getstate() == states[0]
     assert np.random.get_state()[1].tolist() == states[1]
     assert torch.random.get_rng_state().tolist() == states[2]
     assert logging.getLogger("lm_eval").level == level
-    assert datasets.is_progress_bar_enabled()
+    assert datasets.is_progress_bar_enabled() == bars
     assert capfd.readouterr() == ("", "")
 
 
