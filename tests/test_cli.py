@@ -43,7 +43,7 @@ def test_init_writes_a_file_that_plan_reads(tmp_path, capsys):
     assert (config.name, config.output, config.model) == ("first", str(tmp_path / "out"), "kit:smollm2-135m")
     assert main(["plan", str(path), "--set", "search.evaluations=3", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert next(step for step in plan["steps"] if step["name"] == "search")["runs"] == 4
+    assert next(step for step in plan["steps"] if step["name"] == "search")["runs"] == 3
 
 
 def test_init_does_not_overwrite_without_force(tmp_path, capsys):

@@ -97,11 +97,17 @@ def test_counts_follow_the_run_file(pico_folder):
         "recover",
         "evaluate",
     ]
-    assert [step.runs for step in plan.steps] == [0, 2, 5, 6, 2, 4]
-    assert find_step(plan, "search").tokens == 5 * (5 * 4 * 16 + 10 * 16)
+    assert [step.runs for step in plan.steps] == [0, 2, 4, 6, 2, 4]  # uniform's trial comes from the tuning
+    assert find_step(plan, "search").tokens == 4 * (5 * 4 * 16 + 10 * 16)
     assert plan.tokens == sum(step.tokens for step in plan.steps)
     assert plan.seconds == plan.seconds_left > 0
-    assert json.loads(json.dumps(plan.to_json()))["totals"]["runs"] == 19
+    assert json.loads(json.dumps(plan.to_json()))["totals"]["runs"] == 18
+
+
+@pytest.mark.parametrize("tune", [None, {"learning_rates": [1e-3, 1e-2], "steps": 7}])
+def test_the_search_measures_uniform_where_the_tuning_did_not(pico_folder, tune):
+    plan = estimate(build_run({**SMALL, "model": str(pico_folder), "recipe": {"tune": tune}}))
+    assert find_step(plan, "search").runs == 5
 
 
 def test_the_budget_is_that_of_the_space(pico_folder):

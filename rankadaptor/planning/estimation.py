@@ -107,10 +107,11 @@ class _Costs:
             steps.append(
                 self._train("tune", "uniform at each rate", runs=tries, steps=tune.steps or search.steps)
             )
-        what = f"{search.evaluations} allocations and uniform"
-        steps.append(
-            self._train("search", what, runs=search.evaluations + 1, steps=search.steps, width=search.batch)
-        )
+        # The tuning's trial of uniform at the chosen rate serves the search too where both are equally long.
+        known = tune is not None and (tune.steps or search.steps) == search.steps
+        what = f"{search.evaluations} allocations" + ("" if known else " and uniform")
+        runs = search.evaluations + (not known)
+        steps.append(self._train("search", what, runs=runs, steps=search.steps, width=search.batch))
         what = f"winner and uniform on {confirm.seeds} fresh seeds"
         steps.append(
             self._train("confirm", what, runs=2 * confirm.seeds, steps=confirm.steps or search.steps)
