@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 
 import pytest
 
@@ -64,7 +65,16 @@ def test_collect_then_meta_train_then_run_with_the_trained_predictor(bench, caps
     assert main(bench.command("meta-train", **changes)) == 0
     assert "search.predictor: meta" in capsys.readouterr().out
     assert main(bench.command("run", **changes)) == 0
-    assert json.loads((bench.output / "result.json").read_text())["result"]["search"]["predictor"] == "meta"
+    searched = json.loads((bench.output / "result.json").read_text())["result"]["search"]
+    assert searched["predictor"] == "meta"
+
+    # The run keeps its predictor: a continued search asks the same, whatever became of the original.
+    records = (bench.output / "records.jsonl").read_text()
+    shutil.rmtree(bench.folder / "predictor")
+    (bench.output / "steps" / "search.json").unlink()
+    assert main(bench.command("run", **changes)) == 0
+    assert json.loads((bench.output / "result.json").read_text())["result"]["search"] == searched
+    assert (bench.output / "records.jsonl").read_text() == records
 
 
 def test_evaluate_scores_the_run_s_models_and_any_other(bench, capsys):

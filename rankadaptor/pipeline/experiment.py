@@ -21,7 +21,8 @@ from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_m
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.trials import Job, TrialPool
 from rankadaptor.pipeline.tuning import tune_setting
-from rankadaptor.predictor import Predictor, make_predictor
+from rankadaptor.predictor import MetaPredictor, Predictor, make_predictor
+from rankadaptor.predictor.storage import DESCRIPTION
 from rankadaptor.runtime import describe_environment, find_commit
 from rankadaptor.search import Search, draw_random, linear_in_depth
 from rankadaptor.space import Allocation, Space
@@ -90,7 +91,7 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
     source, tuned = tune_setting(folder, config, space, setting=folder.digest, compute=compute)
 
     with TrialPool(source, workers=config.compute.workers) as pool:
-        searched = folder.complete("search", lambda: _search(config, pool, tracker))
+        searched = folder.complete("search", lambda: _search(folder, config, pool, tracker))
         candidate = space.allocation(tuple(searched["best"]))
         verdict = folder.complete("confirm", lambda: _confirm(config, pool, candidate, tracker))
     tracker.log_metrics({"gain": verdict["gain"], "gain_low": verdict["low"], "gain_high": verdict["high"]})
@@ -134,30 +135,35 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
     }
 
 
-def choose_predictor(config: RunConfig) -> Predictor:
+def choose_predictor(config: RunConfig, folder: RunFolder) -> Predictor:
     """Make the run's predictor; without a trained one, `meta` falls back to ridge.
 
-    The same network untrained would be the nearer choice, but it needs far more records than a search has.
+    A trained predictor is copied into the run's folder and read from there when the run continues: were it
+    replaced meanwhile, the replayed search would ask for other allocations. The fallback is not the same
+    network untrained, because that needs far more records than a search has.
 
     Raises:
         CheckpointError: If `search.predictor_path` names a folder that holds no predictor.
     """
-    given = config.search
+    given, kept = config.search, folder.path / "predictor"
     if given.predictor != "meta":
         return make_predictor(given.predictor, seed=config.seed)
-    if given.predictor_path is None and not (SHIPPED_PREDICTOR / "predictor.json").exists():
+    if (kept / DESCRIPTION).exists():
+        return make_predictor("meta", pretrained=kept, seed=config.seed)
+    if given.predictor_path is None and not (SHIPPED_PREDICTOR / DESCRIPTION).exists():
         logger.warning(
             "no trained predictor in %s: ridge guides the search instead. "
             "`rankadaptor meta-train` makes a predictor from a corpus.",
             SHIPPED_PREDICTOR,
         )
         return make_predictor(FALLBACK, seed=config.seed)
-    return make_predictor("meta", pretrained=given.predictor_path or SHIPPED_PREDICTOR, seed=config.seed)
+    MetaPredictor.from_pretrained(given.predictor_path or SHIPPED_PREDICTOR).save_pretrained(kept)
+    return make_predictor("meta", pretrained=kept, seed=config.seed)
 
 
-def _search(config: RunConfig, pool: TrialPool, tracker: Tracker) -> dict[str, Any]:
+def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Tracker) -> dict[str, Any]:
     given, space = config.search, pool.source.space
-    predictor = choose_predictor(config)
+    predictor = choose_predictor(config, folder)
     search = Search(space, predictor, seed=config.seed, proposal=given.proposal, candidates=given.candidates)
     # The batch is part of the run, not of the machine: what is asked for is the same for any worker count.
     while len(search.records) < given.evaluations:
