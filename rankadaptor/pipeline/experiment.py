@@ -15,6 +15,7 @@ from typing import Any
 
 from rankadaptor.comparison import Verdict, confirm
 from rankadaptor.config import RunConfig
+from rankadaptor.errors import InputError
 from rankadaptor.files import write_json
 from rankadaptor.pipeline.finals import evaluate_models, recover_all
 from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
@@ -167,7 +168,13 @@ def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Trac
     search = Search(space, predictor, seed=config.seed, proposal=given.proposal, candidates=given.candidates)
     # The batch is part of the run, not of the machine: what is asked for is the same for any worker count.
     while len(search.records) < given.evaluations:
-        batch = search.ask(min(given.batch, given.evaluations - len(search.records)))
+        try:
+            batch = search.ask(min(given.batch, given.evaluations - len(search.records)))
+        except InputError as error:
+            if not search.records:
+                raise
+            logger.info("the search stops early: %s", error)  # a small space is measured whole
+            break
         done = len(search.records)
         records = pool.measure_all(
             [Job(allocation, config.seed, given.steps) for allocation in batch],

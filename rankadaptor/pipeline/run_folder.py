@@ -59,7 +59,7 @@ class RunFolder:
         The result gains `seconds`, the wall time that computing it took.
         """
         path = self.path / STEPS / f"{step}.json"
-        if path.exists():
+        if self.finished(step):
             logger.info("%s: already done, read from %s", step, path)
         else:
             logger.info("%s: started", step)

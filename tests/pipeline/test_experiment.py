@@ -120,6 +120,16 @@ def test_a_diverging_rate_fails_its_trial_not_the_run(pico_run: dict[str, Any], 
     assert result["recipe"]["learning_rate"] <= 1e-3
 
 
+def test_a_space_smaller_than_the_search_is_measured_whole(pico_run: dict[str, Any], tmp_path: Path) -> None:
+    pico_run["space"] = {"slots": "block", "ranks": [1, 2, 3], "like_uniform": 2}
+    pico_run["search"] |= {"evaluations": 40, "steps": 1}
+    pico_run["recipe"]["tune"] = None
+    result = run_experiment(build_run(pico_run), output=tmp_path)["result"]
+    values = [tuple(entry["values"]) for entry in result["search"]["history"]]
+    assert 1 <= len(values) < 40
+    assert len(set(values)) == len(values)
+
+
 def test_collect_fills_a_corpus_and_continues(pico_run: dict[str, Any], tmp_path: Path) -> None:
     from rankadaptor.corpus import Corpus
 
