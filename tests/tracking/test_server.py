@@ -27,6 +27,19 @@ def ask(address: str, path: str, **question):
         return json.load(answer)
 
 
+def await_health(address, process, log, *, limit=300.0):
+    """Wait until the server answers; a machine busy with other tests can take minutes to import it."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            pytest.fail(f"the server ended with {process.returncode}:\n{log.read_text()[-2000:]}")
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"{address}/health", timeout=5).close()
+            return
+        time.sleep(0.5)
+    pytest.fail(f"no answer from the server within {limit:.0f} s:\n{log.read_text()[-2000:]}")
+
+
 @contextlib.contextmanager
 def serve(store):
     with socket.socket() as probe:
@@ -36,16 +49,14 @@ def serve(store):
         sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{store}/mlflow.db",
         "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
     ]  # fmt: skip
-    process = subprocess.Popen(
-        command, cwd=store, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    log = store / "server.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command, cwd=store, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(120):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{address}/health", timeout=5).close()
-                break
-            time.sleep(0.5)
+        await_health(address, process, log)
         yield address
     finally:
         os.killpg(process.pid, signal.SIGTERM)
