@@ -82,14 +82,31 @@ def run(path: RunFile, overrides: Overrides = None, fresh: Fresh = False, verbos
 
 
 def collect(
-    path: RunFile, overrides: Overrides = None, fresh: Fresh = False, verbose: Verbose = False
+    path: RunFile,
+    overrides: Overrides = None,
+    fresh: Fresh = False,
+    repeat: Annotated[
+        int,
+        typer.Option(min=0, help="Measure this many stored records again and compare, instead of new ones."),
+    ] = 0,
+    verbose: Verbose = False,
 ) -> None:
     """Measure many allocations of one setting and add the records to a corpus. Continues like `run`."""
     config = _load(path, overrides)
     start_logging(verbose=verbose)
+    if repeat:
+        from rankadaptor.cli.tables import show_repetitions
+        from rankadaptor.pipeline import repeat_records
+
+        repeated = repeat_records(config, repeat)
+        show_repetitions(repeated)
+        if not all(repetition.agrees for repetition in repeated):
+            raise typer.Exit(1)
+        return
     from rankadaptor.pipeline import collect_records
 
-    count = collect_records(config, output=Path(config.output), fresh=fresh)
+    words = ["rankadaptor", "collect", _name_file(path), *(f"--set {given}" for given in overrides or ())]
+    count = collect_records(config, output=Path(config.output), fresh=fresh, command=" ".join(words))
     typer.echo(f"{config.collect.corpus} holds {count} records of setting {config.name}")
 
 
@@ -215,3 +232,11 @@ def _is_pruned(model: str) -> bool:
         return False
     content = read_json(config)
     return isinstance(content, dict) and bool(content.get("rankadaptor"))
+
+
+def _name_file(path: Path) -> str:
+    """Name a file from the current folder, or by its own name alone: records travel, folders do not."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.name

@@ -13,6 +13,7 @@ from rankadaptor.progress import format_seconds
 
 if TYPE_CHECKING:
     from rankadaptor.doctor import Check
+    from rankadaptor.pipeline.repetition import Repetition
     from rankadaptor.planning import Plan
 
 LOG_WIDTH = 120  # columns where the output is no terminal, whose own width is used
@@ -114,6 +115,19 @@ def show_checks(checks: Sequence[Check]) -> None:
     table = Table("state", "what", "found", "next", box=None, pad_edge=False)
     for check in checks:
         table.add_row(f"[{STATES[check.state]}]{check.state}[/]", check.name, check.found, check.remedy)
+    Console().print(table)
+
+
+def show_repetitions(repeated: Sequence[Repetition]) -> None:
+    """Show stored records beside what measuring them again gave."""
+    table = Table("seed", "steps", "stored", "again", "difference", "", box=None, pad_edge=False)
+    for one in repeated:
+        numbers = [
+            "failed" if value is None else f"{value:{form}}"
+            for value, form in ((one.record.loss, ".6f"), (one.loss, ".6f"), (one.difference, "+.1e"))
+        ]
+        mark = "[green]same[/]" if one.agrees else "[red]differs[/]"
+        table.add_row(str(one.record.seed), str(one.record.steps), *numbers, mark)
     Console().print(table)
 
 

@@ -10,7 +10,7 @@ from rankadaptor.config.kit_names import find_unknown_names
 
 if TYPE_CHECKING:
     from rankadaptor.config.run import RunConfig
-    from rankadaptor.config.sections import RecipeSection, SpaceSection
+    from rankadaptor.config.sections import PruneSection, RecipeSection, SpaceSection
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,25 @@ class Conflict:
 def find_conflicts(config: RunConfig) -> list[Conflict]:
     """List all conflicts of a run that can be seen without its model or data."""
     unknown = [Conflict((key,), text) for key, text in find_unknown_names(config)]
-    return [*unknown, *_check_space(config.space), *_check_recipe(config.recipe), *_check_stages(config)]
+    pruning = () if config.prune is None else _check_prune(config.prune)
+    checks = (_check_space(config.space), _check_recipe(config.recipe), _check_stages(config))
+    return [*unknown, *pruning, *(conflict for check in checks for conflict in check)]
+
+
+def _check_prune(prune: PruneSection) -> Iterator[Conflict]:
+    targets = list(prune.targets)
+    if "blocks" in targets and set(targets) != {"blocks"}:
+        yield Conflict(
+            ("prune.targets",),
+            f"given {targets}; whole blocks are cut alone. Write [blocks], run that, and prune the saved "
+            f"model again.",
+        )
+    if prune.importance == "block_influence" and "blocks" not in targets:
+        yield Conflict(
+            ("prune.importance", "prune.targets"),
+            f"given block_influence, which scores whole blocks, with prune.targets {targets}. Set "
+            f"prune.targets: [blocks], or another importance.",
+        )
 
 
 def _check_space(space: SpaceSection) -> Iterator[Conflict]:
@@ -138,7 +156,8 @@ def _check_stages(config: RunConfig) -> Iterator[Conflict]:
         ("evaluate.models", config.evaluate.models),
         ("evaluate.benchmarks", config.evaluate.benchmarks),
         ("recover.baselines", recover.baselines),
-        ("collect.lengths", config.collect.lengths),
+        ("collect.lengths.steps", config.collect.lengths.steps if config.collect.lengths else ()),
+        ("collect.curve", config.collect.curve),
     ):
         if len(set(values)) != len(values):
             yield Conflict((key,), f"given {list(values)}; each may be named once.")
@@ -149,5 +168,21 @@ def _check_stages(config: RunConfig) -> Iterator[Conflict]:
             f"names {', '.join(missing)}, which recover.baselines does not recover. Add it there, or "
             f"remove it here.",
         )
-    if any(length < 1 for length in config.collect.lengths):
-        yield Conflict(("collect.lengths",), f"given {list(config.collect.lengths)}; each must be 1 or more.")
+    for key, steps_list in (
+        ("collect.lengths.steps", config.collect.lengths.steps if config.collect.lengths else ()),
+        ("collect.curve", config.collect.curve),
+    ):
+        if any(length < 1 for length in steps_list):
+            yield Conflict((key,), f"given {list(steps_list)}; each must be 1 or more.")
+    if config.collect.study is not None:
+        study = config.collect.study
+        if any(not 0 <= exponent <= 1 for exponent in study.exponents):
+            yield Conflict(
+                ("collect.study.exponents",),
+                f"given {list(study.exponents)}; each must be between 0 and 1.",
+            )
+        if any(factor <= 0 for factor in study.learning_rates):
+            yield Conflict(
+                ("collect.study.learning_rates",),
+                f"given {list(study.learning_rates)}; each is a multiple of the tuned rate, above 0.",
+            )

@@ -101,6 +101,33 @@ class TrackSection(Section):
     experiment: str = Field(default="rankadaptor", min_length=1, description="MLflow experiment.")
 
 
+class RepeatSection(Section):
+    """Allocations measured again under further seeds: the noise of the setting."""
+
+    allocations: int = Field(default=8, ge=1, description="How many, spread evenly over those measured.")
+    seeds: int = Field(default=5, ge=2, description="Seeds of each, the first one counted.")
+
+
+class LengthsSection(Section):
+    """Allocations measured at other lengths: how far short runs tell what long ones would."""
+
+    steps: tuple[int, ...] = Field(min_length=1, description="Optimiser steps beside search.steps.")
+    allocations: int = Field(default=20, ge=1, description="How many, spread evenly over those measured.")
+
+
+class RecipeStudySection(Section):
+    """What the recipe does to the comparison of allocations."""
+
+    exponents: tuple[float, ...] = Field(
+        default=(0.0, 0.5, 1.0), description="Scaling exponents measured side by side."
+    )
+    learning_rates: tuple[float, ...] = Field(
+        default=(), description="Rates, as multiples of the tuned one, so that each allocation finds its own."
+    )
+    allocations: int = Field(default=10, ge=1, description="How many, spread evenly over those measured.")
+    seeds: int = Field(default=3, ge=1, description="Seeds of each.")
+
+
 class CollectSection(Section):
     """What `rankadaptor collect` measures and where the records go. `rankadaptor run` does not read it."""
 
@@ -108,11 +135,19 @@ class CollectSection(Section):
         default="meta_data", min_length=1, description="Corpus folder that the records are added to."
     )
     allocations: int = Field(
-        default=24, ge=1, description="Allocations drawn from the space, uniform not counted."
+        default=24, ge=1, description="Allocations of the space, shapes and random ones, uniform not counted."
     )
-    seeds: int = Field(default=1, ge=1, description="Seeds per allocation; repeats give the noise.")
-    lengths: tuple[int, ...] = Field(
-        default=(), description="Optimiser steps, one record for each; [] takes search.steps."
+    repeat: RepeatSection | None = Field(
+        default=None, description="Allocations measured under further seeds; null repeats none."
+    )
+    lengths: LengthsSection | None = Field(
+        default=None, description="Allocations measured at other lengths; null keeps to search.steps."
+    )
+    curve: tuple[int, ...] = Field(
+        default=(), description="Optimiser steps at which uniform alone is measured, a run for each."
+    )
+    study: RecipeStudySection | None = Field(
+        default=None, description="Allocations measured under other recipes; null studies none."
     )
     held_out: bool = Field(default=False, description="Mark the setting as held out from meta-training.")
 

@@ -30,6 +30,7 @@ class Setting:
         held_out: Never used to train a predictor that is judged.
         pruned_loss: Held-out loss after pruning, before recovery, in nats per token.
         dense_loss: Held-out loss of the model before pruning, in nats per token.
+        command: What measures its records, and measures them again.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Setting:
     held_out: bool = False
     pruned_loss: float | None = None
     dense_loss: float | None = None
+    command: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankadaptor.pipeline.collection import collect_records
     from rankadaptor.pipeline.experiment import run_experiment
+    from rankadaptor.pipeline.repetition import repeat_records
 
-__all__ = ["collect_records", "run_experiment"]
+__all__ = ["collect_records", "repeat_records", "run_experiment"]
 
 # Imported on first use: a run needs torch and peft, its folder does not.
-_MODULES = {"collect_records": "collection", "run_experiment": "experiment"}
+_MODULES = {
+    "collect_records": "collection",
+    "repeat_records": "repetition",
+    "run_experiment": "experiment",
+}
 
 
 def __getattr__(name: str) -> Any:

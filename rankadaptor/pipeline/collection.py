@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Corpus, Setting
+from rankadaptor.pipeline.design import design_allocations
 from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import open_run
+from rankadaptor.pipeline.study import study_recipe, write_study
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
-from rankadaptor.search import draw_random, linear_in_depth
 from rankadaptor.space import Allocation, Space
 
 logger = logging.getLogger(__name__)
 
-DEPTH_SLOPES = (-1.0, -0.5, 0.5, 1.0)
 
-
-def collect_records(config: RunConfig, *, output: Path | None = None, fresh: bool = False) -> int:
-    """Measure the allocations that `config.collect` asks for and append them to its corpus.
+def collect_records(
+    config: RunConfig, *, output: Path | None = None, fresh: bool = False, command: str = ""
+) -> int:
+    """Measure what `config.collect` asks for and append the records to its corpus.
 
     The same command continues a collection that was cut off; nothing is measured twice.
+
+    Args:
+        config: The run.
+        output: Its folder; the run's own by default.
+        fresh: Throw away what an earlier collection left in that folder; the corpus keeps its records.
+        command: What measures these records again; kept in the setting.
 
     Returns:
         The number of records of this setting that the corpus holds afterwards.
@@ -33,34 +43,52 @@ def collect_records(config: RunConfig, *, output: Path | None = None, fresh: boo
     with open_run(output or Path(config.output), config, fresh=fresh) as folder:
         prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
         space = load_space(folder, config)
-        source, _ = tune_setting(folder, config, space, setting=config.name, compute=compute)
+        source, tuned = tune_setting(folder, config, space, setting=config.name, compute=compute)
         corpus = Corpus.create(given.corpus)
-        corpus.add_setting(_describe_setting(config, source, prepared))
-        jobs = [
-            Job(allocation, seed, steps)
-            for steps in given.lengths or (config.search.steps,)
-            for seed in range(config.seed, config.seed + given.seeds)
-            for allocation in design_allocations(space, given.allocations, seed=config.seed)
-        ]
+        corpus.add_setting(_describe_setting(config, source, prepared, command=command))
         with TrialPool(source, workers=config.compute.workers) as pool:
-            pool.measure_all(jobs, label="collect", on_record=corpus.append)
-            for (
-                record
-            ) in pool.records.records:  # what an interrupted collection measured but had not passed on
+            for record in pool.records.records:  # measured by an interrupted collection, not passed on yet
                 corpus.append(record)
+            jobs = list_jobs(config, space)
+            pool.measure_all(jobs, label="collect", on_record=corpus.append)
+            curve = [pool.measure(space.uniform(), seed=config.seed, steps=steps) for steps in given.curve]
+            for record in pool.records.records:
+                corpus.append(record)
+        study = study_recipe(config, source, jobs[0].steps) if given.study else {}
+        write_study(corpus, config.name, tuned=tuned, seed=config.seed, curve=curve, study=study)
     return len(corpus.records(config.name))
 
 
-def design_allocations(space: Space, count: int, *, seed: int) -> list[Allocation]:
-    """Return uniform and `count` distinct others: tilts in depth first, then a spread of random ones."""
-    chosen = dict.fromkeys(
-        [space.uniform(), *(linear_in_depth(space, slope=slope) for slope in DEPTH_SLOPES)]
-    )
-    chosen.update(dict.fromkeys(draw_random(space, count=2 * count, seed=seed)))
-    return list(chosen)[: count + 1]
+def list_jobs(config: RunConfig, space: Space) -> list[Job]:
+    """List what a collection measures: every allocation once, then repeats, then other lengths."""
+    given, steps = config.collect, config.search.steps
+    designed = design_allocations(space, given.allocations, seed=config.seed)
+    jobs = [Job(allocation, config.seed, steps) for allocation in designed]
+    if given.repeat is not None:
+        jobs += [
+            Job(allocation, config.seed + offset, steps)
+            for offset in range(1, given.repeat.seeds)
+            for allocation in choose_evenly(designed, given.repeat.allocations)
+        ]
+    if given.lengths is not None:
+        jobs += [
+            Job(allocation, config.seed, other)
+            for other in given.lengths.steps
+            for allocation in choose_evenly(designed, given.lengths.allocations)
+        ]
+    return jobs
 
 
-def _describe_setting(config: RunConfig, source: TrialSource, prepared: dict[str, Any]) -> Setting:
+def choose_evenly(designed: Sequence[Allocation], count: int) -> list[Allocation]:
+    """Choose `count` of the designed allocations, uniform not counted, evenly over the list."""
+    others = designed[1:]
+    places = np.linspace(0, len(others) - 1, num=min(count, len(others)))
+    return [others[int(place)] for place in places]
+
+
+def _describe_setting(
+    config: RunConfig, source: TrialSource, prepared: dict[str, Any], *, command: str
+) -> Setting:
     losses, digests = prepared["losses"], prepared["digests"]
     pruning = {key: prepared["pruning"][key] for key in ("ratio", "achieved_ratio", "settings", "blocks")}
     return Setting(
@@ -81,4 +109,5 @@ def _describe_setting(config: RunConfig, source: TrialSource, prepared: dict[str
         held_out=config.collect.held_out,
         pruned_loss=losses["pruned"],
         dense_loss=losses.get("dense"),
+        command=command,
     )

@@ -169,7 +169,10 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         ({"search": {"predictor": "ridge", "predictor_path": "x"}}, "search.predictor_path", "null"),
         ({"evaluate": {"benchmarks": ["piqa", "piqa"]}}, "evaluate.benchmarks", "once"),
         ({"evaluate": {"models": ["random"]}}, "evaluate.models", "recover.baselines"),
-        ({"collect": {"lengths": [0]}}, "collect.lengths", "1 or more"),
+        ({"collect": {"lengths": {"steps": [0]}}}, "collect.lengths.steps", "1 or more"),
+        ({"collect": {"curve": [4, 4]}}, "collect.curve", "once"),
+        ({"collect": {"study": {"exponents": [2.0]}}}, "collect.study.exponents", "between 0 and 1"),
+        ({"collect": {"study": {"learning_rates": [0.0]}}}, "collect.study.learning_rates", "above 0"),
     ],
 )
 def test_keys_that_do_not_go_together_are_refused(values, key, what):

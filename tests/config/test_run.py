@@ -14,7 +14,7 @@ from rankadaptor.config import build_run, describe_difference
         {"output": "elsewhere"},
         {"track": {"enabled": False}},
         {"compute": {"workers": 4}},
-        {"collect": {"seeds": 9}},
+        {"collect": {"allocations": 9}},
     ],
 )
 def test_what_changes_no_result_is_not_in_the_digest(values):

@@ -15,7 +15,7 @@ import pytest
 
 from rankadaptor.config import build_run, dump_run
 from rankadaptor.corpus import RecordFile
-from rankadaptor.pipeline import collect_records, run_experiment
+from rankadaptor.pipeline import run_experiment
 
 
 def _strip(document: dict[str, Any]) -> dict[str, Any]:
@@ -128,22 +128,3 @@ def test_a_space_smaller_than_the_search_is_measured_whole(pico_run: dict[str, A
     values = [tuple(entry["values"]) for entry in result["search"]["history"]]
     assert 1 <= len(values) < 40
     assert len(set(values)) == len(values)
-
-
-def test_collect_fills_a_corpus_and_continues(pico_run: dict[str, Any], tmp_path: Path) -> None:
-    from rankadaptor.corpus import Corpus
-
-    pico_run["collect"] = {"corpus": str(tmp_path / "corpus"), "allocations": 3, "seeds": 2, "lengths": [2]}
-    first = collect_records(build_run(pico_run))
-    before = Corpus.load(tmp_path / "corpus").table()
-    assert first == len(before) == 8
-    assert set(before["setting"]) == {"pico"}
-    assert (before["status"] == "ok").all()
-    setting = Corpus.load(tmp_path / "corpus").settings().iloc[0]
-    assert setting["model"] == pico_run["model"]
-    assert setting["ratio"] == pico_run["prune"]["ratio"]
-
-    pico_run["collect"]["allocations"] = 5
-    assert collect_records(build_run(pico_run)) == 12
-    after = Corpus.load(tmp_path / "corpus").table()
-    assert after["loss"].head(8).sort_values().tolist() == before["loss"].sort_values().tolist()

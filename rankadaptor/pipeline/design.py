@@ -1,0 +1,86 @@
+"""Which allocations a collection measures: named shapes that take sides first, then a random spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankadaptor.search import draw_random
+from rankadaptor.space import Allocation, Space
+
+Floats = NDArray[np.float64]
+
+LITTLE, MUCH = 0.25, 2.0
+"""Weights of a shape's two sides: an eighth of the ranks on the one that it neglects."""
+SHARPEN = 30
+"""Halvings of the interval in which the scale of a shape is searched."""
+
+
+def design_allocations(space: Space, count: int, *, seed: int) -> list[Allocation]:
+    """Return uniform and `count` distinct others.
+
+    The shapes take sides (front or back, middle or ends, one kind of linear or all but it, with the damage
+    or against it), gently and to the extreme, because that is where an effect would show. Random allocations
+    fill the space between them. If fewer are asked for than there are shapes, shapes come evenly from the
+    list and make up half.
+    """
+    shapes = list(dict.fromkeys(_draw_shapes(space)) - {space.uniform(): None}.keys())
+    if len(shapes) > count // 2:
+        shapes = [shapes[int(i)] for i in np.linspace(0, len(shapes) - 1, num=max(count // 2, 1))]
+    chosen = dict.fromkeys([space.uniform(), *shapes])
+    chosen.update(dict.fromkeys(draw_random(space, count=2 * count, seed=seed)))
+    return list(chosen)[: count + 1]
+
+
+def allocate_by_weights(space: Space, weights: Floats) -> Allocation:
+    """Return the allocation whose ranks follow the weights and use the budget up.
+
+    Args:
+        space: Gives menu, budget and uniform.
+        weights: `(n_slots,)`, times the uniform option; only their proportions count.
+
+    Returns:
+        Nearest options under the largest common scale that stays inside the budget, filled up.
+    """
+    wanted = np.maximum(np.asarray(space.reference, dtype=np.float64), 1.0) * weights
+    low, high = 0.0, 64.0
+    nearest = _round_into_menu(space, wanted * low)
+    for _ in range(SHARPEN):
+        middle = (low + high) / 2
+        values = _round_into_menu(space, wanted * middle)
+        if space.cost(values) <= space.budget:
+            low, nearest = middle, values
+        else:
+            high = middle
+    return space.repair(nearest, seed=0)
+
+
+def _draw_shapes(space: Space) -> Iterator[Allocation]:
+    slots = space.slots
+    block = np.array([slot.block for slot in slots], dtype=np.float64)
+    depth = 2 * (block - block.min()) / max(float(np.ptp(block)), 1.0) - 1
+    ends = 2 * np.abs(depth) - 1
+    sides: list[Floats] = [depth, -depth, ends, -ends]
+    kinds = sorted({slot.kind for slot in slots})
+    if len(kinds) > 1:
+        for kind in kinds:
+            own = np.array([slot.kind == kind for slot in slots])
+            sides += [np.where(own, 1.0, -1.0), np.where(own, -1.0, 1.0)]
+    for name in ("removed_share", "lost_importance"):
+        damage = np.array([dict(slot.attributes).get(name, 0.0) for slot in slots])
+        if np.ptp(damage) > 0:
+            centred = 2 * (damage - damage.min()) / np.ptp(damage) - 1
+            sides += [centred, -centred]
+    for side in sides:  # gentle slopes
+        yield allocate_by_weights(space, 1 + 0.6 * side)
+    for side in sides:  # extremes
+        yield allocate_by_weights(space, np.where(side > 0, MUCH, LITTLE))
+
+
+def _round_into_menu(space: Space, wanted: Floats) -> tuple[int, ...]:
+    return tuple(
+        slot.pinned if slot.pinned is not None else min(slot.options, key=lambda option: abs(option - target))
+        for slot, target in zip(space.slots, wanted.tolist(), strict=True)
+    )

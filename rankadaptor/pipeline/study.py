@@ -1,0 +1,114 @@
+"""What the recipe does to a comparison of allocations: rates, exponents and lengths, beside the corpus."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from rankadaptor.config import RunConfig
+from rankadaptor.corpus import Corpus, Record
+from rankadaptor.files import write_json
+from rankadaptor.pipeline.design import design_allocations
+from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
+from rankadaptor.recipe import Recipe
+from rankadaptor.space import Allocation
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+
+
+def study_recipe(config: RunConfig, source: TrialSource, steps: int) -> dict[str, list[dict[str, Any]]]:
+    """Measure some allocations under other scaling exponents and other learning rates.
+
+    At uniform all exponents agree, so uniform is measured once for each seed and rate.
+
+    Returns:
+        `exponents` and `rates_by_allocation`, a list of trials each; losses in nats per token.
+    """
+    given = config.collect.study
+    if given is None:
+        return {}
+    designed = design_allocations(source.space, config.collect.allocations, seed=config.seed)
+    places = [
+        round(i * (len(designed) - 2) / max(given.allocations - 1, 1)) for i in range(given.allocations)
+    ]
+    chosen = list(dict.fromkeys(designed[1 + place] for place in places))
+    seeds = range(config.seed, config.seed + given.seeds)
+    recipe = source.recipe
+    exponents = [
+        {"exponent": exponent, **_describe(record, recipe)}
+        for exponent in given.exponents
+        for record in _measure_under(
+            config, source, recipe.replace(scaling_exponent=exponent), chosen, seeds=seeds, steps=steps
+        )
+    ]
+    rates = [
+        _describe(record, changed)
+        for factor in given.learning_rates
+        for changed in [recipe.replace(learning_rate=recipe.learning_rate * factor)]
+        for record in _measure_under(config, source, changed, chosen, seeds=seeds, steps=steps)
+    ]
+    return {"exponents": exponents, "rates_by_allocation": rates}
+
+
+def write_study(
+    corpus: Corpus,
+    setting: str,
+    *,
+    tuned: dict[str, Any],
+    seed: int,
+    curve: Sequence[Record],
+    study: dict[str, list[dict[str, Any]]],
+) -> None:
+    """Write `studies/<setting>.json`: what was measured in a setting that is not one of its records."""
+    rates = [
+        {
+            "learning_rate": trial["learning_rate"],
+            "values": trial["values"],
+            "seed": seed,
+            "loss": trial["loss"],
+        }
+        for trial in tuned["trials"]
+    ]
+    points = [
+        {"steps": record.steps, "tokens": record.tokens, "seed": record.seed, "loss": record.loss}
+        for record in sorted(curve, key=lambda record: record.steps)
+    ]
+    write_json(
+        corpus.folder / "studies" / f"{setting}.json",
+        {"schema": SCHEMA, "setting": setting, "learning_rates": rates, "curve": points, **study},
+    )
+
+
+def _measure_under(
+    config: RunConfig,
+    source: TrialSource,
+    recipe: Recipe,
+    allocations: Sequence[Allocation],
+    *,
+    seeds: Sequence[int],
+    steps: int,
+) -> list[Record]:
+    name = f"rate-{recipe.learning_rate:.4g}-exponent-{recipe.scaling_exponent:g}.jsonl"
+    changed = dataclasses.replace(source, recipe=recipe, records=source.records.parent / "study" / name)
+    jobs = [
+        Job(allocation, seed, steps)
+        for seed in seeds
+        for allocation in [source.space.uniform(), *allocations]
+    ]
+    with TrialPool(changed, workers=config.compute.workers) as pool:
+        return pool.measure_all(jobs, label=name.removesuffix(".jsonl"))
+
+
+def _describe(record: Record, recipe: Recipe) -> dict[str, Any]:
+    return {
+        "learning_rate": recipe.learning_rate,
+        "values": list(record.values),
+        "seed": record.seed,
+        "steps": record.steps,
+        "loss": record.loss,
+        "loss_uniform": record.loss_uniform,
+    }
