@@ -6,5 +6,6 @@ from rankadaptor.corpus.corpus import Corpus
 from rankadaptor.corpus.record import Record
 from rankadaptor.corpus.record_file import RecordFile
 from rankadaptor.corpus.setting import Setting
+from rankadaptor.corpus.studies import Study
 
-__all__ = ["Corpus", "Record", "RecordFile", "Setting"]
+__all__ = ["Corpus", "Record", "RecordFile", "Setting", "Study"]

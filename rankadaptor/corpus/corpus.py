@@ -11,6 +11,7 @@ from rankadaptor.corpus.lines import append_json, read_lines
 from rankadaptor.corpus.losses import append_losses, read_losses
 from rankadaptor.corpus.record import Record
 from rankadaptor.corpus.setting import Setting
+from rankadaptor.corpus.studies import Study, read_study
 from rankadaptor.errors import BudgetError, CorpusError, InputError
 from rankadaptor.files import compute_digest, name_storage_fault, read_json, write_json
 from rankadaptor.space import Space
@@ -140,6 +141,19 @@ class Corpus:
         for part in self._parts:
             found |= read_losses(part / "losses" / f"{setting}.jsonl")
         return found
+
+    def studies(self, setting: str) -> Study:
+        """Return what was measured in a setting beside its records; an empty study if nothing was.
+
+        Raises:
+            CorpusError: If its file is not sound, or two folders hold one.
+        """
+        space = self.space(setting)
+        paths = [part / "studies" / f"{setting}.json" for part in self._parts]
+        found = [path for path in paths if path.exists()]
+        if len(found) > 1:
+            raise CorpusError(f"{found[0]} and {found[1]} study one setting. Join them into one file.")
+        return read_study(found[0] if found else paths[0], space=space)
 
     def table(self) -> pandas.DataFrame:
         """Return all records as a table; see `rankadaptor.corpus.table.build_table`."""
