@@ -11,7 +11,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Importance = Literal[
-    "param_first", "param_second", "param_mix", "vectorwise", "l1", "l2", "wanda", "flap", "random"
+    "param_first",
+    "param_second",
+    "param_mix",
+    "vectorwise",
+    "l1",
+    "l2",
+    "wanda",
+    "flap",
+    "random",
+    "block_influence",
 ]
 Aggregation = Literal["sum", "mean", "max", "prod", "first"]
 
@@ -65,21 +74,25 @@ class PruneSection(Section):
         default=0.2,
         gt=0,
         lt=1,
-        description="Share of the prunable blocks' parameters to cut, between 0 and 1 exclusive.",
+        description="Share of the searched blocks' parameters to cut, between 0 and 1 exclusive.",
     )
     scope: Literal["local", "global"] = Field(
-        default="local", description="local cuts the same share from every block; global lets blocks compete."
+        default="local",
+        description="local cuts the same share from every block; global lets blocks compete. Whole blocks "
+        "always compete.",
     )
     importance: Importance = Field(
-        default="param_first", description="Importance of one weight, estimated on the calibration text."
+        default="param_first",
+        description="Importance of one weight, estimated on the calibration text; block_influence is for "
+        "targets: [blocks].",
     )
     aggregation: Aggregation = Field(
         default="sum", description="How the importances of a group of weights become one number."
     )
-    targets: tuple[Literal["heads", "channels"], ...] = Field(
+    targets: tuple[Literal["heads", "channels", "blocks"], ...] = Field(
         default=("heads", "channels"),
         min_length=1,
-        description="What is cut: attention heads, MLP channels, or both.",
+        description="What is cut: attention heads, MLP channels, or both; or [blocks], whole decoder blocks.",
     )
     head_unit: Literal["kv_group", "query_head"] = Field(
         default="kv_group",

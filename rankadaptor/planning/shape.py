@@ -158,9 +158,16 @@ def parse_shape(config: Mapping[str, Any], *, source: str) -> ModelShape:
 
 
 def shrink_shape(shape: ModelShape, prune: PruneSection) -> ModelShape:
-    """Return about the sizes after pruning: equal shares of heads and channels cut from each block."""
+    """Return about the sizes after pruning: equal shares of heads and channels cut from each block.
+
+    Which whole blocks would go is not known without the weights; the last ones searched stand for them.
+    """
     keep = 1 - prune.ratio
     last = len(shape.blocks) - prune.skip_last
+    if "blocks" in prune.targets:
+        searched = max(last - prune.skip_first, 0)
+        gone = min(round(prune.ratio * searched), len(shape.blocks) - 1)
+        return dataclasses.replace(shape, blocks=shape.blocks[: last - gone] + shape.blocks[last:])
 
     def shrink(number: int, block: BlockShape) -> BlockShape:
         if not prune.skip_first <= number < last:

@@ -1,4 +1,4 @@
-"""Structured pruning: whole heads and MLP channels, removed as coupled groups, kept in Hugging Face form.
+"""Structured pruning: heads and MLP channels as coupled groups, or whole blocks, kept in Hugging Face form.
 
 `families` and `record` are pure Python, so that later stages can describe a model without importing torch;
 everything else is reached lazily through this package.

@@ -1,24 +1,36 @@
-"""Prune a model: score the coupled groups, choose, cut, and record what was done."""
+"""Prune a model: score its coupled groups or its blocks, choose, cut, and record what was done."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from rankadaptor.errors import InputError
 from rankadaptor.pruning.aggregation import AGGREGATIONS, Array
 from rankadaptor.pruning.checkpoint import digest_model
+from rankadaptor.pruning.depth import (
+    BLOCKS,
+    INFLUENCE,
+    count_block_parameters,
+    describe_remaining,
+    list_removed,
+    remove_blocks,
+    score_blocks,
+    select_blocks,
+)
 from rankadaptor.pruning.families import describe_blocks, find_family
-from rankadaptor.pruning.groups import CoupledGroups, find_groups
+from rankadaptor.pruning.groups import TARGETS, CoupledGroups, find_groups
 from rankadaptor.pruning.importance import needs_calibration, score_groups
-from rankadaptor.pruning.record import SCHEMA, read_pruning
+from rankadaptor.pruning.record import DEPTH_FIELDS, SCHEMA, read_pruning
 from rankadaptor.pruning.selection import select_groups
 from rankadaptor.pruning.surgery import remove_groups
 
 logger = logging.getLogger(__name__)
+
+Cut = Callable[[Any], dict[str, Any]]
 
 
 def prune(
@@ -40,7 +52,7 @@ def prune(
     seed: int = 0,
     in_place: bool = False,
 ) -> Any:
-    """Remove the least important heads and MLP channels of a causal language model [LLMPruner]_.
+    """Remove the least important heads and MLP channels, or whole blocks, of a causal LM [LLMPruner]_.
 
     The result is an ordinary transformers model of the same class: it generates, trains and takes PEFT
     adapters. `model.config.rankadaptor` records what was done; see `read_pruning`.
@@ -48,13 +60,15 @@ def prune(
     Args:
         model: A supported causal language model, without adapters.
         tokenizer: Its tokenizer; only importances that look at text need it.
-        ratio: Share of the parameters of the searched blocks' heads and channels to remove, in (0, 1).
+        ratio: Share of the parameters of the searched blocks' heads and channels to remove, in (0, 1); with
+            whole blocks, of the searched blocks' parameters, rounded to whole blocks.
         calibration: Texts, rows, a file or `kit:NAME`, for importances that look at text.
         importance: `param_first`, `param_second`, `param_mix`, `vectorwise`, `l1`, `l2`, `wanda`, `flap`,
-            `random`.
+            `random`; for whole blocks also `block_influence`.
         aggregation: How the linears of a group combine: `sum`, `mean`, `max`, `prod`, `first`.
-        scope: `local` (every block loses the same share) or `global` (blocks compete).
-        targets: `heads`, `channels` or both.
+        scope: `local` (every block loses the same share) or `global` (blocks compete); whole blocks always
+            compete.
+        targets: `heads`, `channels` or both; or `blocks` alone. To cut depth and width, prune twice.
         head_unit: `kv_group` (a key-value head with its query heads) or `query_head` (equally many in each KV
             group).
         skip_first: Number of first blocks to leave whole.
@@ -83,22 +97,22 @@ def prune(
         )
     if aggregation not in AGGREGATIONS:
         raise InputError(f"aggregation={aggregation!r}: allowed are {AGGREGATIONS}.")
-    blocks = choose_blocks(len(describe_blocks(model)), skip_first=skip_first, skip_last=skip_last)
-    groups = find_groups(model, targets=targets, head_unit=head_unit, blocks=blocks)
+    depth = check_targets(targets, importance=importance)
+    searched = choose_blocks(len(describe_blocks(model)), skip_first=skip_first, skip_last=skip_last)
     sequences = None
-    if needs_calibration(importance) and calibration is not None:
+    if calibration is not None and (importance == INFLUENCE or needs_calibration(importance)):
         from rankadaptor.pruning.calibration import make_calibration
 
         sequences = make_calibration(calibration, tokenizer, examples=examples, length=length, seed=seed)
-    scores = score_groups(
-        model, groups, importance=importance, aggregation=aggregation, sequences=sequences, seed=seed
-    )
-    removed = select_groups(
-        groups, scores, ratio=ratio, scope=scope, align=align, standardise=importance == "flap"
-    )
+    scoring = {"importance": importance, "aggregation": aggregation, "sequences": sequences, "seed": seed}
+    if depth:
+        cut = _plan_depth(model, searched, ratio=ratio, scoring=scoring)
+    else:
+        groups = find_groups(model, targets=targets, head_unit=head_unit, blocks=searched)
+        cut = _plan_width(model, groups, ratio=ratio, scope=scope, align=align, scoring=scoring)
     base_digest, before = digest_model(model), model.num_parameters()
     pruned = model if in_place else copy.deepcopy(model)
-    remove_groups(pruned, groups, removed)
+    damage = cut(pruned)
     after = pruned.num_parameters()
     name = str(getattr(model.config, "_name_or_path", "") or "unnamed")
     if PurePath(name).is_absolute():  # records travel, folders do not
@@ -117,7 +131,7 @@ def prune(
         "achieved_ratio": 1 - after / before,
         "parameters_before": before,
         "parameters_after": after,
-        "blocks": _describe_damage(pruned, groups, scores, removed, read_pruning(model)),
+        **damage,
     }
     logger.info(
         "%s %s: %d -> %d parameters, %.1f %% removed",
@@ -128,6 +142,30 @@ def prune(
         100 * (1 - after / before),
     )
     return pruned
+
+
+def check_targets(targets: Sequence[str], *, importance: str) -> bool:
+    """Check what is to be cut and say whether it is whole blocks.
+
+    Raises:
+        InputError: If a name is unknown, blocks are asked for together with parts of blocks, or the
+            importance does not fit.
+    """
+    allowed = (*TARGETS, BLOCKS)
+    if isinstance(targets, str) or not targets or not set(targets) <= set(allowed):
+        raise InputError(f"targets={targets!r}: give a list of at least one of {allowed}.")
+    depth = BLOCKS in targets
+    if depth and set(targets) != {BLOCKS}:
+        raise InputError(
+            f"targets={list(targets)}: whole blocks are cut alone. Prune twice: first with "
+            f"targets=[{BLOCKS!r}], then the result with {list(TARGETS)}."
+        )
+    if importance == INFLUENCE and not depth:
+        raise InputError(
+            f"importance={INFLUENCE!r} scores whole blocks, but targets={list(targets)}. Give "
+            f"targets=[{BLOCKS!r}], or another importance."
+        )
+    return depth
 
 
 def choose_blocks(count: int, *, skip_first: int, skip_last: int) -> range:
@@ -142,6 +180,44 @@ def choose_blocks(count: int, *, skip_first: int, skip_last: int) -> range:
             f"must be at least 0 and sum to at most {count - 1}."
         )
     return range(skip_first, count - skip_last)
+
+
+def _plan_depth(model: Any, searched: range, *, ratio: float, scoring: dict[str, Any]) -> Cut:
+    scores = score_blocks(model, **scoring)
+    removed = select_blocks(scores, count_block_parameters(model), ratio=ratio, searched=searched)
+    earlier = read_pruning(model)
+    logger.info("blocks %s leave by %s", list(removed), scoring["importance"])
+
+    def cut(pruned: Any) -> dict[str, Any]:
+        remove_blocks(pruned, removed)
+        lines = describe_remaining(pruned, scores, removed, earlier["blocks"] if earlier else None)
+        return {"blocks": lines, "removed_blocks": list_removed(removed, earlier)}
+
+    return cut
+
+
+def _plan_width(
+    model: Any,
+    groups: Sequence[CoupledGroups],
+    *,
+    ratio: float,
+    scope: str,
+    align: int,
+    scoring: dict[str, Any],
+) -> Cut:
+    scores = score_groups(model, groups, **scoring)
+    standardise = scoring["importance"] == "flap"
+    removed = select_groups(groups, scores, ratio=ratio, scope=scope, align=align, standardise=standardise)
+    earlier = read_pruning(model)
+
+    def cut(pruned: Any) -> dict[str, Any]:
+        remove_groups(pruned, groups, removed)
+        damage: dict[str, Any] = {"blocks": _describe_damage(pruned, groups, scores, removed, earlier)}
+        if earlier and "removed_blocks" in earlier:
+            damage["removed_blocks"] = earlier["removed_blocks"]
+        return damage
+
+    return cut
 
 
 def _describe_damage(
@@ -167,6 +243,7 @@ def _describe_damage(
             weight = 1 / (totals[entry.target] or 1.0)
             importance += weight * float(score.sum())
             lost += weight * float(score[list(indices)].sum())
+        old: dict[str, Any] = {}
         share, part = gone / parameters if parameters else 0.0, lost / importance if importance else 0.0
         if earlier is not None:  # pruned before: both shares refer to the first, whole model
             old = earlier["blocks"][shape.block]
@@ -180,6 +257,7 @@ def _describe_damage(
                 "channels": shape.channels,
                 "removed_share": share,
                 "lost_importance": part,
+                **{name: old[name] for name in DEPTH_FIELDS if name in old},
             }
         )
     return lines

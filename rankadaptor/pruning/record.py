@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 SCHEMA = 1
+DEPTH_FIELDS = ("original", "lost_neighbours")
 
 
 def read_pruning(model_or_config: Any) -> dict[str, Any] | None:
@@ -15,6 +16,10 @@ def read_pruning(model_or_config: Any) -> dict[str, Any] | None:
     `blocks`: one entry per block with `block`, `heads`, `kv_heads`, `channels`, `removed_share` (of the
     parameters of its heads and channels) and `lost_importance` (share of its summed importance that was
     removed).
+
+    Where whole blocks were removed, `removed_blocks` lists their numbers in the first whole model. Each entry
+    of `blocks` then has `original`, its own number there, and `lost_neighbours`, how many blocks were cut
+    directly before it (for the last one also behind it); what those were worth is in its `lost_importance`.
     """
     config = getattr(model_or_config, "config", model_or_config)
     record = getattr(config, "rankadaptor", None)

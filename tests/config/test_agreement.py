@@ -28,10 +28,10 @@ def test_pruning_choices_agree():
     from rankadaptor.pruning import prune
     from rankadaptor.pruning.aggregation import AGGREGATIONS
     from rankadaptor.pruning.groups import HEAD_UNITS
-    from rankadaptor.pruning.importance import IMPORTANCES
+    from rankadaptor.pruning.depth import BLOCK_IMPORTANCES
     from rankadaptor.pruning.selection import SCOPES
 
-    assert get_args(Importance) == tuple(IMPORTANCES)
+    assert get_args(Importance) == BLOCK_IMPORTANCES
     assert get_args(Aggregation) == tuple(AGGREGATIONS)
     assert set(allowed(PruneSection, "scope")) == set(SCOPES)
     assert set(allowed(PruneSection, "head_unit")) == set(HEAD_UNITS)

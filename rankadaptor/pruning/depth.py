@@ -1,0 +1,210 @@
+"""Depth pruning: whole decoder blocks leave, and the blocks that stay keep their widths."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rankadaptor.errors import InputError
+from rankadaptor.pruning.aggregation import Array
+from rankadaptor.pruning.families import describe_blocks, find_blocks
+from rankadaptor.pruning.groups import find_groups
+from rankadaptor.pruning.importance import IMPORTANCES, score_groups
+from rankadaptor.pruning.surgery import write_shapes
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+BLOCKS = "blocks"
+INFLUENCE = "block_influence"
+BLOCK_IMPORTANCES = (*IMPORTANCES, INFLUENCE)
+LAYER_LISTS = ("layer_types",)
+
+
+def score_blocks(
+    model: Any,
+    *,
+    importance: str,
+    aggregation: str = "sum",
+    sequences: torch.Tensor | None = None,
+    seed: int = 0,
+) -> Array:
+    """Score every block as a whole; a low score may go.
+
+    `block_influence` is measured on the hidden states (see `measure_influence`); `random` draws one number
+    per block; every other importance is the sum over all heads and channels of the block.
+
+    Args:
+        model: A supported causal language model.
+        importance: `block_influence` or one that `score_groups` knows.
+        aggregation: How the linears of a group combine, for the sums.
+        sequences: Calibration token ids `(sequences, length)`, for importances that look at text.
+        seed: Seed of `random`.
+
+    Returns:
+        Scores `(blocks,)`, at least zero.
+
+    Raises:
+        InputError: If a name is unknown or calibration is missing.
+    """
+    if importance not in BLOCK_IMPORTANCES:
+        raise InputError(f"importance={importance!r}: allowed are {', '.join(BLOCK_IMPORTANCES)}.")
+    count = len(find_blocks(model))
+    if importance == INFLUENCE:
+        from rankadaptor.pruning.influence import measure_influence
+
+        if sequences is None:
+            raise InputError(
+                f"importance={INFLUENCE!r} looks at text, but calibration is None. Give calibration=texts, a "
+                "file or 'kit:c4', or choose 'l1', 'l2' or 'random'."
+            )
+        return measure_influence(model, sequences)
+    if importance == "random":
+        return np.random.default_rng(seed).random(count)
+    groups = find_groups(model)
+    scores = score_groups(
+        model, groups, importance=importance, aggregation=aggregation, sequences=sequences, seed=seed
+    )
+    sums = np.zeros(count)
+    for entry, score in zip(groups, scores, strict=True):
+        sums[entry.block] += score.sum()
+    return sums
+
+
+def select_blocks(
+    scores: Array, sizes: Sequence[int], *, ratio: float, searched: Collection[int]
+) -> tuple[int, ...]:
+    """Choose the blocks of least score so that about `ratio` of the searched blocks' parameters goes.
+
+    Args:
+        scores: One score per block of the model, `(blocks,)`.
+        sizes: Parameters of each block.
+        ratio: Share to remove, in (0, 1); rounded to the nearest whole number of blocks.
+        searched: Indices of the blocks that may go.
+
+    Returns:
+        Indices of the blocks to remove, ascending. At least one block of the model stays.
+
+    Raises:
+        InputError: If the ratio cannot be reached or rounds to nothing.
+    """
+    order = sorted(searched, key=lambda index: (scores[index], index))
+    total = sum(sizes[index] for index in order)
+    if len(order) == len(sizes):
+        order = order[:-1]
+    wanted, removed, count = ratio * total, 0, 0
+    while count < len(order) and removed + sizes[order[count]] / 2 < wanted:
+        removed += sizes[order[count]]
+        count += 1
+    if count == len(order) and removed + max(sizes) / 2 < wanted:
+        raise InputError(
+            f"ratio={ratio} is unreachable: at most {removed / total:.4f} of the searched blocks can go, "
+            "because one block stays. Lower the ratio."
+        )
+    if not count:
+        raise InputError(
+            f"ratio={ratio} is unreachable: it rounds to no block at all, one block is about "
+            f"{1 / len(searched):.4f} of those searched. Raise the ratio, or prune heads and channels."
+        )
+    if abs(removed - wanted) > 0.02 * total:
+        logger.warning(
+            "whole blocks allow %.1f %% instead of %.1f %% here", 100 * removed / total, 100 * ratio
+        )
+    return tuple(sorted(order[:count]))
+
+
+def count_block_parameters(model: Any) -> list[int]:
+    """Count the parameters of each block, norms included."""
+    return [sum(parameter.numel() for parameter in block.parameters()) for block in find_blocks(model)]
+
+
+def remove_blocks(model: Any, removed: Collection[int]) -> None:
+    """Remove whole blocks and bring modules and configuration in line.
+
+    The blocks that stay are numbered anew, in their attention modules too, where the number is their place
+    in the key-value cache; lists with one entry per block, such as `layer_types`, lose the same entries.
+
+    Args:
+        model: The model; changed in place.
+        removed: Indices of the blocks to remove.
+    """
+    blocks, config = find_blocks(model), model.config
+    kept = [index for index in range(len(blocks)) if index not in removed]
+    for index in sorted(removed, reverse=True):
+        del blocks[index]
+    for index, block in enumerate(blocks):
+        for part in block.modules():
+            if getattr(part, "layer_idx", None) is not None:
+                part.layer_idx = index
+    config.per_layer_config = None  # its numbers are the old ones
+    lists = {name: list(found) for name in LAYER_LISTS if (found := getattr(config, name, None))}
+    config.num_hidden_layers = len(kept)
+    for name, entries in lists.items():
+        setattr(config, name, [entries[index] for index in kept])
+    write_shapes(model)
+
+
+def describe_remaining(
+    pruned: Any, scores: Array, removed: Collection[int], earlier: Sequence[dict[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """Describe the blocks that stay, each with the loss of the blocks that were cut directly before it.
+
+    A block that stays is whole, so its `removed_share` is what it was. What its cut neighbours were worth
+    counts as its `lost_importance`: of the stretch that it and they made up, the share of importance that is
+    gone. Blocks cut behind the last one that stays count for that one.
+
+    Args:
+        pruned: The model without the removed blocks.
+        scores: Score of every block before, `(blocks,)`.
+        removed: Indices of the removed blocks, by the numbers from before.
+        earlier: `blocks` of an earlier pruning record, or None.
+
+    Returns:
+        One entry per remaining block, as in `read_pruning`.
+    """
+    entries, previous = [], -1
+    kept = [index for index in range(len(scores)) if index not in removed]
+    for shape, index in zip(describe_blocks(pruned), kept, strict=True):
+        end = len(scores) if index == kept[-1] else index
+        gone = [other for other in removed if previous < other < end]
+        previous = index
+        old = earlier[index] if earlier is not None else {}
+        # Scores measure what is there now; divided by what is left of each block they measure what there was.
+        whole = sum(_undo_loss(scores[other], earlier, other) for other in (index, *gone))
+        lost = 1 - float(scores[index]) / whole if whole else float(old.get("lost_importance", 0.0))
+        entries.append(
+            {
+                "block": shape.block,
+                "heads": shape.heads,
+                "kv_heads": shape.kv_heads,
+                "channels": shape.channels,
+                "removed_share": float(old.get("removed_share", 0.0)),
+                "lost_importance": lost,
+                "original": int(old.get("original", index)),
+                "lost_neighbours": int(old.get("lost_neighbours", 0))
+                + sum(1 + _get_neighbours(earlier, other) for other in gone),
+            }
+        )
+    return entries
+
+
+def list_removed(removed: Collection[int], earlier: dict[str, Any] | None) -> list[int]:
+    """List the numbers, in the first whole model, of all blocks that are gone now and were gone before."""
+    if earlier is None:
+        return sorted(removed)
+    numbers = [entry.get("original", entry["block"]) for entry in earlier["blocks"]]
+    return sorted([*earlier.get("removed_blocks", []), *(numbers[index] for index in removed)])
+
+
+def _undo_loss(score: float, earlier: Sequence[dict[str, Any]] | None, index: int) -> float:
+    left = 1 - float(earlier[index]["lost_importance"]) if earlier is not None else 1.0
+    return float(score) / left if left > 0 else float(score)
+
+
+def _get_neighbours(earlier: Sequence[dict[str, Any]] | None, index: int) -> int:
+    return int(earlier[index].get("lost_neighbours", 0)) if earlier is not None else 0
