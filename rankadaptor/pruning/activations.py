@@ -47,7 +47,7 @@ def score_activations(
         device = model.get_submodule(used[0].name).weight.device
         with torch.no_grad():
             for rows in torch.split(sequences.to(device), CHUNK_SEQUENCES):
-                model(input_ids=rows, use_cache=False)
+                model(input_ids=rows, use_cache=False, logits_to_keep=1)  # nobody reads the logits
     finally:
         for handle in handles:
             handle.remove()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 
 from rankadaptor.errors import InputError
 from rankadaptor.pruning.aggregation import Array
+from rankadaptor.pruning.families import find_blocks, find_family
 from rankadaptor.pruning.groups import Member
 
 TAYLOR = ("param_first", "param_second", "param_mix", "vectorwise")
-CHUNK_TOKENS = 4096
+CHUNK_TOKENS = 256  # a forward pass holds the logits of so many tokens
 
 
 def score_taylor(
@@ -26,13 +28,14 @@ def score_taylor(
     empirical Fisher diagonal): `param_first` sums |W g|, `param_second` sums |W H W|, `param_mix` sums |W g -
     W H W / 2|, and `vectorwise` takes |sum of W g|. Biases take no part, as in LLM-Pruner.
 
-    Gradients exist only for the members' weights, and each is reduced and freed as soon as the backward pass
-    has finished it, so the peak is one linear's gradient, not the model's. Two cases need more: `param_mix`
-    keeps H for every member, and calibration beyond `CHUNK_TOKENS` tokens keeps g.
+    Gradients never exist for more than one block. A first pass keeps what enters each block and the loss's
+    gradient behind the last; then each block, from the last to the first, is computed once more with its
+    graph and its gradients are reduced at once. Beyond the weights this takes one block's gradients and
+    activations, the logits of `CHUNK_TOKENS` tokens, and `tokens x hidden size` numbers per block. It costs
+    one more forward pass than keeping everything.
 
     Args:
-        model: The model, in any mode; its mode, gradients and `requires_grad` flags are left as found
-            (gradients of member weights are cleared).
+        model: The model, in any mode; its mode, gradients and `requires_grad` flags are left as found.
         members: The linears to score.
         sequences: Token ids `(sequences, length)`.
         importance: One of `TAYLOR`.
@@ -45,96 +48,140 @@ def score_taylor(
     """
     weights = {member.name: model.get_submodule(member.name).weight for member in members}
     axes = {member.name: member.axis for member in members}
+    squared = importance in ("param_second", "param_mix")
     sequences = sequences.to(next(iter(weights.values())).device)
-    scores: dict[str, torch.Tensor] = {}
-    curvature: dict[str, torch.Tensor] = {}
-
-    def reduce(name: str, salience: torch.Tensor) -> None:
-        other = 1 - axes[name]
-        total = salience.sum(other).abs() if importance == "vectorwise" else salience.abs().sum(other)
-        scores[name] = scores[name] + total if name in scores else total
-
-    def add_curvature(name: str, gradient: torch.Tensor) -> None:
-        curvature[name] = curvature.get(name, 0) + gradient.square() / len(sequences)
-
-    def score_second(name: str, gradient: torch.Tensor) -> None:
-        # |W H W| is a sum of non-negative terms, one per sequence, so it can be reduced sequence by sequence.
-        reduce(name, (weights[name].detach().float() * gradient).square() / len(sequences))
-
-    def score_first(name: str, gradient: torch.Tensor) -> None:
-        weight = weights[name].detach().float()
-        salience = weight * gradient
-        if importance == "param_mix":
-            salience = salience - 0.5 * weight * curvature.pop(name) * weight
-        reduce(name, salience)
-
-    with _gradients_only_for(model, weights.values()):
-        if importance == "param_second":
-            for row in torch.split(sequences, 1):
-                _backward(model, weights, row, score_second, scale=1.0)
-        else:
-            if importance == "param_mix":
-                for row in torch.split(sequences, 1):
-                    _backward(model, weights, row, add_curvature, scale=1.0)
-            _backward_in_chunks(model, weights, sequences, score_first)
-    return {name: score.double().cpu().numpy() for name, score in scores.items()}
+    # Squared gradients are those of single sequences.
+    rows = 1 if squared else max(1, CHUNK_TOKENS // sequences.shape[1])
+    blocks, owned = find_blocks(model), _group_by_block(model, weights)
+    scores: dict[str, Array] = {}
+    with _everything_frozen(model):
+        traces = [_trace(model, blocks, chunk, first=min(owned)) for chunk in torch.split(sequences, rows)]
+        for index in range(len(blocks) - 1, min(owned) - 1, -1):
+            inside = {name: weights[name] for name in owned.get(index, ())}
+            first, second = _sum_gradients(blocks[index], index, inside, traces, squared=squared)
+            for name, weight in inside.items():
+                salience = _estimate_change(weight, first[name], second.get(name), importance)
+                total = salience.sum(1 - axes[name])
+                if importance != "vectorwise":
+                    total = salience.abs_().sum(1 - axes[name])
+                scores[name] = total.abs().double().cpu().numpy()
+    return {name: scores[name] for name in weights}
 
 
-def _backward_in_chunks(model: Any, weights: Mapping[str, Any], sequences: torch.Tensor, use: Any) -> None:
-    chunks = torch.split(sequences, max(1, CHUNK_TOKENS // sequences.shape[1]))
-    kept: dict[str, torch.Tensor] = {}
+@dataclass
+class _Trace:
+    """One chunk of the calibration text on its way: what enters each block, and the gradient coming back.
 
-    def keep(name: str, gradient: torch.Tensor) -> None:
-        kept[name] = kept[name] + gradient if name in kept else gradient
+    Attributes:
+        inputs: Block → hidden states `(rows, length, hidden)`.
+        beside: Arguments that every block gets beside the hidden states, such as rotary embeddings.
+        gradient: Of the chunk's mean loss with respect to the output of the block that is next.
+        rows: Number of sequences.
+    """
 
-    def use_total(name: str, gradient: torch.Tensor) -> None:
-        use(name, kept.pop(name) + gradient if name in kept else gradient)
-
-    for index, chunk in enumerate(chunks):
-        action = use_total if index == len(chunks) - 1 else keep
-        _backward(model, weights, chunk, action, scale=len(chunk) / len(sequences))
+    inputs: dict[int, torch.Tensor] = field(default_factory=dict)
+    beside: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
+    gradient: torch.Tensor | None = None
+    rows: int = 0
 
 
-def _backward(model: Any, weights: Mapping[str, Any], rows: torch.Tensor, use: Any, *, scale: float) -> None:
-    def make_hook(name: str) -> Any:
-        def hook(parameter: torch.Tensor) -> None:
-            gradient = parameter.grad
-            parameter.grad = None
-            if gradient is not None:
-                use(name, gradient.float())
+def _trace(model: Any, blocks: Any, rows: torch.Tensor, *, first: int) -> _Trace:
+    """Pass `rows` through the model, and back as far as the output of its last block."""
+    trace = _Trace(rows=len(rows))
+    behind: list[torch.Tensor] = []
 
-        return hook
+    def make_hook(index: int) -> Any:
+        def keep(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            rest = dict(named)
+            hidden = arguments[0] if arguments else rest.pop("hidden_states")
+            trace.inputs[index], trace.beside[index] = hidden.detach(), (arguments[1:], rest)
 
-    handles = [weight.register_post_accumulate_grad_hook(make_hook(name)) for name, weight in weights.items()]
+        return keep
+
+    def cut(_: Any, __: Any, output: Any) -> Any:
+        # Every weight is frozen, so the graph begins here: final norm, head and loss, whatever they are.
+        hidden = output[0] if isinstance(output, tuple) else output
+        behind.append(hidden.detach().requires_grad_())
+        return (behind[0], *output[1:]) if isinstance(output, tuple) else behind[0]
+
+    handles = [
+        block.register_forward_pre_hook(make_hook(index), with_kwargs=True)
+        for index, block in enumerate(blocks)
+        if index >= first
+    ]
+    handles.append(blocks[-1].register_forward_hook(cut))
     try:
         loss = model(input_ids=rows, labels=rows, use_cache=False).loss
-        if not np.isfinite(loss.item()):
-            raise InputError(
-                f"The loss on the calibration text is {loss.item()}, so no gradient can be trusted. Load the "
-                "model in float32 (dtype='float32') or check its weights, then prune again."
-            )
-        (loss * scale).backward()
     finally:
         for handle in handles:
             handle.remove()
+    if not np.isfinite(loss.item()):
+        raise InputError(
+            f"The loss on the calibration text is {loss.item()}, so no gradient can be trusted. Load the "
+            "model in float32 (dtype='float32') or check its weights, then prune again."
+        )
+    (trace.gradient,) = torch.autograd.grad(loss, behind)
+    return trace
+
+
+def _sum_gradients(
+    block: Any, index: int, weights: Mapping[str, Any], traces: Sequence[_Trace], *, squared: bool
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Pass all chunks back through one block; return the mean gradient and the mean squared one."""
+    first: dict[str, torch.Tensor] = {}
+    second: dict[str, torch.Tensor] = {}
+    count = sum(trace.rows for trace in traces)
+    for weight in weights.values():
+        weight.requires_grad_(True)
+    for trace in traces:
+        hidden = trace.inputs.pop(index).requires_grad_()
+        arguments, named = trace.beside.pop(index)
+        output = block(hidden, *arguments, **named)
+        output = output[0] if isinstance(output, tuple) else output
+        found = torch.autograd.grad(output, [hidden, *weights.values()], trace.gradient)
+        trace.gradient = found[0]
+        for name, gradient in zip(weights, found[1:], strict=True):
+            share = gradient.float() * (trace.rows / count)
+            first[name] = first[name].add_(share) if name in first else share
+            if squared:
+                square = gradient.float().square_() / count
+                second[name] = second[name].add_(square) if name in second else square
+    for weight in weights.values():
+        weight.requires_grad_(False)
+    return first, second
+
+
+def _estimate_change(
+    weight: torch.Tensor, first: torch.Tensor, second: torch.Tensor | None, importance: str
+) -> torch.Tensor:
+    """Return each weight's salience, in place of its gradient."""
+    exact = weight.detach().float()
+    if second is None:
+        return first.mul_(exact)
+    curved = second.mul_(exact).mul_(exact)
+    return curved if importance == "param_second" else first.mul_(exact).sub_(curved, alpha=0.5)
+
+
+def _group_by_block(model: Any, weights: Mapping[str, Any]) -> dict[int, list[str]]:
+    prefix = f"{find_family(model).blocks}."
+    owned: dict[int, list[str]] = {}
+    for name in weights:
+        owned.setdefault(int(name.removeprefix(prefix).partition(".")[0]), []).append(name)
+    return owned
 
 
 @contextlib.contextmanager
-def _gradients_only_for(model: Any, weights: Any) -> Iterator[None]:
-    chosen = {id(weight) for weight in weights}
+def _everything_frozen(model: Any) -> Iterator[None]:
+    """Freeze all parameters, in eval mode and with gradients enabled; undone at the end."""
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     training = model.training
     model.eval()
     try:
         for parameter, _ in flags:
-            parameter.requires_grad_(id(parameter) in chosen)
-            if id(parameter) in chosen:
-                parameter.grad = None
+            parameter.requires_grad_(False)
         with torch.enable_grad():
             yield
     finally:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
-            if id(parameter) in chosen:
-                parameter.grad = None
         model.train(training)
