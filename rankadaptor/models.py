@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import CheckpointError
 from rankadaptor.runtime import Compute, choose_compute
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +19,13 @@ KIT_PREFIX = "kit:"
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
-def load(source: str | Path, *, compute: Compute | None = None) -> tuple[Any, Any]:
+def load(
+    source: str | Path,
+    *,
+    compute: Compute | None = None,
+    quantise: str | None = None,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer.
 
     Folders with uneven pruned blocks load without running any code from the folder.
@@ -23,24 +33,35 @@ def load(source: str | Path, *, compute: Compute | None = None) -> tuple[Any, An
     Args:
         source: `kit:NAME`, a folder that `save_pruned` or `save_pretrained` wrote, or a hub id.
         compute: Device and precision; None chooses them (see `choose_compute`).
+        quantise: `int8` or `nf4`: hold the frozen linears of the blocks in 8 or 4 bits (needs bitsandbytes).
+            By default as `compute` says. Prune first: a quantised model cannot be pruned or saved, only
+            recovered and evaluated.
+        weights: The weights, where `source` is a folder that holds all but them.
 
     Returns:
         The model in eval mode on its device, and its tokenizer.
 
     Raises:
         CheckpointError: If the source is not there, broken, or the hub cannot be reached.
-        InputError: If the architecture is not supported.
+        InputError: If the architecture is not supported, or bitsandbytes is missing or cannot serve the device.
     """
     from rankadaptor.pruning.checkpoint import load_checkpoint
 
     compute = compute or choose_compute()
     compute.apply()
     folder = find_model_folder(source)
-    model = load_checkpoint(folder, dtype=compute.torch_dtype).to(compute.device)
+    quantise = quantise or compute.quantise
+    model = load_checkpoint(
+        folder, dtype=compute.torch_dtype, device=compute.device, quantise=quantise, weights=weights
+    )
     # A folder is known by its own name, not by where it lies: records travel, folders do not.
     model.config._name_or_path = str(source) if not Path(source).is_dir() else Path(source).resolve().name
     logger.info(
-        "%s: %d parameters on %s in %s", source, model.num_parameters(), compute.device, compute.dtype
+        "%s: %d parameters on %s in %s",
+        source,
+        model.num_parameters(),
+        compute.device,
+        compute.dtype if quantise is None else f"{quantise} and {compute.dtype}",
     )
     return model, load_tokenizer(folder)
 

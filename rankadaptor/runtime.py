@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16")
+QUANTISED = ("int8", "nf4")
 REPORTED_PACKAGES = (
     "torch", "transformers", "peft", "scikit-learn", "xgboost", "learn2learn", "datasets", "pandas",
     "lm-eval", "mlflow",
@@ -36,12 +37,15 @@ class Compute:
         dtype: `float32` or `bfloat16`; adapters train in float32 either way.
         threads: CPU threads for matrix products; 1 makes runs repeat to every printed digit.
         reason: One sentence for the log.
+        quantise: `int8` or `nf4`: precision that the frozen linears of a model are loaded in, for products in
+            `dtype`; None for `dtype` itself.
     """
 
     device: str
     dtype: str
     threads: int
     reason: str
+    quantise: str | None = None
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -56,7 +60,8 @@ class Compute:
 
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
-        _log_once(f"compute: {self.device} {self.dtype}, {self.threads} thread(s): {self.reason}")
+        stored = f", frozen linears in {self.quantise}" if self.quantise else ""
+        _log_once(f"compute: {self.device} {self.dtype}{stored}, {self.threads} thread(s): {self.reason}")
 
 
 @functools.cache
@@ -64,7 +69,9 @@ def _log_once(message: str) -> None:
     logger.info(message)
 
 
-def choose_compute(*, device: str = "auto", dtype: str = "auto", threads: int = 1) -> Compute:
+def choose_compute(
+    *, device: str = "auto", dtype: str = "auto", threads: int = 1, quantise: str | None = None
+) -> Compute:
     """Pick device and precision, and say why.
 
     bfloat16 is chosen only where the processor multiplies it natively: elsewhere it is emulated and several
@@ -77,6 +84,8 @@ def choose_compute(*, device: str = "auto", dtype: str = "auto", threads: int = 
 
     if device not in DEVICES or dtype not in DTYPES:
         raise InputError(f"device={device!r}, dtype={dtype!r}: allowed are {DEVICES} and {DTYPES}.")
+    if quantise is not None and quantise not in QUANTISED:
+        raise InputError(f"quantise={quantise!r}: allowed are None and {QUANTISED}.")
     if threads < 1:
         raise InputError(f"threads={threads}: must be at least 1.")
     if device == "cuda" and not torch.cuda.is_available():
@@ -93,7 +102,9 @@ def choose_compute(*, device: str = "auto", dtype: str = "auto", threads: int = 
         why = "native bfloat16" if native else "no native bfloat16"
     else:
         precision, why = dtype, f"asked for {dtype}"
-    return Compute(device=chosen, dtype=precision, threads=threads, reason=f"{what}; {why}")
+    return Compute(
+        device=chosen, dtype=precision, threads=threads, reason=f"{what}; {why}", quantise=quantise
+    )
 
 
 def read_cpu_flags() -> frozenset[str]:

@@ -26,7 +26,12 @@ from rankadaptor.config.stages import (
 from rankadaptor.files import compute_digest
 
 # Keys that change no result of a run: its name, where it writes, how many processes share the work.
-IRRELEVANT = ("name", "output", "track", "collect", "meta_train", "compute.workers")
+IRRELEVANT = (
+    "name", "output", "track", "collect", "meta_train",
+    "compute.workers", "compute.executor", "compute.gpus_per_trial", "compute.trial_timeout",
+)  # fmt: skip
+# Keys that came later, with the value at which a run is what it was before: run files keep their digest.
+LATER = {"compute.quantise": None}
 
 
 class RunConfig(Section):
@@ -90,7 +95,13 @@ class RunConfig(Section):
 
     def digest(self) -> str:
         """Name the run by everything that can change its results."""
-        return compute_digest({key: value for key, value in self.flatten().items() if is_relevant(key)})
+        return compute_digest(
+            {
+                key: value
+                for key, value in self.flatten().items()
+                if is_relevant(key) and not (key in LATER and value == LATER[key])
+            }
+        )
 
 
 def is_relevant(key: str) -> bool:

@@ -42,6 +42,11 @@ class ComputeSection(Section):
         description="Precision of the frozen weights; auto takes bfloat16 where the processor multiplies "
         "it natively.",
     )
+    quantise: Literal["int8", "nf4"] | None = Field(
+        default=None,
+        description="Hold the frozen linears of the pruned model in 8 or 4 bits (needs bitsandbytes); "
+        "pruning itself is done in dtype. null keeps dtype.",
+    )
     threads: int = Field(
         default=1,
         ge=1,
@@ -52,6 +57,23 @@ class ComputeSection(Section):
         ge=1,
         description="Trials measured side by side, each in its own process. workers x threads should not "
         "exceed the cores. Does not change any result.",
+    )
+    executor: Literal["local", "ray"] = Field(
+        default="local",
+        description="Where trials run: processes of this machine, or a Ray cluster (RAY_ADDRESS names it). "
+        "Does not change any result.",
+    )
+    gpus_per_trial: float | None = Field(
+        default=None,
+        ge=0,
+        description="With ray, the share of a GPU that a trial takes; 0.25 lets four share one, 0 runs "
+        "them on CPUs. null takes one if the device is CUDA.",
+    )
+    trial_timeout: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds after which a trial's worker counts as hung and is replaced; null learns a "
+        "generous limit from the trials that ended. If given, one worker too is a process of its own.",
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rankadaptor.config import RunConfig
 from rankadaptor.data import digest_rows, tokenise_rows
@@ -16,13 +18,18 @@ from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import Compute, choose_compute
 from rankadaptor.space import RankSpace, Space
 
+if TYPE_CHECKING:
+    from rankadaptor.data.sequences import TokenSequence
+
 logger = logging.getLogger(__name__)
 
 
 def pick_compute(config: RunConfig) -> Compute:
     """Choose device, precision and threads as the run asks."""
     given = config.compute
-    return choose_compute(device=given.device, dtype=given.dtype, threads=given.threads)
+    return choose_compute(
+        device=given.device, dtype=given.dtype, threads=given.threads, quantise=given.quantise
+    )
 
 
 def make_recipe(config: RunConfig, space: Space) -> Recipe:
@@ -60,17 +67,21 @@ def load_space(folder: RunFolder, config: RunConfig) -> Space:
 def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> dict[str, Any]:
     """Prune the model, save it, and measure held-out loss before and after.
 
+    All of it happens in full precision; where recovery is to work on a quantised model, the pruned loss is
+    that of the saved model as recovery will load it.
+
     Returns:
         `pruning` (what was cut, costs before and after), `losses` (nats per token), `digests`.
     """
     compute.apply()
-    model, tokenizer = load(config.model, compute=compute)
+    whole = dataclasses.replace(compute, quantise=None)
+    model, tokenizer = load(config.model, compute=whole)
     train, held_out = split_data(config).load()
     sequences = tokenise_rows(held_out, tokenizer, max_length=config.recipe.sequence_length)
     digests = {"train": digest_rows(train), "held_out": digest_rows(held_out)}
     if config.prune is None:
-        pruned_loss = measure_loss(model, sequences, compute=compute).mean
         save_pruned(model, tokenizer, folder.pruned)
+        pruned_loss = _measure_saved(model, folder, sequences, compute=compute)
         described = describe_model(model)
         pruning = _describe_pruning(read_pruning(model) or {}, described, described)
         return {
@@ -100,14 +111,22 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
         in_place=True,
     )
     after = describe_model(pruned)
-    pruned_loss = measure_loss(pruned, sequences, compute=compute).mean
-    logger.info("held-out loss %.4f dense, %.4f pruned (nats per token)", dense_loss, pruned_loss)
     save_pruned(pruned, tokenizer, folder.pruned)
+    pruned_loss = _measure_saved(pruned, folder, sequences, compute=compute)
+    logger.info("held-out loss %.4f dense, %.4f pruned (nats per token)", dense_loss, pruned_loss)
     return {
         "pruning": _describe_pruning(read_pruning(pruned) or {}, before, after),
         "losses": {"dense": dense_loss, "pruned": pruned_loss},
         "digests": {**digests, "model": digest_model(pruned)},
     }
+
+
+def _measure_saved(
+    model: Any, folder: RunFolder, sequences: Sequence[TokenSequence], *, compute: Compute
+) -> float:
+    if compute.quantise is not None:
+        model, _ = load(folder.pruned, compute=compute)
+    return measure_loss(model, sequences, compute=compute).mean
 
 
 def _describe_pruning(

@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +25,7 @@ from rankadaptor.pruning.blocks import (
     write_modelling,
 )
 from rankadaptor.pruning.families import find_family
+from rankadaptor.pruning.quantisation import make_quantisation, refuse_quantised
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,9 @@ def digest_model(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def save_pruned(model: Any, tokenizer: Any, folder: str | Path) -> Path:
+def save_pruned(
+    model: Any, tokenizer: Any, folder: str | Path, *, max_shard_size: int | str = "5GB"
+) -> Path:
     """Write a model, pruned or not, so that `rankadaptor.load` gives back equal logits.
 
     Everything is written into a temporary folder beside the goal first and then renamed, so a checkpoint that
@@ -49,15 +52,18 @@ def save_pruned(model: Any, tokenizer: Any, folder: str | Path) -> Path:
         model: A supported causal language model without adapters.
         tokenizer: Its tokenizer, or None.
         folder: Where to; its parents are created.
+        max_shard_size: Size of one safetensors file at most, in bytes or as "5GB".
 
     Returns:
         The folder.
 
     Raises:
-        InputError: If `folder` holds something that is not a checkpoint, or the model carries an adapter.
+        InputError: If `folder` holds something that is not a checkpoint, or the model carries an adapter or is
+            quantised.
         StorageError: If it cannot be written.
     """
     find_family(model)
+    refuse_quantised(model, verb="saved")
     folder = Path(folder)
     if getattr(model, "peft_config", None):
         raise InputError(
@@ -69,7 +75,7 @@ def save_pruned(model: Any, tokenizer: Any, folder: str | Path) -> Path:
         fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
             with _quiet_transformers():
-                _write(model, tokenizer, fresh)
+                _write(model, tokenizer, fresh, max_shard_size)
             _swap(fresh, folder)
         except SafetensorError as error:
             raise StorageError(
@@ -89,8 +95,8 @@ def _check_goal(folder: Path) -> None:
         )
 
 
-def _write(model: Any, tokenizer: Any, folder: Path) -> None:
-    model.save_pretrained(folder)
+def _write(model: Any, tokenizer: Any, folder: Path, max_shard_size: int | str) -> None:
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     config = read_json(folder / "config.json")
@@ -123,7 +129,14 @@ def _swap(fresh: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(folder: str | Path, *, dtype: torch.dtype | None = None) -> Any:
+def load_checkpoint(
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str = "cpu",
+    quantise: str | None = None,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> Any:
     """Load a folder written by `save_pruned` or `save_pretrained`, uneven blocks included.
 
     No code from the folder is run.
@@ -131,14 +144,20 @@ def load_checkpoint(folder: str | Path, *, dtype: torch.dtype | None = None) -> 
     Args:
         folder: Holds `config.json` and safetensors files.
         dtype: Precision to load in; None for the one saved.
+        device: Where to put it. Weights go there one by one, whatever the number of shards: the whole model
+            is never in the computer's memory as well.
+        quantise: `int8` or `nf4` for the blocks' linears; None leaves them in `dtype`.
+        weights: The weights where they do not lie in the folder. Those that have the precision already are
+            used as they are, not copied.
 
     Returns:
-        The model in eval mode on the CPU, an ordinary transformers class.
+        The model in eval mode on its device, an ordinary transformers class. On the CPU, weights that have the precision
+        already are mapped from their file: processes that load one checkpoint share its memory.
 
     Raises:
         CheckpointError: If a file is missing, cut short, or does not fit the configuration; the message names
             it.
-        InputError: If the architecture is not supported.
+        InputError: If the architecture is not supported, or bitsandbytes is missing or cannot serve the device.
     """
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -152,7 +171,8 @@ def load_checkpoint(folder: str | Path, *, dtype: torch.dtype | None = None) -> 
     except InputError as error:
         raise CheckpointError(f"{error} Copy or save the checkpoint again.") from error
     family = find_family(SimpleNamespace(config=SimpleNamespace(model_type=stored.get("model_type"))))
-    check_weights(folder)
+    if weights is None:
+        check_weights(folder)
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers' validators raise several unrelated classes
@@ -162,10 +182,18 @@ def load_checkpoint(folder: str | Path, *, dtype: torch.dtype | None = None) -> 
     uneven = per_layer_blocks(model_class) if config.is_heterogeneous else contextlib.nullcontext()
     if config.is_heterogeneous:
         allow_global_reads()
+    quantisation = None if quantise is None else make_quantisation(quantise, dtype=dtype, device=device)
     try:
         with uneven, _quiet_transformers():
             model, report = model_class.from_pretrained(
-                folder, config=config, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True
+                folder if weights is None else None,
+                config=config,
+                state_dict=None if weights is None else dict(weights),
+                dtype=dtype or "auto",
+                quantization_config=quantisation,
+                device_map={"": device} if quantisation is not None or device != "cpu" else None,
+                use_safetensors=True,
+                output_loading_info=True,
             )
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(

@@ -24,6 +24,7 @@ from rankadaptor.pruning.depth import (
 from rankadaptor.pruning.families import describe_blocks, find_family
 from rankadaptor.pruning.groups import TARGETS, CoupledGroups, find_groups
 from rankadaptor.pruning.importance import needs_calibration, score_groups
+from rankadaptor.pruning.quantisation import refuse_quantised
 from rankadaptor.pruning.record import DEPTH_FIELDS, SCHEMA, read_pruning
 from rankadaptor.pruning.selection import select_groups
 from rankadaptor.pruning.surgery import remove_groups
@@ -91,6 +92,7 @@ def prune(
         raise InputError(
             "The model carries an adapter. Merge it (merge_and_unload) or detach it, then prune."
         )
+    refuse_quantised(model, verb="pruned")
     if not 0 < ratio < 1:
         raise InputError(
             f"ratio={ratio} is outside (0, 1). ratio=0.2 removes 20 % of the searched blocks' structure."

@@ -1,0 +1,87 @@
+"""Frozen linears in 8 or 4 bits through bitsandbytes, for models that would not fit otherwise."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from typing import TYPE_CHECKING, Any
+
+from rankadaptor.errors import InputError
+from rankadaptor.runtime import QUANTISED
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGE = "bitsandbytes"
+
+
+def make_quantisation(kind: str, *, dtype: torch.dtype | None, device: str) -> Any:
+    """Return the transformers configuration that quantises a model's linears as they are read.
+
+    `int8` is LLM.int8() [Int8]_: one scale per row, and outlier columns of the inputs multiplied in float16.
+    `nf4` is the 4-bit NormalFloat of [QLoRA]_ with doubly quantised scales; products are taken in `dtype`. The
+    output embedding keeps its precision.
+
+    Args:
+        kind: `int8` or `nf4`.
+        dtype: Precision of products and of everything that is not quantised; float32 by default.
+        device: Where the model will be.
+
+    Raises:
+        InputError: If the kind is unknown, bitsandbytes is missing, or it does not serve the device.
+    """
+    if kind not in QUANTISED:
+        raise InputError(f"quantise={kind!r}: allowed are None and {QUANTISED}.")
+    if importlib.util.find_spec(PACKAGE) is None:
+        raise InputError(
+            f"quantise={kind!r} needs {PACKAGE}, which is not installed. Install it (pip install "
+            f"{PACKAGE}, or this package with its extra 'quantised'), or leave quantise out."
+        )
+    import torch
+    import transformers
+
+    served = _list_devices()
+    if torch.device(device).type not in served:
+        raise InputError(
+            f"quantise={kind!r}: the installed {PACKAGE} serves {', '.join(sorted(served)) or 'no device'}, "
+            f"not {device}. Install a build for this device, or leave quantise out."
+        )
+    # One line per linear and forward pass about a cast that is meant.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    if kind == "int8":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype or torch.float32,
+    )
+
+
+def _list_devices() -> frozenset[str]:
+    try:
+        import bitsandbytes
+    except (ImportError, OSError, RuntimeError) as error:  # a build whose native library does not load
+        raise InputError(
+            f"{PACKAGE} is installed but does not load ({error}). Install a build for this machine, or leave "
+            "quantise out."
+        ) from error
+    return frozenset(bitsandbytes.supported_torch_devices)
+
+
+def is_quantised(model: Any) -> bool:
+    """Tell whether a model's linears are held in 8 or 4 bits."""
+    return bool(getattr(model, "is_loaded_in_8bit", False) or getattr(model, "is_loaded_in_4bit", False))
+
+
+def refuse_quantised(model: Any, *, verb: str) -> None:
+    """Refuse to cut or save a quantised model.
+
+    Raises:
+        InputError: If it is quantised.
+    """
+    if is_quantised(model):
+        raise InputError(
+            f"A quantised model cannot be {verb}. Load it without quantise, prune and save it in full "
+            "precision, then load the saved folder with quantise."
+        )
