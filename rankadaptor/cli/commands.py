@@ -121,6 +121,7 @@ def train_predictor(path: RunFile, overrides: Overrides = None, verbose: Verbose
     predictor = meta_train(
         Corpus.load(config.collect.corpus),
         seed=config.seed,
+        model=given.model,
         algorithm=given.algorithm,
         inner_steps=given.inner_steps,
         inner_learning_rate=given.inner_learning_rate,

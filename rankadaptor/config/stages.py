@@ -158,9 +158,15 @@ class MetaTrainSection(Section):
     output: str = Field(
         default="meta_data/predictor", min_length=1, description="Folder the predictor is written to."
     )
-    algorithm: Literal["maml", "first_order", "meta_sgd"] = Field(
+    model: Literal["hierarchy", "slots", "perceptron"] = Field(
+        default="hierarchy",
+        description="hierarchy is a prior conditioned in closed form; the others are networks, one reading "
+        "slots and one (the paper's) the rank vector, which the keys below train.",
+    )
+    algorithm: Literal["maml", "first_order", "meta_sgd", "anil"] = Field(
         default="maml",
-        description="How the initialisation is learned; first_order is cheaper, meta_sgd learns rates too.",
+        description="How a network's initialisation is learned; first_order is cheaper, meta_sgd learns rates "
+        "too, anil adapts the last layer alone.",
     )
     inner_steps: int = Field(default=5, ge=1, description="Gradient steps of an episode's adaptation.")
     inner_learning_rate: float = Field(default=0.02, gt=0, description="Size of those steps.")

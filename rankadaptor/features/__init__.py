@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from rankadaptor.features.ranks import feature_names, log_ratios, rank_features, values_array
+from rankadaptor.features.responses import RESPONSES, tabulate_responses
+from rankadaptor.features.score_table import ScoreTable, build_score_table
 from rankadaptor.features.slots import SLOT_FEATURES, slot_features
+from rankadaptor.features.strengths import Strengths, count_linears, describe_strengths, list_strengths
 
 __all__ = [
-    "SLOT_FEATURES", "feature_names", "log_ratios", "rank_features", "slot_features", "values_array",
+    "RESPONSES", "SLOT_FEATURES", "Strengths", "count_linears", "describe_strengths", "feature_names",
+    "list_strengths", "log_ratios", "rank_features", "slot_features", "tabulate_responses", "values_array",
 ]  # fmt: skip

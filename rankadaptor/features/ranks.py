@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 
 DEPTHS = ("blocks", "polynomial")
 DEGREE = 3
+WIDEST = 1 << 16
+"""Options below this have their logarithms looked up."""
 
 
 def values_array(allocations: Sequence[Allocation | Sequence[int]]) -> NDArray[np.int64]:
@@ -37,11 +39,15 @@ def values_array(allocations: Sequence[Allocation | Sequence[int]]) -> NDArray[n
 def log_ratios(space: Space, values: ArrayLike) -> Floats:
     """Return log(1 + rank) minus that of uniform, per slot `(n, n_slots)`: concave, and zero at uniform."""
     given = _check_values(space, values)
-    ratios: Floats = np.log1p(given) - np.log1p(np.asarray(space.reference, dtype=np.float64))
+    largest = int(given.max(initial=0))
+    ratios: Floats = np.log1p(np.arange(largest + 1)).take(given) if largest < WIDEST else np.log1p(given)
+    ratios -= np.log1p(np.asarray(space.reference, dtype=np.float64))
     return ratios
 
 
-def rank_features(space: Space, values: ArrayLike, *, depth: str = "blocks") -> Floats:
+def rank_features(
+    space: Space, values: ArrayLike, *, depth: str = "blocks", ratios: Floats | None = None
+) -> Floats:
     """Return features of allocations, zero at uniform.
 
     In order, with names from `feature_names`:
@@ -59,6 +65,7 @@ def rank_features(space: Space, values: ArrayLike, *, depth: str = "blocks") -> 
         space: The space.
         values: `(n, n_slots)`.
         depth: `blocks` for predictors of one setting, `polynomial` for those that see several.
+        ratios: `log_ratios` of the same values, where they are at hand already.
 
     Returns:
         `(n, d)`, as many columns as `feature_names` has names.
@@ -66,10 +73,11 @@ def rank_features(space: Space, values: ArrayLike, *, depth: str = "blocks") -> 
     Raises:
         InputError: If `depth` is unknown or the shape of `values` is wrong.
     """
-    ratios = log_ratios(space, values)
-    weights = _build_weights(space, depth=depth)[1]
     given = _check_values(space, values)
-    columns, _ = space.tables.find_choices(given.astype(np.int64))
+    if ratios is None:
+        ratios = log_ratios(space, given)
+    weights = _build_weights(space, depth=depth)[1]
+    columns, _ = space.tables.find_choices(given)
     reference = np.asarray(space.reference, dtype=np.float64)
     lowest = space.tables.options[:, 0]
     uniform_cost = max(space.cost(space.reference), 1)
@@ -115,8 +123,8 @@ def find_slot_half(kind: str, modules: Sequence[str]) -> str:
     return halves.pop() if len(halves) == 1 else "both"
 
 
-def _check_values(space: Space, values: ArrayLike) -> Floats:
-    given = np.asarray(values, dtype=np.float64)
+def _check_values(space: Space, values: ArrayLike) -> NDArray[np.int64]:
+    given = np.asarray(values).astype(np.int64, copy=False)
     if given.ndim != 2 or given.shape[1] != space.n_slots:
         raise InputError(
             f"values of shape {given.shape}; allowed is (n, {space.n_slots}), one column per slot. Make them "

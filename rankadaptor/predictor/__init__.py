@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from rankadaptor.predictor.boosted_trees import BoostedTrees
     from rankadaptor.predictor.choice import PREDICTORS, make_predictor
     from rankadaptor.predictor.gaussian_process import GaussianProcess
+    from rankadaptor.predictor.meta_network import MetaNetwork
     from rankadaptor.predictor.meta_predictor import MetaPredictor
     from rankadaptor.predictor.meta_training import meta_train
+    from rankadaptor.predictor.network_training import train_network
     from rankadaptor.predictor.perceptron import Perceptron
     from rankadaptor.predictor.quality import Quality, assess_predictor
     from rankadaptor.predictor.ridge import Ridge
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "BoostedTrees": "boosted_trees",
     "GaussianProcess": "gaussian_process",
+    "MetaNetwork": "meta_network",
     "MetaPredictor": "meta_predictor",
     "PREDICTORS": "choice",
     "Perceptron": "perceptron",
@@ -29,12 +32,14 @@ _MODULES = {
     "assess_predictor": "quality",
     "make_predictor": "choice",
     "meta_train": "meta_training",
+    "train_network": "network_training",
 }
 
 __all__ = [
     "PREDICTORS",
     "BoostedTrees",
     "GaussianProcess",
+    "MetaNetwork",
     "MetaPredictor",
     "Perceptron",
     "Prediction",
@@ -44,6 +49,7 @@ __all__ = [
     "assess_predictor",
     "make_predictor",
     "meta_train",
+    "train_network",
 ]
 
 

@@ -1,7 +1,7 @@
 """The inner loop of meta-learning: a few differentiable gradient steps away from an initialisation.
 
-Model-agnostic meta-learning [MAML]_, its first-order form, and [MetaSGD]_, which also learns one rate per
-weight. learn2learn takes the steps where it is installed (the extra `meta`); otherwise `torch.func` takes the
+Model-agnostic meta-learning [MAML]_, its first-order form, [MetaSGD]_, which also learns one rate per weight,
+and [ANIL]_, which adapts the head alone. learn2learn takes the steps where it is installed (the extra `meta`); otherwise `torch.func` takes the
 same ones, bit for bit.
 """
 
@@ -10,16 +10,16 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 
 from rankadaptor.errors import InputError
 
-ALGORITHMS = ("maml", "first_order", "meta_sgd")
+ALGORITHMS = ("maml", "first_order", "meta_sgd", "anil")
 BACKENDS = ("auto", "learn2learn", "torch")
-Forward: TypeAlias = Callable[[Tensor], Tensor]
+Forward: TypeAlias = Callable[[Any], Tensor]
 Loss: TypeAlias = Callable[[Forward], Tensor]
 Weights: TypeAlias = dict[str, Tensor]
 
@@ -56,7 +56,8 @@ def make_learner(
 
     Args:
         network: The initialisation; its weights are trained in place.
-        algorithm: `maml`, `first_order` (no second derivatives) or `meta_sgd` (a learned rate per weight).
+        algorithm: `maml`, `first_order` (no second derivatives), `meta_sgd` (a learned rate per weight) or
+            `anil` (the steps move the parameters in `head_names()` alone).
         rate: Size of an inner step; where it starts, for `meta_sgd`.
         backend: `learn2learn`, `torch`, or `auto` for the first if installed.
 
@@ -84,11 +85,14 @@ class Learn2LearnLearner:
         from learn2learn.algorithms import MAML, MetaSGD
 
         self.network = network
+        self._head = choose_moving(network, algorithm) if algorithm == "anil" else []
         self._learner: nn.Module
         if algorithm == "meta_sgd":
             self._learner = MetaSGD(network, lr=rate)
         else:
-            self._learner = MAML(network, lr=rate, first_order=algorithm == "first_order")
+            parameters = dict(network.named_parameters())
+            moving = nn.ParameterList([parameters[name] for name in self._head]) if self._head else network
+            self._learner = MAML(moving, lr=rate, first_order=algorithm == "first_order")
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """See `Learner`."""
@@ -98,9 +102,16 @@ class Learn2LearnLearner:
     def adapt(self, loss: Loss, *, steps: int) -> Weights:
         """See `Learner`."""
         clone = self._learner.clone()  # type: ignore[operator]
+        if self._head:
+            for _ in range(steps):
+                clone.adapt(loss(functools.partial(call_network, self.network, self._join(clone.module))))
+            return self._join(clone.module)
         for _ in range(steps):
             clone.adapt(loss(clone))
         return dict(clone.module.named_parameters())
+
+    def _join(self, head: nn.Module) -> Weights:
+        return dict(self.network.named_parameters()) | dict(zip(self._head, head.parameters(), strict=True))
 
     @property
     def rates(self) -> list[Tensor]:
@@ -113,6 +124,7 @@ class FunctionalLearner:
 
     def __init__(self, network: nn.Module, *, algorithm: str, rate: float) -> None:
         self.network, self.rate, self.first_order = network, rate, algorithm == "first_order"
+        self._moving = choose_moving(network, algorithm)
         learned = network.parameters() if algorithm == "meta_sgd" else ()
         self._rates = [nn.Parameter(torch.ones_like(parameter) * rate) for parameter in learned]
 
@@ -126,10 +138,11 @@ class FunctionalLearner:
         weights: Weights = dict(self.network.named_parameters())
         for _ in range(steps):
             value = loss(functools.partial(call_network, self.network, weights))
-            gradients = torch.autograd.grad(value, list(weights.values()), create_graph=not self.first_order)
+            current = [weights[name] for name in self._moving]
+            gradients = torch.autograd.grad(value, current, create_graph=not self.first_order)
             rates: Sequence[Tensor | float] = self._rates or [self.rate] * len(gradients)
-            moved = [w - rate * g for w, rate, g in zip(weights.values(), rates, gradients, strict=True)]
-            weights = dict(zip(weights, moved, strict=True))
+            moved = [w - rate * g for w, rate, g in zip(current, rates, gradients, strict=True)]
+            weights = weights | dict(zip(self._moving, moved, strict=True))
         return weights
 
     @property
@@ -138,7 +151,14 @@ class FunctionalLearner:
         return list(self._rates)
 
 
-def call_network(network: nn.Module, weights: Weights, inputs: Tensor) -> Tensor:
+def choose_moving(network: nn.Module, algorithm: str) -> list[str]:
+    """Return the names of the parameters that an inner step moves."""
+    if algorithm == "anil":
+        return cast("Callable[[], list[str]]", network.head_names)()
+    return [name for name, _ in network.named_parameters()]
+
+
+def call_network(network: nn.Module, weights: Weights, inputs: Any) -> Tensor:
     """Run a network with other weights than its own."""
     outputs: Tensor = torch.func.functional_call(network, weights, (inputs,))
     return outputs

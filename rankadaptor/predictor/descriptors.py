@@ -29,7 +29,8 @@ def describe_values(space: Space, values: NDArray[np.int64]) -> Floats:
 
 
 def _join(space: Space, values: NDArray[np.int64]) -> Floats:
-    return np.concatenate([log_ratios(space, values), rank_features(space, values)], axis=1)
+    ratios = log_ratios(space, values)
+    return np.concatenate([ratios, rank_features(space, values, ratios=ratios)], axis=1)
 
 
 @functools.lru_cache(maxsize=8)

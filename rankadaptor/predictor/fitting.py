@@ -1,34 +1,33 @@
-"""Fitting an ensemble of perceptrons to the records of one search, and judging the fit in the same pass."""
+"""Fitting an ensemble of networks to the records of one search, and judging the fit in the same pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from rankadaptor.predictor.calibration import Calibration, assign_folds, calibrate
-from rankadaptor.predictor.encoding import encode_values
-from rankadaptor.predictor.network import PerceptronEnsemble
+from rankadaptor.predictor.network import Ensemble
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats, Prediction
 
 if TYPE_CHECKING:
     from rankadaptor.space import Space
 
-# (network, inputs (n, width + 1), targets (n,), weights (members, n)) -> trained weights by name, one dict
+# (network, inputs, targets (n,), weights (members, n)) -> trained weights by name, one dict
 # for each way of training that is worth comparing, the most cautious first
-Train: TypeAlias = Callable[[PerceptronEnsemble, Tensor, Tensor, Tensor], Sequence[dict[str, Tensor]]]
+Train: TypeAlias = Callable[[Ensemble, Any, Tensor, Tensor], Sequence[dict[str, Tensor]]]
 BOLDNESS = 0.9  # a bolder way must leave this share of the error at most
 
 
 @dataclass(frozen=True)
 class FittedEnsemble:
-    """Perceptrons that have seen some records.
+    """Networks that have seen some records.
 
     Attributes:
         network: The members.
@@ -36,21 +35,16 @@ class FittedEnsemble:
         calibration: How far they may be believed.
     """
 
-    network: PerceptronEnsemble
+    network: Ensemble
     spread: float
     calibration: Calibration
 
     def predict(self, space: Space, values: NDArray[np.int64]) -> Prediction:
         """Predict the gains of options, shape `(n, n_slots)`; the draws are the members."""
         with torch.no_grad():
-            inputs = encode_inputs(space, values, width=self.network.width)
+            inputs = self.network.encode(space, values)
             outputs = self.network(inputs).numpy().astype(np.float64) * self.spread
         return self.calibration.apply(outputs.mean(axis=0), measure_disagreement(outputs), outputs)
-
-
-def encode_inputs(space: Space, values: NDArray[np.int64], *, width: int) -> Tensor:
-    """Encode options as a float32 tensor `(n, width + 1)`."""
-    return torch.from_numpy(encode_values(space, values, width=width).astype(np.float32))
 
 
 def measure_disagreement(outputs: Floats) -> Floats:
@@ -59,7 +53,7 @@ def measure_disagreement(outputs: Floats) -> Floats:
 
 
 def fit_ensemble(
-    initial: PerceptronEnsemble,
+    initial: Ensemble,
     space: Space,
     observations: Observations,
     *,
@@ -82,7 +76,7 @@ def fit_ensemble(
     weights = np.tile(bootstrap * np.sqrt(observations.counts), (copies, 1, 1))
     for left_out in range(copies - 1):
         weights[left_out + 1][:, fold == left_out] = 0.0
-    inputs = encode_inputs(space, observations.values, width=initial.width)
+    inputs = initial.encode(space, observations.values)
     targets = torch.from_numpy(observations.scale_gains(spread).astype(np.float32))
     network = initial.repeat(copies)
     ways = train(network, inputs, targets, torch.from_numpy(weights.reshape(-1, count).astype(np.float32)))
@@ -105,11 +99,15 @@ def fit_ensemble(
 
 
 def _predict_unseen(
-    network: PerceptronEnsemble, weights: dict[str, Tensor], inputs: Tensor, *, fold: NDArray[np.int64]
+    network: Ensemble, weights: dict[str, Tensor], inputs: Any, *, fold: NDArray[np.int64]
 ) -> Floats:
     """Return what each member says of each record, `(members, n)`, from the copy that has not seen it."""
     with torch.no_grad():
-        outputs = torch.func.functional_call(network, weights, (inputs,)).numpy().astype(np.float64)
+        outputs = (
+            torch.func.functional_call(cast(nn.Module, network), weights, (inputs,))
+            .numpy()
+            .astype(np.float64)
+        )
     copies = int(fold.max()) + 2
     by_copy = outputs.reshape(copies, -1, len(fold))
     unseen: Floats = by_copy[fold + 1, :, np.arange(len(fold))].T

@@ -1,73 +1,51 @@
-"""The paper's performance model with a meta-trained initialisation, adapted online to the running search."""
+"""The default performance model: what a corpus's settings share, conditioned in closed form on the search."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from rankadaptor.predictor.adaptation import make_learner
-from rankadaptor.predictor.calibration import LARGEST_STRETCH, SCEPTIC_PRETRAINED, Calibration, calibrate
-from rankadaptor.predictor.fitting import FittedEnsemble, fit_ensemble
-from rankadaptor.predictor.network import PerceptronEnsemble, weigh_errors
-from rankadaptor.predictor.observations import Observations, gather_observations, read_values
+from rankadaptor.predictor.conditioning import condition
+from rankadaptor.predictor.hierarchy import Hierarchy
+from rankadaptor.predictor.observations import gather_observations, read_values
 from rankadaptor.predictor.prediction import Prediction, Values
+from rankadaptor.predictor.slot_posterior import SlotPosterior
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
+    from rankadaptor.predictor.meta_network import MetaNetwork
     from rankadaptor.space import Space
-
-logger = logging.getLogger(__name__)
-
-LENGTHS = (1, 4, 16)  # a setting unlike the corpus needs more steps than the initialisation was trained for
-ENOUGH = 8  # usable allocations before longer updates are tried
-PRIOR_RECORDS = 2.0  # the corpus's spread counts as much as so many records of the running search
 
 
 @dataclass(frozen=True)
 class MetaPredictor:
-    """Offline meta-learning and online learning in one model [RankAdaptor]_ [MAML]_.
+    """Offline meta-learning and online learning in one model that reads a space as a set of slots.
 
-    `meta_train` makes one from a corpus. Before the first record of a search it predicts from what the
-    corpus's settings have in common; each `update` takes a fixed number of gradient steps from there on all
-    records of the search. From eight allocations on it also tries four and sixteen times as many steps, and
-    takes them if they predict left-out records clearly better: the way out of a corpus unlike the setting.
+    The gain is a sum over slots of concave responses to rank, weighted by what a slot is: types and depth of
+    its linears, what pruning took, cost, budget. `meta_train` learns from a corpus how these weights are
+    distributed over settings ([EmpiricalBayes]_, `hierarchy`); that is the belief before the first record of a
+    search. Each `update` conditions it on all records at once (`conditioning`), which for a linear model
+    with normal laws is exact, so nothing is forgotten and nothing depends on the order of the records.
 
     Attributes:
-        network: The meta-trained initialisation, an ensemble of five-layer perceptrons.
-        spread: Typical size of a gain in the corpus, nats per token.
-        algorithm: `maml`, `first_order` or `meta_sgd`.
-        rate: Size of an online step.
-        rates: One learned rate per weight tensor, for `meta_sgd`.
-        steps: Gradient steps of an update, as many as in meta-training.
-        folds: Left-out fits that calibrate the predictions.
-        seed: Bootstrap weights and folds.
-        card: Facts of the training, for people: settings, records, corpus digest, losses.
+        hierarchy: The prior.
+        seed: Draws for Thompson sampling.
+        card: Facts of the training, for people: settings, records, corpus digest, benchmark.
     """
 
-    network: PerceptronEnsemble
-    spread: float
-    algorithm: str = "maml"
-    rate: float = 0.05
-    rates: tuple[Tensor, ...] = ()
-    steps: int = 5
-    folds: int = 8
+    hierarchy: Hierarchy
     seed: int = 0
     card: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
-    fitted: FittedEnsemble | None = dataclasses.field(default=None, repr=False, compare=False)
+    seen: tuple[Space, SlotPosterior] | None = dataclasses.field(default=None, repr=False, compare=False)
     name: str = dataclasses.field(default="meta", init=False)
     pretrained: bool = dataclasses.field(default=True, init=False)
 
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> MetaPredictor:
-        """Read a predictor written by `save_pretrained`.
+    @staticmethod
+    def from_pretrained(folder: str | Path) -> MetaPredictor | MetaNetwork:
+        """Read what `save_pretrained` wrote, of this model or of a meta-trained network.
 
         Raises:
             CheckpointError: If the folder or a file is missing, cut short, or of another schema.
@@ -77,7 +55,7 @@ class MetaPredictor:
         return read_predictor(Path(folder))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors) and all else (JSON), without what a search taught it, into a folder.
+        """Write the prior (safetensors) and all else (JSON), without what a search taught it, into a folder.
 
         Raises:
             StorageError: If the folder cannot be written.
@@ -87,65 +65,21 @@ class MetaPredictor:
         write_predictor(self, Path(folder))
 
     def predict(self, space: Space, values: Values) -> Prediction:
-        """Predict gains; see `Predictor`.
-
-        Raises:
-            InputError: If the space has more slots than the network's width.
-        """
-        fitted = self.fitted or FittedEnsemble(self.network, self.spread, _believe_corpus())
-        return fitted.predict(space, read_values(space, values))
+        """Predict gains; see `Predictor`."""
+        array = read_values(space, values)
+        if self.seen is not None and self.seen[0] == space:
+            posterior = self.seen[1]
+        else:
+            posterior = condition(self.hierarchy, space, None)
+        return posterior.predict(space, array, seed=self.seed)
 
     def update(self, space: Space, records: Sequence[Record]) -> MetaPredictor:
-        """Adapt the meta-trained initialisation to all records; see `Predictor`.
+        """Condition the prior on all records; see `Predictor`.
 
         Raises:
-            InputError: If the space has more slots than the network's width, or a record does not belong to
-                it.
+            InputError: If a record does not belong to the space.
         """
         observations = gather_observations(space, records)
         if not len(observations):
-            return dataclasses.replace(self, fitted=None)
-        fitted = fit_ensemble(
-            self.network,
-            space,
-            observations,
-            train=self._adapt,
-            spread=blend_spread(observations, self.spread),
-            folds=self.folds,
-            seed=self.seed,
-            sceptic=SCEPTIC_PRETRAINED,
-        )
-        return dataclasses.replace(self, fitted=fitted)
-
-    def _adapt(
-        self, network: PerceptronEnsemble, inputs: Tensor, targets: Tensor, weights: Tensor
-    ) -> list[dict[str, Tensor]]:
-        # First-order here changes nothing but the cost: no outer step follows.
-        learner = make_learner(network, algorithm="meta_sgd" if self.rates else "first_order", rate=self.rate)
-        times = network.members // self.network.members
-        for rate, learned in zip(learner.rates, self.rates, strict=True):
-            rate.data = learned.repeat(times, 1, 1)
-        ways = [
-            learner.adapt(
-                lambda forward: weigh_errors(forward(inputs), targets, weights), steps=factor * self.steps
-            )
-            for factor in (LENGTHS if len(targets) >= ENOUGH else LENGTHS[:1])
-        ]
-        finite = [way for way in ways if all(bool(torch.isfinite(tensor).all()) for tensor in way.values())]
-        if len(finite) < len(ways):
-            logger.warning("an online update ran away at rate %g and is left out", self.rate)
-        return finite or [dict(network.named_parameters())]
-
-
-def _believe_corpus() -> Calibration:
-    """Believe the corpus before the first record; its members agree too much about a new setting."""
-    return dataclasses.replace(
-        calibrate(np.zeros(0), np.zeros(0), sceptic=SCEPTIC_PRETRAINED), stretch=LARGEST_STRETCH
-    )
-
-
-def blend_spread(observations: Observations, prior: float) -> float:
-    """Return the spread of a search's gains, leaning on the corpus's while records are few ."""
-    count = len(observations)
-    logs = (count * np.log(observations.spread) + PRIOR_RECORDS * np.log(prior)) / (count + PRIOR_RECORDS)
-    return float(np.exp(logs))
+            return dataclasses.replace(self, seen=None)
+        return dataclasses.replace(self, seen=(space, condition(self.hierarchy, space, observations)))

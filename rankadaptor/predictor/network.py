@@ -5,14 +5,59 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from rankadaptor.predictor.encoding import encode_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rankadaptor.space import Space
 
 LAYERS = 5
 HIDDEN = 32
 BEND = 2.0
+
+
+class Ensemble(Protocol):
+    """Networks side by side: what fitting and meta-training need of a performance model."""
+
+    members: int
+    kind: str
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What the class takes to build another of the same shape."""
+
+    def head_names(self) -> list[str]:
+        """Return the names of the parameters that ANIL adapts."""
+
+    def encode(self, space: Space, values: NDArray[np.int64]) -> Any:
+        """Turn options `(n, n_slots)` into what `forward` takes."""
+
+    def __call__(self, inputs: Any) -> Tensor:
+        """Return outputs, shape `(members, n)`, 0 for uniform."""
+
+    def load(self, weights: Mapping[str, Tensor]) -> Ensemble:
+        """Return an ensemble with the first `members` members of these weights, cut off from any gradient."""
+
+    def repeat(self, times: int) -> Ensemble:
+        """Return a new ensemble with `times` copies of each member: all members, then all again."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """See `torch.nn.Module`."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """See `torch.nn.Module`."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """See `torch.nn.Module`."""
 
 
 class PerceptronEnsemble(nn.Module):
@@ -26,6 +71,8 @@ class PerceptronEnsemble(nn.Module):
         width: Rank entries of the input; the input has one more, the slot count.
     """
 
+    kind = "perceptron"
+
     def __init__(self, *, members: int, width: int, hidden: int = HIDDEN, seed: int = 0) -> None:
         super().__init__()
         self.members, self.width, self.hidden = members, width, hidden
@@ -37,6 +84,23 @@ class PerceptronEnsemble(nn.Module):
             weight = torch.randn(members, inputs, outputs, generator=generator) * math.sqrt(1.0 / inputs)
             self.weights.append(nn.Parameter(weight))
             self.biases.append(nn.Parameter(torch.randn(members, 1, outputs, generator=generator) * 0.1))
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What `PerceptronEnsemble` takes to build another of the same shape."""
+        return {"members": self.members, "width": self.width, "hidden": self.hidden}
+
+    def head_names(self) -> list[str]:
+        """Return the names of the parameters that ANIL adapts."""
+        return [f"weights.{LAYERS - 1}", f"biases.{LAYERS - 1}"]
+
+    def encode(self, space: Space, values: NDArray[np.int64]) -> Tensor:
+        """Encode options `(n, n_slots)` as `(n, width + 1)`.
+
+        Raises:
+            InputError: If the space has more slots than `width`.
+        """
+        return torch.from_numpy(encode_values(space, values, width=self.width).astype(np.float32))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return anchored outputs, shape `(members, n)`, for inputs of shape `(n, width + 1)`."""

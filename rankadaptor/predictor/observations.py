@@ -28,12 +28,19 @@ class Observations:
         gains: Mean gain over the repeats, nats per token, shape `(n,)`.
         counts: Repeats per allocation, shape `(n,)`.
         noise: SD of one measurement from allocations measured more than once; None without repeats.
+        order_noise: The same without what all allocations of a seed have in common, uniform's own luck, which
+            moves all gains and leaves their order alone; None without repeats.
+        freedom: Degrees of freedom behind `order_noise`.
+        shares: How each mean is made up of seeds, shape `(n, n_seeds)`; rows sum to 1.
     """
 
     values: NDArray[np.int64]
     gains: Floats
     counts: NDArray[np.int64]
     noise: float | None
+    order_noise: float | None
+    freedom: int
+    shares: Floats
 
     def __len__(self) -> int:
         return int(self.gains.size)
@@ -55,18 +62,23 @@ class Observations:
         return np.clip(self.gains / spread, -OUTLIER, OUTLIER)
 
 
-def gather_observations(space: Space, records: Sequence[Record]) -> Observations:
+def gather_observations(space: Space, records: Sequence[Record], *, steps: int | None = None) -> Observations:
     """Average the usable records allocation by allocation, over the longest runs of each.
 
     Failed records and those of uniform (whose gain is 0 by definition) are left out. Short runs rank
     allocations otherwise than long ones, so a long one replaces the short ones of the same allocation.
+
+    Args:
+        space: The space they were measured in.
+        records: In any order.
+        steps: Take runs of this length alone.
 
     Raises:
         InputError: If a record has another number of slots than the space.
     """
     slots, reference = len(space.slots), tuple(space.reference)
     longest: dict[tuple[int, ...], int] = {}
-    groups: dict[tuple[int, ...], list[float]] = {}
+    groups: dict[tuple[int, ...], list[tuple[float, int]]] = {}
     for record in records:
         if len(record.values) != slots:
             raise InputError(
@@ -76,18 +88,60 @@ def gather_observations(space: Space, records: Sequence[Record]) -> Observations
         key, gain = tuple(record.values), record.gain
         if gain is None or key == reference or record.steps < longest.get(key, 0):
             continue
+        if steps is not None and record.steps != steps:
+            continue
         if record.steps > longest.get(key, 0):
             longest[key], groups[key] = record.steps, []
-        groups.setdefault(key, []).append(float(gain))
-    repeated = [np.asarray(gains) for gains in groups.values() if len(gains) > 1]
-    freedom = sum(gains.size - 1 for gains in repeated)
-    noise = float(np.sqrt(sum(((g - g.mean()) ** 2).sum() for g in repeated) / freedom)) if freedom else None
+        groups.setdefault(key, []).append((float(gain), record.seed))
+    repeated = [np.array([gain for gain, _ in pairs]) for pairs in groups.values() if len(pairs) > 1]
+    degrees = sum(gains.size - 1 for gains in repeated)
+    noise = float(np.sqrt(sum(((g - g.mean()) ** 2).sum() for g in repeated) / degrees)) if degrees else None
+    order_noise, freedom = _separate_seeds(list(groups.values()))
     return Observations(
         values=np.asarray(list(groups), dtype=np.int64).reshape(len(groups), slots),
-        gains=np.asarray([np.mean(gains) for gains in groups.values()], dtype=np.float64),
-        counts=np.asarray([len(gains) for gains in groups.values()], dtype=np.int64),
+        gains=np.asarray([np.mean([gain for gain, _ in p]) for p in groups.values()], dtype=np.float64),
+        counts=np.asarray([len(pairs) for pairs in groups.values()], dtype=np.int64),
         noise=noise,
+        order_noise=order_noise if freedom else noise,
+        freedom=freedom,
+        shares=_share_seeds(list(groups.values())),
     )
+
+
+def find_usual_steps(records: Sequence[Record]) -> int | None:
+    """Return the length that most usable records have, the longer one of two; None without any."""
+    lengths = [record.steps for record in records if record.gain is not None]
+    return max(set(lengths), key=lambda steps: (lengths.count(steps), steps)) if lengths else None
+
+
+def _share_seeds(groups: Sequence[Sequence[tuple[float, int]]]) -> Floats:
+    seeds = sorted({seed for pairs in groups for _, seed in pairs})
+    shares = np.zeros((len(groups), len(seeds)))
+    for row, pairs in enumerate(groups):
+        for _, seed in pairs:
+            shares[row, seeds.index(seed)] += 1.0 / len(pairs)
+    return shares
+
+
+def _separate_seeds(groups: Sequence[Sequence[tuple[float, int]]]) -> tuple[float | None, int]:
+    """Return the SD of what neither the allocation nor the seed explains, and its degrees of freedom."""
+    repeated = [pairs for pairs in groups if len(pairs) > 1]
+    seeds = sorted({seed for pairs in repeated for _, seed in pairs})
+    rows, targets = [], []
+    for pairs in repeated:
+        block = np.zeros((len(pairs), len(seeds)))
+        block[np.arange(len(pairs)), [seeds.index(seed) for _, seed in pairs]] = 1.0
+        gains = np.array([gain for gain, _ in pairs])
+        rows.append(block - block.mean(axis=0))
+        targets.append(gains - gains.mean())
+    if not repeated:
+        return None, 0
+    design, wanted = np.concatenate(rows), np.concatenate(targets)
+    fit, _, rank, _ = np.linalg.lstsq(design, wanted, rcond=None)
+    freedom = wanted.size - len(repeated) - int(rank)
+    if freedom < 1:
+        return None, 0
+    return float(np.sqrt(((wanted - design @ fit) ** 2).sum() / freedom)), freedom
 
 
 def read_values(space: Space, values: Values) -> NDArray[np.int64]:

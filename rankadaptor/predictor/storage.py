@@ -4,54 +4,50 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.numpy import load_file, save
 
 from rankadaptor.errors import CheckpointError, InputError
+from rankadaptor.features import list_strengths
 from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write_json
+from rankadaptor.predictor.hierarchy import Hierarchy
+from rankadaptor.predictor.layout import list_families
 from rankadaptor.predictor.meta_predictor import MetaPredictor
-from rankadaptor.predictor.network import PerceptronEnsemble
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rankadaptor.predictor.meta_network import MetaNetwork
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA, FIRST_SCHEMA = 2, 1  # of the first, a network on the rank vector was the only kind
 WEIGHTS, DESCRIPTION = "predictor.safetensors", "predictor.json"
 REMEDY = "Train one with `rankadaptor meta-train`, or restore the folder from its source."
 
 
-def write_predictor(predictor: MetaPredictor, folder: Path) -> None:
+def write_predictor(predictor: MetaPredictor | MetaNetwork, folder: Path) -> None:
     """Write weights, then the description with their SHA-256, so that a half-written folder is recognised."""
-    tensors = {
-        f"network.{name}": tensor.contiguous() for name, tensor in predictor.network.state_dict().items()
-    }
-    tensors |= {
-        f"rates.{index}": tensor.detach().contiguous() for index, tensor in enumerate(predictor.rates)
-    }
-    write_bytes(folder / WEIGHTS, save(tensors))
-    network = predictor.network
+    if isinstance(predictor, MetaPredictor):
+        tensors, description = _take_hierarchy_apart(predictor)
+    else:
+        tensors, description = _take_network_apart(predictor)
+    write_bytes(folder / WEIGHTS, save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
     write_json(
         folder / DESCRIPTION,
         {
             "schema": SCHEMA,
-            "kind": "rankadaptor.MetaPredictor",
+            **description,
             "weights_sha256": compute_file_sha256(folder / WEIGHTS),
-            "network": {"members": network.members, "width": network.width, "hidden": network.hidden},
-            "spread": predictor.spread,
-            "online": {
-                "algorithm": predictor.algorithm,
-                "rate": predictor.rate,
-                "steps": predictor.steps,
-                "folds": predictor.folds,
-                "seed": predictor.seed,
-            },
             "card": dict(predictor.card),
         },
     )
 
 
-def read_predictor(folder: Path) -> MetaPredictor:
+def read_predictor(folder: Path) -> MetaPredictor | MetaNetwork:
     """Read what `write_predictor` wrote.
 
     Raises:
@@ -65,10 +61,11 @@ def read_predictor(folder: Path) -> MetaPredictor:
     except (InputError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{error} {REMEDY}") from error
     schema = description.get("schema") if isinstance(description, dict) else None
-    if schema != SCHEMA:
+    if schema not in (FIRST_SCHEMA, SCHEMA):
         raise CheckpointError(
-            f"{folder / DESCRIPTION}: schema {schema!r}, this version reads schema {SCHEMA}. "
-            "Install the version of rankadaptor that wrote it, or train again with `rankadaptor meta-train`."
+            f"{folder / DESCRIPTION}: schema {schema!r}, this version reads schemas {FIRST_SCHEMA} and "
+            f"{SCHEMA}. Install the version of rankadaptor that wrote it, or train again with "
+            "`rankadaptor meta-train`."
         )
     if compute_file_sha256(folder / WEIGHTS) != description.get("weights_sha256"):
         raise CheckpointError(
@@ -76,24 +73,87 @@ def read_predictor(folder: Path) -> MetaPredictor:
             f"{REMEDY}"
         )
     try:
-        return _build_predictor(description, folder)
-    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        tensors = load_file(folder / WEIGHTS)
+        if description["kind"] == "rankadaptor.MetaPredictor" and schema == SCHEMA:
+            predictor: MetaPredictor | MetaNetwork = _build_hierarchy(description, tensors)
+        else:
+            predictor = _build_network(description, tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: the predictor cannot be rebuilt ({error}). {REMEDY}") from error
+    logger.info("predictor %s: trained on %s", folder, predictor.card.get("summary", "an unnamed corpus"))
+    return predictor
 
 
-def _build_predictor(description: dict[str, Any], folder: Path) -> MetaPredictor:
-    tensors = load_file(folder / WEIGHTS)
-    network = PerceptronEnsemble(**description["network"])
+def _take_hierarchy_apart(predictor: MetaPredictor) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    hierarchy = predictor.hierarchy
+    tensors = {"mean": hierarchy.mean, "covariance": hierarchy.covariance, "own": hierarchy.own}
+    return tensors, {
+        "kind": "rankadaptor.MetaPredictor",
+        "strengths": list(list_strengths()),
+        "families": list(list_families()),
+        "size": list(hierarchy.size),
+        "noise": list(hierarchy.noise),
+        "seed": predictor.seed,
+    }
+
+
+def _build_hierarchy(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> MetaPredictor:
+    known = (list(list_strengths()), list(list_families()))
+    if (description["strengths"], description["families"]) != known:
+        raise ValueError("it describes slots by other features than this version")
+    return MetaPredictor(
+        hierarchy=Hierarchy(
+            mean=tensors["mean"],
+            covariance=tensors["covariance"],
+            own=tensors["own"],
+            size=(float(description["size"][0]), float(description["size"][1])),
+            noise=(float(description["noise"][0]), float(description["noise"][1])),
+        ),
+        seed=int(description["seed"]),
+        card=description["card"],
+    )
+
+
+def _take_network_apart(predictor: MetaNetwork) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    network = predictor.network
+    tensors = {f"network.{name}": tensor.detach().numpy() for name, tensor in network.state_dict().items()}
+    tensors |= {f"rates.{index}": tensor.detach().numpy() for index, tensor in enumerate(predictor.rates)}
+    return tensors, {
+        "kind": "rankadaptor.MetaNetwork",
+        "network": {"kind": network.kind, **network.settings},
+        "spread": predictor.spread,
+        "online": {
+            "algorithm": predictor.algorithm,
+            "rate": predictor.rate,
+            "steps": predictor.steps,
+            "folds": predictor.folds,
+            "seed": predictor.seed,
+        },
+    }
+
+
+def _build_network(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> MetaNetwork:
+    import torch
+
+    from rankadaptor.predictor.meta_network import MetaNetwork
+    from rankadaptor.predictor.network import Ensemble, PerceptronEnsemble
+    from rankadaptor.predictor.slot_network import SlotNetwork
+
+    shape = dict(description["network"])
+    network: Ensemble = (
+        SlotNetwork(**shape)
+        if shape.pop("kind", PerceptronEnsemble.kind) == SlotNetwork.kind
+        else PerceptronEnsemble(**shape)
+    )
+    names = [name for name in tensors if name.startswith("network.")]
     network.load_state_dict(
-        {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        {name.removeprefix("network."): torch.from_numpy(tensors[name]) for name in names}
     )
     count = sum(name.startswith("rates.") for name in tensors)
-    predictor = MetaPredictor(
+    return MetaNetwork(
         network=network,
         spread=float(description["spread"]),
-        rates=tuple(tensors[f"rates.{index}"] for index in range(count)),
+        rates=tuple(torch.from_numpy(tensors[f"rates.{index}"]) for index in range(count)),
         card=description["card"],
         **description["online"],
     )
-    logger.info("predictor %s: trained on %s", folder, predictor.card.get("summary", "an unnamed corpus"))
-    return predictor

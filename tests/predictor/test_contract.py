@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rankadaptor.errors import InputError
-from rankadaptor.predictor import PREDICTORS, Predictor, make_predictor, meta_train
+from rankadaptor.predictor import PREDICTORS, Predictor, make_predictor, meta_train, train_network
 from rankadaptor.predictor.network import PerceptronEnsemble
 from rankadaptor.predictor.quality import compute_kendall
 from rankadaptor.space import RankSpace
@@ -30,10 +30,15 @@ def predictors(space: RankSpace) -> dict[str, Predictor]:
     ]
     network = PerceptronEnsemble(members=5, width=64, hidden=16)
     made = {name: make_predictor(name) for name in PREDICTORS if name != "meta"}
-    return {"meta": meta_train(settings, epochs=40, learning_rate=3e-3, network=network), **made}
+    given = {"epochs": 40, "learning_rate": 3e-3}
+    networks = {
+        "meta perceptron": train_network(settings, network=network, **given),
+        "meta slots": train_network(settings, network="slots", algorithm="first_order", **given),
+    }
+    return {"meta": meta_train(settings), **networks, **made}
 
 
-@pytest.fixture(params=PREDICTORS)
+@pytest.fixture(params=[*PREDICTORS, "meta perceptron", "meta slots"])
 def predictor(request: pytest.FixtureRequest, predictors: dict[str, Predictor]) -> Predictor:
     return predictors[request.param]
 

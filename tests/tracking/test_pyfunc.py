@@ -24,10 +24,10 @@ VALUES = np.array([[8, 8, 8], [4, 8, 12], [12, 12, 0]])
 
 @pytest.fixture(scope="module")
 def predictor():
-    from rankadaptor.predictor import MetaPredictor
+    from rankadaptor.predictor import MetaNetwork
     from rankadaptor.predictor.network import PerceptronEnsemble
 
-    return MetaPredictor(network=PerceptronEnsemble(members=3, width=4, hidden=8, seed=1), spread=0.01)
+    return MetaNetwork(network=PerceptronEnsemble(members=3, width=4, hidden=8, seed=1), spread=0.01)
 
 
 @pytest.fixture(scope="module")

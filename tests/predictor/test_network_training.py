@@ -8,7 +8,7 @@ import pytest
 from rankadaptor.corpus import Corpus, Setting
 from rankadaptor.errors import CheckpointError, InputError, TrainingError
 from rankadaptor.files import read_json, write_json
-from rankadaptor.predictor import MetaPredictor, Perceptron, make_predictor, meta_train
+from rankadaptor.predictor import MetaNetwork, MetaPredictor, Perceptron, make_predictor, train_network
 from rankadaptor.predictor.network import PerceptronEnsemble
 from rankadaptor.predictor.quality import compute_kendall
 from rankadaptor.space import RankSpace
@@ -34,13 +34,11 @@ def make_network(seed: int = 0) -> PerceptronEnsemble:
 
 
 @pytest.fixture(scope="module")
-def trained(settings: list) -> MetaPredictor:
-    return meta_train(settings, epochs=60, learning_rate=3e-3, network=make_network())
+def trained(settings: list) -> MetaNetwork:
+    return train_network(settings, epochs=60, learning_rate=3e-3, network=make_network())
 
 
-def test_meta_trained_beats_scratch_on_a_setting_it_never_saw(
-    trained: MetaPredictor, space: RankSpace
-) -> None:
+def test_meta_trained_beats_scratch_on_a_setting_it_never_saw(trained: MetaNetwork, space: RankSpace) -> None:
     values = space.sample_array(200, 99)
     gaps, blind = [], []
     for seed in range(6):
@@ -56,7 +54,7 @@ def test_meta_trained_beats_scratch_on_a_setting_it_never_saw(
     assert np.mean(blind) > 0.4  # even before the first record
 
 
-def test_a_setting_unlike_the_corpus_is_learned_online(trained: MetaPredictor, space: RankSpace) -> None:
+def test_a_setting_unlike_the_corpus_is_learned_online(trained: MetaNetwork, space: RankSpace) -> None:
     values = space.sample_array(200, 99)
     before, after = [], []
     for seed in range(4):
@@ -71,18 +69,18 @@ def test_a_setting_unlike_the_corpus_is_learned_online(trained: MetaPredictor, s
 def test_training_repeats_bit_for_bit_and_depends_on_the_seed(settings: list, space: RankSpace) -> None:
     values = space.sample_array(5, 1)
     first, second, other = (
-        meta_train(settings, epochs=2, seed=seed, network=make_network()).predict(space, values).mean
+        train_network(settings, epochs=2, seed=seed, network=make_network()).predict(space, values).mean
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, second)
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "first_order", "meta_sgd"])
+@pytest.mark.parametrize("algorithm", ["maml", "first_order", "meta_sgd", "anil"])
 def test_saved_and_loaded_predicts_and_learns_the_same(
     algorithm: str, settings: list, space: RankSpace, tmp_path: Path
 ) -> None:
-    predictor = meta_train(settings, epochs=3, algorithm=algorithm, network=make_network())
+    predictor = train_network(settings, epochs=3, algorithm=algorithm, network=make_network())
     predictor.save_pretrained(tmp_path / "predictor")
     loaded = MetaPredictor.from_pretrained(tmp_path / "predictor")
     records = measure_sample(make_oracle(space, seed=9), 6)
@@ -97,7 +95,7 @@ def test_saved_and_loaded_predicts_and_learns_the_same(
     ]
 
 
-def test_broken_folders_say_what_is_wrong(trained: MetaPredictor, tmp_path: Path) -> None:
+def test_broken_folders_say_what_is_wrong(trained: MetaNetwork, tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"predictor\.json and predictor\.safetensors missing.*meta-train"
     ):
@@ -110,7 +108,7 @@ def test_broken_folders_say_what_is_wrong(trained: MetaPredictor, tmp_path: Path
     (tmp_path / "predictor.safetensors").write_bytes(weights)
     description = read_json(tmp_path / "predictor.json")
     write_json(tmp_path / "predictor.json", {**description, "schema": 99})
-    with pytest.raises(CheckpointError, match="schema 99, this version reads schema 1"):
+    with pytest.raises(CheckpointError, match="schema 99, this version reads schemas 1 and 2"):
         MetaPredictor.from_pretrained(tmp_path)
     write_json(tmp_path / "predictor.json", {**description, "network": {"members": 1, "width": 2}})
     with pytest.raises(CheckpointError, match="cannot be rebuilt"):
@@ -133,7 +131,7 @@ def test_held_out_settings_are_never_trained_on(space: RankSpace, tmp_path: Path
 
     values = space.sample_array(5, 1)
     predictors = [
-        meta_train(fill(tmp_path / str(seed), seed), epochs=2, network=make_network()) for seed in (1, 2)
+        train_network(fill(tmp_path / str(seed), seed), epochs=2, network=make_network()) for seed in (1, 2)
     ]
     one, two = (predictor.predict(space, values).mean for predictor in predictors)
     np.testing.assert_array_equal(one, two)
@@ -143,14 +141,14 @@ def test_held_out_settings_are_never_trained_on(space: RankSpace, tmp_path: Path
 
 def test_faults_of_training_are_named(space: RankSpace, settings: list) -> None:
     with pytest.raises(InputError, match=r"allowed are maml, first_order, meta_sgd"):
-        meta_train(settings, algorithm="reptile")
+        train_network(settings, algorithm="reptile")
     with pytest.raises(InputError, match="rankadaptor collect"):
-        meta_train([(space, settings[0][1][:2])], network=make_network())
+        train_network([(space, settings[0][1][:2])], network=make_network())
     with pytest.raises(TrainingError, match="smaller inner_learning_rate"):
-        meta_train(settings, inner_learning_rate=1e4, epochs=3, network=make_network())
+        train_network(settings, inner_learning_rate=1e4, epochs=3, network=make_network())
 
 
-def test_predictors_are_made_by_name(trained: MetaPredictor, tmp_path: Path) -> None:
+def test_predictors_are_made_by_name(trained: MetaNetwork, tmp_path: Path) -> None:
     trained.save_pretrained(tmp_path)
     made = make_predictor("meta", pretrained=tmp_path, seed=4)
     assert made.pretrained

@@ -1,0 +1,126 @@
+"""What a prior makes of the records of one search, averaged over all that it does not know for certain."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rankadaptor.predictor.hierarchy import Hierarchy, build_noise
+from rankadaptor.predictor.layout import lay_out
+from rankadaptor.predictor.observations import Observations
+from rankadaptor.predictor.prediction import Floats
+from rankadaptor.predictor.slot_posterior import SlotPosterior, find_root
+
+if TYPE_CHECKING:
+    from rankadaptor.space import Space
+
+SIZES = np.linspace(-2.5, 2.5, 9)  # SDs of the prior of a setting's size
+NOISES = np.linspace(-2.5, 2.5, 7)
+TRUST = ((1.0, 0.75), (0.5, 0.15), (0.0, 0.10))  # factor on the shared weights, and its prior probability
+FREEDOM = ((0.4, 0.25), (1.0, 0.5), (2.5, 0.25))  # factor on the variance of the setting's own part
+QUIET, QUIET_SHARE = 0.05, 0.2  # a setting in which ranks hardly matter: its size, and how likely it is
+KEPT = 1e-3
+TINY = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """Combinations of what is not known, one per row."""
+
+    size: Floats
+    noise: Floats
+    trust: Floats
+    freedom: Floats
+    log_prior: Floats
+
+
+def condition(hierarchy: Hierarchy, space: Space, observations: Observations | None) -> SlotPosterior:
+    """Return the belief about a space's gains after the records of one search.
+
+    A setting's size and noise, how far it follows the shared weights and how far it goes its own way are
+    averaged over a grid, each combination weighted by its prior and its marginal likelihood. The result is
+    one normal law with the mixture's mean and covariance, so that asking it costs the same whatever was seen.
+    """
+    layout, grid = lay_out(space), _lay_grid(hierarchy)
+    columns = np.concatenate([layout.shared, layout.own], axis=1)
+    families = np.concatenate([layout.shared_families, layout.own_families])
+    width, own = layout.shared.shape[1], hierarchy.own[families]
+    log_weights, solved = grid.log_prior, None
+    if observations is not None and len(observations):
+        rows = np.concatenate(layout.build_rows(space, observations.values), axis=1)
+        solved = _solve(hierarchy, grid, rows, own, observations)
+        log_weights = log_weights + solved[0]
+    weights = np.exp(log_weights - log_weights.max())
+    weights = np.where(weights > KEPT * weights.max(), weights, 0.0)
+    weights /= weights.sum()
+    means, covariance = [], np.zeros((columns.shape[1], columns.shape[1]))
+    kept = np.flatnonzero(weights)
+    for one in kept:
+        size, trust = grid.size[one], grid.trust[one]
+        mean = np.zeros(columns.shape[1])
+        mean[:width] = size * trust * hierarchy.mean
+        prior = np.diag(size**2 * grid.freedom[one] * own)
+        prior[:width, :width] += (size * trust) ** 2 * hierarchy.covariance
+        if solved is not None:
+            cross = prior @ rows.T
+            half = np.linalg.solve(solved[1][one], cross.T)
+            mean = mean + half.T @ solved[2][one]
+            prior -= half.T @ half
+        means.append(mean)
+        covariance += weights[one] * prior
+    stacked = np.array(means)
+    centre = weights[kept] @ stacked
+    apart = (stacked - centre) * np.sqrt(weights[kept])[:, None]
+    covariance += apart.T @ apart
+    noise = float(np.sqrt(2.0 * weights @ grid.noise**2))  # twice: uniform has its share of luck too
+    return SlotPosterior(
+        tables=layout.tables,
+        mean=columns @ centre,
+        root=find_root(columns @ covariance @ columns.T),
+        noise=noise,
+    )
+
+
+def _lay_grid(hierarchy: Hierarchy) -> _Grid:
+    (size, size_width), (noise, noise_width) = hierarchy.size, hierarchy.noise
+    rows = []
+    sizes = [(size + size_width * z, -0.5 * z**2 + np.log(1.0 - QUIET_SHARE)) for z in SIZES]
+    total = np.logaddexp.reduce([weight for _, weight in sizes])
+    sizes = [(value, weight - total + np.log(1.0 - QUIET_SHARE)) for value, weight in sizes]
+    for (log_size, a), z, (trust, b), (freedom, c) in itertools.product(sizes, NOISES, TRUST, FREEDOM):
+        log_noise = log_size + noise + noise_width * z
+        rows.append((log_size, log_noise, trust, freedom, a - 0.5 * z**2 + np.log(b) + np.log(c)))
+    # Without an effect of ranks the noise is what it would be with one; only the gains are gone.
+    for (log_size, a), z in itertools.product(sizes, NOISES):
+        log_noise = log_size + noise + noise_width * z
+        share = np.log(QUIET_SHARE / (1.0 - QUIET_SHARE))
+        rows.append((log_size + np.log(QUIET), log_noise, 1.0, 1.0, a - 0.5 * z**2 + share))
+    table = np.array(rows)
+    return _Grid(np.exp(table[:, 0]), np.exp(table[:, 1]), table[:, 2], table[:, 3], table[:, 4])
+
+
+def _solve(
+    hierarchy: Hierarchy, grid: _Grid, rows: Floats, own: Floats, observations: Observations
+) -> tuple[Floats, Floats, Floats]:
+    """Return log likelihoods `(g,)`, Cholesky factors `(g, n, n)` and whitened residuals `(g, n)`."""
+    width, count = len(hierarchy.mean), len(observations)
+    shared = rows[:, :width]
+    common, single = shared @ hierarchy.covariance @ shared.T, (rows * own) @ rows.T
+    spread = max(observations.spread, 1e-12)
+    gains = observations.scale_gains(spread) * spread
+    square = grid.size[:, None, None] ** 2
+    covariance = square * (
+        grid.trust[:, None, None] ** 2 * common + grid.freedom[:, None, None] * single + TINY * np.eye(count)
+    )
+    covariance = covariance + grid.noise[:, None, None] ** 2 * build_noise(observations)
+    factors = np.linalg.cholesky(covariance)
+    expected = (grid.size * grid.trust)[:, None] * (shared @ hierarchy.mean)
+    whitened = np.linalg.solve(factors, (gains - expected)[:, :, None])[:, :, 0]
+    logs = -0.5 * (whitened**2).sum(axis=1) - np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+    if observations.freedom and observations.order_noise is not None:
+        ratio = max(observations.order_noise, 1e-12) / grid.noise
+        logs = logs + observations.freedom * (np.log(ratio) - 0.5 * ratio**2)
+    return logs, factors, whitened

@@ -1,0 +1,127 @@
+"""A performance model that reads a space as a set of slots, however many there are [DeepSets]_."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rankadaptor.features import (
+    RESPONSES,
+    count_linears,
+    describe_strengths,
+    list_strengths,
+    tabulate_responses,
+)
+
+if TYPE_CHECKING:
+    from rankadaptor.space import Space
+
+HIDDEN = 24
+PARTS = 4
+HEAD_HIDDEN = 12
+SlotInputs: TypeAlias = tuple[Tensor, Tensor]
+
+
+class SlotNetwork(nn.Module):
+    """`members` independent networks, each the same small network on every slot, a sum, and a head.
+
+    From what is known of a slot (depth, types of its linears, what pruning took, cost, budget) the body makes
+    weights for its responses to rank; their products, summed over slots, are what the head reads:
+
+        parts = Σ over slots of responses(rank) · body(slot)        gain = head(parts) − head(0)
+
+    Uniform's responses are 0, so its gain is. Neither the number of slots nor their order is built in.
+
+    Attributes:
+        members: Number of networks.
+        hidden: Units of the body's two hidden layers.
+        parts: Sums that the head reads.
+    """
+
+    kind = "slots"
+
+    def __init__(self, *, members: int, hidden: int = HIDDEN, parts: int = PARTS, seed: int = 0) -> None:
+        super().__init__()
+        self.members, self.hidden, self.parts = members, hidden, parts
+        generator = torch.Generator().manual_seed(seed)
+        self.body = nn.ParameterDict()
+        self.head = nn.ParameterDict()
+        inputs = len(list_strengths()) + 1
+
+        def draw(rows: int, columns: int, size: float = 1.0) -> nn.Parameter:
+            scale = size / math.sqrt(rows)
+            return nn.Parameter(torch.randn(members, rows, columns, generator=generator) * scale)
+
+        sizes = (inputs, hidden, hidden, parts * len(RESPONSES))
+        for layer, (rows, columns) in enumerate(itertools.pairwise(sizes)):
+            self.body[f"weight{layer}"] = draw(rows, columns)
+            self.body[f"bias{layer}"] = draw(1, columns, 0.1)
+        self.head["straight"] = draw(parts, 1)
+        self.head["bent_in"] = draw(parts, HEAD_HIDDEN, 0.5)
+        self.head["bent_bias"] = draw(1, HEAD_HIDDEN, 0.5)
+        self.head["bent_out"] = draw(HEAD_HIDDEN, 1, 0.3)
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What `SlotNetwork` takes to build another of the same shape."""
+        return {"members": self.members, "hidden": self.hidden, "parts": self.parts}
+
+    def head_names(self) -> list[str]:
+        """Return the names of the parameters that ANIL adapts."""
+        return [f"head.{name}" for name in self.head]
+
+    def encode(self, space: Space, values: NDArray[np.int64]) -> SlotInputs:
+        """Return slots `(n_slots, inputs)` and responses `(n, n_slots, responses)` of options."""
+        choices, _ = space.tables.find_choices(values)
+        tables = tabulate_responses(space)
+        responses = np.stack([table[space.tables.columns, choices] for table in tables], axis=2)
+        # A slot of many linears responds with all of them.
+        share = count_linears(space) / math.sqrt(float(count_linears(space).sum()))
+        return (
+            torch.from_numpy(_describe_slots(space)),
+            torch.from_numpy((responses * share[None, :, None]).astype(np.float32)),
+        )
+
+    def forward(self, inputs: SlotInputs) -> Tensor:
+        """Return outputs, shape `(members, n)`, 0 for uniform."""
+        slots, responses = inputs
+        hidden = slots.expand(self.members, -1, -1)
+        for layer in range(3):
+            hidden = torch.baddbmm(self.body[f"bias{layer}"], hidden, self.body[f"weight{layer}"])
+            if layer < 2:
+                hidden = F.silu(hidden) * 1.6
+        weights = hidden.reshape(self.members, len(slots) * len(RESPONSES), self.parts)
+        parts = torch.matmul(responses.flatten(1), weights)
+        bend = torch.baddbmm(self.head["bent_bias"], parts, self.head["bent_in"])
+        bent = torch.bmm(F.silu(bend) - F.silu(self.head["bent_bias"]), self.head["bent_out"])
+        outputs: Tensor = (torch.bmm(parts, self.head["straight"]) + bent)[..., 0]
+        return outputs
+
+    def load(self, weights: Mapping[str, Tensor]) -> SlotNetwork:
+        """Return a network with the first `members` members of these weights, cut off from any gradient."""
+        copy = SlotNetwork(**self.settings)
+        copy.load_state_dict({name: tensor.detach()[: self.members] for name, tensor in weights.items()})
+        return copy
+
+    def repeat(self, times: int) -> SlotNetwork:
+        """Return a new network with `times` copies of each member: all members, then all again."""
+        copy = SlotNetwork(members=self.members * times, hidden=self.hidden, parts=self.parts)
+        copy.load_state_dict(
+            {name: parameter.detach().repeat(times, 1, 1) for name, parameter in self.named_parameters()}
+        )
+        return copy
+
+
+def _describe_slots(space: Space) -> NDArray[np.float32]:
+    """Return the means of the strengths over each slot's linears, and how many linears it has."""
+    linears = count_linears(space).astype(np.float64)
+    matrix = describe_strengths(space).matrix * math.sqrt(float(linears.sum())) / linears[:, None]
+    return np.concatenate([matrix, np.log(linears)[:, None]], axis=1).astype(np.float32)
