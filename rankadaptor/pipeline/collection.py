@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rankadaptor.config import RunConfig
-from rankadaptor.corpus import Corpus, Setting
-from rankadaptor.pipeline.design import design_allocations
+from rankadaptor.corpus import Corpus, RecordFile, Setting
+from rankadaptor.pipeline.design import choose_evenly, design_allocations
 from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.pipeline.study import study_recipe, write_study
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
-from rankadaptor.space import Allocation, Space
+from rankadaptor.space import Space
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +49,9 @@ def collect_records(
             jobs = list_jobs(config, space)
             pool.measure_all(jobs, label="collect", on_record=corpus.append)
             curve = [pool.measure(space.uniform(), seed=config.seed, steps=steps) for steps in given.curve]
-            for record in pool.records.records:
-                corpus.append(record)
-        study = study_recipe(config, source, jobs[0].steps) if given.study else {}
+        study = study_recipe(config, source, config.search.steps) if given.study else {}
+        for record in RecordFile(source.records).records:
+            corpus.append(record)
         write_study(corpus, config.name, tuned=tuned, seed=config.seed, curve=curve, study=study)
     return len(corpus.records(config.name))
 
@@ -77,13 +74,6 @@ def list_jobs(config: RunConfig, space: Space) -> list[Job]:
             for allocation in choose_evenly(designed, given.lengths.allocations)
         ]
     return jobs
-
-
-def choose_evenly(designed: Sequence[Allocation], count: int) -> list[Allocation]:
-    """Choose `count` of the designed allocations, uniform not counted, evenly over the list."""
-    others = designed[1:]
-    places = np.linspace(0, len(others) - 1, num=min(count, len(others)))
-    return [others[int(place)] for place in places]
 
 
 def _describe_setting(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,13 @@ def allocate_by_weights(space: Space, weights: Floats) -> Allocation:
         else:
             high = middle
     return space.repair(nearest, seed=0)
+
+
+def choose_evenly(designed: Sequence[Allocation], count: int) -> list[Allocation]:
+    """Choose `count` of the designed allocations, uniform not counted, evenly over the list."""
+    others = designed[1:]
+    places = np.linspace(0, len(others) - 1, num=min(count, len(others)))
+    return [others[int(place)] for place in places]
 
 
 def _draw_shapes(space: Space) -> Iterator[Allocation]:

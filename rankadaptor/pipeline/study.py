@@ -10,7 +10,7 @@ from typing import Any
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Corpus, Record
 from rankadaptor.files import write_json
-from rankadaptor.pipeline.design import design_allocations
+from rankadaptor.pipeline.design import choose_evenly, design_allocations
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.recipe import Recipe
 from rankadaptor.space import Allocation
@@ -32,10 +32,7 @@ def study_recipe(config: RunConfig, source: TrialSource, steps: int) -> dict[str
     if given is None:
         return {}
     designed = design_allocations(source.space, config.collect.allocations, seed=config.seed)
-    places = [
-        round(i * (len(designed) - 2) / max(given.allocations - 1, 1)) for i in range(given.allocations)
-    ]
-    chosen = list(dict.fromkeys(designed[1 + place] for place in places))
+    chosen = choose_evenly(designed, given.allocations)
     seeds = range(config.seed, config.seed + given.seeds)
     recipe = source.recipe
     exponents = [
@@ -93,7 +90,9 @@ def _measure_under(
     steps: int,
 ) -> list[Record]:
     name = f"rate-{recipe.learning_rate:.4g}-exponent-{recipe.scaling_exponent:g}.jsonl"
-    changed = dataclasses.replace(source, recipe=recipe, records=source.records.parent / "study" / name)
+    changed = source  # the setting's own recipe has been measured already, in part
+    if recipe != source.recipe:
+        changed = dataclasses.replace(source, recipe=recipe, records=source.records.parent / "study" / name)
     jobs = [
         Job(allocation, seed, steps)
         for seed in seeds
