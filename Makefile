@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml third_party/learn2learn/pyproject.toml third_party/lear
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: give one with make PYTHON=python3"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing packages (about 3 GB on disk, 2 to 5 minutes)"
-	$(BIN)/python -m pip install --no-compile ./third_party/learn2learn -e ".[meta,test]"
+	$(BIN)/python -m pip install --no-compile ./third_party/learn2learn -e ".[meta,quantised,test]"
 	@touch $@
 
 quickstart: $(STAMP) ## the main job on a real model: prune, search ranks, confirm, recover, evaluate

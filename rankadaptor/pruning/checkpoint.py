@@ -40,9 +40,7 @@ def digest_model(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def save_pruned(
-    model: Any, tokenizer: Any, folder: str | Path, *, max_shard_size: int | str = "5GB"
-) -> Path:
+def save_pruned(model: Any, tokenizer: Any, folder: str | Path, *, max_shard_size: int | str = "5GB") -> Path:
     """Write a model, pruned or not, so that `rankadaptor.load` gives back equal logits.
 
     Everything is written into a temporary folder beside the goal first and then renamed, so a checkpoint that

@@ -112,3 +112,20 @@ def test_precision_is_kept_or_chosen(pico_model, tmp_path) -> None:
     assert load_checkpoint(folder).dtype == torch.bfloat16
     assert load_checkpoint(folder, dtype=torch.float32).dtype == torch.float32
     assert digest_model(load_checkpoint(folder)) == digest_model(model)
+
+
+def test_a_checkpoint_in_shards_loads_equal_and_prunes_equal(pico_model, pico_tokenizer, tmp_path) -> None:
+    model = pico_model("qwen3", 3)
+    one = save_pruned(model, pico_tokenizer, tmp_path / "one")
+    many = save_pruned(model, pico_tokenizer, tmp_path / "many", max_shard_size="20KB")
+    assert len(list(one.glob("*.safetensors"))) == 1
+    assert len(list(many.glob("*.safetensors"))) > 2
+    models = [load_checkpoint(folder) for folder in (one, many)]
+    assert digest_model(models[0]) == digest_model(models[1]) == digest_model(model)
+    pruned = [
+        prune(each, pico_tokenizer, ratio=0.3, importance="l2", scope="global", in_place=True)
+        for each in models
+    ]
+    assert digest_model(pruned[0]) == digest_model(pruned[1])
+    again = save_pruned(pruned[1], pico_tokenizer, tmp_path / "pruned", max_shard_size="20KB")
+    assert digest_model(load_checkpoint(again)) == digest_model(pruned[1])

@@ -1,0 +1,131 @@
+"""A quantised base loads, uneven or not, trains an adapter that is plain PEFT, and is never cut or saved."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+import rankadaptor as ra
+from rankadaptor.data import load_rows, tokenise_rows
+from rankadaptor.errors import InputError
+from rankadaptor.evaluation.heldout import measure_loss
+from rankadaptor.pruning import describe_linears, quantisation
+from rankadaptor.pruning.quantisation import is_quantised
+from rankadaptor.recovery import attach_adapter, fine_tune
+
+needs_bitsandbytes = pytest.mark.skipif(
+    importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
+)
+KINDS = ("int8", "nf4")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, pico_model, pico_tokenizer) -> Path:
+    """A pruned pico model with blocks of different widths, in several shards."""
+    path = tmp_path_factory.mktemp("quantised") / "uneven"
+    model = pico_model("llama", 3, hidden_size=64, intermediate_size=128)
+    pruned = ra.prune(model, pico_tokenizer, ratio=0.3, importance="l2", scope="global", skip_first=1)
+    widths = {block.mlp.up_proj.out_features for block in pruned.model.layers}
+    assert len(widths) > 1
+    return ra.save_pruned(pruned, pico_tokenizer, path, max_shard_size="60KB")
+
+
+def compute() -> ra.Compute:
+    return ra.choose_compute(device="cpu", dtype="float32")
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_quantised_base_is_smaller_and_nearly_the_same(folder, kind) -> None:
+    from peft.utils.integrations import dequantize_module_weight
+
+    plain, _ = ra.load(folder, compute=compute())
+    model, _ = ra.load(folder, compute=compute(), quantise=kind)
+    assert is_quantised(model)
+    assert not is_quantised(plain)
+    for linear in describe_linears(plain):
+        expected = plain.get_submodule(linear.name).weight
+        found = dequantize_module_weight(model.get_submodule(linear.name))
+        assert 0 < (found - expected).norm() / expected.norm() < {"int8": 0.01, "nf4": 0.12}[kind]
+    tokens = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        agree = model(tokens).logits.argmax(-1) == plain(tokens).logits.argmax(-1)
+    assert agree.float().mean() > {"int8": 0.9, "nf4": 0.5}[kind]
+    stored = sum(p.nbytes for name, p in model.named_parameters() if "_proj" in name)
+    whole = sum(p.nbytes for name, p in plain.named_parameters() if "_proj" in name)
+    assert stored <= whole / {"int8": 4, "nf4": 8}[kind]
+    assert (
+        ra.RankSpace.from_model(model, like_uniform=2).budget
+        == ra.RankSpace.from_model(plain, like_uniform=2).budget
+    )
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_trains_on_it_and_is_plain_peft(folder, kind, pico_tokenizer, tmp_path) -> None:
+    from peft import PeftModel
+
+    model, _ = ra.load(folder, compute=ra.choose_compute(device="cpu", dtype="float32", quantise=kind))
+    rows = load_rows([f"Row {number} comes before row {number + 1}." for number in range(16)])
+    sequences = tokenise_rows(rows, pico_tokenizer, max_length=24)
+    recipe = ra.Recipe(learning_rate=2e-2, batch_size=4, micro_batch_size=4, reference_rank=4)
+    space = ra.RankSpace.from_model(model, like_uniform=4)
+    adapter = attach_adapter(model, space.uniform(), recipe, seed=0)
+    before = measure_loss(adapter, sequences, compute=compute()).mean
+    fine_tune(adapter, sequences, recipe=recipe, steps=12, seed=0, compute=compute())
+    after = measure_loss(adapter, sequences, compute=compute()).mean
+    assert after < before - 0.3
+    adapter.save_pretrained(tmp_path)
+    again, _ = ra.load(folder, compute=compute(), quantise=kind)
+    loaded = PeftModel.from_pretrained(again, tmp_path).eval()
+    assert measure_loss(loaded, sequences, compute=compute()).mean == pytest.approx(after, abs=1e-6)
+
+
+@needs_bitsandbytes
+def test_a_trial_leaves_a_quantised_model_as_it_was(folder, pico_tokenizer) -> None:
+    model, _ = ra.load(folder, compute=compute(), quantise="nf4")
+    measure = ra.ShortFineTune(
+        model,
+        pico_tokenizer,
+        data=[f"Row {number} comes before row {number + 1}." for number in range(24)],
+        recipe=ra.Recipe(batch_size=4, micro_batch_size=4, sequence_length=16, reference_rank=2),
+        steps=2,
+        held_out_rows=4,
+        compute=compute(),
+    )
+    space = ra.RankSpace.from_model(model, like_uniform=2)
+    before = measure.measure_pruned()
+    record = measure(space.sample(1, seed=0)[0])
+    assert record.status == "ok"
+    assert measure.measure_pruned() == before
+
+
+@needs_bitsandbytes
+def test_it_is_neither_cut_nor_saved(folder, tmp_path) -> None:
+    model, tokenizer = ra.load(folder, compute=compute(), quantise="int8")
+    with pytest.raises(InputError, match="quantised model cannot be pruned"):
+        ra.prune(model, tokenizer, ratio=0.2, importance="l2")
+    with pytest.raises(InputError, match="quantised model cannot be saved"):
+        ra.save_pruned(model, tokenizer, tmp_path / "copy")
+
+
+def test_what_is_missing_is_named(folder, monkeypatch) -> None:
+    with pytest.raises(InputError, match=r"quantise='int3'.*nf4"):
+        ra.load(folder, compute=compute(), quantise="int3")
+    with pytest.raises(InputError, match=r"quantise='fp4'.*int8"):
+        ra.choose_compute(quantise="fp4")
+    monkeypatch.setattr(quantisation, "PACKAGE", "no_such_package")
+    with pytest.raises(InputError, match="needs no_such_package, which is not installed"):
+        ra.load(folder, compute=compute(), quantise="nf4")
+
+
+@needs_bitsandbytes
+def test_a_device_that_it_does_not_serve_is_named(folder, monkeypatch) -> None:
+    import bitsandbytes
+
+    monkeypatch.setattr(bitsandbytes, "supported_torch_devices", {"cuda"})
+    with pytest.raises(InputError, match=r"serves cuda, not cpu"):
+        ra.load(folder, compute=compute(), quantise="nf4")
