@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check lint types readme clean
+.PHONY: help install quickstart test soak check lint types readme clean
 
 help: ## list the goals
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ quickstart: $(STAMP) ## the main job on a real model: prune, search ranks, confi
 
 test: $(STAMP) ## all tests (the first time this downloads the kit, about 330 MB)
 	$(BIN)/python -m pytest -q -n 2 --dist loadscope --durations=10
+
+soak: $(STAMP) ## the long tests: runs killed at random points, a cluster that loses nodes (half an hour)
+	$(BIN)/python -m pytest -q -m soak --durations=0
 
 check: lint types test ## what CI runs
 

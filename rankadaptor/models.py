@@ -43,7 +43,7 @@ def load(
 
     Raises:
         CheckpointError: If the source is not there, broken, or the hub cannot be reached.
-        InputError: If the architecture is not supported, or bitsandbytes is missing or cannot serve the device.
+        InputError: If the architecture is not supported, or bitsandbytes is missing or does not serve it.
     """
     from rankadaptor.pruning.checkpoint import load_checkpoint
 

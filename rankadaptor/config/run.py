@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from rankadaptor.config.measure_section import MeasureSection
 from rankadaptor.config.sections import (
     ComputeSection,
     DataSection,
@@ -31,7 +32,10 @@ IRRELEVANT = (
     "compute.workers", "compute.executor", "compute.gpus_per_trial", "compute.trial_timeout",
 )  # fmt: skip
 # Keys that came later, with the value at which a run is what it was before: run files keep their digest.
-LATER = {"compute.quantise": None}
+LATER: dict[str, Any] = {
+    "compute.quantise": None,
+    **{f"measure.{key}": value for key, value in MeasureSection().model_dump(mode="json").items()},
+}
 
 
 class RunConfig(Section):
@@ -70,6 +74,9 @@ class RunConfig(Section):
         default=RecipeSection(), description="The fine-tuning recipe; the same for every allocation."
     )
     search: SearchSection = Field(default=SearchSection(), description="How allocations are found.")
+    measure: MeasureSection = Field(
+        default=MeasureSection(), description="How the search measures an allocation."
+    )
     confirm: ConfirmSection = Field(
         default=ConfirmSection(), description="The search's best against uniform, on fresh seeds."
     )

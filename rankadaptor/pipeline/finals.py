@@ -13,10 +13,14 @@ from rankadaptor.evaluation.benchmarks import Scores, compare_scores, evaluate
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.files import read_json, write_json
 from rankadaptor.models import load
+from rankadaptor.pipeline.execution import count_local_workers
+from rankadaptor.pipeline.measurement import locate_elastic
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.trials import TrialSource
 from rankadaptor.progress import Progress
+from rankadaptor.proxies.elastic import read_slice
 from rankadaptor.recovery import attach_adapter, fine_tune
+from rankadaptor.recovery.start import load_start
 from rankadaptor.runtime import Compute
 from rankadaptor.space import Allocation
 from rankadaptor.workers import run_side_by_side
@@ -49,10 +53,11 @@ def recover_all(
             "seed": config.seed,
             "evaluate_every": given.evaluate_every,
             "patience": given.patience,
+            "elastic": locate_elastic(folder) if config.measure.warm_start else None,
         }
         for name in missing
     ]
-    for index, outcome in run_side_by_side(recover_one, jobs, workers=config.compute.workers):
+    for index, outcome in run_side_by_side(recover_one, jobs, workers=count_local_workers(config)):
         logger.info("recovered %s: held-out loss %.4f", missing[index], outcome["loss"])
     return {
         "adapters": {
@@ -71,14 +76,20 @@ def recover_one(
     seed: int,
     evaluate_every: int | None,
     patience: int | None,
+    elastic: Path | None = None,
 ) -> dict[str, Any]:
-    """Fine-tune one allocation in full, resuming from its checkpoint, and save the adapter to `target`."""
+    """Fine-tune one allocation in full, resuming from its checkpoint, and save the adapter to `target`.
+
+    With the folder of a super-adapter in `elastic`, it starts from the allocation's slice of that.
+    """
     source.compute.apply()
     model, tokenizer = load(source.model, compute=source.compute)
     length = source.recipe.sequence_length
     train, held_out = (tokenise_rows(rows, tokenizer, max_length=length) for rows in source.split.load())
     allocation = source.space.allocation(values)
     peft_model = attach_adapter(model, allocation, source.recipe, seed=seed)
+    if elastic is not None:
+        load_start(peft_model, read_slice(elastic, allocation, recipe=source.recipe))
     trained = fine_tune(
         peft_model,
         train,
@@ -129,7 +140,7 @@ def evaluate_models(folder: RunFolder, config: RunConfig, *, compute: Compute) -
     ]
     scores: dict[str, Scores] = {}
     with Progress("evaluate", len(jobs), unit="models", interval=0.0) as progress:
-        for index, document in run_side_by_side(evaluate_one, jobs, workers=config.compute.workers):
+        for index, document in run_side_by_side(evaluate_one, jobs, workers=count_local_workers(config)):
             name = given.models[index]
             scores[name] = Scores.from_json(document)
             progress.advance(note=f"{name}: mean accuracy {scores[name].mean:.3f}")

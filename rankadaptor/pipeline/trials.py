@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.pipeline.data_split import DataSplit
+from rankadaptor.pipeline.execution import RAY, Execution
 from rankadaptor.progress import Progress
 from rankadaptor.recipe import Recipe
-from rankadaptor.runtime import Compute
+from rankadaptor.runtime import Compute, find_commit
 from rankadaptor.space import Allocation, Space
-from rankadaptor.workers import await_worker, open_pool
+from rankadaptor.space.ranks import count_parameters
+from rankadaptor.workers import (
+    Fault,
+    InlinePool,
+    JobPool,
+    TimeLimit,
+    open_cluster_pool,
+    open_local_pool,
+    raise_fault,
+    run_jobs,
+)
 
 if TYPE_CHECKING:
     from rankadaptor.measure import ShortFineTune
+    from rankadaptor.pipeline.cluster import SharedSource
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +48,7 @@ class TrialSource:
         setting: Name that records carry.
         records: The run's record file.
         compute: Device, precision and threads of each process.
+        execution: Where trials run and how long one may take.
     """
 
     model: Path
@@ -46,6 +59,7 @@ class TrialSource:
     setting: str
     records: Path
     compute: Compute
+    execution: Execution = field(default_factory=Execution)
 
 
 @dataclass(frozen=True)
@@ -78,25 +92,74 @@ def build_measure(source: TrialSource) -> ShortFineTune:
     )
 
 
+def open_trials(source: TrialSource, *, workers: int) -> JobPool:
+    """Return the pool that does trials of a source, given `(values, seed, steps, loss_uniform, recipe)`.
+
+    One local worker without a time limit is this very process; all others are processes of their own, here or
+    on a cluster.
+
+    Raises:
+        InputError: If the executor is Ray and Ray is not installed.
+        StorageError: If the cluster does not answer.
+    """
+    given = source.execution
+    if given.executor == RAY:
+        from rankadaptor.pipeline.cluster import share_source
+
+        return open_cluster_pool(
+            build_trials,
+            (share_source(source),),
+            workers=workers,
+            cpus=source.compute.threads,
+            gpus=given.gpus_per_trial,
+        )
+    if workers == 1 and given.trial_timeout is None:
+        return InlinePool(build_trials, (source,))
+    return open_local_pool(build_trials, (source,), workers=workers)
+
+
+def build_trials(source: TrialSource | SharedSource) -> Callable[..., Record]:
+    """Load a source's model in a worker and return the function that does its trials."""
+    if isinstance(source, TrialSource):
+        measure = build_measure(source)
+    else:
+        from rankadaptor.pipeline.cluster import build_shared_measure
+
+        measure = build_shared_measure(source)
+
+    def run_trial(
+        values: tuple[int, ...], seed: int, steps: int, loss_uniform: float | None, recipe: Recipe
+    ) -> Record:
+        measure.recipe = recipe  # recipes of one source differ in rates alone: rows are tokenised once
+        allocation = source.space.allocation(values)
+        return measure.run_trial(allocation, seed=seed, steps=steps, loss_uniform=loss_uniform)
+
+    return run_trial
+
+
 class TrialPool:
     """Measures jobs that the record file does not hold yet; a context manager that owns its worker processes.
 
-    Records are appended by this process alone, so the file needs no lock and every line is whole.
+    Records are appended by this process alone, each before the next job is handed out. A trial whose worker
+    is lost (killed, hung, out of memory) is tried once more and then recorded as failed, with the reason; the
+    others go on. Only uniform is not recorded then, because every other trial is paired with it.
     """
 
     def __init__(self, source: TrialSource, *, workers: int) -> None:
         self.source = source
         self.workers = workers
         self.records = RecordFile(source.records)
-        self._pool: ProcessPoolExecutor | None = None
-        self._measure: ShortFineTune | None = None
+        self.limit = TimeLimit(source.execution.trial_timeout)
+        for record in self.records.records:
+            self._learn(record)
+        self._pool: JobPool | None = None
 
     def __enter__(self) -> TrialPool:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.close()
 
     def measure(self, allocation: Allocation, *, seed: int | None = None, steps: int | None = None) -> Record:
         """Return the record of one allocation, measured now or read from the file."""
@@ -114,8 +177,8 @@ class TrialPool:
             on_record: Called with each new record once it is on disk.
 
         Raises:
-            StorageError: If a worker process is killed, for example for want of memory; finished records
-                are kept.
+            StorageError: If a record cannot be written, or uniform's worker is lost twice, for example for
+                want of memory; finished records are kept.
         """
         wanted = dict.fromkeys(jobs)
         references = dict.fromkeys(self._pair(job) for job in wanted)
@@ -139,47 +202,54 @@ class TrialPool:
 
     def _run(self, jobs: Sequence[Job]) -> Iterator[Record]:
         """Yield records as they finish; the caller stores each, so that later jobs find their reference."""
-        if self.workers == 1:
-            if self._measure is None:
-                self._measure = build_measure(self.source)
-            for job in jobs:
-                yield self._measure.run_trial(
-                    job.allocation, seed=job.seed, steps=job.steps, loss_uniform=self._reference(job)
-                )
-            return
         if self._pool is None:
-            self._pool = open_pool(self.workers, initializer=_load_worker, arguments=(self.source,))
-        waiting, running = list(jobs), set[Future[Record]]()
-        while waiting or running:
+            self._pool = open_trials(self.source, workers=self.workers)
+        done = run_jobs(
+            self._pool,
+            jobs,
             # A trial starts once its reference is measured; uniform is its own.
-            ready = [job for job in waiting if job == self._pair(job) or self.find(self._pair(job))]
-            for job in ready[: self.workers - len(running)]:
-                waiting.remove(job)
-                arguments = (job.allocation.values, job.seed, job.steps, self._reference(job))
-                running.add(self._pool.submit(_run_job, *arguments))
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield await_worker(future.result)
+            ready=lambda job: job == self._pair(job) or self.find(self._pair(job)) is not None,
+            arguments=lambda job: (
+                job.allocation.values, job.seed, job.steps, self._reference(job), self.source.recipe,
+            ),
+            work=lambda job: float(job.steps),
+            limit=self.limit,
+        )  # fmt: skip
+        for job, record, fault in done:
+            yield self._give_up(job, fault) if fault is not None else record
 
     def _reference(self, job: Job) -> float | None:
         record = self.find(self._pair(job))
         return None if record is None else record.loss
+
+    def _learn(self, record: Record) -> None:
+        if record.status == "ok":
+            self.limit.observe(record.seconds, record.steps)
+
+    def _give_up(self, job: Job, fault: Fault) -> Record:
+        """Return the failed record of a trial that was lost twice."""
+        if not fault.lost or job == self._pair(job):
+            raise_fault(fault)
+        logger.error("a trial was lost twice and is recorded as failed: %s\n%s", fault.reason, fault.trace)
+        return Record(
+            setting=self.source.setting,
+            values=job.allocation.values,
+            seed=job.seed,
+            steps=job.steps,
+            fidelity=job.steps / self.source.recipe.steps,
+            loss=None,
+            loss_uniform=self._reference(job),
+            parameters=count_parameters(self.source.space, job.allocation.values),
+            tokens=0,
+            seconds=0.0,
+            status="failed",
+            error=f"lost twice: {fault.reason}",
+            commit=find_commit(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
 
 def _describe(record: Record) -> str:
     if record.status != "ok":
         return f"failed: {record.error}"
     return f"loss {record.loss:.4f}" + (f", gain {record.gain:+.4f}" if record.gain else "")
-
-
-_worker: list[tuple[ShortFineTune, Space]] = []  # in a worker process: what its initializer loaded
-
-
-def _load_worker(source: TrialSource) -> None:
-    """Load the model once in a new process."""
-    _worker.append((build_measure(source), source.space))
-
-
-def _run_job(values: tuple[int, ...], seed: int, steps: int, loss_uniform: float | None) -> Record:
-    measure, space = _worker[0]
-    return measure.run_trial(space.allocation(values), seed=seed, steps=steps, loss_uniform=loss_uniform)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record, RecordFile
-from rankadaptor.models import load
 from rankadaptor.pipeline.data_split import split_data
+from rankadaptor.pipeline.execution import pick_execution
 from rankadaptor.pipeline.preparation import make_recipe
 from rankadaptor.pipeline.run_folder import RunFolder
-from rankadaptor.pipeline.trials import TrialSource, build_measure
+from rankadaptor.pipeline.trials import TrialSource, open_trials
 from rankadaptor.progress import Progress
 from rankadaptor.recipe import Recipe
-from rankadaptor.recovery.tuning import RecipeTrial, tune_recipe
+from rankadaptor.recovery.tuning import RecipeTrial, choose_both
 from rankadaptor.runtime import Compute
-from rankadaptor.space import Space
-from rankadaptor.workers import run_side_by_side
+from rankadaptor.space import Allocation, Space
+from rankadaptor.workers import JobPool, TimeLimit, raise_fault, run_jobs
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ def tune_setting(
         setting=setting,
         records=folder.records,
         compute=compute,
+        execution=pick_execution(config, compute),
     )
     tuned = folder.complete("tune", lambda: tune_side_by_side(config, source))
     source = dataclasses.replace(source, recipe=Recipe(**tuned["recipe"]))
@@ -58,9 +61,8 @@ def tune_setting(
 def tune_side_by_side(config: RunConfig, source: TrialSource) -> dict[str, Any]:
     """Find the learning rate (and scaling exponent) at which the setting recovers best.
 
-    The rates of the grid are measured on uniform in processes of their own, each with a record file of its
-    own, so that a continued run repeats none. What the choice needs beyond the grid is measured here, one
-    after another.
+    Trials that do not depend on each other run side by side, where all trials of the run are executed. Each
+    recipe has a record file of its own, so that a continued run repeats none.
 
     Returns:
         `recipe`, `trials` and `tokens` (tokens trained).
@@ -69,55 +71,66 @@ def tune_side_by_side(config: RunConfig, source: TrialSource) -> dict[str, Any]:
     if given is None:
         return {"recipe": source.recipe.to_json(), "trials": [], "tokens": 0}
     steps = given.steps or config.search.steps
-    exponents = given.scaling_exponents or (source.recipe.scaling_exponent,)
-    recipe = source.recipe.replace(scaling_exponent=exponents[0])
-    jobs = [
-        {
-            "source": dataclasses.replace(
-                source,
-                recipe=recipe.replace(learning_rate=rate),
-                records=locate_records(source, learning_rate=rate),
-            ),
-            "seed": config.seed,
-            "steps": steps,
-        }
-        for rate in given.learning_rates
-    ]
-    grid: list[RecipeTrial] = []
-    tokens = 0
-    with Progress("tune the learning rate", len(jobs), unit="rates", interval=0.0) as progress:
-        for index, record in run_side_by_side(measure_uniform, jobs, workers=config.compute.workers):
-            rate = given.learning_rates[index]
-            grid.append(_make_trial(record, learning_rate=rate, scaling_exponent=exponents[0]))
-            tokens += record.tokens
-            loss = "diverged" if record.loss is None else f"loss {record.loss:.4f}"
-            progress.advance(note=f"rate {rate:.3g}: {loss}")
-    per_trial = tokens // len(jobs)
-    model, tokenizer = load(source.model, compute=source.compute)
-    train, held_out = source.split.load()
-    tuned = tune_recipe(
-        model,
-        tokenizer,
-        source.space,
-        data=train,
-        held_out=held_out,
-        recipe=recipe,
-        learning_rates=given.learning_rates,
-        scaling_exponents=exponents,
-        steps=steps,
-        seed=config.seed,
-        compute=source.compute,
-        known=grid,
-    )
+    spent: list[int] = []
+    with closing(open_trials(source, workers=config.compute.workers)) as pool:
+
+        def measure(tried: Sequence[tuple[Allocation, Recipe]]) -> list[Record]:
+            records = measure_recipes(pool, source, tried, seed=config.seed, steps=steps)
+            spent.extend(record.tokens for record in records)
+            return records
+
+        tuned = choose_both(
+            measure,
+            source.space,
+            recipe=source.recipe,
+            learning_rates=given.learning_rates,
+            scaling_exponents=given.scaling_exponents,
+            seed=config.seed,
+        )
     return {
         "recipe": tuned.recipe.to_json(),
         "trials": [_describe_trial(trial) for trial in tuned.trials],
-        "tokens": tokens + per_trial * (len(tuned.trials) - len(grid)),
+        "tokens": sum(spent),
     }
 
 
+def measure_recipes(
+    pool: JobPool, source: TrialSource, tried: Sequence[tuple[Allocation, Recipe]], *, seed: int, steps: int
+) -> list[Record]:
+    """Measure allocations, each under a recipe of its own, or read their records.
+
+    Raises:
+        StorageError: If a trial's worker is lost twice: without it the recipe cannot be chosen.
+    """
+    files = {path: RecordFile(path) for path in (_locate(source, *pair) for pair in tried)}
+
+    def find(allocation: Allocation, recipe: Recipe) -> Record | None:
+        return files[_locate(source, allocation, recipe)].find(allocation.values, seed=seed, steps=steps)
+
+    def find_reference(recipe: Recipe) -> float | None:
+        stored = RecordFile(locate_records(source, learning_rate=recipe.learning_rate))
+        record = stored.find(source.space.uniform().values, seed=seed, steps=steps)
+        return None if record is None else record.loss
+
+    missing = [pair for pair in tried if find(*pair) is None]
+    limit = TimeLimit(source.execution.trial_timeout)
+    with Progress("tune the recipe", len(missing), unit="trials", interval=0.0) as progress:
+        for (allocation, recipe), record, fault in run_jobs(
+            pool,
+            missing,
+            arguments=lambda pair: (pair[0].values, seed, steps, find_reference(pair[1]), pair[1]),
+            limit=limit,
+        ):
+            if fault is not None:
+                raise_fault(fault)
+            files[_locate(source, allocation, recipe)].append(record)
+            progress.advance(note=f"rate {recipe.learning_rate:.3g}, exponent {recipe.scaling_exponent:g}")
+    found = [find(*pair) for pair in tried]
+    return [record for record in found if record is not None]
+
+
 def locate_records(source: TrialSource, *, learning_rate: float) -> Path:
-    """Return the record file of one rate of the grid."""
+    """Return the record file of uniform's trial at one rate, where all exponents agree."""
     return source.records.parent / "tuning" / f"rate-{learning_rate:.3g}.jsonl"
 
 
@@ -128,26 +141,11 @@ def adopt_uniform(source: TrialSource) -> None:
         known.append(record)
 
 
-def measure_uniform(*, source: TrialSource, seed: int, steps: int) -> Record:
-    """Measure uniform under the source's recipe, or read its record."""
-    uniform = source.space.uniform()
-    records = RecordFile(source.records)
-    record = records.find(uniform.values, seed=seed, steps=steps)
-    if record is None:
-        record = build_measure(source).run_trial(uniform, seed=seed, steps=steps, loss_uniform=None)
-        records.append(record)
-    return record
-
-
-def _make_trial(record: Record, *, learning_rate: float, scaling_exponent: float) -> RecipeTrial:
-    return RecipeTrial(
-        learning_rate=learning_rate,
-        scaling_exponent=scaling_exponent,
-        values=record.values,
-        loss=record.loss,
-        seconds=record.seconds,
-        error=record.error,
-    )
+def _locate(source: TrialSource, allocation: Allocation, recipe: Recipe) -> Path:
+    path = locate_records(source, learning_rate=recipe.learning_rate)
+    if allocation.is_uniform:
+        return path
+    return path.with_name(f"{path.stem}-exponent-{recipe.scaling_exponent:g}.jsonl")
 
 
 def _describe_trial(trial: RecipeTrial) -> dict[str, Any]:

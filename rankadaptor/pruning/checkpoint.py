@@ -56,8 +56,8 @@ def save_pruned(model: Any, tokenizer: Any, folder: str | Path, *, max_shard_siz
         The folder.
 
     Raises:
-        InputError: If `folder` holds something that is not a checkpoint, or the model carries an adapter or is
-            quantised.
+        InputError: If `folder` holds something that is not a checkpoint, or the model carries an adapter or
+            is quantised.
         StorageError: If it cannot be written.
     """
     find_family(model)
@@ -149,13 +149,13 @@ def load_checkpoint(
             used as they are, not copied.
 
     Returns:
-        The model in eval mode on its device, an ordinary transformers class. On the CPU, weights that have the precision
-        already are mapped from their file: processes that load one checkpoint share its memory.
+        The model in eval mode on its device, an ordinary transformers class. On the CPU, weights that have
+        the precision already are mapped from their file: processes that load one checkpoint share its memory.
 
     Raises:
         CheckpointError: If a file is missing, cut short, or does not fit the configuration; the message names
             it.
-        InputError: If the architecture is not supported, or bitsandbytes is missing or cannot serve the device.
+        InputError: If the architecture is not supported, or bitsandbytes is missing or does not serve it.
     """
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

@@ -140,6 +140,61 @@ def choose_recipe(
     return TunedRecipe(recipe.replace(learning_rate=best), tuple(trials[rate] for rate in sorted(trials)))
 
 
+def choose_both(
+    measure: Callable[[Sequence[tuple[Allocation, Recipe]]], Sequence[Outcome]],
+    space: Space,
+    *,
+    recipe: Recipe,
+    learning_rates: Sequence[float],
+    scaling_exponents: Sequence[float] | None = None,
+    seed: int = 0,
+) -> TunedRecipe:
+    """Choose the learning rate on uniform, then the scaling exponent on a few random allocations.
+
+    `reference_rank` is set to uniform's rank, so that at uniform all exponents agree and the rate is chosen
+    once; see `choose_recipe` for the grid. If more than one exponent is given, each trains the same two
+    random allocations of the space at the chosen rate, and the lowest mean held-out loss wins; with one
+    exponent nothing more is run.
+
+    Args:
+        measure: Gives one outcome per allocation and recipe; those of one call may run side by side.
+        space: Gives uniform and the random allocations.
+        recipe: Where all else comes from.
+        learning_rates: Rates to try.
+        scaling_exponents: Exponents to try; the recipe's own by default.
+        seed: Of the random allocations.
+
+    Raises:
+        InputError: If a list is empty or has a rate that is not positive.
+        TrainingError: If every rate diverges.
+    """
+    exponents = tuple(scaling_exponents) if scaling_exponents is not None else (recipe.scaling_exponent,)
+    if not exponents:
+        raise InputError("scaling_exponents=(): give at least one, for example (0.0, 0.5, 1.0).")
+    uniform = space.uniform()
+    ranks = {rank for rank in uniform.by_module().values() if rank > 0}
+    if len(ranks) == 1:
+        recipe = recipe.replace(reference_rank=ranks.pop())
+    tuned = choose_recipe(
+        lambda recipes: measure([(uniform, tried) for tried in recipes]),
+        recipe=recipe.replace(scaling_exponent=exponents[0]),
+        learning_rates=learning_rates,
+    )
+    if len(exponents) == 1:
+        return tuned
+    probes = space.sample(PROBES, seed=seed)
+    tried = [
+        (probe, tuned.recipe.replace(scaling_exponent=exponent)) for exponent in exponents for probe in probes
+    ]
+    trials = [_note(each, outcome) for (_, each), outcome in zip(tried, measure(tried), strict=True)]
+    best = min(
+        exponents,
+        key=lambda exponent: sum(_rank_loss(one) for one in trials if one.scaling_exponent == exponent),
+    )
+    logger.info("scaling exponent %g of %s", best, exponents)
+    return TunedRecipe(tuned.recipe.replace(scaling_exponent=best), (*tuned.trials, *trials))
+
+
 def tune_recipe(
     pruned: Any,
     tokenizer: Any,
@@ -158,10 +213,7 @@ def tune_recipe(
 ) -> TunedRecipe:
     """Tune the learning rate on uniform, then the scaling exponent on a few random allocations.
 
-    `reference_rank` is set to uniform's rank, so that at uniform all exponents agree and the rate is tuned
-    once; see `choose_recipe` for the grid. If more than one exponent is given, each trains the same two
-    random allocations of the space at the chosen rate, and the lowest mean held-out loss wins; with one
-    exponent nothing more is run. All trials share one seed.
+    `choose_both` says how they are chosen. All trials share one seed.
 
     Args:
         pruned: The pruned model; unchanged afterwards.
@@ -182,13 +234,6 @@ def tune_recipe(
         InputError: If a list is empty or has a rate that is not positive.
         TrainingError: If every rate diverges.
     """
-    exponents = tuple(scaling_exponents) if scaling_exponents is not None else (recipe.scaling_exponent,)
-    if not exponents:
-        raise InputError("scaling_exponents=(): give at least one, for example (0.0, 0.5, 1.0).")
-    uniform = space.uniform()
-    ranks = {rank for rank in uniform.by_module().values() if rank > 0}
-    if len(ranks) == 1:
-        recipe = recipe.replace(reference_rank=ranks.pop())
     compute = compute if compute is not None else choose_compute()
     sequences, scored = load_pair(data, held_out, tokenizer, max_length=recipe.sequence_length)
     measured = {(trial.learning_rate, trial.scaling_exponent, trial.values): trial for trial in known}
@@ -211,23 +256,13 @@ def tune_recipe(
             on_trial(trial)
         return trial
 
-    tuned = choose_recipe(
-        lambda recipes: [train(uniform, tried) for tried in recipes],
-        recipe=recipe.replace(scaling_exponent=exponents[0]),
+    return choose_both(
+        lambda tried: [train(allocation, recipe) for allocation, recipe in tried],
+        space,
+        recipe=recipe,
         learning_rates=learning_rates,
-    )
-    if len(exponents) == 1:
-        return tuned
-    probes = space.sample(PROBES, seed=seed)
-    trials = {
-        exponent: [train(probe, tuned.recipe.replace(scaling_exponent=exponent)) for probe in probes]
-        for exponent in exponents
-    }
-    best = min(exponents, key=lambda exponent: sum(_rank_loss(trial) for trial in trials[exponent]))
-    logger.info("scaling exponent %g of %s", best, exponents)
-    return TunedRecipe(
-        tuned.recipe.replace(scaling_exponent=best),
-        (*tuned.trials, *(one for group in trials.values() for one in group)),
+        scaling_exponents=scaling_exponents,
+        seed=seed,
     )
 
 

@@ -1,0 +1,129 @@
+"""Workers on this machine: fresh processes, spoken to through pipes, that end with their driver."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.workers.answers import Fault, call_safely
+from rankadaptor.workers.pool import Message, Pool
+
+Build = Callable[..., Callable[..., Any]]
+
+EXPENDABLE = 500  # of 1000: when memory runs out, Linux ends a worker rather than the driver
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process and this end of its pipe."""
+
+    process: BaseProcess
+    pipe: Connection
+
+
+class ProcessCrew:
+    """Processes that build a function once and call it for every job.
+
+    They are spawned, so that no thread or lock of the driver is inherited, and each watches its driver: one
+    ended by SIGKILL cannot tell its workers.
+
+    Args:
+        build: Called in each new process with `arguments`; returns the function that does jobs.
+        arguments: Arguments of `build`.
+    """
+
+    def __init__(self, build: Build, arguments: tuple[Any, ...]) -> None:
+        self.build, self.arguments = build, arguments
+        self._context = multiprocessing.get_context("spawn")
+
+    def start(self) -> Worker:
+        """Start a process; see `Crew`."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, self.build, self.arguments), daemon=True)
+        process.start()
+        theirs.close()  # the pipe then ends with the process
+        return Worker(process, ours)
+
+    def send(self, worker: Worker, arguments: tuple[Any, ...]) -> bool:
+        """Hand over a job; see `Crew`."""
+        try:
+            worker.pipe.send(arguments)
+        except OSError:
+            return False
+        return True
+
+    def listen(self, workers: Sequence[Worker], *, timeout: float) -> list[tuple[Worker, Message]]:
+        """Collect messages; see `Crew`."""
+        owners = {id(worker.pipe): worker for worker in workers}
+        heard = []
+        for pipe in wait([worker.pipe for worker in workers], timeout):
+            worker = owners[id(pipe)]
+            try:
+                kind, value, fault = worker.pipe.recv()
+                message = Message(kind, value, fault)
+            except (EOFError, OSError):
+                worker.process.join(5.0)
+                message = Message("gone", fault=Fault(_describe_end(worker.process.exitcode)))
+            heard.append((worker, message))
+        return heard
+
+    def end(self, worker: Worker) -> None:
+        """Kill the process; see `Crew`."""
+        worker.process.kill()
+        worker.pipe.close()
+        worker.process.join(5.0)
+
+    def close(self) -> None:
+        """Nothing is held beside the processes."""
+
+
+def open_local_pool(build: Build, arguments: tuple[Any, ...] = (), *, workers: int) -> Pool[Worker]:
+    """Return a pool of processes on this machine; see `ProcessCrew`."""
+    return Pool(ProcessCrew(build, arguments), workers=workers)
+
+
+def _describe_end(code: int | None) -> str:
+    if code == -signal.SIGKILL:
+        return "a worker process was killed, most often for want of memory"
+    if code is not None and code < 0:
+        return f"a worker process was ended by {signal.Signals(-code).name}"
+    return f"a worker process ended by itself (exit code {code})"
+
+
+def _serve(pipe: Connection, build: Build, arguments: tuple[Any, ...]) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a keyboard interrupt is the driver's to act on
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(str(EXPENDABLE))
+    # The driver tells the story; a worker speaks up only when something is wrong.
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
+    )
+    function, fault = call_safely(build, arguments)
+    if fault is not None:
+        pipe.send(("gone", None, fault))
+        return
+    pipe.send(("ready", None, None))
+    with contextlib.suppress(EOFError, OSError):  # the driver is gone, or wants no more
+        while True:
+            pipe.send(("answer", *call_safely(function, pipe.recv())))
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,104 @@
+"""Jobs over a pool: each is tried twice at most, and none waits for another that is lost."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from rankadaptor.workers.answers import Fault, raise_fault
+from rankadaptor.workers.limits import TimeLimit
+from rankadaptor.workers.pool import JobPool
+from rankadaptor.workers.processes import open_local_pool
+
+logger = logging.getLogger(__name__)
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+ATTEMPTS = 2
+
+
+def run_jobs(
+    pool: JobPool,
+    jobs: Sequence[Job],
+    *,
+    arguments: Callable[[Job], tuple[Any, ...]],
+    ready: Callable[[Job], bool] = lambda _: True,
+    work: Callable[[Job], float] = lambda _: 1.0,
+    limit: TimeLimit | None = None,
+) -> Iterator[tuple[Job, Any, Fault | None]]:
+    """Yield `(job, result, fault)` as jobs end; exactly one of the two is None.
+
+    A job that is lost with its worker is tried once more, before jobs that have not begun.
+
+    Args:
+        pool: Does the jobs.
+        jobs: Hashable, in the order in which they should begin.
+        arguments: What the pool is given for a job, asked for when it begins.
+        ready: Whether a job may begin yet; asked again after each that ended.
+        work: Units of work of a job, for the time limit.
+        limit: Watches the jobs' time; it learns from those that end.
+    """
+    limit = limit if limit is not None else TimeLimit()
+    waiting, running = list(jobs), dict[int, Job]()
+    attempts: Counter[Job] = Counter()
+    tickets = itertools.count()
+    while waiting or running:
+        for job in [job for job in waiting if ready(job)][: pool.count_free()]:
+            waiting.remove(job)
+            ticket = next(tickets)
+            running[ticket] = job
+            pool.submit(ticket, arguments(job), limit=lambda job=job: limit.allow(work(job)))  # type: ignore[misc]
+        if not running:
+            raise RuntimeError(f"none of {len(waiting)} waiting jobs can ever begin")
+        for answer in pool.wait():
+            job = running.pop(answer.ticket)
+            attempts[job] += 1
+            if answer.fault is None:
+                limit.observe(answer.seconds, work(job))
+            elif answer.fault.lost and attempts[job] < ATTEMPTS:
+                logger.warning("a job is lost and tried once more: %s", answer.fault.reason)
+                waiting.insert(0, job)
+                continue
+            yield job, answer.value, answer.fault
+
+
+def run_side_by_side(
+    function: Callable[..., Result],
+    jobs: Sequence[Mapping[str, Any]],
+    *,
+    workers: int,
+    limit: TimeLimit | None = None,
+) -> Iterator[tuple[int, Result]]:
+    """Call `function(**job)` for every job and yield `(index, result)` as each finishes.
+
+    With one worker, or one job, everything runs in this process. Otherwise a job whose worker dies is done
+    once more by another.
+
+    Args:
+        function: A function at the top of a module.
+        jobs: Its keyword arguments.
+        workers: Processes at a time.
+        limit: Watches the jobs' time; all count as the same work.
+
+    Raises:
+        RankAdaptorError: What a job raised.
+        StorageError: If a job's worker is lost twice, most often for want of memory.
+    """
+    if workers == 1 or len(jobs) <= 1:
+        for index, job in enumerate(jobs):
+            yield index, function(**job)
+        return
+    with open_local_pool(_take_keywords, (function,), workers=min(workers, len(jobs))) as pool:
+        places = range(len(jobs))
+        for index, result, fault in run_jobs(pool, places, arguments=lambda i: (jobs[i],), limit=limit):
+            if fault is not None:
+                raise_fault(fault)
+            yield index, result
+
+
+def _take_keywords(function: Callable[..., Any]) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda job: function(**job)

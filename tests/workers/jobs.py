@@ -1,0 +1,51 @@
+"""Functions that workers of the tests build and call; they must be importable in a fresh process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rankadaptor.errors import InputError, TrainingError
+
+
+def build_square() -> Callable[[int], tuple[int, int]]:
+    return lambda number: (number * number, os.getpid())
+
+
+def build_bad_start() -> Callable[..., None]:
+    raise InputError("the model cannot be loaded")
+
+
+def build_deadly_start() -> Callable[..., None]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def build_accidents(folder: str) -> Callable[[str, int], str]:
+    """Build a function to which something happens: always, or only the first time (`once-...`)."""
+
+    def run(what: str, number: int) -> str:
+        mark = Path(folder) / f"{what}-{number}"
+        again = mark.exists()
+        mark.write_text(str(os.getpid()))
+        kind = what.removeprefix("once-")
+        if what == "fine" or (what.startswith("once-") and again):
+            return f"{what}-{number}"
+        if kind == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "hung":
+            time.sleep(1000)
+        if kind == "stopped":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if kind == "out of memory":
+            bytearray(1 << 60)
+        if kind == "diverged":
+            raise TrainingError("the loss is NaN", step=3)
+        if kind == "defect":
+            raise KeyError("nobody expected this")
+        raise AssertionError(what)
+
+    return run
