@@ -9,6 +9,7 @@ from rankadaptor.features.slots import SLOT_FEATURES, slot_features
 from rankadaptor.features.strengths import Strengths, count_linears, describe_strengths, list_strengths
 
 __all__ = [
-    "RESPONSES", "SLOT_FEATURES", "Strengths", "count_linears", "describe_strengths", "feature_names",
-    "list_strengths", "log_ratios", "rank_features", "slot_features", "tabulate_responses", "values_array",
+    "RESPONSES", "SLOT_FEATURES", "ScoreTable", "Strengths", "build_score_table", "count_linears",
+    "describe_strengths", "feature_names", "list_strengths", "log_ratios", "rank_features", "slot_features",
+    "tabulate_responses", "values_array",
 ]  # fmt: skip

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.lora import attach_adapter, detach_adapter
 from rankadaptor.recovery.sources import Source, load_pair
+from rankadaptor.recovery.start import digest_start, load_start
 from rankadaptor.recovery.training import fine_tune
 from rankadaptor.runtime import choose_compute
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
 
     from rankadaptor.runtime import Compute
@@ -36,6 +39,7 @@ def recover(
     seed: int = 0,
     compute: Compute | None = None,
     checkpoint: str | Path | None = None,
+    start: Mapping[str, torch.Tensor] | None = None,
 ) -> PeftModel:
     """Fine-tune a pruned model with one rank per linear, and return it as a plain PEFT model.
 
@@ -54,9 +58,11 @@ def recover(
         seed: Start of the adapter and order of the data.
         compute: Device, precision and threads; chosen and logged by default.
         checkpoint: Folder to resume from and to write to.
+        start: Adapter weights to begin with, by PEFT's names, in place of A at random and B at zero; for
+            example `ElasticAdapter.slice(allocation)`.
 
     Raises:
-        InputError: If data or allocation do not fit.
+        InputError: If data, allocation or start do not fit.
         TrainingError: If the loss is no longer finite. The model is then left without an adapter.
     """
     recipe = recipe if recipe is not None else Recipe()
@@ -65,6 +71,10 @@ def recover(
     sequences, kept_back = load_pair(data, held_out, tokenizer, max_length=recipe.sequence_length)
     peft_model = attach_adapter(pruned, allocation, recipe, seed=seed)
     try:
+        if start is not None:
+            load_start(peft_model, start)
+            if checkpoint is not None:  # a run with another start must not be continued here
+                checkpoint = Path(checkpoint) / f"start-{digest_start(start)}"
         result = fine_tune(
             peft_model,
             sequences,

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from rankadaptor.search.baselines import draw_random, linear_in_depth, uniform
+from rankadaptor.search.greedy import allocate_by_scores
+from rankadaptor.search.halving import Halving, Rung, halve
 from rankadaptor.search.loop import Search
 from rankadaptor.search.proposals import PROPOSALS
 from rankadaptor.search.result import SearchResult, Step
 
-__all__ = ["PROPOSALS", "Search", "SearchResult", "Step", "draw_random", "linear_in_depth", "uniform"]
+__all__ = [
+    "PROPOSALS", "Halving", "Rung", "Search", "SearchResult", "Step", "allocate_by_scores", "draw_random",
+    "halve", "linear_in_depth", "uniform",
+]  # fmt: skip

@@ -1,0 +1,330 @@
+"""An elastic super-adapter: trained once over random allocations, then any one costs forward passes."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from rankadaptor.corpus import Record
+from rankadaptor.errors import CheckpointError, InputError
+from rankadaptor.evaluation.heldout import measure_loss
+from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write_json
+from rankadaptor.recipe import Recipe
+from rankadaptor.recovery.checkpoint import STATE_FILE
+from rankadaptor.recovery.lora import adapt_temporarily, attach_adapter
+from rankadaptor.recovery.nested import attach_nested, cut_slice, find_widest
+from rankadaptor.recovery.start import load_start
+from rankadaptor.recovery.training import StepReport, fine_tune
+from rankadaptor.runtime import find_commit
+from rankadaptor.space import Space
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from rankadaptor.corpus import RecordFile
+    from rankadaptor.measure import ShortFineTune
+    from rankadaptor.space import Allocation
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+WEIGHTS_FILE = "elastic.safetensors"
+DESCRIPTION = "elastic.json"
+PLAN_FILE = "plan.json"
+CHECKPOINT_EVERY = 50  # steps
+
+
+class ElasticAdapter:
+    """One adapter at the largest ranks, of which the leading part of each linear serves any smaller rank.
+
+    Every optimiser step of its training uses another random allocation of the space [Shears]_ [NLS]_; each
+    gets the LoRA scale that the recipe gives to its ranks. Afterwards `measure` scores an allocation, and
+    uniform beside it, by held-out loss of their slices, and `slice` hands an allocation's weights to the
+    final fine-tune as its start:
+
+        elastic = ElasticAdapter.train(ShortFineTune(pruned, tokenizer, data=rows), space, steps=200)
+        result = Search(space, predictor).run(elastic.measure, evaluations=200)
+        adapter = recover(pruned, tokenizer, result.best, data=rows, start=elastic.slice(result.best))
+
+    What a slice loses is not what its allocation loses when trained alone: use it to order allocations, and
+    confirm the winner by fine-tunes of its own.
+
+    Attributes:
+        space: Whose allocations it serves.
+        recipe: Recipe it was trained with.
+        seed: Start, order of the data, and the allocations drawn.
+        steps: Optimiser steps.
+        sandwich: Whether largest, uniform and random allocations took turns.
+        tokens: Tokens trained on, padding not counted.
+        seconds: Time spent training.
+        weights: `<linear>.A` and `<linear>.B` at the largest ranks.
+        records: File that every measured record is written to, or None.
+    """
+
+    def __init__(
+        self,
+        short: ShortFineTune,
+        space: Space,
+        weights: Mapping[str, torch.Tensor],
+        *,
+        recipe: Recipe,
+        description: Mapping[str, Any],
+        records: RecordFile | None = None,
+    ) -> None:
+        """Use `ElasticAdapter.train` or `ElasticAdapter.load`."""
+        self.space, self.recipe, self.weights, self.records = space, recipe, dict(weights), records
+        self.seed, self.steps = int(description["seed"]), int(description["steps"])
+        self.sandwich = bool(description["sandwich"])
+        self.tokens, self.seconds = int(description["tokens"]), float(description["seconds"])
+        self._short = short
+        self._uniform_loss: float | None = None
+
+    @classmethod
+    def train(
+        cls,
+        short: ShortFineTune,
+        space: Space,
+        *,
+        steps: int | None = None,
+        seed: int | None = None,
+        sandwich: bool = False,
+        checkpoint: str | Path | None = None,
+        records: RecordFile | None = None,
+    ) -> Self:
+        """Train a super-adapter on a short fine-tune's model and data, with its recipe.
+
+        Args:
+            short: Gives model, training and held-out sequences, recipe, compute and the setting's name.
+            space: Whose allocations are drawn; all must lie on `short`'s model.
+            steps: Optimiser steps; by default those of the recipe's full fine-tune.
+            seed: Start, order of the data and allocations; `short`'s by default.
+            sandwich: Let the largest ranks, uniform and a random allocation take turns, step by step, in
+                place of a random one every step.
+            checkpoint: Folder to resume from and to write to.
+            records: File for the records of `measure`.
+
+        Raises:
+            InputError: If the space does not fit the model.
+            CheckpointError: If `checkpoint` holds another training.
+            TrainingError: If the loss is no longer finite.
+        """
+        recipe, seed = short.recipe, short.seed if seed is None else seed
+        steps = recipe.steps if steps is None else steps
+        plan = draw_plan(space, steps, seed=seed, sandwich=sandwich)
+        done = _open_checkpoint(Path(checkpoint), space, sandwich=sandwich) if checkpoint is not None else 0
+        with attach_nested(short.model, space, recipe, seed=seed) as nested:
+
+            def advance(report: StepReport) -> None:
+                if report.step < steps:
+                    nested.choose(plan[report.step].tolist())
+
+            nested.choose(plan[min(done, steps - 1)].tolist())
+            result = fine_tune(
+                nested.peft_model,
+                short.sequences,
+                recipe=recipe,
+                steps=steps,
+                seed=seed,
+                compute=short.compute,
+                checkpoint=checkpoint,
+                checkpoint_every=CHECKPOINT_EVERY,
+                on_step=advance,
+            )
+            weights = nested.read_weights()
+        description = {
+            "seed": seed,
+            "steps": steps,
+            "sandwich": sandwich,
+            "tokens": result.tokens,
+            "seconds": result.seconds,
+        }
+        logger.info("trained a super-adapter in %d steps, %d tokens", steps, result.tokens)
+        return cls(short, space, weights, recipe=recipe, description=description, records=records)
+
+    def measure(self, allocation: Allocation) -> Record:
+        """Score an allocation by forward passes, paired with uniform from the same super-adapter.
+
+        The record's `steps` and `seed` are the super-adapter's, its `tokens` are 0, and its setting ends in
+        `.elastic`: it must not be mixed up with a fine-tune of the allocation's own.
+
+        Raises:
+            InputError: If the allocation belongs to another space.
+            StorageError: If the record cannot be written.
+        """
+        self._check(allocation)
+        known = self._find(allocation)
+        if known is not None:
+            return known
+        uniform = self.space.uniform()
+        if self._uniform_loss is None and not allocation.is_uniform:
+            self._uniform_loss = self.measure(uniform).loss
+        started = time.monotonic()
+        with adapt_temporarily(self._short.model, allocation, self.recipe, seed=self.seed) as peft_model:
+            load_start(peft_model, self.slice(allocation))
+            scored = measure_loss(peft_model, self._short.held_out, compute=self._short.compute)
+        if allocation.is_uniform:
+            self._uniform_loss = scored.mean
+        finite = math.isfinite(scored.mean) and math.isfinite(self._uniform_loss or math.nan)
+        record = Record(
+            setting=self._setting,
+            values=allocation.values,
+            seed=self.seed,
+            steps=self.steps,
+            fidelity=self.steps / self.recipe.steps,
+            loss=scored.mean,
+            loss_uniform=self._uniform_loss,
+            parameters=sum(value.numel() for value in self.slice(allocation).values()),
+            tokens=0,
+            seconds=time.monotonic() - started,
+            status="ok" if finite else "failed",
+            error=None if finite else f"held-out loss {scored.mean}, uniform's {self._uniform_loss}",
+            commit=find_commit(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            sequence_losses=scored.per_sequence if finite else None,
+        )
+        if self.records is not None:
+            self.records.append(record)
+        return record
+
+    def slice(self, allocation: Allocation, *, recipe: Recipe | None = None) -> dict[str, torch.Tensor]:
+        """Return an allocation's adapter weights by PEFT's names, for `recover(..., start=...)`.
+
+        Args:
+            allocation: Ranks, none above the largest of the space.
+            recipe: Recipe that the slice will be used under; if it scales ranks otherwise than the
+                super-adapter's, B is multiplied so that the slice computes the same.
+
+        Raises:
+            InputError: If the allocation belongs to another space.
+        """
+        self._check(allocation)
+        return cut_slice(self.weights, allocation, trained=self.recipe, wanted=recipe or self.recipe)
+
+    def attach(self, model: Any, allocation: Allocation) -> PeftModel:
+        """Put an allocation's slice on `model` as a plain PEFT adapter, ready to use or to save."""
+        peft_model = attach_adapter(model, allocation, self.recipe, seed=self.seed)
+        load_start(peft_model, self.slice(allocation))
+        return peft_model.eval()
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors) and description (JSON).
+
+        Raises:
+            StorageError: If the folder cannot be written.
+        """
+        target = Path(folder)
+        write_bytes(target / WEIGHTS_FILE, save(self.weights))
+        description = {
+            "schema": SCHEMA,
+            "space": self.space.to_json(),
+            "recipe": self.recipe.to_json(),
+            "seed": self.seed,
+            "steps": self.steps,
+            "sandwich": self.sandwich,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "sha256": compute_file_sha256(target / WEIGHTS_FILE),
+        }
+        write_json(target / DESCRIPTION, description)
+
+    @classmethod
+    def load(cls, folder: str | Path, short: ShortFineTune, *, records: RecordFile | None = None) -> Self:
+        """Read a super-adapter written by `save`, for the model and data of `short`.
+
+        Raises:
+            InputError: If there is none.
+            CheckpointError: If it is broken or of another version.
+        """
+        description, weights = _read(Path(folder))
+        space, recipe = Space.from_json(description["space"]), Recipe(**description["recipe"])
+        return cls(short, space, weights, recipe=recipe, description=description, records=records)
+
+    @property
+    def _setting(self) -> str:
+        return f"{self._short.setting}.elastic"
+
+    def _find(self, allocation: Allocation) -> Record | None:
+        if self.records is None:
+            return None
+        record = self.records.find(allocation.values, self.seed, self.steps)
+        return record if record is not None and record.setting == self._setting else None
+
+    def _check(self, allocation: Allocation) -> None:
+        if allocation.space != self.space:
+            raise InputError(
+                f"the allocation belongs to space {allocation.space.digest}, the super-adapter serves "
+                f"{self.space.digest}. Take one of elastic.space."
+            )
+
+
+def read_slice(folder: Path, allocation: Allocation, *, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """Cut an allocation's slice out of a saved super-adapter, without the model; see `ElasticAdapter.slice`.
+
+    Raises:
+        InputError: If there is none.
+        CheckpointError: If it is broken or of another version.
+    """
+    description, weights = _read(folder)
+    return cut_slice(weights, allocation, trained=Recipe(**description["recipe"]), wanted=recipe)
+
+
+def draw_plan(space: Space, steps: int, *, seed: int, sandwich: bool = False) -> NDArray[np.int64]:
+    """Draw the allocation of every step, `(steps, n_slots)`; all but sandwich's largest are in the budget.
+
+    Raises:
+        InputError: If `steps` is less than 1.
+    """
+    if steps < 1:
+        raise InputError(f"steps={steps}: must be at least 1.")
+    plan = space.sample_array(steps, seed)
+    if sandwich:
+        plan[0::3] = find_widest(space).values
+        plan[1::3] = space.reference
+    return plan
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    description: dict[str, Any] = read_json(folder / DESCRIPTION)
+    if description.get("schema") != SCHEMA:
+        raise CheckpointError(
+            f"{folder / DESCRIPTION}: schema {description.get('schema')}, this version reads {SCHEMA}. "
+            "Train the super-adapter again."
+        )
+    weights: dict[str, torch.Tensor] = {}
+    try:
+        intact = compute_file_sha256(folder / WEIGHTS_FILE) == description["sha256"]
+        weights = load_file(folder / WEIGHTS_FILE) if intact else weights
+    except (OSError, SafetensorError):
+        intact = False
+    if not intact:
+        raise CheckpointError(
+            f"{folder / WEIGHTS_FILE}: not what was written beside {DESCRIPTION}. Delete the folder and "
+            "train the super-adapter again."
+        )
+    return description, weights
+
+
+def _open_checkpoint(folder: Path, space: Space, *, sandwich: bool) -> int:
+    """Check that a checkpoint folder holds this training, or mark it as such; return the steps done."""
+    identity = {"space": space.digest, "sandwich": sandwich}
+    path = folder / PLAN_FILE
+    if not path.exists():
+        write_json(path, identity)
+    elif (kept := read_json(path)) != identity:
+        raise CheckpointError(
+            f"{folder} holds a super-adapter trained over other allocations ({kept}, now {identity}). Choose "
+            "another checkpoint folder, or delete this one to start over."
+        )
+    state = folder / STATE_FILE
+    return int(read_json(state)["step"]) if state.is_file() else 0

@@ -1,0 +1,119 @@
+"""Reconstruction error, as in LoSA: how far each block's output has moved away from the dense model's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rankadaptor.errors import InputError
+from rankadaptor.features import ScoreTable
+from rankadaptor.proxies.examples import EXAMPLES, count_tokens, draw_examples, iterate_batches
+from rankadaptor.pruning.families import find_blocks
+from rankadaptor.recovery.loss import choose_autocast, place
+
+if TYPE_CHECKING:
+    from rankadaptor.data.sequences import TokenSequence
+    from rankadaptor.runtime import Compute
+    from rankadaptor.space import Space
+
+
+def measure_reconstruction(
+    model: Any,
+    dense: Any,
+    space: Space,
+    sequences: Sequence[TokenSequence],
+    *,
+    compute: Compute,
+    examples: int = EXAMPLES,
+    seed: int = 0,
+) -> ScoreTable:
+    """Score ranks by the error of each block's output against the dense model's.
+
+    LoSA gives block l a rank in proportion to e_l, the squared difference between the two models' outputs
+    of block l over the squared dense output, feature by feature, averaged over features; each model feeds
+    its blocks with its own outputs, so errors add up towards the top [LoSA]_. A slot's rank r is worth
+    e_l · k · log(1 + r) here, k being what one rank of the slot costs: the allocation that maximises the sum
+    within a budget has 1 + r in proportion to e_l, whatever a rank costs.
+
+    Args:
+        model: The pruned model.
+        dense: The model before pruning, with as many blocks.
+        space: Whose slots are scored.
+        sequences: Training sequences.
+        compute: Device and precision.
+        examples: Sequences used.
+        seed: Which ones.
+
+    Raises:
+        InputError: If the two models differ in blocks or width.
+    """
+    chosen = draw_examples(sequences, examples, seed=seed)
+    errors = measure_block_errors(model, dense, chosen, compute=compute)
+    worths = []
+    for slot in space.slots:
+        per_rank = (slot.costs[-1] - slot.costs[0]) / max(slot.options[-1] - slot.options[0], 1)
+        grown = errors[slot.block] * per_rank * np.log1p(np.asarray(slot.options, dtype=float))
+        worths.append(tuple(float(worth) for worth in grown))
+    return ScoreTable(
+        kind="reconstruction",
+        space=space.digest,
+        options=tuple(slot.options for slot in space.slots),
+        worths=tuple(worths),
+        tokens=2 * count_tokens(chosen),
+    )
+
+
+def measure_block_errors(
+    model: Any, dense: Any, sequences: Sequence[TokenSequence], *, compute: Compute
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return each block's relative output error, `(n_blocks,)`.
+
+    Raises:
+        InputError: If the two models differ in blocks or width.
+    """
+    found = [find_blocks(model), find_blocks(dense)]
+    widths = [network.config.hidden_size for network in (model, dense)]
+    if len(found[0]) != len(found[1]) or widths[0] != widths[1]:
+        raise InputError(
+            f"the pruned model has {len(found[0])} blocks of width {widths[0]}, the dense one "
+            f"{len(found[1])} of {widths[1]}. Their outputs are compared block by block, so both must agree. "
+            "Give the model that was pruned, or use measure.kind: spectra."
+        )
+    compute.apply()
+    apart = torch.zeros(len(found[0]), widths[0], dtype=torch.float64)
+    size = torch.zeros_like(apart)
+    for batch in iterate_batches(sequences, compute):
+        pruned_outputs = _read_outputs(model, found[0], batch.tokens["input_ids"], compute)
+        dense_outputs = _read_outputs(dense, found[1], batch.tokens["input_ids"], compute)
+        for index, (ours, theirs) in enumerate(zip(pruned_outputs, dense_outputs, strict=True)):
+            ours, theirs = ours[batch.real].double(), theirs[batch.real].double()
+            apart[index] += (ours - theirs).square().sum(0).cpu()
+            size[index] += theirs.square().sum(0).cpu()
+    errors: np.ndarray[tuple[int], np.dtype[np.float64]] = (
+        (apart / size.clamp_min(torch.finfo(torch.float64).tiny)).mean(1).numpy()
+    )
+    return errors
+
+
+def _read_outputs(model: Any, blocks: Any, tokens: torch.Tensor, compute: Compute) -> list[torch.Tensor]:
+    outputs: list[torch.Tensor] = []
+    handles = [
+        block.register_forward_hook(
+            lambda _module, _given, output: outputs.append(output[0] if isinstance(output, tuple) else output)
+        )
+        for block in blocks
+    ]
+    place(model, compute)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), choose_autocast(compute):
+            model(input_ids=tokens, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train(was_training)
+    return outputs

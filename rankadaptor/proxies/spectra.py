@@ -1,0 +1,149 @@
+"""Gradient spectra: how much of the first gradient of each linear its best rank-one terms hold."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rankadaptor.errors import InputError
+from rankadaptor.features import ScoreTable, build_score_table
+from rankadaptor.proxies.examples import EXAMPLES, ExampleBatch, count_tokens, draw_examples, iterate_batches
+from rankadaptor.recovery.loss import choose_autocast, place, sum_losses
+
+if TYPE_CHECKING:
+    from rankadaptor.data.sequences import TokenSequence
+    from rankadaptor.runtime import Compute
+    from rankadaptor.space import Space
+
+EXACT = 512  # widths up to this are decomposed in full
+SPARE = 8  # directions drawn beyond those wanted
+POWER_STEPS = 2
+
+
+def measure_spectra(
+    model: Any,
+    space: Space,
+    sequences: Sequence[TokenSequence],
+    *,
+    compute: Compute,
+    examples: int = EXAMPLES,
+    seed: int = 0,
+) -> ScoreTable:
+    """Score ranks by the singular values of the first gradients, before there is any adapter.
+
+    The worth of rank r is the sum of a linear's r largest singular values. That is the first-order fall of
+    the loss for an update of rank r whose terms all have the same size, which is about what Adam takes;
+    plain gradient descent would square them. Each gradient is reduced as soon as the backward pass has
+    finished it, so with up to eight examples the peak is one linear's gradient, and beyond that all of them.
+
+    Args:
+        model: The pruned model, without an adapter; its modes and `requires_grad` flags are left as found.
+        space: Whose linears are scored.
+        sequences: Training sequences.
+        compute: Device and precision.
+        examples: Sequences used.
+        seed: Which ones, and the directions of the randomised decomposition of wide linears.
+
+    Raises:
+        InputError: If the model lacks a linear of the space, or the loss is not finite.
+    """
+    chosen = draw_examples(sequences, examples, seed=seed)
+    names = [name for slot in space.slots for name in slot.modules]
+    modules = dict(model.named_modules())
+    if missing := [name for name in names if name not in modules]:
+        raise InputError(f"the model has no linear {missing[0]}. Build the space from this very model.")
+    weights = {name: modules[name].weight for name in names}
+    largest = max(slot.options[-1] for slot in space.slots)
+    spectra: dict[str, Sequence[float]] = {}
+
+    def reduce(name: str, gradient: torch.Tensor) -> None:
+        spectra[name] = find_singular_values(gradient, count=largest, seed=seed).tolist()
+
+    compute.apply()
+    place(model, compute)
+    batches = list(iterate_batches(chosen, compute))
+    targets = sum(batch.targets for batch in batches)
+    kept: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, gradient: torch.Tensor) -> None:
+        kept[name] = kept[name] + gradient if name in kept else gradient
+
+    def reduce_total(name: str, gradient: torch.Tensor) -> None:
+        reduce(name, kept.pop(name) + gradient if name in kept else gradient)
+
+    with _gradients_only_for(model, weights.values()):
+        for index, batch in enumerate(batches):
+            use = reduce_total if index == len(batches) - 1 else keep
+            _run_backward(model, weights, batch, use, targets=targets, compute=compute)
+    return build_score_table("spectra", space, spectra, tokens=count_tokens(chosen))
+
+
+def find_singular_values(matrix: torch.Tensor, *, count: int, seed: int = 0) -> torch.Tensor:
+    """Return the largest singular values in descending order, at most `count`, in float32.
+
+    Narrow matrices are decomposed in full. Wide ones by random projection with two power steps [RSVD]_,
+    which is accurate for the leading values and costs a few products.
+    """
+    matrix = matrix.float()
+    if min(matrix.shape) <= max(EXACT, count + SPARE):
+        return torch.linalg.svdvals(matrix)[:count]
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(matrix.shape[1], count + SPARE, generator=generator).to(matrix.device)
+    basis = torch.linalg.qr(matrix @ drawn).Q
+    for _ in range(POWER_STEPS):
+        basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
+    return torch.linalg.svdvals(basis.T @ matrix)[:count]
+
+
+def _run_backward(
+    model: Any,
+    weights: Mapping[str, Any],
+    batch: ExampleBatch,
+    use: Callable[[str, torch.Tensor], None],
+    *,
+    targets: int,
+    compute: Compute,
+) -> None:
+    def make_hook(name: str) -> Callable[[torch.Tensor], None]:
+        def hook(parameter: torch.Tensor) -> None:
+            gradient, parameter.grad = parameter.grad, None
+            if gradient is not None:
+                use(name, gradient.float())
+
+        return hook
+
+    handles = [weight.register_post_accumulate_grad_hook(make_hook(name)) for name, weight in weights.items()]
+    try:
+        with choose_autocast(compute):
+            loss = sum_losses(model, batch.tokens).sum() / targets
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"The loss on the examples is {loss.item()}, so no gradient can be trusted. Load the model "
+                "in float32 (compute.dtype: float32) or check its weights."
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def _gradients_only_for(model: Any, weights: Any) -> Iterator[None]:
+    chosen = {id(weight) for weight in weights}
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    was_training = model.training
+    model.eval()
+    try:
+        for parameter, _ in flags:
+            parameter.requires_grad_(id(parameter) in chosen)
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+            if id(parameter) in chosen:
+                parameter.grad = None
+        model.train(was_training)

@@ -1,0 +1,77 @@
+"""Ranks dealt out by a table of scores, without measuring anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankadaptor.space import Allocation
+
+if TYPE_CHECKING:
+    from rankadaptor.features import ScoreTable
+    from rankadaptor.space import Space
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def allocate_by_scores(space: Space, table: ScoreTable) -> Allocation:
+    """Deal the budget out where the score grows most per unit of cost, and use it up.
+
+    Every slot starts at its smallest option; the step that adds most score per cost is taken until none
+    fits. Then single exchanges, one slot a step down and another a step up, are made while they add score:
+    they mend what the greedy order leaves unused at the end of the budget. Pinned slots keep their value.
+
+    Raises:
+        InputError: If the table was measured for another space.
+    """
+    table.check_space(space)
+    tables, columns = space.tables, space.tables.columns
+    worths = np.zeros(tables.options.shape)
+    for row, slot_worths in enumerate(table.worths):
+        worths[row, : len(slot_worths)], worths[row, len(slot_worths) :] = slot_worths, slot_worths[-1]
+    last = tables.options.shape[1] - 1
+
+    def fill(choices: Ints) -> None:
+        left = space.budget - int(tables.costs[columns, choices].sum())
+        while True:
+            step = tables.step[columns, choices]
+            added = worths[columns, np.minimum(choices + 1, last)] - worths[columns, choices]
+            rate = np.where(step <= left, added / step, -np.inf)
+            best = int(np.argmax(rate))
+            if np.isneginf(rate[best]):
+                return
+            choices[best] += 1
+            left -= int(step[best])
+
+    choices = tables.lowest.copy()
+    fill(choices)
+    for _ in range(worths.size):  # enough for any table that grows with the options; bounded for others
+        if (exchange := _find_exchange(space, worths, choices)) is None:
+            break
+        down, up = exchange
+        choices[down] -= 1
+        choices[up] += 1
+        fill(choices)
+    values = tables.options[columns, choices]
+    return space.allocation(tuple(int(value) for value in values))
+
+
+def _find_exchange(space: Space, worths: Floats, choices: Ints) -> tuple[int, int] | None:
+    """Return the pair (slot to lower, slot to raise) that adds most score, or None if no pair adds any."""
+    tables, columns = space.tables, space.tables.columns
+    last = worths.shape[1] - 1
+    below = np.maximum(choices - 1, 0)
+    now = worths[columns, choices]
+    lost = np.where(choices > tables.lowest, now - worths[columns, below], np.inf)
+    freed = tables.costs[columns, choices] - tables.costs[columns, below]
+    added = worths[columns, np.minimum(choices + 1, last)] - now
+    step = tables.step[columns, choices]
+    left = space.budget - int(tables.costs[columns, choices].sum())
+    gain = np.where(step[None, :] <= left + freed[:, None], added[None, :] - lost[:, None], -np.inf)
+    np.fill_diagonal(gain, -np.inf)
+    down, up = np.unravel_index(int(np.argmax(gain)), gain.shape)
+    smallest = 1e-12 * max(1.0, float(np.abs(now).max()))  # rounding alone must not turn in circles
+    return (int(down), int(up)) if gain[down, up] > smallest else None
