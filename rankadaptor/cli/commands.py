@@ -166,13 +166,13 @@ def evaluate(
 
 def report(
     path: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="RUN.yaml",
+            metavar="[RUN.yaml]",
             help="The run file, its output folder, or a result file (.json).",
             show_default=False,
         ),
-    ],
+    ] = None,
     overrides: Overrides = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the result as experiments/results/NAME.json instead.")
@@ -180,8 +180,30 @@ def report(
     into: Annotated[
         Path | None, typer.Option(help="Fill the generated parts of this Markdown document instead.")
     ] = None,
+    evidence: Annotated[
+        bool,
+        typer.Option(
+            "--evidence", help="Report what a corpus says instead; into docs/evidence.md by default."
+        ),
+    ] = False,
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Option(help="Corpus folder for --evidence; may be repeated. meta_data by default."),
+    ] = None,
 ) -> None:
-    """Show a finished run and write its HTML report again, or pass its result on to documents."""
+    """Show a finished run and write its HTML report again, or pass its result on to documents.
+
+    With --evidence: analyse a corpus and fill a document with its tables and figures.
+    """
+    if evidence:
+        _report_evidence(path, corpus=corpus or [Path("meta_data")], into=into)
+        return
+    if path is None:
+        raise InputError(
+            "no run given. Name a run file, its output folder or a result file, or use --evidence."
+        )
+    if corpus:
+        raise InputError("--corpus is read with --evidence only. Add --evidence, or leave --corpus out.")
     from rankadaptor.report import fill_document, keep_result, write_report
 
     source = path if path.is_dir() or path.suffix == ".json" else Path(_load(path, overrides).output)
@@ -216,6 +238,18 @@ def check_machine(
         show_checks(checks)
     if any(check.state == "missing" for check in checks):
         raise typer.Exit(1)
+
+
+def _report_evidence(path: Path | None, *, corpus: list[Path], into: Path | None) -> None:
+    if path is not None:
+        raise InputError(f"{path}: --evidence reads a corpus, not a run. Name corpora with --corpus.")
+    start_logging()
+    from rankadaptor.corpus import Corpus
+    from rankadaptor.report.evidence import DOCUMENT, write_evidence
+
+    target = into or DOCUMENT
+    changed = write_evidence(Corpus.load(corpus), file=target)
+    typer.echo(f"{target}: {', '.join(changed) if changed else 'nothing'} changed")
 
 
 def _load(path: Path, overrides: list[str] | None) -> RunConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from rankadaptor.evidence.recipes import (
 )
 from rankadaptor.evidence.regimes import Regime, correct_for_number, decide_regime
 from rankadaptor.evidence.winners import Winner, find_winner
+from rankadaptor.files import compute_digest
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Corpus
@@ -88,11 +90,11 @@ class Evidence:
     """What a corpus says.
 
     Attributes:
-        corpus_digest: Digest of the corpus.
+        digest: Digest of all records, settings and studies that it was made from.
         settings: One entry per setting, by name.
     """
 
-    corpus_digest: str
+    digest: str
     settings: tuple[SettingEvidence, ...]
 
 
@@ -112,7 +114,8 @@ def gather_evidence(corpus: Corpus) -> Evidence:
     settings = tuple(
         SettingEvidence(**{**entry.__dict__, "sure_among_all": entry.name in sure}) for entry in found
     )
-    return Evidence(corpus.digest, settings)
+    studies = [dataclasses.asdict(corpus.studies(name)) for name in corpus.names()]
+    return Evidence(compute_digest([corpus.digest, studies]), settings)
 
 
 def _gather_setting(corpus: Corpus, name: str) -> SettingEvidence:
@@ -143,6 +146,7 @@ def _gather_setting(corpus: Corpus, name: str) -> SettingEvidence:
         winner=winner,
         regime=decide_regime(
             winner,
+            components,
             pruned_loss=setting.pruned_loss,
             loss_uniform=None if gains is None else gains.loss_uniform,
         ),

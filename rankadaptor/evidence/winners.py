@@ -44,7 +44,8 @@ class Estimate:
         gain: The estimate.
         low: Lower end.
         high: Upper end.
-        p_value: One-sided chance of such a gain or a larger one if the true gain were zero.
+        p_value: One-sided chance of such a gain or a larger one if the true gain were zero; of a shrunken
+            one, at least that of the spread if no allocation differed from another.
         seeds: Seeds that it rests on.
         values: The allocation.
         source: `fresh` or `shrunk`.
@@ -151,7 +152,7 @@ def _estimate_shrunk(gains: Gains, components: Components) -> Estimate | None:
         gain=gain,
         low=gain - half,
         high=gain + half,
-        p_value=float(stats.t.sf(gain / scale, known)),
+        p_value=max(float(stats.t.sf(gain / scale, known)), components.p_value or 0.0),
         seeds=int(np.isfinite(gains.gains[kept][best]).sum()),
         values=_name(gains, int(np.flatnonzero(kept)[best])),
         source="shrunk",

@@ -1,0 +1,220 @@
+"""The evidence as a document: every figure and table made from the corpus, put between markers."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankadaptor.errors import InputError
+from rankadaptor.evidence import Evidence, gather_evidence
+from rankadaptor.evidence.published import ALL_RUNS, BATCHES, CLAIMED_GAINS, PREDICTOR_ERRORS
+from rankadaptor.evidence.regimes import FALSE_RATE, WORDS
+from rankadaptor.files import write_bytes, write_text
+from rankadaptor.report.evidence_studies import (
+    build_benchmark_table,
+    build_curve_table,
+    build_exponent_table,
+    build_fidelity_table,
+    build_own_rate_table,
+    build_rate_table,
+)
+from rankadaptor.report.evidence_tables import (
+    build_effect_table,
+    build_factor_table,
+    build_published_table,
+    build_regime_table,
+    build_seed_table,
+    build_setting_table,
+    build_trait_table,
+    build_winner_table,
+    write_percent,
+)
+from rankadaptor.report.markers import update_markers
+from rankadaptor.results import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from rankadaptor.corpus import Corpus
+
+logger = logging.getLogger(__name__)
+
+DOCUMENT = Path("docs/evidence.md")
+TEMPLATE = "evidence.md.j2"
+FIGURES = "figures"
+
+TABLES: dict[str, Callable[[Evidence], Table]] = {
+    "settings": build_setting_table,
+    "regimes": build_regime_table,
+    "traits": build_trait_table,
+    "effects": build_effect_table,
+    "winners": build_winner_table,
+    "seeds": build_seed_table,
+    "factors": build_factor_table,
+    "fidelity": build_fidelity_table,
+    "rates": build_rate_table,
+    "own-rates": build_own_rate_table,
+    "exponents": build_exponent_table,
+    "curves": build_curve_table,
+    "benchmarks": build_benchmark_table,
+    "published": build_published_table,
+}
+MISSING = {
+    "traits": "Not to be told: the settings do not differ in any trait, or there is only one.",
+    "fidelity": "Not measured yet: no setting has the same allocations at two lengths.",
+    "own-rates": "Not measured yet: no setting has allocations at several learning rates.",
+    "exponents": "Not measured yet: no setting has allocations under several scaling exponents.",
+    "benchmarks": "Not measured yet: no setting has models scored on benchmarks.",
+}
+
+
+def write_evidence(corpus: Corpus, *, file: str | Path = DOCUMENT) -> list[str]:
+    """Fill the generated parts of the evidence document from a corpus, and draw its figures beside it.
+
+    Args:
+        corpus: The corpus.
+        file: The document; made from the template if it is not there. Figures go to `figures/` beside it.
+
+    Returns:
+        The names of the parts that changed.
+
+    Raises:
+        CorpusError: If a study or a file of sequence losses is not sound.
+        InputError: If a marker of the document is not closed.
+        StorageError: If something cannot be written.
+    """
+    target = Path(file)
+    evidence = gather_evidence(corpus)
+    blocks = render_evidence(evidence)
+    blocks |= {f"figure-{name}": text for name, text in _draw_figures(evidence, target.parent).items()}
+    if not target.exists():
+        source = resources.files("rankadaptor.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+        write_text(target, source)
+    return update_markers(target, blocks)
+
+
+def render_evidence(evidence: Evidence) -> dict[str, str]:
+    """Render every table, and the sentences that carry figures, as Markdown by name of their marker."""
+    blocks = {}
+    for name, build in TABLES.items():
+        table = build(evidence)
+        blocks[name] = table.to_markdown() if table.rows else MISSING.get(name, "Not measured yet.") + "\n"
+    return blocks | {
+        "summary": _summarise(evidence),
+        "chance": _describe_chance(evidence),
+        "claims": _describe_claims(),
+        "source": f"Made from {sum(entry.records for entry in evidence.settings):,} records in "
+        f"{len(evidence.settings)} settings; digest `{evidence.digest}`.\n",
+    }
+
+
+def _summarise(evidence: Evidence) -> str:
+    settings = evidence.settings
+    words = {word: [entry for entry in settings if entry.regime.word == word] for word in WORDS}
+    matters, uniform, undecided = (words[word] for word in WORDS)
+    decided = len(matters) + len(uniform)
+    lines = [
+        f"- **{len(settings)} settings** were measured, {sum(entry.held_out for entry in settings)} of them "
+        f"held out; {decided} have the repeats that a decision needs."
+    ]
+    if matters:
+        shares = sorted(entry.regime.share for entry in matters if entry.regime.share is not None)
+        sure = sum(entry.sure_among_all for entry in matters)
+        lines.append(
+            f"- **Allocation matters in {len(matters)} of {decided}**: the best allocation gains "
+            f"{write_percent(shares[0])} to {write_percent(shares[-1])} of what uniform recovers. {sure} of "
+            "these stand with all settings counted."
+        )
+    elif decided:
+        lines.append(
+            f"- **Allocation matters in none of {decided}**: nowhere does the best allocation gain something "
+            "both sure and large enough."
+        )
+    if uniform:
+        small = sum("small" in entry.regime.reason for entry in uniform)
+        lines.append(
+            f"- **Use uniform in {len(uniform)} of {decided}**; in {small} a gain is sure but too small."
+        )
+    if undecided:
+        lines.append(
+            f"- **{len(undecided)} undecided**: without repeats over seeds, what was measured there can be "
+            "luck."
+        )
+    spread = [entry for entry in settings if entry.components and entry.components.p_value is not None]
+    if spread:
+        real = sum((entry.components.p_value or 0) < FALSE_RATE * 2 for entry in spread if entry.components)
+        lines.append(
+            f"- Allocations truly differ from one another in {real} of {len(spread)} settings with repeats "
+            f"(p below {FALSE_RATE * 2:.2f} each): being better than uniform is the harder thing."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _describe_chance(evidence: Evidence) -> str:
+    decided = sum(entry.regime.word != WORDS[2] for entry in evidence.settings)
+    return (
+        "If no allocation differed from uniform, each decided setting would still be said to matter with a "
+        f"chance of at most {write_percent(FALSE_RATE)}: {FALSE_RATE * decided:.2f} expected among the "
+        f"{decided} decided here. The column *stands with all counted* allows one such error in twenty for "
+        "the whole table.\n"
+    )
+
+
+def _describe_claims() -> str:
+    low, high = CLAIMED_GAINS
+    worst = max(PREDICTOR_ERRORS, key=lambda name: PREDICTOR_ERRORS[name])
+    below = sum(batch.left_out <= 0 for batch in BATCHES)
+    return (
+        f"The abstract of [[RankAdaptor]](references.md#RankAdaptor) claims {low:g} to {high:g} % over the "
+        f"best earlier method. Of the {ALL_RUNS} runs that co-authors published "
+        f"[[LaRA]](references.md#LaRA), {len(BATCHES)} batches of one model each are re-analysed below: in "
+        f"{below} of them the rank vector predicts nothing on left-out runs (R² of zero or less). The "
+        f"published predictor's mean absolute error is {min(PREDICTOR_ERRORS.values()):.2f} to "
+        f"{PREDICTOR_ERRORS[worst]:.2f} points a benchmark, more than the spread inside one model.\n"
+    )
+
+
+def _draw_figures(evidence: Evidence, folder: Path) -> dict[str, str]:
+    from rankadaptor.plots import to_png
+    from rankadaptor.plots.evidence import (
+        plot_effects,
+        plot_factors,
+        plot_fidelity,
+        plot_regimes,
+        plot_seeds,
+    )
+    from rankadaptor.plots.evidence_studies import (
+        plot_benchmarks,
+        plot_exponents,
+        plot_rates,
+        plot_recovery,
+    )
+
+    drawings: dict[str, tuple[Callable[[Evidence], Figure], str]] = {
+        "regimes": (plot_regimes, "Gain of the best allocation with its interval, by setting"),
+        "effects": (plot_effects, "Gains of all allocations by setting, beside the noise"),
+        "seeds": (plot_seeds, "Gains under one seed against gains under the others"),
+        "factors": (plot_factors, "What explains the variance in gains, by setting"),
+        "fidelity": (plot_fidelity, "Rank correlation with the longest fine-tune over its length"),
+        "rates": (plot_rates, "Loss of uniform over learning rates, by setting"),
+        "exponents": (plot_exponents, "Gains under the scaling exponents, by setting"),
+        "curves": (plot_recovery, "What uniform recovers over the tokens trained on"),
+        "benchmarks": (plot_benchmarks, "Mean accuracy against held-out loss, by setting"),
+    }
+    blocks = {}
+    for name, (draw, caption) in drawings.items():
+        path = folder / FIGURES / f"evidence-{name}.png"
+        try:
+            write_bytes(path, to_png(draw(evidence), dots_per_inch=120))
+            blocks[name] = f"![{caption}]({path.relative_to(folder).as_posix()})\n"
+        except InputError as error:
+            path.unlink(missing_ok=True)
+            blocks[name] = f"{error}\n"
+    logger.info(
+        "evidence: %d figures beside %s", sum("![" in text for text in blocks.values()), os.fspath(folder)
+    )
+    return blocks
