@@ -138,6 +138,7 @@ def _check_stages(config: RunConfig) -> Iterator[Conflict]:
             f"given {data.held_out!r}, the training source itself. Set it to null to split held-out rows "
             f"off.",
         )
+    yield from _check_measure(config)
     full = recover.steps
     for key, steps in (("search.steps", search.steps), ("confirm.steps", config.confirm.steps)):
         if steps is not None and steps > full:
@@ -186,3 +187,25 @@ def _check_stages(config: RunConfig) -> Iterator[Conflict]:
                 ("collect.study.learning_rates",),
                 f"given {list(study.learning_rates)}; each is a multiple of the tuned rate, above 0.",
             )
+
+
+def _check_measure(config: RunConfig) -> Iterator[Conflict]:
+    given, full = config.measure, config.recover.steps
+    rungs = list(given.rungs)
+    if rungs and (rungs != sorted(set(rungs)) or rungs[0] < 1 or rungs[-1] > full):
+        yield Conflict(
+            ("measure.rungs", "recover.steps"),
+            f"given {rungs}; steps must ascend from 1 to at most the {full} of a full fine-tune.",
+        )
+    if given.kind == "reconstruction" and config.prune is None:
+        yield Conflict(
+            ("measure.kind", "prune"),
+            "reconstruction compares with the model before pruning, but prune is null. Use spectra or "
+            "variance, or let the run prune.",
+        )
+    if given.warm_start and given.kind != "elastic":
+        yield Conflict(
+            ("measure.warm_start", "measure.kind"),
+            f"given with measure.kind {given.kind}, which trains no super-adapter to start from. Set it to "
+            f"false, or measure.kind to elastic.",
+        )

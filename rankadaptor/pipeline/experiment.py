@@ -18,6 +18,7 @@ from rankadaptor.config import RunConfig
 from rankadaptor.errors import InputError
 from rankadaptor.files import write_json
 from rankadaptor.pipeline.finals import evaluate_models, recover_all
+from rankadaptor.pipeline.measurement import deal_out, is_dealt_out, open_measurement
 from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.trials import Job, TrialPool
@@ -163,8 +164,11 @@ def choose_predictor(config: RunConfig, folder: RunFolder) -> Predictor:
 
 
 def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Tracker) -> dict[str, Any]:
+    if is_dealt_out(config):
+        return deal_out(folder, config, pool)
     given, space = config.search, pool.source.space
     predictor = choose_predictor(config, folder)
+    measurement = open_measurement(folder, config, pool)
     search = Search(space, predictor, seed=config.seed, proposal=given.proposal, candidates=given.candidates)
     # The batch is part of the run, not of the machine: what is asked for is the same for any worker count.
     while len(search.records) < given.evaluations:
@@ -176,9 +180,8 @@ def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Trac
             logger.info("the search stops early: %s", error)  # a small space is measured whole
             break
         done = len(search.records)
-        records = pool.measure_all(
-            [Job(allocation, config.seed, given.steps) for allocation in batch],
-            label=f"search {done + len(batch)}/{given.evaluations}: measuring",
+        records = measurement.measure(
+            batch, label=f"search {done + len(batch)}/{given.evaluations}: measuring"
         )
         search.tell(records)
         for number, record in enumerate(records, start=done + 1):
@@ -187,14 +190,17 @@ def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Trac
             logger.info("the search stops early: the expected gain is below the noise")
             break
     result = search.result()
+    best, more = measurement.choose(result)
     return {
         "predictor": predictor.name,
         "proposal": given.proposal,
+        "measure": config.measure.kind,
         "evaluations": len(result.records),
-        "steps": given.steps,
-        "best": list(result.best.values),
+        "steps": measurement.steps,
+        "best": list(best.values),
         "history": [entry.to_json() for entry in result.history],
-        "tokens": sum(record.tokens for record in result.records),
+        "tokens": measurement.tokens + sum(record.tokens for record in result.records),
+        **more,
     }
 
 

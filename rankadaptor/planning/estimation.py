@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rankadaptor.config import RunConfig
+from rankadaptor.config.measure_section import SCORES
 from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.rates import Rate, choose_rate
 from rankadaptor.planning.shape import ModelShape, read_shape, shrink_shape
@@ -107,11 +108,7 @@ class _Costs:
             steps.append(
                 self._train("tune", "uniform at each rate", runs=tries, steps=tune.steps or search.steps)
             )
-        # The tuning's trial of uniform at the chosen rate serves the search too where both are equally long.
-        known = tune is not None and (tune.steps or search.steps) == search.steps
-        what = f"{search.evaluations} allocations" + ("" if known else " and uniform")
-        runs = search.evaluations + (not known)
-        steps.append(self._train("search", what, runs=runs, steps=search.steps, width=search.batch))
+        steps.append(self._search())
         what = f"winner and uniform on {confirm.seeds} fresh seeds"
         steps.append(
             self._train("confirm", what, runs=2 * confirm.seeds, steps=confirm.steps or search.steps)
@@ -125,6 +122,60 @@ class _Costs:
         if config.evaluate.benchmarks:
             steps.append(self._evaluate())
         return steps
+
+    def _search(self) -> PlanStep:
+        """The search, by the way that its allocations are measured."""
+        config, kind = self.config, self.config.measure.kind
+        tune, search = config.recipe.tune, config.search
+        if kind in SCORES:
+            return self._deal_out()
+        if kind == "elastic":
+            return self._train(
+                "search",
+                f"a super-adapter, then {search.evaluations} of its slices and uniform's by forward passes",
+                runs=1,
+                steps=config.measure.steps or config.recover.steps,
+                scored=search.evaluations + 1,
+            )
+        if kind == "successive_halving":
+            return self._climb()
+        # The tuning's trial of uniform at the chosen rate serves the search too where both are equally long.
+        known = tune is not None and (tune.steps or search.steps) == search.steps
+        what = f"{search.evaluations} allocations" + ("" if known else " and uniform")
+        runs = search.evaluations + (not known)
+        return self._train("search", what, runs=runs, steps=search.steps, width=search.batch)
+
+    def _climb(self) -> PlanStep:
+        given, search = self.config.measure, self.config.search
+        rungs, counts = given.list_rungs(search.steps), [search.evaluations]
+        for _ in rungs[1:]:
+            counts.append(max(1, int(counts[-1] * given.keep)))
+        parts = [
+            self._train("search", "", runs=count + 1, steps=steps, width=search.batch if not place else None)
+            for place, (count, steps) in enumerate(zip(counts, rungs, strict=True))
+        ]
+        climbed = ", ".join(f"{count} for {steps}" for count, steps in zip(counts, rungs, strict=True))
+        return PlanStep(
+            name="search",
+            what=f"allocations and uniform, steps: {climbed}",
+            runs=sum(part.runs for part in parts),
+            tokens=sum(part.tokens for part in parts),
+            seconds=sum(part.seconds for part in parts) - PROCESS_SECONDS * (len(parts) - 1),
+            peak_bytes=max(part.peak_bytes for part in parts),
+        )
+
+    def _deal_out(self) -> PlanStep:
+        kind, examples = self.config.measure.kind, self.config.measure.examples
+        tokens = examples * self.config.recipe.sequence_length * (2 if kind == "reconstruction" else 1)
+        flops = CALIBRATION_FLOPS if kind == "spectra" else FORWARD_FLOPS
+        return PlanStep(
+            name="search",
+            what=f"ranks dealt out by {kind}, {examples} examples, nothing trained",
+            runs=0,
+            tokens=tokens,
+            seconds=PROCESS_SECONDS + tokens * flops * self.dense.multiplied / self.rate.training,
+            peak_bytes=PROCESS_BYTES + (4 + self.rate.bytes_per_weight) * self.dense.parameters,
+        )
 
     def _train(
         self, name: str, what: str, *, runs: int, steps: int, width: int | None = None, scored: int = 1

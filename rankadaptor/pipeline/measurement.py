@@ -1,0 +1,189 @@
+"""How a run's search measures its allocations, as `measure.kind` says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rankadaptor.config.measure_section import SCORES
+from rankadaptor.corpus import Record, RecordFile
+from rankadaptor.files import write_json
+from rankadaptor.pipeline.trials import Job, TrialPool, build_measure
+from rankadaptor.search import allocate_by_scores, halve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rankadaptor.config import RunConfig
+    from rankadaptor.features import ScoreTable
+    from rankadaptor.pipeline.run_folder import RunFolder
+    from rankadaptor.search import SearchResult
+    from rankadaptor.space import Allocation
+
+logger = logging.getLogger(__name__)
+
+ELASTIC = "elastic"
+SCORES_FILE = "scores.json"
+
+
+class Measurement(Protocol):
+    """Measures what a search asks for, and names its winner.
+
+    Attributes:
+        steps: Optimiser steps behind each record.
+        tokens: Tokens trained that no record of the search counts.
+    """
+
+    steps: int
+    tokens: int
+
+    def measure(self, allocations: Sequence[Allocation], *, label: str) -> list[Record]:
+        """Return one record per allocation, in order."""
+        ...
+
+    def choose(self, result: SearchResult) -> tuple[Allocation, dict[str, Any]]:
+        """Return the allocation to confirm, and what else belongs in the result."""
+        ...
+
+
+def open_measurement(folder: RunFolder, config: RunConfig, pool: TrialPool) -> Measurement:
+    """Return the measurement that the run asks for; for `elastic` this trains the super-adapter.
+
+    Raises:
+        TrainingError: If the super-adapter's loss is no longer finite.
+    """
+    kind = config.measure.kind
+    if kind == "elastic":
+        return ElasticMeasurement(folder, config, pool)
+    return HalvingMeasurement(config, pool) if kind == "successive_halving" else ShortRuns(config, pool)
+
+
+class ShortRuns:
+    """A short fine-tune each."""
+
+    def __init__(self, config: RunConfig, pool: TrialPool) -> None:
+        self.steps, self.tokens = config.search.steps, 0
+        self._seed, self._pool = config.seed, pool
+
+    def measure(self, allocations: Sequence[Allocation], *, label: str) -> list[Record]:
+        """Measure side by side, or read from the record file."""
+        jobs = [Job(allocation, self._seed, self.steps) for allocation in allocations]
+        return self._pool.measure_all(jobs, label=label)
+
+    def choose(self, result: SearchResult) -> tuple[Allocation, dict[str, Any]]:
+        """Take what the predictor expects to be best."""
+        return result.best, {}
+
+
+class HalvingMeasurement(ShortRuns):
+    """The search asks at the first rung; what it asked for then climbs the others."""
+
+    def __init__(self, config: RunConfig, pool: TrialPool) -> None:
+        super().__init__(config, pool)
+        self._rungs, self._keep = config.measure.list_rungs(config.search.steps), config.measure.keep
+        self.steps = self._rungs[0]
+
+    def choose(self, result: SearchResult) -> tuple[Allocation, dict[str, Any]]:
+        """Take the best of the last rung."""
+        space = self._pool.source.space
+        halving = halve(
+            [space.allocation(record.values) for record in result.records],
+            self._measure_rung,
+            rungs=self._rungs,
+            keep=self._keep,
+        )
+        first = len(halving.rungs[0].records)
+        self.tokens = sum(record.tokens for record in halving.records[first:])
+        return halving.best, {"rungs": [rung.to_json() for rung in halving.rungs]}
+
+    def _measure_rung(self, allocations: Sequence[Allocation], steps: int) -> list[Record]:
+        jobs = [Job(allocation, self._seed, steps) for allocation in allocations]
+        return self._pool.measure_all(jobs, label=f"rung of {steps} steps, {len(jobs)} allocations")
+
+
+class ElasticMeasurement:
+    """Slices of one super-adapter, which is trained first and kept in the run's folder."""
+
+    def __init__(self, folder: RunFolder, config: RunConfig, pool: TrialPool) -> None:
+        from rankadaptor.proxies.elastic import DESCRIPTION, ElasticAdapter
+
+        given, kept = config.measure, locate_elastic(folder)
+        short = build_measure(pool.source)
+        records = RecordFile(folder.path / "elastic.jsonl")
+        if (kept / DESCRIPTION).exists():
+            self._elastic = ElasticAdapter.load(kept, short, records=records)
+        else:
+            self._elastic = ElasticAdapter.train(
+                short,
+                pool.source.space,
+                steps=given.steps or config.recover.steps,
+                seed=config.seed,
+                sandwich=given.sandwich,
+                checkpoint=kept / "checkpoint",
+                records=records,
+            )
+            self._elastic.save(kept)
+        self.steps, self.tokens = self._elastic.steps, self._elastic.tokens
+
+    def measure(self, allocations: Sequence[Allocation], *, label: str) -> list[Record]:
+        """Score one after the other by forward passes."""
+        logger.debug("%s", label)
+        return [self._elastic.measure(allocation) for allocation in allocations]
+
+    def choose(self, result: SearchResult) -> tuple[Allocation, dict[str, Any]]:
+        """Take what the predictor expects to be best."""
+        return result.best, {}
+
+
+def locate_elastic(folder: RunFolder) -> Path:
+    """Return the folder of a run's super-adapter."""
+    return folder.path / ELASTIC
+
+
+def deal_out(folder: RunFolder, config: RunConfig, pool: TrialPool) -> dict[str, Any]:
+    """Deal the ranks out by a score that trains nothing, in place of a search.
+
+    Returns:
+        What a search returns, with an empty history.
+
+    Raises:
+        InputError: If the score does not fit the model.
+    """
+    source = pool.source
+    table = measure_scores(config, pool)
+    write_json(folder.path / SCORES_FILE, table.to_json())
+    best = allocate_by_scores(source.space, table)
+    score, of_uniform = table.score([best.values, source.space.reference]).tolist()
+    logger.info("%s: score %.4g, uniform %.4g", table.kind, score, of_uniform)
+    return {
+        "predictor": table.kind,
+        "proposal": "greedy",
+        "measure": table.kind,
+        "evaluations": 0,
+        "steps": 0,
+        "best": list(best.values),
+        "history": [],
+        "scores": {"best": score, "uniform": of_uniform, "tokens": table.tokens},
+        "tokens": 0,
+    }
+
+
+def measure_scores(config: RunConfig, pool: TrialPool) -> ScoreTable:
+    """Measure the score that `measure.kind` names on the run's pruned model and training data."""
+    from rankadaptor.models import load
+    from rankadaptor.proxies import measure_reconstruction, measure_spectra, measure_variance
+
+    given, short = config.measure, build_measure(pool.source)
+    common = {"compute": short.compute, "examples": given.examples, "seed": config.seed}
+    space = pool.source.space
+    if given.kind == "reconstruction":
+        dense, _ = load(config.model, compute=short.compute)
+        return measure_reconstruction(short.model, dense, space, short.sequences, **common)
+    measure = measure_spectra if given.kind == "spectra" else measure_variance
+    return measure(short.model, space, short.sequences, **common)
+
+
+def is_dealt_out(config: RunConfig) -> bool:
+    """Tell whether the ranks are dealt out by a score rather than searched."""
+    return config.measure.kind in SCORES
