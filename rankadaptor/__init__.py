@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rankadaptor.models import load
     from rankadaptor.pipeline import collect_records, run_experiment
     from rankadaptor.predictor import MetaPredictor, make_predictor, meta_train
+    from rankadaptor.proxies import ElasticAdapter
     from rankadaptor.pruning import describe_model, prune, read_pruning, save_pruned
     from rankadaptor.recipe import Recipe
     from rankadaptor.recovery import recover, tune_recipe
@@ -55,6 +56,7 @@ _SOURCES = {
     "rankadaptor.models": ("load",),
     "rankadaptor.pipeline": ("collect_records", "run_experiment"),
     "rankadaptor.predictor": ("MetaPredictor", "make_predictor", "meta_train"),
+    "rankadaptor.proxies": ("ElasticAdapter",),
     "rankadaptor.pruning": ("describe_model", "prune", "read_pruning", "save_pruned"),
     "rankadaptor.recipe": ("Recipe",),
     "rankadaptor.recovery": ("recover", "tune_recipe"),
@@ -74,6 +76,7 @@ __all__ = [
     "ConfigError",
     "Corpus",
     "CorpusError",
+    "ElasticAdapter",
     "InputError",
     "MetaPredictor",
     "RankAdaptorError",

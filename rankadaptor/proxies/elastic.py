@@ -48,7 +48,7 @@ CHECKPOINT_EVERY = 50  # steps
 class ElasticAdapter:
     """One adapter at the largest ranks, of which the leading part of each linear serves any smaller rank.
 
-    Every optimiser step of its training uses another random allocation of the space [Shears]_ [NLS]_; each
+    Every optimiser step of its training uses another random allocation of the space [LoNAS]_ [Shears]_; each
     gets the LoRA scale that the recipe gives to its ranks. Afterwards `measure` scores an allocation, and
     uniform beside it, by held-out loss of their slices, and `slice` hands an allocation's weights to the
     final fine-tune as its start:
