@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Corpus, Record
-from rankadaptor.files import write_json
+from rankadaptor.files import write_text
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.recipe import Recipe
@@ -74,10 +75,9 @@ def write_study(
         {"steps": record.steps, "tokens": record.tokens, "seed": record.seed, "loss": record.loss}
         for record in sorted(curve, key=lambda record: record.steps)
     ]
-    write_json(
-        corpus.folder / "studies" / f"{setting}.json",
-        {"schema": SCHEMA, "setting": setting, "learning_rates": rates, "curve": points, **study},
-    )
+    content = {"schema": SCHEMA, "setting": setting, "learning_rates": rates, "curve": points, **study}
+    # Compact: an allocation written one rank a line fills pages.
+    write_text(corpus.folder / "studies" / f"{setting}.json", json.dumps(content, allow_nan=False) + "\n")
 
 
 def _measure_under(
