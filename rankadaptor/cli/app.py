@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rankadaptor.cli import commands
+from rankadaptor.cli import commands, prediction
 from rankadaptor.errors import RankAdaptorError
 
 EXIT_USER = 2
@@ -29,6 +29,7 @@ app.command("plan")(commands.show_plan)
 app.command("run")(commands.run)
 app.command("collect")(commands.collect)
 app.command("meta-train")(commands.train_predictor)
+app.command("benchmark")(prediction.benchmark)
 app.command("evaluate")(commands.evaluate)
 app.command("report")(commands.report)
 app.command("doctor")(commands.check_machine)

@@ -110,6 +110,34 @@ def show_scores(scores: Mapping[str, Any]) -> None:
     Console().print(table)
 
 
+def show_contest(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Show, for each predictor, the share of the noise ceiling after each number of records."""
+    from rankadaptor.predictor.contest import average_rows
+
+    signal = True if any(row["signal"] for row in rows) else None
+    averages = average_rows([{**row, "held_out": False} for row in rows], signal=signal)
+    counts = sorted({entry["records"] for entry in averages})
+    table = Table("predictor", box=None, pad_edge=False)
+    for count in counts:
+        table.add_column(f"{count} records", justify="right", no_wrap=True)
+    for name in dict.fromkeys(entry["predictor"] for entry in averages):
+        cells = {entry["records"]: entry for entry in averages if entry["predictor"] == name}
+        table.add_row(name, *(_write_agreement(cells.get(count)) for count in counts))
+    where = "settings with signal" if signal else "all settings: none has repeats that show signal"
+    Console(width=LOG_WIDTH).print(
+        table,
+        f"Kendall τ (share of the ceiling · coverage of 90 % intervals), mean over {where}",
+        highlight=False,
+    )
+
+
+def _write_agreement(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return ""
+    share = "–" if entry["kendall_ratio"] is None else f"{entry['kendall_ratio']:.2f}"
+    return f"{entry['kendall']:.2f} ({share} · {entry['coverage90']:.2f})"
+
+
 def show_checks(checks: Sequence[Check]) -> None:
     """Show what `doctor` found."""
     table = Table("state", "what", "found", "next", box=None, pad_edge=False)

@@ -107,7 +107,8 @@ def list_strengths() -> tuple[str, ...]:
     by_kind = {family: [f"{family}:{kind}" for kind in KINDS] for family in ("kind", "slope", "budget")}
     rest = ["edge:first", "edge:last", "damage:removed", "damage:lost", "damage:intact", "size:cost"]
     return (
-        "total:all", "half:contrast", *by_kind["kind"], *degrees, *by_kind["slope"], *rest, *by_kind["budget"],
+        "total:all", "half:contrast", *by_kind["kind"], *degrees, *by_kind["slope"], *rest,
+        *by_kind["budget"],
     )  # fmt: skip
 
 

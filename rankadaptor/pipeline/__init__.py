@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankadaptor.pipeline.collection import collect_records
     from rankadaptor.pipeline.experiment import run_experiment
+    from rankadaptor.pipeline.predictor_contest import benchmark_predictors
     from rankadaptor.pipeline.repetition import repeat_records
 
-__all__ = ["collect_records", "repeat_records", "run_experiment"]
+__all__ = ["benchmark_predictors", "collect_records", "repeat_records", "run_experiment"]
 
 # Imported on first use: a run needs torch and peft, its folder does not.
 _MODULES = {
+    "benchmark_predictors": "predictor_contest",
     "collect_records": "collection",
     "repeat_records": "repetition",
     "run_experiment": "experiment",

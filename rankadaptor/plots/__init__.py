@@ -7,6 +7,7 @@ figure whose data a run does not have raises `InputError` with one sentence that
 from __future__ import annotations
 
 from rankadaptor.plots.accuracy import plot_accuracy
+from rankadaptor.plots.contest import plot_contest
 from rankadaptor.plots.losses import plot_curves
 from rankadaptor.plots.ranks import plot_ranks
 from rankadaptor.plots.search import plot_predictions, plot_search
@@ -14,6 +15,7 @@ from rankadaptor.plots.style import to_png, to_svg
 
 __all__ = [
     "plot_accuracy",
+    "plot_contest",
     "plot_curves",
     "plot_predictions",
     "plot_ranks",

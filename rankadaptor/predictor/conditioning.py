@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankadaptor.predictor.hierarchy import Hierarchy, build_noise
+from rankadaptor.predictor.hierarchy import Hierarchy
 from rankadaptor.predictor.layout import lay_out
+from rankadaptor.predictor.mixing import mix, weigh, whiten
+from rankadaptor.predictor.noise import build_noise
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats
 from rankadaptor.predictor.slot_posterior import SlotPosterior, find_root
@@ -22,8 +24,6 @@ NOISES = np.linspace(-2.5, 2.5, 7)
 TRUST = ((1.0, 0.75), (0.5, 0.15), (0.0, 0.10))  # factor on the shared weights, and its prior probability
 FREEDOM = ((0.4, 0.25), (1.0, 0.5), (2.5, 0.25))  # factor on the variance of the setting's own part
 QUIET, QUIET_SHARE = 0.05, 0.2  # a setting in which ranks hardly matter: its size, and how likely it is
-KEPT = 1e-3
-TINY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,40 +48,28 @@ def condition(hierarchy: Hierarchy, space: Space, observations: Observations | N
     columns = np.concatenate([layout.shared, layout.own], axis=1)
     families = np.concatenate([layout.shared_families, layout.own_families])
     width, own = layout.shared.shape[1], hierarchy.own[families]
-    log_weights, solved = grid.log_prior, None
+    log_weights, solved, rows = grid.log_prior, None, np.zeros((0, len(own)))
     if observations is not None and len(observations):
         rows = np.concatenate(layout.build_rows(space, observations.values), axis=1)
         solved = _solve(hierarchy, grid, rows, own, observations)
         log_weights = log_weights + solved[0]
-    weights = np.exp(log_weights - log_weights.max())
-    weights = np.where(weights > KEPT * weights.max(), weights, 0.0)
-    weights /= weights.sum()
-    means, covariance = [], np.zeros((columns.shape[1], columns.shape[1]))
-    kept = np.flatnonzero(weights)
-    for one in kept:
+    weights = weigh(log_weights)
+
+    def build(one: int) -> tuple[Floats, Floats]:
         size, trust = grid.size[one], grid.trust[one]
         mean = np.zeros(columns.shape[1])
         mean[:width] = size * trust * hierarchy.mean
         prior = np.diag(size**2 * grid.freedom[one] * own)
         prior[:width, :width] += (size * trust) ** 2 * hierarchy.covariance
-        if solved is not None:
-            cross = prior @ rows.T
-            half = np.linalg.solve(solved[1][one], cross.T)
-            mean = mean + half.T @ solved[2][one]
-            prior -= half.T @ half
-        means.append(mean)
-        covariance += weights[one] * prior
-    stacked = np.array(means)
-    centre = weights[kept] @ stacked
-    apart = (stacked - centre) * np.sqrt(weights[kept])[:, None]
-    covariance += apart.T @ apart
+        if solved is None:
+            return mean, prior
+        half = np.linalg.solve(solved[1][one], rows @ prior)
+        return mean + half.T @ solved[2][one], prior - half.T @ half
+
+    centre, covariance = mix(weights, build)
     noise = float(np.sqrt(2.0 * weights @ grid.noise**2))  # twice: uniform has its share of luck too
-    return SlotPosterior(
-        tables=layout.tables,
-        mean=columns @ centre,
-        root=find_root(columns @ covariance @ columns.T),
-        noise=noise,
-    )
+    root = find_root(columns @ covariance @ columns.T)
+    return SlotPosterior(tables=layout.tables, mean=columns @ centre, root=root, noise=noise)
 
 
 def _lay_grid(hierarchy: Hierarchy) -> _Grid:
@@ -106,20 +94,16 @@ def _solve(
     hierarchy: Hierarchy, grid: _Grid, rows: Floats, own: Floats, observations: Observations
 ) -> tuple[Floats, Floats, Floats]:
     """Return log likelihoods `(g,)`, Cholesky factors `(g, n, n)` and whitened residuals `(g, n)`."""
-    width, count = len(hierarchy.mean), len(observations)
+    width = len(hierarchy.mean)
     shared = rows[:, :width]
     common, single = shared @ hierarchy.covariance @ shared.T, (rows * own) @ rows.T
     spread = max(observations.spread, 1e-12)
     gains = observations.scale_gains(spread) * spread
     square = grid.size[:, None, None] ** 2
-    covariance = square * (
-        grid.trust[:, None, None] ** 2 * common + grid.freedom[:, None, None] * single + TINY * np.eye(count)
-    )
+    covariance = square * (grid.trust[:, None, None] ** 2 * common + grid.freedom[:, None, None] * single)
     covariance = covariance + grid.noise[:, None, None] ** 2 * build_noise(observations)
-    factors = np.linalg.cholesky(covariance)
     expected = (grid.size * grid.trust)[:, None] * (shared @ hierarchy.mean)
-    whitened = np.linalg.solve(factors, (gains - expected)[:, :, None])[:, :, 0]
-    logs = -0.5 * (whitened**2).sum(axis=1) - np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+    logs, factors, whitened = whiten(covariance, gains - expected, spread=spread)
     if observations.freedom and observations.order_noise is not None:
         ratio = max(observations.order_noise, 1e-12) / grid.noise
         logs = logs + observations.freedom * (np.log(ratio) - 0.5 * ratio**2)

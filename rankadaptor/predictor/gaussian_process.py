@@ -1,106 +1,153 @@
-"""A Gaussian process on descriptors of the allocation, anchored at uniform."""
+"""A Gaussian process that adds up over slots, learned on one setting from scratch."""
 
 from __future__ import annotations
 
 import dataclasses
-import warnings
+import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankadaptor.predictor.calibration import Calibration, calibrate
-from rankadaptor.predictor.descriptors import describe_values
-from rankadaptor.predictor.observations import gather_observations, read_values
+from rankadaptor.predictor.mixing import mix, weigh, whiten
+from rankadaptor.predictor.noise import build_noise
+from rankadaptor.predictor.observations import Observations, gather_observations, read_values
 from rankadaptor.predictor.prediction import Floats, Prediction, Values, predict_blindly
+from rankadaptor.predictor.slot_posterior import SlotPosterior, find_root, flatten_responses
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
     from rankadaptor.space import Space
 
-ANCHOR = 1e-6  # noise of uniform's gain, which is 0 by definition, in units of the spread squared
-NOISE_SHARES = (0.02, 0.08, 0.2, 0.4, 0.8, 1.6)
-
-
-@dataclass(frozen=True)
-class GaussianProcessFit:
-    """A fitted regressor of scikit-learn, its unit and how far to believe it."""
-
-    regressor: Any
-    spread: float
-    calibration: Calibration
+CURVES = 4  # directions of the kernel over ranks that are kept
+RANK_LENGTHS = (0.7, 2.0)  # in log-ratio
+DEPTH_LENGTH = 0.5  # of −1 … 1
+# How much of a slot's worth it shares with all slots, its half, its kind, its neighbours in depth, its
+# neighbours of the same kind, and nobody.
+SHARINGS = (
+    (0.4, 0.2, 0.4, 0.4, 0.2, 0.1),
+    (0.4, 0.2, 1.0, 0.1, 0.1, 0.05),
+    (0.4, 0.2, 0.1, 1.0, 0.1, 0.05),
+    (0.4, 0.1, 0.2, 0.2, 0.4, 0.6),
+)
+SIZES = ((0.05, 0.3), (0.5, 0.15), (1.0, 0.3), (2.0, 0.25))  # in spreads, and their prior probability
+NOISES = (0.1, 0.2, 0.35, 0.6, 1.0)
+SAMPLE = 256
 
 
 @dataclass(frozen=True)
 class GaussianProcess:
-    """A Gaussian process with a linear and a smooth kernel on the descriptors (scikit-learn).
+    """A Gaussian process whose kernel is a sum over slots.
 
-    Kernel and noise are those of the largest marginal likelihood. Linear in the logarithm of each option, and
-    of means over kinds and blocks, covers gains that add up over slots; the Matérn kernel what does not.
-    Uniform stands among the observations with gain 0 and no noise.
+    f(allocation) = Σ over slots of g(slot, rank), and the kernel of g is a product: a smooth one over the
+    log-ratio of the rank to uniform's, 0 at uniform, and one over slots by which slots of one kind, half or
+    depth share what they are worth. Length scales, sharing, size and noise are averaged by their marginal
+    likelihood instead of chosen, because few records cannot tell them apart.
 
     Attributes:
-        seed: Kept for the interface; the fit is deterministic.
+        seed: Draws for Thompson sampling.
     """
 
     seed: int = 0
-    fitted: GaussianProcessFit | None = dataclasses.field(default=None, repr=False, compare=False)
+    seen: tuple[Space, SlotPosterior] | None = dataclasses.field(default=None, repr=False, compare=False)
     name: str = dataclasses.field(default="gaussian_process", init=False)
     pretrained: bool = dataclasses.field(default=False, init=False)
 
     def predict(self, space: Space, values: Values) -> Prediction:
         """Predict gains; see `Predictor`."""
         array = read_values(space, values)
-        fit = self.fitted
-        if fit is None or not len(array):
+        if self.seen is None or self.seen[0] != space:
             return predict_blindly(space, array)
-        uniform = np.asarray(space.reference)[None]
-        rows = describe_values(space, np.concatenate([uniform, array]))
-        mean, std = fit.regressor.predict(rows, return_std=True)
-        std = np.where(np.any(array != uniform, axis=1), std[1:], 0.0)
-        return fit.calibration.apply((mean[1:] - mean[0]) * fit.spread, std * fit.spread)
+        return self.seen[1].predict(space, array, seed=self.seed)
 
     def update(self, space: Space, records: Sequence[Record]) -> GaussianProcess:
-        """Fit kernel and noise to all records; see `Predictor`."""
+        """Condition on all records; see `Predictor`."""
         observations = gather_observations(space, records)
-        count = len(observations)
-        if not count:
-            return dataclasses.replace(self, fitted=None)
-        spread = observations.spread
-        targets = np.concatenate([[0.0], observations.scale_gains(spread)])
-        uniform = np.asarray(space.reference)[None]
-        rows = describe_values(space, np.concatenate([uniform, observations.values]))
-        fits = [
-            _fit_regressor(rows, targets, np.concatenate([[ANCHOR], share / observations.counts + ANCHOR]))
-            for share in (NOISE_SHARES if count > 2 else NOISE_SHARES[2:3])
-        ]
-        regressor = max(fits, key=lambda fit: float(fit.log_marginal_likelihood_value_))
-        share = float(regressor.alpha[1:] @ observations.counts) / count
-        inverse = np.linalg.inv(regressor.kernel_(rows) + np.diag(regressor.alpha))
-        left_out = targets - (inverse @ targets) / np.diag(inverse)
-        variance = np.maximum(1.0 / np.diag(inverse) - regressor.alpha, 0.0)
-        noise = observations.noise if observations.noise is not None else float(np.sqrt(share)) * spread
-        calibration = calibrate(
-            observations.gains if count > 1 else np.zeros(0),
-            left_out[1:] * spread if count > 1 else np.zeros(0),
-            left_out_std=np.sqrt(variance[1:]) * spread,
-            noise=noise,
-        )
-        return dataclasses.replace(self, fitted=GaussianProcessFit(regressor, spread, calibration))
+        if not len(observations):
+            return dataclasses.replace(self, seen=None)
+        return dataclasses.replace(self, seen=(space, _condition(space, observations)))
 
 
-def _fit_regressor(rows: Floats, targets: Floats, noise: Floats) -> Any:
-    """Fit the kernel by marginal likelihood with the noise variance of each row given."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
-
-    linear = ConstantKernel(0.3, (1e-4, 1e2)) * DotProduct(sigma_0=0.0, sigma_0_bounds="fixed")
-    smooth = ConstantKernel(0.3, (1e-4, 1e2)) * Matern(2.0, (0.5, 20.0), nu=2.5)
-    regressor = GaussianProcessRegressor(
-        linear + smooth, alpha=noise, optimizer="fmin_l_bfgs_b" if len(rows) > 3 else None
+def _condition(space: Space, observations: Observations) -> SlotPosterior:
+    tables = np.concatenate([_tabulate_curves(space, length=length) for length in RANK_LENGTHS])
+    rows = flatten_responses(tables, space, observations.values)
+    kernels = _share_worth(space)
+    used = [slice(index * CURVES * space.n_slots, (index + 1) * CURVES * space.n_slots) for index in (0, 1)]
+    pairs = list(itertools.product(used, kernels))
+    priors = [np.kron(np.eye(CURVES), kernel) for kernel in kernels]
+    grams = [_square(rows[:, part], np.kron(np.eye(CURVES), kernel)) for part, kernel in pairs]
+    spread, unit = max(observations.spread, 1e-12), build_noise(observations)
+    grid = [
+        (index, spread * size, spread * noise, np.log(chance))
+        for index, (size, chance), noise in itertools.product(range(len(pairs)), SIZES, NOISES)
+    ]
+    covariances = np.array(
+        [size**2 * grams[index] + noise**2 * unit for index, size, noise, _ in grid], dtype=np.float64
     )
-    with warnings.catch_warnings():  # a part of the kernel that the records do not need ends at its bound
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return regressor.fit(rows, targets)
+    gains = np.tile(observations.scale_gains(spread) * spread, (len(grid), 1))
+    logs, factors, whitened = whiten(covariances, gains, spread=spread)
+    weights = weigh(logs + np.array([chance for *_, chance in grid]))
+    width = rows.shape[1]
+
+    def build(one: int) -> tuple[Floats, Floats]:
+        index, size, _, _ = grid[one]
+        part = pairs[index][0]
+        prior = size**2 * priors[index % len(kernels)]
+        half = np.linalg.solve(factors[one], rows[:, part] @ prior)
+        mean, covariance = np.zeros(width), np.zeros((width, width))
+        mean[part] = half.T @ whitened[one]
+        covariance[part, part] = prior - half.T @ half
+        return mean, covariance
+
+    centre, covariance = mix(weights, build)
+    noise = float(np.sqrt(2.0 * weights @ np.array([noise**2 for _, _, noise, _ in grid])))
+    return SlotPosterior(tables=tables, mean=centre, root=find_root(covariance), noise=noise)
+
+
+def _square(rows: Floats, prior: Floats) -> Floats:
+    gram: Floats = rows @ prior @ rows.T
+    return gram
+
+
+@functools.lru_cache(maxsize=16)
+def _tabulate_curves(space: Space, *, length: float) -> Floats:
+    """Return curves over rank by slot and choice, `(CURVES, n_slots, n_options)`, 0 at uniform.
+
+    Their products summed are the anchored kernel k(a, b) − k(a, 0) − k(0, b) + k(0, 0).
+    """
+    options = np.log1p(space.tables.options.astype(np.float64))
+    ratios = options - np.log1p(np.asarray(space.reference, dtype=np.float64))[:, None]
+    grid, places = np.unique(np.round(ratios, 9), return_inverse=True)
+    points = np.concatenate([[0.0], grid])
+    kernel = np.exp(-0.5 * ((points[:, None] - points[None, :]) / length) ** 2)
+    anchored = kernel - kernel[:, :1] - kernel[:1, :] + kernel[0, 0]
+    values, vectors = np.linalg.eigh(anchored[1:, 1:])
+    curves = np.zeros((len(grid), CURVES))
+    kept = min(CURVES, len(grid))
+    curves[:, :kept] = (vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1][:, :kept]
+    curves[grid == 0.0] = 0.0
+    return np.moveaxis(curves[places.reshape(ratios.shape)], 2, 0)
+
+
+@functools.lru_cache(maxsize=16)
+def _share_worth(space: Space) -> tuple[Floats, ...]:
+    """Return kernels over slots `(n_slots, n_slots)` of unit mean square over random allocations."""
+    from rankadaptor.features.ranks import find_slot_half
+
+    tables = space.tables
+    halves = np.unique([find_slot_half(s.kind, s.modules) for s in space.slots], return_inverse=True)[1]
+    depth = tables.depth.astype(np.float64)
+    near = np.exp(-0.5 * ((depth[:, None] - depth[None, :]) / DEPTH_LENGTH) ** 2)
+    kind = (tables.kinds[:, None] == tables.kinds[None, :]).astype(np.float64)
+    half = (halves[:, None] == halves[None, :]).astype(np.float64)
+    parts = (np.ones_like(near), half, kind, near, near * kind, np.eye(space.n_slots))
+    curves = _tabulate_curves(space, length=RANK_LENGTHS[0])
+    sample = flatten_responses(curves, space, space.sample_array(SAMPLE, 0)).reshape(SAMPLE, CURVES, -1)
+    kernels = []
+    for sharing in SHARINGS:
+        kernel = sum(share * part for share, part in zip(sharing, parts, strict=True))
+        size = float(np.einsum("ncs,st,nct->n", sample, kernel, sample, optimize=True).mean())
+        kernels.append(np.asarray(kernel) / max(size, 1e-12))
+    return tuple(kernels)

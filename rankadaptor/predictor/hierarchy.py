@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rankadaptor.predictor.layout import count_shared_families, lay_out, list_families
+from rankadaptor.predictor.noise import build_noise
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats
 
@@ -153,11 +154,6 @@ def _stack(settings: Sequence[tuple[Space, Observations]]) -> _Batch:
     )
 
 
-def build_noise(observations: Observations) -> Floats:
-    """Return the covariance of the mean gains for a noise of one: each one's own, and uniform's by seed."""
-    return np.diag(1.0 / observations.counts) + observations.shares @ observations.shares.T
-
-
 def _measure_energy(
     batch: _Batch,
     index: torch.Tensor,
@@ -166,7 +162,7 @@ def _measure_energy(
     size: torch.Tensor,
     noise: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return −log marginal likelihood, and precision and vector of the shared weights in units of their SD."""
+    """Return −log log likelihood, and precision and vector of the shared weights in units of their SD."""
     import torch
 
     roots = torch.exp(0.5 * shared)[index]

@@ -63,7 +63,7 @@ class MetaNetwork:
     seed: int = 0
     card: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     fitted: FittedEnsemble | None = dataclasses.field(default=None, repr=False, compare=False)
-    name: str = dataclasses.field(default="meta", init=False)
+    name: str = "meta"
     pretrained: bool = dataclasses.field(default=True, init=False)
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -26,8 +26,8 @@ class MetaPredictor:
 
     The gain is a sum over slots of concave responses to rank, weighted by what a slot is: types and depth of
     its linears, what pruning took, cost, budget. `meta_train` learns from a corpus how these weights are
-    distributed over settings ([EmpiricalBayes]_, `hierarchy`); that is the belief before the first record of a
-    search. Each `update` conditions it on all records at once (`conditioning`), which for a linear model
+    distributed over settings ([EmpiricalBayes]_, `hierarchy`); that is the belief before the first record of
+    a search. Each `update` conditions it on all records at once (`conditioning`), which for a linear model
     with normal laws is exact, so nothing is forgotten and nothing depends on the order of the records.
 
     Attributes:

@@ -16,6 +16,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.predictor.calibration import assign_folds
 from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.predictor.prediction import Floats, Predictor
+from rankadaptor.predictor.rank_agreement import compute_kendall, compute_regret, compute_spearman
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -123,14 +124,11 @@ def judge_predictions(
         repeats: Measurements behind each mean.
         seed: Permutations.
     """
-    from scipy.stats import spearmanr
-
     kendall = compute_kendall(predicted, measured)
     generator = np.random.default_rng(seed)
     null = np.array(
         [compute_kendall(predicted, generator.permutation(measured)) for _ in range(PERMUTATIONS)]
     )
-    constant = np.ptp(predicted) == 0.0 or np.ptp(measured) == 0.0
     size = float((measured**2).sum())
     ceiling = None
     if noise is not None and measured.size > 1 and np.ptp(measured) > 0.0:
@@ -140,20 +138,12 @@ def judge_predictions(
         ceiling = float(2.0 / np.pi * np.arcsin(np.sqrt(reliability)))
     return Quality(
         kendall=kendall,
-        spearman=0.0 if constant else float(spearmanr(predicted, measured).statistic),
+        spearman=compute_spearman(predicted, measured),
         r2=1.0 - float(((measured - predicted) ** 2).sum()) / size if size else 0.0,
-        top1_regret=float(measured.max() - measured[int(np.argmax(predicted))]),
+        top1_regret=compute_regret(predicted, measured, top=1),
         null_kendall=float(np.quantile(null, 0.95)),
         p_value=float((1 + (null >= kendall).sum()) / (1 + PERMUTATIONS)),
         ceiling=ceiling,
         predicted=predicted,
         measured=measured,
     )
-
-
-def compute_kendall(first: Floats, second: Floats) -> float:
-    """Kendall's τ-b of two arrays `(n,)`; 0 if one of them is constant."""
-    one = np.sign(first[:, None] - first[None, :])
-    other = np.sign(second[:, None] - second[None, :])
-    pairs = float(np.sqrt((one**2).sum() * (other**2).sum()))
-    return float((one * other).sum()) / pairs if pairs else 0.0

@@ -43,7 +43,7 @@ class SlotPosterior:
         columns = np.arange(slots)
         generator = np.random.default_rng(seed)
         sample = generator.standard_normal((self.root.shape[1], DRAWS))
-        # Products in single precision: what they are rounded by is far below any noise, and it halves the time.
+        # Products in single precision: rounding is far below any noise, and it halves the time.
         drawn = (self.root @ sample).astype(np.float32)
         root = self.root.astype(np.float32)
         gains = np.einsum("rsk,rs->sk", self.tables, self.mean.reshape(responses, slots))

@@ -1,0 +1,45 @@
+"""The command that compares predictors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rankadaptor.cli.logs import start_logging
+
+
+def benchmark(
+    corpus: Annotated[
+        list[Path] | None, typer.Option(help="Corpus folder; may be repeated. meta_data if not given.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The JSON file to write.")] = Path(
+        "experiments/results/predictors.json"
+    ),
+    predictor: Annotated[
+        list[str] | None, typer.Option(help="Only this contestant; may be repeated. All if not given.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Random choices of the online records per figure.")] = 5,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Passes over the corpus for meta-trained networks.")
+    ] = 60,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details too.")] = False,
+) -> None:
+    """Judge predictors on settings that they were not trained on. Continues where it was cut off."""
+    start_logging(verbose=verbose)
+    from rankadaptor.pipeline import benchmark_predictors
+
+    rows = benchmark_predictors(
+        corpus or [Path("meta_data")],
+        output=output,
+        predictors=predictor,
+        draws=draws,
+        epochs=epochs,
+        seed=seed,
+    )
+    from rankadaptor.cli.tables import show_contest
+
+    show_contest(rows)
+    typer.echo(f"wrote {output}, its summary and figures/{output.stem}.png beside it")

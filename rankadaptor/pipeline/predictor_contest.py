@@ -1,0 +1,164 @@
+"""The benchmark of predictors over a corpus, written as it goes so that a run that is cut off continues."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import rankadaptor.features
+import rankadaptor.predictor
+from rankadaptor.corpus import Corpus
+from rankadaptor.errors import InputError
+from rankadaptor.files import append_line, compute_digest, write_bytes, write_json
+from rankadaptor.plots import plot_contest, to_png
+from rankadaptor.predictor.contest import DRAWS, average_rows, hold_contest, judge_setting
+from rankadaptor.predictor.contestants import EPOCHS, list_contestants
+from rankadaptor.predictor.evidence import Evidence, list_evidence
+from rankadaptor.predictor.prediction import Predictor
+from rankadaptor.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+LEAST = 12
+"""Allocations of a setting that is judged on; with fewer, no order can be told from chance."""
+SCORED = 100_000
+
+
+def benchmark_predictors(
+    corpus: str | Path | Sequence[str | Path],
+    *,
+    output: str | Path,
+    predictors: Iterable[str] | None = None,
+    draws: int = DRAWS,
+    epochs: int = EPOCHS,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Judge predictors on every setting of a corpus, trained on the others that are not held out.
+
+    Writes the rows to `output`, averages and facts of the run to `<output>-summary.json` beside it, and a
+    figure to `figures/<output>.png` there. Rows are kept in `<output>.partial.jsonl` until all are there: the
+    same command, on the same corpus and code, continues.
+
+    Args:
+        corpus: Folder, or folders.
+        output: The JSON file to write.
+        predictors: Names of contestants; all if None. Rows of others that the file has from the same corpus
+            and code are kept.
+        draws: Random choices of the online records that each row is an average over.
+        epochs: Passes over the corpus when a network is meta-trained.
+        seed: Of everything random.
+
+    Raises:
+        InputError: If a name is unknown or no setting has enough allocations.
+        CorpusError: If the corpus has a fault.
+        StorageError: If the results cannot be written.
+    """
+    started, target = time.monotonic(), Path(output)
+    contestants = list_contestants(epochs=epochs, seed=seed)
+    chosen = list(contestants) if predictors is None else list(predictors)
+    if unknown := [name for name in chosen if name not in contestants]:
+        raise InputError(f"no contestant {unknown[0]!r}. Allowed are {', '.join(contestants)}.")
+    loaded = Corpus.load(corpus)
+    evidence = [each for each in list_evidence(loaded) if len(each.observations) >= LEAST]
+    if len([each for each in evidence if not each.held_out]) < 2:
+        raise InputError(
+            f"{len(evidence)} settings have {LEAST} allocations or more; leaving one out takes at least two "
+            "that are not held out. Measure more with `rankadaptor collect`."
+        )
+    run = compute_digest([loaded.digest, _name_code(), draws, epochs, seed])
+    partial = target.with_suffix(".partial.jsonl")
+    known = _read_partial(partial, run)
+    # What was written before stands beside what is asked for now, as long as nothing has changed.
+    names = [name for name in contestants if name in chosen or any(key[0] == name for key in known)]
+    with Progress("benchmark", len(names) * len(evidence), unit="settings") as progress:
+
+        def judge(name: str, setting: Evidence, make: Callable[[], Predictor]) -> list[dict[str, Any]]:
+            key = (name, setting.name)
+            if key not in known:
+                rows = judge_setting(make(), setting, draws=draws, seed=seed)
+                known[key] = [{**row, "predictor": name} for row in rows]
+                append_line(partial, json.dumps({"run": run, "key": list(key), "rows": known[key]}))
+            progress.advance(note=f"{name} on {setting.name}")
+            return known[key]
+
+        rows = hold_contest({name: contestants[name] for name in names}, evidence, judge=judge)
+    write_json(target, rows)
+    summary = {
+        "corpus_digest": loaded.digest,
+        "run": run,
+        "draws": draws,
+        "epochs": epochs,
+        "seed": seed,
+        "settings": [_describe(each) for each in evidence],
+        "with_signal": average_rows(rows, signal=True),
+        "without_signal": average_rows(rows, signal=False),
+        "all": average_rows(rows, signal=None),
+        "seconds": round(time.monotonic() - started, 1),
+        "seconds_per_100k": round(time_scoring(contestants["meta"], evidence), 2)
+        if "meta" in names
+        else None,
+    }
+    write_json(target.with_name(f"{target.stem}-summary.json"), summary)
+    write_bytes(target.parent / "figures" / f"{target.stem}.png", to_png(plot_contest(rows)))
+    return rows
+
+
+def time_scoring(train: Callable[[Sequence[Evidence]], Predictor], evidence: Sequence[Evidence]) -> float:
+    """Return the seconds that a conditioned predictor takes for 100,000 allocations of the widest space."""
+    widest = max(evidence, key=lambda each: each.space.n_slots)
+    predictor = train([each for each in evidence if not each.held_out])
+    predictor = predictor.update(widest.space, widest.records)
+    values = widest.space.sample_array(SCORED, 0)
+    started = time.monotonic()
+    predictor.predict(widest.space, values)
+    return time.monotonic() - started
+
+
+def _describe(evidence: Evidence) -> dict[str, Any]:
+    from rankadaptor.predictor.ceiling import find_ceiling
+
+    observations = evidence.observations
+    ceiling = find_ceiling(observations)
+    return {
+        "setting": evidence.name,
+        "held_out": evidence.held_out,
+        "slots": evidence.space.n_slots,
+        "allocations": len(observations),
+        "repeats": int(observations.counts.sum()) - len(observations),
+        "ceiling": ceiling.kendall,
+        "noise": ceiling.noise,
+        "spread": ceiling.spread,
+        "signal": ceiling.signal,
+        "better_than_uniform": float((observations.gains > 0).mean()),
+    }
+
+
+def _name_code() -> str:
+    """Return the digest of the code that predicts."""
+    folders = [
+        Path(str(package.__file__)).parent for package in (rankadaptor.features, rankadaptor.predictor)
+    ]
+    return compute_digest(
+        [path.read_text("utf-8") for folder in folders for path in sorted(folder.glob("*.py"))]
+    )
+
+
+def _read_partial(path: Path, run: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return this run's rows by contestant and setting; lines of other runs and torn ones are skipped."""
+    known: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    if not path.is_file():
+        return known
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            logger.warning("%s: a torn line is skipped", path)
+            continue
+        if entry["run"] == run:
+            name, setting = entry["key"]
+            known[name, setting] = entry["rows"]
+    return known

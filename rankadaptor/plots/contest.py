@@ -1,0 +1,104 @@
+"""How well predictors order the allocations of settings that they were not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rankadaptor.errors import InputError
+from rankadaptor.plots.style import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    make_figure,
+    style_legend,
+    style_title,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DEFAULT = "meta"
+LOOKS = (
+    (VERMILION, "-", "o"), (BLUE, "-", "s"), (GREEN, "-", "^"), (ORANGE, "-", "v"), (PURPLE, "-", "D"),
+    (SKY, "-", "P"), (MUTED, "-", "X"), (BLUE, "--", "s"), (GREEN, "--", "^"), (ORANGE, "--", "v"),
+    (PURPLE, "--", "D"), (SKY, "--", "P"),
+)  # fmt: skip
+TARGETS = ((0, 0.6), (16, 0.85))
+
+
+def plot_contest(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw, over the number of online records, the share of the noise ceiling reached and the coverage.
+
+    Averages over settings in which allocations differ by more than noise, held-out ones included; over all
+    settings where none is known to have signal.
+
+    Raises:
+        InputError: If there are no rows.
+    """
+    if not rows:
+        raise InputError("No rows to draw: the benchmark judged no setting.")
+    chosen = [row for row in rows if row["signal"]] or list(rows)
+    settings = len({row["setting"] for row in chosen})
+    names = sorted(dict.fromkeys(row["predictor"] for row in chosen), key=lambda name: name != DEFAULT)
+    counts = sorted({row["records"] for row in chosen})
+    figure, (upper, lower) = make_figure(height=6.2, rows=2, ratios=(3.0, 1.6))
+    places = {count: place for place, count in enumerate(counts)}
+    for name, (colour, line, marker) in zip(names, _repeat_looks(len(names)), strict=True):
+        style: dict[str, Any] = {
+            "color": colour, "linestyle": line, "marker": marker, "markersize": 5,
+            "linewidth": 2.4 if name == DEFAULT else 1.2, "zorder": 3 if name == DEFAULT else 2,
+        }  # fmt: skip
+        _draw(upper, chosen, places, name=name, field="kendall_ratio", style={**style, "label": name})
+        _draw(lower, chosen, places, name=name, field="coverage90", style=style)
+    for count, target in TARGETS:
+        if count in places:
+            upper.plot(
+                [places[count]], [target], marker="_", markersize=26, color=INK, linestyle="none", zorder=4,
+                label="target of meta" if count == TARGETS[0][0] else None,
+            )  # fmt: skip
+    upper.axhline(1.0, color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
+    lower.axhspan(0.85, 0.95, color=MUTED, alpha=0.18, linewidth=0)
+    style_title(upper, f"Order of unseen allocations in {settings} settings not trained on")
+    upper.set_ylabel("Kendall τ as a share of\nwhat noise allows")
+    lower.set_ylabel("gains inside the\n90 % interval")
+    lower.set_xlabel("online records of the setting (allocations measured)")
+    lower.set_xticks(list(places.values()), [str(count) for count in counts])
+    lower.set_ylim(0.0, 1.02)
+    style_legend(upper, columns=3)
+    return figure
+
+
+def _draw(
+    axis: Axes,
+    rows: Sequence[Mapping[str, Any]],
+    places: Mapping[int, int],
+    *,
+    name: str,
+    field: str,
+    style: Mapping[str, Any],
+) -> None:
+    points = []
+    for count, place in places.items():
+        found = [
+            row[field]
+            for row in rows
+            if row["predictor"] == name and row["records"] == count and row[field] is not None
+        ]
+        if found:
+            points.append((place, float(np.mean(found))))
+    if points:
+        across, values = zip(*points, strict=True)
+        axis.plot(across, values, **style)
+
+
+def _repeat_looks(count: int) -> list[tuple[str, str, str]]:
+    return [LOOKS[index % len(LOOKS)] for index in range(count)]

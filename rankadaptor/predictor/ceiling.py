@@ -1,0 +1,89 @@
+"""What noise allows: how well a perfect predictor would order measurements like these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rankadaptor.predictor.observations import Observations
+from rankadaptor.predictor.prediction import Floats
+from rankadaptor.predictor.rank_agreement import compute_kendall
+
+DRAWS = 200
+SURE = 0.01  # of the F test for a difference between allocations
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What noise leaves of one setting's measurements.
+
+    Attributes:
+        kendall: τ that the true gains would reach against measurements as noisy as these; 0 if noise explains
+            all differences, None without repeats.
+        noise: SD of one measurement around the true gain, uniform's own luck left out, nats per token; None
+            without repeats.
+        spread: SD of the measured gains, nats per token.
+        signal: Whether allocations differ by more than noise (F test at 1 %); None without repeats.
+    """
+
+    kendall: float | None
+    noise: float | None
+    spread: float
+    signal: bool | None
+
+
+def find_ceiling(observations: Observations, *, seed: int = 0) -> Ceiling:
+    """Estimate the ceiling of a setting from its repeats.
+
+    The true gains are taken to be the measured ones drawn together until their variance is what noise leaves;
+    measurements are simulated from them. Unlike a formula for normal laws this keeps the shape of their
+    distribution, a few far corners among many near ties.
+    """
+    gains, noise = observations.gains, observations.order_noise
+    spread = float(gains.std(ddof=1)) if gains.size > 1 else 0.0
+    if noise is None or gains.size < 3:
+        return Ceiling(None, noise, spread, None)
+    errors = noise / np.sqrt(observations.counts)
+    mean_square = float(np.mean(errors**2))
+    reliability = max(0.0, 1.0 - mean_square / spread**2) if spread > 0.0 else 0.0
+    signal = _differs(spread**2 / max(mean_square, 1e-300), gains.size - 1, observations.freedom)
+    if reliability == 0.0:
+        return Ceiling(0.0, noise, spread, signal)
+    truth = gains.mean() + np.sqrt(reliability) * (gains - gains.mean())
+    generator = np.random.default_rng(seed)
+    reached = [
+        compute_kendall(truth, truth + errors * generator.standard_normal(gains.size)) for _ in range(DRAWS)
+    ]
+    return Ceiling(float(np.mean(reached)), noise, spread, signal)
+
+
+def _differs(ratio: float, between: int, within: int) -> bool:
+    from scipy.stats import f
+
+    return bool(f.sf(ratio, between, max(within, 1)) < SURE)
+
+
+def compare_with_ceiling(kendall: float, ceiling: float | None) -> float | None:
+    """Return the share of the ceiling that was reached; None where there is none to reach."""
+    return kendall / ceiling if ceiling else None
+
+
+def find_null(
+    predicted: list[Floats], measured: Floats, rows: list[Floats], *, count: int, seed: int
+) -> Floats:
+    """Return mean τ of predictions `predicted[d]` of rows `rows[d]` against shuffled gains, `(count,)`.
+
+    One shuffle serves all draws, so that draws that overlap count as the little evidence that they are.
+    """
+    generator = np.random.default_rng(seed)
+    shuffled = np.stack([generator.permutation(measured) for _ in range(count)])
+    total = np.zeros(count)
+    for each, chosen in zip(predicted, rows, strict=True):
+        gains = shuffled[:, chosen.astype(np.int64)]
+        signs = np.sign(each[:, None] - each[None, :]).astype(np.float32)
+        others = np.sign(gains[:, :, None] - gains[:, None, :]).astype(np.float32)
+        norms = np.sqrt((signs**2).sum() * (others**2).sum(axis=(1, 2)))
+        total += np.einsum("ij,kij->k", signs, others) / np.maximum(norms, 1e-12)
+    null: Floats = total / max(len(predicted), 1)
+    return null

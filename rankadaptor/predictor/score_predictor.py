@@ -1,0 +1,101 @@
+"""Any cheap score of allocations as a predictor: its order is kept, its size is learned online."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankadaptor.features import log_ratios
+from rankadaptor.predictor.observations import gather_observations, read_values
+from rankadaptor.predictor.prediction import Floats, Prediction, Values
+
+if TYPE_CHECKING:
+    from rankadaptor.corpus import Record
+    from rankadaptor.space import Space
+
+SIZE = 0.005
+"""Nats per token that allocations of a space differ by, before a record tells."""
+PRIOR_RECORDS = 2.0
+SAMPLE = 256
+
+
+class Score(Protocol):
+    """What orders the allocations of one space; `rankadaptor.features.ScoreTable` does."""
+
+    def score(self, values: NDArray[np.int64]) -> Floats:
+        """Return `(n,)` scores of options `(n, n_slots)`; more is better."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """gain = slope · standardised score, with the SD of the slope and of what the score does not explain."""
+
+    slope: float
+    slope_std: float
+    unexplained: float
+    noise: float
+
+
+@dataclass(frozen=True)
+class ScorePredictor:
+    """A score measured without any fine-tune, on the scale of gains.
+
+    Before the first record the gain is taken as `SIZE` per standard deviation of the score; records then tell
+    the slope, which may turn out 0 or negative, and how much of the gains the score leaves unexplained.
+
+    Attributes:
+        table: Scores allocations of the space that it was made for.
+        name: For results, for example `score:spectra`.
+    """
+
+    table: Score
+    name: str = "score"
+    line: _Line = _Line(SIZE, SIZE, SIZE, 0.0)
+    pretrained: bool = dataclasses.field(default=True, init=False)
+
+    def predict(self, space: Space, values: Values) -> Prediction:
+        """Predict gains; see `Predictor`."""
+        array = read_values(space, values)
+        scores, strayed = self._standardise(space, array)
+        variance = (self.line.slope_std * scores) ** 2 + (self.line.unexplained * strayed) ** 2
+        return Prediction(mean=self.line.slope * scores, std=np.sqrt(variance), noise=self.line.noise)
+
+    def update(self, space: Space, records: Sequence[Record]) -> ScorePredictor:
+        """Fit the slope to all records; see `Predictor`."""
+        observations = gather_observations(space, records)
+        if not len(observations):
+            return dataclasses.replace(self, line=_Line(SIZE, SIZE, SIZE, 0.0))
+        scores, _ = self._standardise(space, observations.values)
+        spread = observations.spread
+        gains = observations.scale_gains(spread) * spread
+        # A prior slope of half the spread, worth so many records.
+        weight = PRIOR_RECORDS + float(scores @ scores)
+        slope = (PRIOR_RECORDS * 0.5 * spread + float(scores @ gains)) / weight
+        count = len(gains)
+        rest = (float(((gains - slope * scores) ** 2).sum()) + PRIOR_RECORDS * spread**2) / (
+            count + PRIOR_RECORDS
+        )
+        noise = observations.noise if observations.noise is not None else float(np.sqrt(rest / 2.0))
+        line = _Line(
+            slope=slope,
+            slope_std=float(np.sqrt(rest / weight)),
+            unexplained=float(np.sqrt(max(rest - noise**2, rest / 4.0))),
+            noise=noise,
+        )
+        return dataclasses.replace(self, line=line)
+
+    def _standardise(self, space: Space, values: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Return scores less uniform's, and distances from it, both of unit mean square over the space."""
+        uniform = np.asarray(space.reference)[None]
+        sample = space.sample_array(SAMPLE, 0)
+        scores = self.table.score(np.concatenate([uniform, sample, values]))
+        scores = scores - scores[0]
+        size = float(np.sqrt(np.mean(scores[1 : 1 + SAMPLE] ** 2))) or 1.0
+        far = np.sqrt((log_ratios(space, np.concatenate([sample, values])) ** 2).mean(axis=1))
+        usual = float(np.sqrt(np.mean(far[:SAMPLE] ** 2))) or 1.0
+        return scores[1 + SAMPLE :] / size, far[SAMPLE:] / usual
