@@ -49,20 +49,37 @@ def breed(space: Space, parents: NDArray[np.int64], *, count: int, seed: int) ->
     choices, _ = tables.find_choices(parents)
     weights = 1.0 / np.arange(1, len(parents) + 1)
     first, second = generator.choice(len(parents), size=(2, count), p=weights / weights.sum())
-    crossed = generator.random((count, 1)) < CROSSED_SHARE
-    taken = crossed & (generator.random((count, space.n_slots)) < 0.5)
-    offspring = np.where(taken, choices[second], choices[first])
+    offspring = choices[first]
+    crossed = np.flatnonzero(generator.random(count) < CROSSED_SHARE)
+    taken = generator.random((len(crossed), space.n_slots), dtype=np.float32) < 0.5
+    offspring[crossed] = np.where(taken, choices[second[crossed]], offspring[crossed])
     fewest = min(1.0 / space.n_slots, 1.0 / 3.0)
-    rate = np.exp(generator.uniform(np.log(fewest), np.log(1.0 / 3.0), size=(count, 1)))
-    steps = np.minimum(generator.geometric(0.6, size=offspring.shape), LARGEST_STEP)
-    steps *= generator.choice((-1, 1), size=offspring.shape)
-    steps *= generator.random(offspring.shape) < rate
-    moved = np.clip(offspring + steps, tables.lowest, tables.highest)
-    return space.repair_array(tables.read_values(moved), seed=int(generator.integers(1 << 31)))
+    rate = np.exp(generator.uniform(np.log(fewest), np.log(1.0 / 3.0), size=(count, 1))).astype(np.float32)
+    rows, columns = np.nonzero(generator.random(offspring.shape, dtype=np.float32) < rate)
+    steps = np.minimum(generator.geometric(0.6, size=len(rows)), LARGEST_STEP)
+    offspring[rows, columns] += np.where(generator.random(len(rows)) < 0.5, -steps, steps)
+    np.clip(offspring, tables.lowest, tables.highest, out=offspring)
+    return space.repair_array(tables.read_values(offspring), seed=int(generator.integers(1 << 31)))
 
 
 def drop_seen(values: NDArray[np.int64], seen: Collection[tuple[int, ...]]) -> NDArray[np.int64]:
     """Return the distinct rows of `values` that are not in `seen`, in their order."""
-    kept = dict.fromkeys(map(tuple, values.tolist()))
-    rows = [row for row in kept if row not in seen]
-    return np.asarray(rows, dtype=np.int64).reshape(len(rows), values.shape[1])
+    keys = compute_keys(values)
+    _, kept = np.unique(keys, return_index=True)
+    if seen:
+        measured = compute_keys(np.asarray(list(seen), dtype=np.int64).reshape(-1, values.shape[1]))
+        kept = kept[~np.isin(keys[kept], measured)]
+    rows: NDArray[np.int64] = values[np.sort(kept)]
+    return rows
+
+
+def compute_keys(values: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return a number for each row of `(n, n_slots)`, equal for equal rows.
+
+    Different rows share one with a probability of about 2⁻⁶⁰; a candidate that is lost to it is no loss.
+    """
+    multipliers = np.random.default_rng(values.shape[1]).integers(
+        1 << 63, size=values.shape[1], dtype=np.uint64
+    ) * np.uint64(2) + np.uint64(1)
+    keys: NDArray[np.uint64] = values.astype(np.uint64) @ multipliers
+    return keys

@@ -6,6 +6,7 @@ plus one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from rankadaptor.space.slot import Slot
 
 Ints = NDArray[np.int64]
+
+LONGEST_LOOKUP = 1 << 20
+"""Entries of a table from values to choices; above that, values are compared with every option."""
 
 NEVER = 1 << 52
 """Cost of a step that does not exist: above every budget, yet a thousand of them do not overflow."""
@@ -53,12 +57,12 @@ class Tables:
 
     def sum_costs(self, choices: Ints) -> Ints:
         """Return the cost of each row of choices, `(n,)`."""
-        total: Ints = self.costs[self.columns, choices].sum(axis=1)
+        total: Ints = self.costs.ravel().take(choices + self._base).sum(axis=1)
         return total
 
     def read_values(self, choices: Ints) -> Ints:
         """Turn choices into option values, both `(n, n_slots)`."""
-        return self.options[self.columns, choices]
+        return self.options.ravel().take(choices + self._base)
 
     def find_choices(self, values: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         """Find the largest option not above each value.
@@ -67,11 +71,38 @@ class Tables:
             Choices `(n, n_slots)`, kept within what each slot allows, and where they are exactly the values
             given.
         """
-        above = np.zeros(values.shape, dtype=np.int64)
-        for position in range(1, self.options.shape[1]):
-            above += values >= self.options[:, position]
-        choices = np.clip(above, self.lowest, self.highest)
+        below = self._below
+        if below is None:
+            above = np.zeros(values.shape, dtype=np.int64)
+            for position in range(1, self.options.shape[1]):
+                above += values >= self.options[:, position]
+            choices = np.clip(above, self.lowest, self.highest)
+        else:
+            largest = len(below) // len(self.options) - 1
+            choices = below.take(np.minimum(values, largest) + self.columns * (largest + 1))
         return choices, self.read_values(choices) == values
+
+    @functools.cached_property
+    def _base(self) -> Ints:
+        """`(n_slots,)` where each slot starts in a flattened table."""
+        return self.columns * self.options.shape[1]
+
+    @functools.cached_property
+    def _below(self) -> Ints | None:
+        """The choice for every value up to the largest option, flat; None where that would be too long."""
+        values = np.arange(int(self.options.max()) + 1)
+        if len(values) * len(self.options) > LONGEST_LOOKUP:
+            return None
+        rows = [
+            np.searchsorted(row[:top], values, side="right") - 1
+            for row, top in zip(self.options, self._counts, strict=True)
+        ]
+        return np.clip(rows, self.lowest[:, None], self.highest[:, None]).astype(np.int64).ravel()
+
+    @functools.cached_property
+    def _counts(self) -> Ints:
+        """`(n_slots,)` number of options of each slot; short menus are padded with their last option."""
+        return (self.options[:, 1:] > self.options[:, :-1]).sum(axis=1) + 1
 
 
 def build_tables(slots: Sequence[Slot]) -> Tables:
