@@ -100,7 +100,7 @@ def _build_ladder(tables: Tables, order: Ints, *, limit: int) -> _Ladder:
 
 
 def _sum_before(amounts: NDArray[Any], begin: NDArray[np.int32]) -> NDArray[Any]:
-    """Return for each entry the sum of those that come before it, itself included, going round from `begin`."""
+    """Return for each entry the sum of those up to it, going round from `begin`."""
     total = np.cumsum(amounts, axis=1, dtype=amounts.dtype)
     rows = np.arange(len(total))
     whole = total[:, -1:].copy()
