@@ -18,6 +18,7 @@ allocations were repeated nor how they had done can flatter it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,9 +85,10 @@ class _Noise:
     seeds: int
     rest: float  # variance
     rest_freedom: int
-    shared: float | None  # variance
+    shared: float  # variance
     total: float  # variance
-    total_freedom: float
+    total_low: float
+    total_high: float
 
 
 def separate_variance(gains: Floats, *, screen: int) -> Components:
@@ -107,16 +109,15 @@ def separate_variance(gains: Floats, *, screen: int) -> Components:
     from scipy import stats
 
     tail = (1 - CONFIDENCE) / 2
-    low, high = stats.chi2.ppf([1 - tail, tail], noise.total_freedom)
     known = Components(
         allocations=count,
         repeated=noise.repeated,
         seeds=noise.seeds,
         observed=math.sqrt(observed),
         noise=math.sqrt(noise.total),
-        noise_low=math.sqrt(noise.total * noise.total_freedom / low),
-        noise_high=math.sqrt(noise.total * noise.total_freedom / high),
-        shared=None if noise.shared is None else math.sqrt(noise.shared),
+        noise_low=math.sqrt(noise.total_low),
+        noise_high=math.sqrt(noise.total_high),
+        shared=math.sqrt(noise.shared),
         rest=math.sqrt(noise.rest),
         rest_freedom=noise.rest_freedom,
     )
@@ -124,7 +125,11 @@ def separate_variance(gains: Floats, *, screen: int) -> Components:
         return known
     ratio = observed / noise.rest
     freedom = (count - 1, noise.rest_freedom)
-    ratios = [ratio, ratio / stats.f.ppf(1 - tail, *freedom), ratio / stats.f.ppf(tail, *freedom)]
+    ratios = [
+        ratio,
+        ratio / float(stats.f.ppf(1 - tail, *freedom)),
+        ratio / float(stats.f.ppf(tail, *freedom)),
+    ]
     true = [max(each - 1, 0.0) for each in ratios]  # true variance as a multiple of the rest
     spread, spread_low, spread_high = (math.sqrt(each * noise.rest) for each in true)
     own, own_low, own_high = (each / (1 + each) for each in true)
@@ -154,20 +159,43 @@ def _estimate_noise(gains: Floats, *, screen: int) -> _Noise | None:
     by_column = np.eye(block.shape[1])[columns]
     inside, inside_freedom = _fit(by_row, values)
     rest, rest_freedom = _fit(np.hstack([by_row, by_column]), values)
-    if rest_freedom < 1:
+    column_freedom = inside_freedom - rest_freedom
+    if rest_freedom < 1 or column_freedom < 1:
         return None
     rest_variance = rest / rest_freedom
-    column_freedom = inside_freedom - rest_freedom
     centred = by_column - by_row @ np.linalg.lstsq(by_row, by_column, rcond=None)[0]
     weight = float((centred * by_column).sum())  # expected sum of squares per unit of seed variance
-    shared = max((inside - rest - column_freedom * rest_variance) / weight, 0.0) if column_freedom else None
-    total = inside / inside_freedom
-    # The seeds' own part has few degrees of freedom, so the sum has fewer than its terms (Satterthwaite).
-    per_seed = (inside - rest) / column_freedom / max(weight / column_freedom, 1.0) if column_freedom else 0.0
-    spare = max(total - per_seed, 0.0)
-    scatter = per_seed**2 / max(column_freedom, 1) + spare**2 / rest_freedom
-    freedom = min(max(total**2 / scatter if scatter > 0 else inside_freedom, 1.0), float(inside_freedom))
-    return _Noise(block.shape[0], block.shape[1], rest_variance, rest_freedom, shared, total, freedom)
+    shared = max((inside - rest - column_freedom * rest_variance) / weight, 0.0)
+    low, high = _bound_sum(
+        [(inside - rest) / inside_freedom, rest / inside_freedom], [column_freedom, rest_freedom]
+    )
+    return _Noise(
+        repeated=block.shape[0],
+        seeds=block.shape[1],
+        rest=rest_variance,
+        rest_freedom=rest_freedom,
+        shared=shared,
+        total=inside / inside_freedom,
+        total_low=low,
+        total_high=high,
+    )
+
+
+def _bound_sum(parts: Sequence[float], freedoms: Sequence[int]) -> tuple[float, float]:
+    """Return the ends of the interval of a sum of multiples of independent mean squares.
+
+    The method of Graybill and Wang (1980), which holds its level where one of them has few degrees of
+    freedom.
+    """
+    from scipy import stats
+
+    tail = (1 - CONFIDENCE) / 2
+    below = [1 - freedom / stats.chi2.ppf(1 - tail, freedom) for freedom in freedoms]
+    above = [freedom / stats.chi2.ppf(tail, freedom) - 1 for freedom in freedoms]
+    total = sum(parts)
+    low = total - math.hypot(*(part * each for part, each in zip(parts, below, strict=True)))
+    high = total + math.hypot(*(part * each for part, each in zip(parts, above, strict=True)))
+    return max(low, 0.0), high
 
 
 def _select_repeated(gains: Floats) -> Floats | None:

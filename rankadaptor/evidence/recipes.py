@@ -218,8 +218,12 @@ def _correlate_seeds(trials: Iterable[Trial], *, rate: float, reference: tuple[i
         if trial.learning_rate and _round(trial.learning_rate) == rate and trial.loss is not None:
             by_seed[trial.seed].append(trial)
     losses = {
-        seed: {trial.values: trial.loss for trial in found if trial.values not in (None, reference)}
-        for seed, found in by_seed.items()
+        seed: {
+            trial.values: trial.loss
+            for trial in trials
+            if trial.values not in (None, reference) and trial.loss is not None
+        }
+        for seed, trials in by_seed.items()
     }
     seeds, found = sorted(losses), []
     for place, one in enumerate(seeds):

@@ -31,10 +31,10 @@ from rankadaptor.report.evidence_tables import (
     build_setting_table,
     build_trait_table,
     build_winner_table,
-    write_percent,
 )
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results import Table
+from rankadaptor.results.table import write_percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
