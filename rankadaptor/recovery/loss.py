@@ -2,11 +2,13 @@
 
 With a vocabulary of tens of thousands the head is a large part of a small model. Two things keep it cheap:
 hidden states are picked before the head where a label follows, and the head's loss and its gradient are
-computed together, piece by piece, so that logits are neither stored nor computed twice.
+computed together, piece by piece, so that logits are neither stored nor computed twice. Models of the
+supported families are read as a `PackedModel` besides, which computes nothing for padding.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -16,15 +18,58 @@ import torch.nn.functional as F
 
 from rankadaptor.data.sequences import IGNORED, TokenSequence, make_batch
 from rankadaptor.errors import InputError
+from rankadaptor.recovery.packed_model import PackedModel, find_obstacle, find_window, get_causal_lm
+from rankadaptor.recovery.packing import pack_sequences
 
 if TYPE_CHECKING:
     from rankadaptor.runtime import Compute
+
+logger = logging.getLogger(__name__)
 
 PAD_ID = 0  # any token will do: padding stands right of every label, where a causal model cannot see it
 PIECE = 256  # rows of logits held at once
 # Model types whose logits are lm_head(hidden) and nothing else; others have soft caps or logit scales.
 # They take the plain path.
 PLAIN_HEADS = frozenset({"llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "olmo2", "smollm3"})
+
+
+class SequenceLosses:
+    """Sums the next-token losses of each sequence of a batch.
+
+    Without padding if the model can be read as a `PackedModel`, otherwise by the model's own forward. Both
+    give the same losses and gradients up to rounding.
+
+    Args:
+        model: A causal language model, with or without an adapter, on the device of `compute`. Its adapter
+            must not be exchanged while this object is used.
+        compute: Device and precision.
+        training: Whether gradients will be wanted.
+    """
+
+    def __init__(self, model: Any, compute: Compute, *, training: bool) -> None:
+        self.model, self.compute = model, compute
+        self.packed: PackedModel | None = None
+        self.window: int | None = None
+        obstacle = find_obstacle(model, dtype=compute.torch_dtype, training=training)
+        if obstacle is None:
+            self.packed, self.window = PackedModel(model), find_window(model)
+        else:
+            logger.debug("batches are padded and go through the model's own forward: %s", obstacle)
+
+    def __call__(self, sequences: Sequence[TokenSequence]) -> torch.Tensor:
+        """Return nats per sequence in the order given, `(len(sequences),)`, differentiable."""
+        longest = max(map(len, sequences))
+        if self.packed is None or (self.window is not None and longest > self.window):
+            with choose_autocast(self.compute):
+                return sum_losses(self.model, make_device_batch(sequences, self.compute))
+        batch = pack_sequences(sequences, device=self.compute.device)
+        hidden = self.packed.compute_hidden(batch)
+        head = self.packed.causal_lm.get_output_embeddings()
+        if _is_plain_linear(head):
+            losses = _HeadLoss.apply(hidden, head.weight, batch.targets)  # type: ignore[no-untyped-call]
+        else:
+            losses = F.cross_entropy(head(hidden).float(), batch.targets, reduction="none")
+        return torch.zeros(batch.count, device=losses.device).index_add(0, batch.owners, losses)
 
 
 def sum_losses(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -41,7 +86,7 @@ def sum_losses(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     Returns:
         Nats, `(n,)`, differentiable.
     """
-    causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal_lm = get_causal_lm(model)
     targets = batch["labels"][:, 1:]
     counted = targets != IGNORED
     rows = counted.nonzero()[:, 0]
@@ -71,13 +116,13 @@ class _HeadLoss(torch.autograd.Function):
         gradient = torch.empty_like(hidden) if wanted else None
         for start in range(0, len(hidden), PIECE):
             piece = slice(start, start + PIECE)
-            logits = F.linear(hidden[piece], weight).float()
-            norm = torch.logsumexp(logits, dim=-1, keepdim=True)
+            # log_softmax goes over each row while it is in the cache; logsumexp goes over memory four times.
+            logs = torch.log_softmax(F.linear(hidden[piece], weight).float(), dim=-1)
             wanted_tokens = targets[piece, None]
-            losses[piece] = (norm - logits.gather(1, wanted_tokens))[:, 0]
+            losses[piece] = -logs.gather(1, wanted_tokens)[:, 0]
             if gradient is not None:
-                surprise = logits.sub_(norm).exp_()  # softmax, in place
-                surprise.scatter_add_(1, wanted_tokens, -torch.ones_like(norm))
+                surprise = logs.exp_()
+                surprise.scatter_add_(1, wanted_tokens, -torch.ones_like(losses[piece, None]))
                 gradient[piece] = (surprise.to(weight.dtype) @ weight).to(gradient.dtype)
         if gradient is not None:
             ctx.save_for_backward(gradient)
@@ -124,12 +169,13 @@ def score_sequences(
     place(model, compute)
     was_training = model.training
     model.eval()
+    measure = SequenceLosses(model, compute, training=False)
     sums = [0.0] * len(sequences)
     try:
-        with torch.no_grad(), choose_autocast(compute):
+        with torch.no_grad():
             for indices in _group_by_length(sequences, batch_size):
-                batch = make_device_batch([sequences[index] for index in indices], compute)
-                for index, value in zip(indices, sum_losses(model, batch).tolist(), strict=True):
+                found = measure([sequences[index] for index in indices])
+                for index, value in zip(indices, found.tolist(), strict=True):
                     sums[index] = value
     finally:
         model.train(was_training)

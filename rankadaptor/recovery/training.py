@@ -25,13 +25,7 @@ from rankadaptor.recovery.checkpoint import (
     save_state,
 )
 from rankadaptor.recovery.lora import list_adapter_parameters
-from rankadaptor.recovery.loss import (
-    choose_autocast,
-    make_device_batch,
-    place,
-    score_sequences,
-    sum_losses,
-)
+from rankadaptor.recovery.loss import SequenceLosses, place, score_sequences
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
@@ -194,6 +188,7 @@ class _Run:
     def __init__(self, model: Any, *, recipe: Recipe, steps: int, seed: int, compute: Compute) -> None:
         self.model, self.recipe, self.steps, self.seed, self.compute = model, recipe, steps, seed, compute
         self.parameters = list_adapter_parameters(model)
+        self.sum_losses = SequenceLosses(model, compute, training=True)
         self.optimizer = torch.optim.AdamW(
             list(self.parameters.values()),
             lr=recipe.learning_rate,
@@ -222,16 +217,14 @@ class _Run:
 
     def take_step(self, step: int, batch: Sequence[TokenSequence]) -> StepReport:
         """Take one optimiser step over `batch`, in micro batches of like length."""
-        recipe, compute = self.recipe, self.compute
+        recipe = self.recipe
         rate = compute_learning_rate(step, steps=self.steps, recipe=recipe)
         ordered = sorted(batch, key=len)
         labels = sum(sequence.targets for sequence in ordered)
         total = 0.0
         with _seeded_dropout(self.seed, step, wanted=recipe.dropout > 0):
             for start in range(0, len(ordered), recipe.micro_batch_size):
-                micro = make_device_batch(ordered[start : start + recipe.micro_batch_size], compute)
-                with choose_autocast(compute):
-                    loss = sum_losses(self.model, micro).sum() / labels
+                loss = self.sum_losses(ordered[start : start + recipe.micro_batch_size]).sum() / labels
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
         parameters = list(self.parameters.values())

@@ -1,0 +1,162 @@
+"""Frozen linears that share an input, with their adapters: forward and backward products written out.
+
+PEFT computes x Wᵀ + s·(x Aᵀ) Bᵀ linear by linear, and autograd keeps and adds up what lies between. Written
+out, the A of all linears that share an input make one product, every sum happens inside a product, and no
+gradient of a frozen weight is ever formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+Adapter = tuple[torch.Tensor, torch.Tensor]
+"""A, `(rank, in)`, and B, `(out, rank)`, of one linear."""
+
+# W + s·BA is formed first where that touches clearly fewer numbers than adding (x Aᵀ) Bᵀ to every token's
+# output. Only in float32: a bfloat16 weight would swallow it.
+MERGE_SHARE = 1.5
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """One frozen linear.
+
+    Attributes:
+        weight: `(out, in)`.
+        bias: `(out,)` or None.
+        scale: LoRA scale of its adapter; None if it has none.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    scale: float | None
+
+
+def split_adapters(linears: Sequence[Frozen], tensors: Sequence[torch.Tensor]) -> list[Adapter | None]:
+    """Deal a flat list A, B, A, B … out to the linears that have an adapter."""
+    rest = iter(tensors)
+    return [None if linear.scale is None else (next(rest), next(rest)) for linear in linears]
+
+
+def multiply(
+    inputs: torch.Tensor,
+    linears: Sequence[Frozen],
+    adapters: Sequence[Adapter | None],
+    *,
+    residual: torch.Tensor | None = None,
+) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+    """Apply linears that share an input.
+
+    Args:
+        inputs: `(tokens, in)`.
+        linears: What to apply.
+        adapters: For each linear its A and B, or None.
+        residual: `(tokens, out)`, added to the output of an only linear.
+
+    Returns:
+        One `(tokens, out)` per linear, and the inputs behind all A, `(tokens, sum of ranks)`, if needed.
+    """
+    present = [adapter for adapter in adapters if adapter is not None]
+    merged = _is_merging_cheaper(inputs, linears) if present else False
+    low = None if merged or not present else inputs @ _stack_downs(present, inputs.dtype).t()
+    outputs, start = [], 0
+    for linear, adapter in zip(linears, adapters, strict=True):
+        weight = linear.weight
+        if adapter is not None and merged:
+            weight = _merge(linear, adapter)
+        base = residual if linear.bias is None else linear.bias
+        output = inputs @ weight.t() if base is None else torch.addmm(base, inputs, weight.t())
+        if linear.bias is not None and residual is not None:
+            output.add_(residual)
+        if adapter is not None and low is not None:
+            down, up = adapter
+            part = low[:, start : start + len(down)]
+            output.addmm_(part, up.to(part.dtype).t(), alpha=_scale(linear))
+            start += len(down)
+        outputs.append(output)
+    return outputs, low
+
+
+def multiply_back(
+    inputs: torch.Tensor,
+    linears: Sequence[Frozen],
+    adapters: Sequence[Adapter | None],
+    low: torch.Tensor | None,
+    gradients: Sequence[torch.Tensor],
+    *,
+    wanted: bool,
+) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
+    """Go back through `multiply`.
+
+    Args:
+        inputs: As given to `multiply`.
+        linears: As given to `multiply`.
+        adapters: As given to `multiply`.
+        low: As returned by it.
+        gradients: Of each output.
+        wanted: Whether the gradient of the inputs is wanted.
+
+    Returns:
+        Gradient of the inputs or None, and the gradients of A, B, A, B … of the adapters there are.
+    """
+    present = [adapter for adapter in adapters if adapter is not None]
+    merged = bool(present) and low is None
+    total: torch.Tensor | None = None
+    if wanted:
+        for linear, adapter, gradient in zip(linears, adapters, gradients, strict=True):
+            weight = _merge(linear, adapter) if merged and adapter is not None else linear.weight
+            total = gradient @ weight if total is None else total.addmm_(gradient, weight)
+    if not present:
+        return total, []
+    downs = _stack_downs(present, inputs.dtype)
+    if low is None:
+        low = inputs @ downs.t()
+    low_gradient = torch.empty_like(low)
+    ups, start = [], 0
+    for linear, adapter, gradient in zip(linears, adapters, gradients, strict=True):
+        if adapter is None:
+            continue
+        down, up = adapter
+        part = slice(start, start + len(down))
+        start += len(down)
+        scale = _scale(linear)
+        torch.mm(gradient, up.to(gradient.dtype) * scale, out=low_gradient[:, part])
+        # (low)ᵀ · gradient and then a small transpose: several times faster than gradientᵀ · low.
+        ups.append(
+            (low[:, part].t() @ gradient).t().to(up.dtype, memory_format=torch.contiguous_format) * scale
+        )
+    if total is not None and not merged:
+        total.addmm_(low_gradient, downs)
+    stacked = low_gradient.t() @ inputs
+    found, start = [], 0
+    for (down, _), up_gradient in zip(present, ups, strict=True):
+        found += [stacked[start : start + len(down)].to(down.dtype), up_gradient]
+        start += len(down)
+    return total, found
+
+
+def _is_merging_cheaper(inputs: torch.Tensor, linears: Sequence[Frozen]) -> bool:
+    if inputs.dtype != torch.float32:
+        return False
+    adapted = [linear.weight for linear in linears if linear.scale is not None]
+    by_token = len(inputs) * sum(weight.shape[0] + weight.shape[1] for weight in adapted)
+    return by_token > MERGE_SHARE * 2 * sum(weight.numel() for weight in adapted)
+
+
+def _merge(linear: Frozen, adapter: Adapter) -> torch.Tensor:
+    down, up = adapter
+    return torch.addmm(linear.weight, up, down, alpha=_scale(linear))
+
+
+def _stack_downs(adapters: Sequence[Adapter], dtype: torch.dtype) -> torch.Tensor:
+    if len(adapters) == 1:
+        return adapters[0][0].to(dtype)
+    return torch.cat([down for down, _ in adapters]).to(dtype)
+
+
+def _scale(linear: Frozen) -> float:
+    assert linear.scale is not None, "asked for the scale of a linear without an adapter"
+    return linear.scale
