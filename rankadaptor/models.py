@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KIT_PREFIX = "kit:"
+DESCENDANT_FILE = "descendant.json"
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -89,8 +90,10 @@ def load_tokenizer(source: str | Path) -> Any:
 def find_model_folder(source: str | Path) -> Path:
     """Return the folder of a source, fetching it if its name is `kit:NAME` or a hub id.
 
+    A folder that holds a descendant is built into a model in the cache first; see `build_descendant`.
+
     Raises:
-        CheckpointError: If it cannot be found or fetched.
+        CheckpointError: If it cannot be found, fetched or built.
     """
     name = str(source)
     if name.startswith(KIT_PREFIX):
@@ -98,7 +101,7 @@ def find_model_folder(source: str | Path) -> Path:
 
         return ensure_model(name.removeprefix(KIT_PREFIX))
     if (folder := Path(source).expanduser()).is_dir():
-        return folder
+        return _find_descendant(folder) if (folder / DESCENDANT_FILE).is_file() else folder
     if isinstance(source, Path) or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise CheckpointError(
             f"{name}: no such folder. Give a folder with config.json, a hub id such as 'org/name', or "
@@ -116,3 +119,9 @@ def find_model_folder(source: str | Path) -> Path:
             f"{name}: not fetched from the model hub ({reason}). Check name and network, give a folder "
             "with config.json, or use 'kit:smollm2-135m', which comes from the package index."
         ) from error
+
+
+def _find_descendant(folder: Path) -> Path:
+    from rankadaptor.pruning.descendants import build_descendant, read_descendant
+
+    return build_descendant(folder, base=find_model_folder(str(read_descendant(folder)["base"])))
