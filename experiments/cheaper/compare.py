@@ -1,10 +1,13 @@
-"""Compare cheap measures of allocations with full-length fine-tunes, inside settings of the corpus.
+"""Compare cheap measures of allocations with full-length fine-tunes, inside a setting of the corpus.
 
-    python experiments/cheaper/compare.py experiments/collect/llama-global70-r2-linear.yaml
+    python experiments/cheaper/compare.py experiments/collect/llama-global70-r2-linear.yaml --full 192
 
-Continues where it stopped; `--seconds` stops it in good order before a limit. Everything measured goes to
-`runs/cheaper/<setting>`, and what it comes to, for all settings given so far, to
-`experiments/results/cheaper.json`.
+Continues where it stopped; `--seconds` stops it in good order. What is measured goes to `runs/cheaper`, records
+that the corpus holds are not measured again, and what it comes to is written, beside the settings compared
+before, to `experiments/results/cheaper.json`.
+
+The target is the gain at full length under a fresh seed: a cheap measure gets no credit for luck that it shares
+with the long run. The full length under the search's own seed, judged in the same way, is the ceiling.
 """
 
 from __future__ import annotations
@@ -12,20 +15,23 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.config import load_run
-from rankadaptor.corpus import Record, RecordFile
+from rankadaptor.config import RunConfig, load_run
+from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
+from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
+from rankadaptor.features import ScoreTable
 from rankadaptor.files import read_json, write_json
+from rankadaptor.measure import ShortFineTune
 from rankadaptor.models import load
+from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
-from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
-from rankadaptor.pipeline.run_folder import open_run
-from rankadaptor.pipeline.trials import build_measure
-from rankadaptor.pipeline.tuning import tune_setting
+from rankadaptor.pipeline.preparation import pick_compute, prepare_model
+from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.proxies import (
     ElasticAdapter,
     judge_fidelity,
@@ -34,6 +40,7 @@ from rankadaptor.proxies import (
     measure_variance,
 )
 from rankadaptor.proxies.elastic import DESCRIPTION
+from rankadaptor.recipe import Recipe
 from rankadaptor.recovery import adapt_temporarily, fine_tune
 from rankadaptor.recovery.start import load_start
 from rankadaptor.runtime import describe_environment, find_commit
@@ -41,10 +48,12 @@ from rankadaptor.search import allocate_by_scores
 from rankadaptor.space import Allocation, Space
 
 logger = logging.getLogger(__name__)
+
 RESULT = Path(__file__).parents[1] / "results" / "cheaper.json"
-ALLOCATIONS = 20
-SHORTER = (8, 4)  # shares of the full length: an eighth, a quarter
 SEARCH_SEED, FRESH_SEED = 0, 1
+EXAMPLES = 64
+ELASTIC = {"elastic": False, "elastic_sandwich": True}
+NOT_DONE = 3  # exit status
 
 Values = tuple[int, ...]
 Gains = Mapping[Values, float]
@@ -54,10 +63,61 @@ class OutOfTimeError(Exception):
     """The time given is used up; the same command continues."""
 
 
+@dataclass
+class Bench:
+    """One setting, and everything measured in it so far.
+
+    Attributes:
+        setting: As the corpus describes it.
+        space: Its space.
+        short: Fine-tunes of any length, from the corpus, from the run's records, or measured now.
+        folder: Where what is measured is kept.
+        chosen: The allocations compared.
+        full: Steps of the full length.
+        check: Raises when the time is used up.
+        records: By measure; uniform first.
+    """
+
+    setting: Setting
+    space: Space
+    short: ShortFineTune
+    folder: RunFolder
+    chosen: Sequence[Allocation]
+    full: int
+    check: Callable[[], None]
+    records: dict[str, list[Record]] = field(default_factory=dict)
+
+    def run(self, label: str, measure: Callable[[Allocation], Record]) -> None:
+        """Measure uniform and the chosen allocations."""
+        kept = self.records[label] = []
+        for allocation in [self.space.uniform(), *self.chosen]:
+            self.check()
+            kept.append(measure(allocation))
+
+    def fine_tune_all(self, label: str, *, seed: int, steps: int) -> None:
+        """Fine-tune all of them at one length."""
+        self.run(label, lambda allocation: self.short(allocation, seed=seed, steps=steps))
+
+    def gains(self, label: str) -> dict[Values, float]:
+        """Return gains by values, uniform and failed runs left out."""
+        reference = self.space.reference
+        return {
+            record.values: record.gain
+            for record in self.records[label]
+            if record.gain is not None and record.values != reference
+        }
+
+    def count_tokens(self, label: str) -> int:
+        """Count the tokens trained for one measure."""
+        return sum(record.tokens for record in self.records[label])
+
+
 def main() -> None:
-    """Measure one setting as far as the time reaches and, once it is whole, write the comparison."""
+    """Measure one setting as far as the time reaches, and write the comparison once there is enough."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
+    parser.add_argument("--full", type=int, required=True, help="optimiser steps of the full length")
+    parser.add_argument("--allocations", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -67,135 +127,148 @@ def main() -> None:
         if time.monotonic() > end:
             raise OutOfTimeError
 
+    config = load_run(given.file, [f"recover.steps={given.full}"])
     try:
-        name, found = compare_setting(given.file, check)
+        with open_run(Path("runs/cheaper") / config.name, config) as folder:
+            bench = set_up(config, folder, count=given.allocations, check=check)
+            found = compare(bench)
     except OutOfTimeError:
         logger.info("not finished; the same command continues")
-        raise SystemExit(3) from None
+        raise SystemExit(NOT_DONE) from None
     known = read_json(RESULT)["settings"] if RESULT.exists() else {}
+    described = {"run_file": given.file.as_posix(), **found}
     write_json(
         RESULT,
         {
             "schema": 1,
             "commit": find_commit(),
             "environment": describe_environment(),
-            "settings": {**known, name: found},
+            "settings": {**known, config.name: described},
         },
     )
 
 
-def compare_setting(file: Path, check: Callable[[], None]) -> tuple[str, dict[str, Any]]:
-    """Measure everything of one setting and compare it."""
-    config = load_run(file)
+def set_up(config: RunConfig, folder: RunFolder, *, count: int, check: Callable[[], None]) -> Bench:
+    """Prune as the corpus did, check that it is the same model, and take over the corpus's records."""
     compute = pick_compute(config)
-    with open_run(Path("runs/cheaper") / config.name, config) as folder:
-        prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
-        check()
-        space = load_space(folder, config)
-        source, _ = tune_setting(folder, config, space, setting=config.name, compute=compute)
-        check()
-        short = build_measure(source)
-        full = config.recover.steps
-        chosen = choose_evenly(
-            design_allocations(space, config.collect.allocations, seed=config.seed), ALLOCATIONS
+    corpus = Corpus.load(config.collect.corpus)
+    setting, space = corpus.setting(config.name), corpus.space(config.name)
+    prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
+    check()
+    if prepared["digests"]["model"] != setting.model["digest"]:
+        raise InputError(
+            f"{config.name}: pruning gives model {prepared['digests']['model']}, the corpus measured "
+            f"{setting.model['digest']}. Collect the setting again on this machine first."
         )
-        records: dict[str, list[Record]] = {}
+    records = RecordFile(folder.records)
+    for record in corpus.records(config.name):
+        records.append(record)
+    model, tokenizer = load(folder.pruned, compute=compute)
+    train, held_out = split_data(config).load()
+    short = ShortFineTune(
+        model,
+        tokenizer,
+        data=train,
+        held_out=held_out,
+        recipe=Recipe(**{**setting.recipe, "steps": config.recover.steps}),
+        records=records,
+        setting=config.name,
+        compute=compute,
+    )
+    designed = design_allocations(space, config.collect.allocations, seed=config.seed)
+    chosen = choose_evenly(designed, count)
+    return Bench(setting, space, short, folder, chosen, config.recover.steps, check)
 
-        def run(label: str, *, seed: int, steps: int) -> None:
-            records[label] = []
-            for allocation in [space.uniform(), *chosen]:
-                check()
-                records[label].append(short(allocation, seed=seed, steps=steps))
 
-        run("full_fresh_seed", seed=FRESH_SEED, steps=full)
-        for divisor in SHORTER:
-            run(f"steps_1/{divisor}", seed=SEARCH_SEED, steps=full // divisor)
-        elastic = {}
-        for label, sandwich in (("elastic", False), ("elastic_sandwich", True)):
-            check()
-            elastic[label] = train_elastic(folder.path / label, short, space, steps=full, sandwich=sandwich)
-            for allocation in [space.uniform(), *chosen]:
-                check()
-                records.setdefault(label, []).append(elastic[label].measure(allocation))
-        check()
-        dense, _ = load(config.model, compute=compute)
-        common = {"compute": compute, "examples": 64}
-        tables = {
-            "spectra": measure_spectra(short.model, space, short.sequences, **common),
-            "variance": measure_variance(short.model, space, short.sequences, **common),
-            "reconstruction": measure_reconstruction(short.model, dense, space, short.sequences, **common),
-        }
-        dealt = {
-            label: short(allocate_by_scores(space, table), seed=FRESH_SEED, steps=full)
-            for label, table in tables.items()
-        }
-        check()
-        warm = folder.complete(
-            "warm_start", lambda: compare_starts(short, elastic["elastic"], space, steps=full // 4)
-        )
-        run("full_search_seed", seed=SEARCH_SEED, steps=full)
-
-    uniform = space.uniform().values
-    target = read_gains(records["full_fresh_seed"], uniform)
-    same = read_gains(records["full_search_seed"], uniform)
-    one_full = records["full_fresh_seed"][0].tokens
-    measures: dict[str, Any] = {}
-    for label in ("full_search_seed", "steps_1/4", "steps_1/8", "elastic", "elastic_sandwich"):
-        gains = read_gains(records[label], uniform)
-        trained = sum(record.tokens for record in records[label])
-        if label in elastic:
-            trained = elastic[label].tokens
-        measures[label] = describe(gains, target, same if label != "full_search_seed" else None)
-        measures[label] |= {"tokens_trained": trained, "share_of_one_full_run": trained / one_full}
-        measures[label]["seconds"] = sum(record.seconds for record in records[label]) + (
-            elastic[label].seconds if label in elastic else 0.0
-        )
+def compare(bench: Bench) -> dict[str, Any]:
+    """Measure in every way and judge each against the full length under a fresh seed."""
+    full = bench.full
+    bench.fine_tune_all("full_fresh_seed", seed=FRESH_SEED, steps=full)
+    for share in (4, 8):
+        bench.fine_tune_all(f"steps_1/{share}", seed=SEARCH_SEED, steps=full // share)
+    tables = measure_scores(bench)
+    elastics = {}
+    for label, sandwich in ELASTIC.items():
+        bench.check()
+        elastics[label] = train_elastic(bench, label, sandwich=sandwich)
+        bench.run(label, elastics[label].measure)
+    dealt = {}
     for label, table in tables.items():
-        scores = table.score([allocation.values for allocation in chosen]).tolist()
-        by_values = {allocation.values: score for allocation, score in zip(chosen, scores, strict=True)}
-        measures[label] = describe(by_values, target, same)
-        measures[label] |= {
+        bench.check()
+        dealt[label] = bench.short(allocate_by_scores(bench.space, table), seed=FRESH_SEED, steps=full)
+    bench.check()
+    started = bench.folder.complete("starts", lambda: compare_starts(bench, elastics["elastic"]))
+    bench.fine_tune_all("full_search_seed", seed=SEARCH_SEED, steps=full)
+
+    one = bench.records["full_fresh_seed"][0]
+    target = bench.gains("full_fresh_seed")
+    measures: dict[str, Any] = {}
+    for label in ("full_search_seed", "steps_1/4", "steps_1/8", *ELASTIC):
+        elastic = elastics.get(label)
+        trained = bench.count_tokens(label) if elastic is None else elastic.tokens
+        measures[label] = {
+            "tokens_trained": trained,
+            "full_runs": trained / one.tokens,
+            **judge(bench, bench.gains(label), target),
+        }
+    for label, table in tables.items():
+        scores = table.score([allocation.values for allocation in bench.chosen]).tolist()
+        measures[label] = {
             "tokens_trained": 0,
             "tokens_read": table.tokens,
-            "share_of_one_full_run": table.tokens / one_full,
-            "dealt_out": {"values": list(dealt[label].values), "gain_at_full_length": dealt[label].gain},
+            "full_runs": table.tokens / one.tokens,
+            "dealt_out": {"values": list(dealt[label].values), "gain": dealt[label].gain},
+            **judge(bench, {a.values: s for a, s in zip(bench.chosen, scores, strict=True)}, target),
         }
-    return config.name, {
-        "run_file": file.name,
+    return {
         "full_steps": full,
-        "tokens_of_one_full_run": one_full,
-        "allocations": len(chosen),
+        "tokens_of_a_full_run": one.tokens,
         "seeds": {"search": SEARCH_SEED, "fresh": FRESH_SEED},
-        "losses": {**prepared["losses"], "uniform_full": records["full_fresh_seed"][0].loss},
-        "learning_rate": source.recipe.learning_rate,
-        "scaling_exponent": source.recipe.scaling_exponent,
-        "full_length_gains": {
-            "mean": sum(target.values()) / len(target),
-            "best": max(target.values()),
-            "worst": min(target.values()),
-            "better_than_uniform": sum(gain > 0 for gain in target.values()),
+        "losses": {
+            "dense": bench.setting.dense_loss,
+            "pruned": bench.setting.pruned_loss,
+            "uniform": one.loss,
         },
+        "allocations": len(bench.chosen),
+        "better_than_uniform": sum(gain > 0 for gain in target.values()),
         "measures": measures,
-        "warm_start": {key: value for key, value in warm.items() if key != "seconds"},
-        "gains": {
-            "values": [list(allocation.values) for allocation in chosen],
-            **{
-                label: [read_gains(found, uniform).get(allocation.values) for allocation in chosen]
-                for label, found in records.items()
-            },
-        },
+        "starts": {key: value for key, value in started.items() if key != "seconds"},
+        "gains": {label: [*bench.gains(label).values()] for label in bench.records},
+        "values": [list(allocation.values) for allocation in bench.chosen],
     }
 
 
-def train_elastic(folder: Path, short: Any, space: Space, *, steps: int, sandwich: bool) -> ElasticAdapter:
-    """Train a super-adapter, or read the one that is there."""
+def judge(bench: Bench, gains: Gains, target: Gains) -> dict[str, Any]:
+    """Judge one measure against the full length, under a fresh seed and under the search's own."""
+    return {
+        "against_fresh_seed": judge_fidelity(gains, target).to_json(),
+        "against_search_seed": judge_fidelity(gains, bench.gains("full_search_seed")).to_json(),
+    }
+
+
+def measure_scores(bench: Bench) -> dict[str, ScoreTable]:
+    """Measure the three scores that train nothing."""
+    bench.check()
+    short, space = bench.short, bench.space
+    dense, _ = load(bench.setting.model["name"], compute=short.compute)
+    given = {"compute": short.compute, "examples": EXAMPLES}
+    return {
+        "spectra": measure_spectra(short.model, space, short.sequences, **given),
+        "variance": measure_variance(short.model, space, short.sequences, **given),
+        "reconstruction": measure_reconstruction(short.model, dense, space, short.sequences, **given),
+    }
+
+
+def train_elastic(bench: Bench, label: str, *, sandwich: bool) -> ElasticAdapter:
+    """Train a super-adapter for the full length, or read the one that is there."""
+    folder = bench.folder.path / label
     records = RecordFile(folder / "records.jsonl")
     if (folder / DESCRIPTION).exists():
-        return ElasticAdapter.load(folder, short, records=records)
+        return ElasticAdapter.load(folder, bench.short, records=records)
     elastic = ElasticAdapter.train(
-        short,
-        space,
-        steps=steps,
+        bench.short,
+        bench.space,
+        steps=bench.full,
         seed=SEARCH_SEED,
         sandwich=sandwich,
         checkpoint=folder / "checkpoint",
@@ -205,14 +278,14 @@ def train_elastic(folder: Path, short: Any, space: Space, *, steps: int, sandwic
     return elastic
 
 
-def compare_starts(short: Any, elastic: ElasticAdapter, space: Space, *, steps: int) -> dict[str, Any]:
-    """Fine-tune uniform from its slice and from scratch under a fresh seed; losses in nats per token."""
-    uniform = space.uniform()
+def compare_starts(bench: Bench, elastic: ElasticAdapter) -> dict[str, Any]:
+    """Fine-tune uniform for a quarter of the length from its slice and from scratch; nats per token."""
+    short, uniform, steps = bench.short, bench.space.uniform(), bench.full // 4
 
-    def train(allocation: Allocation, *, warm: bool) -> float:
-        with adapt_temporarily(short.model, allocation, short.recipe, seed=FRESH_SEED) as peft_model:
+    def train(*, warm: bool) -> float:
+        with adapt_temporarily(short.model, uniform, short.recipe, seed=FRESH_SEED) as peft_model:
             if warm:
-                load_start(peft_model, elastic.slice(allocation))
+                load_start(peft_model, elastic.slice(uniform))
             fine_tune(
                 peft_model,
                 short.sequences,
@@ -225,28 +298,10 @@ def compare_starts(short: Any, elastic: ElasticAdapter, space: Space, *, steps: 
 
     return {
         "steps": steps,
-        "allocation": "uniform",
-        "slice_itself": elastic.measure(uniform).loss,
-        "from_slice": train(uniform, warm=True),
-        "from_scratch": train(uniform, warm=False),
+        "slice_untrained": elastic.measure(uniform).loss,
+        "from_slice": train(warm=True),
+        "from_scratch": train(warm=False),
     }
-
-
-def read_gains(records: list[Record], uniform: Values) -> dict[Values, float]:
-    """Return gains by values, uniform and failed runs left out."""
-    return {
-        record.values: record.gain
-        for record in records
-        if record.gain is not None and record.values != uniform
-    }
-
-
-def describe(gains: Gains, target: Gains, same: Gains | None) -> dict[str, Any]:
-    """Judge one measure against full-length gains under a fresh seed and, if given, under its own."""
-    found = {"against_fresh_seed": judge_fidelity(gains, target).to_json()}
-    if same is not None:
-        found["against_own_seed"] = judge_fidelity(gains, same).to_json()
-    return found
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def measure_scores(config: RunConfig, pool: TrialPool) -> ScoreTable:
     from rankadaptor.proxies import measure_reconstruction, measure_spectra, measure_variance
 
     given, short = config.measure, build_measure(pool.source)
-    common = {"compute": short.compute, "examples": given.examples, "seed": config.seed}
+    common: dict[str, Any] = {"compute": short.compute, "examples": given.examples, "seed": config.seed}
     space = pool.source.space
     if given.kind == "reconstruction":
         dense, _ = load(config.model, compute=short.compute)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankadaptor.errors import InputError
-from rankadaptor.predictor.quality import compute_kendall
+from rankadaptor.predictor.rank_agreement import compute_kendall
 
 SMALLEST = 4
 RESAMPLES = 2000

@@ -89,13 +89,15 @@ def find_singular_values(matrix: torch.Tensor, *, count: int, seed: int = 0) -> 
     """
     matrix = matrix.float()
     if min(matrix.shape) <= max(EXACT, count + SPARE):
-        return torch.linalg.svdvals(matrix)[:count]
+        exact: torch.Tensor = torch.linalg.svdvals(matrix)[:count]
+        return exact
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(matrix.shape[1], count + SPARE, generator=generator).to(matrix.device)
     basis = torch.linalg.qr(matrix @ drawn).Q
     for _ in range(POWER_STEPS):
         basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
-    return torch.linalg.svdvals(basis.T @ matrix)[:count]
+    leading: torch.Tensor = torch.linalg.svdvals(basis.T @ matrix)[:count]
+    return leading
 
 
 def _run_backward(
