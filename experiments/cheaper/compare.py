@@ -2,12 +2,12 @@
 
     python experiments/cheaper/compare.py experiments/collect/llama-global70-r2-linear.yaml --full 192
 
-Continues where it stopped; `--seconds` stops it in good order. What is measured goes to `runs/cheaper`, records
-that the corpus holds are not measured again, and what it comes to is written, beside the settings compared
-before, to `experiments/results/cheaper.json`.
+Continues where it stopped; `--seconds` stops it in good order. What is measured goes to `runs/cheaper`,
+records that the corpus holds are not measured again, and what it comes to is written, beside the settings
+compared before, to `experiments/results/cheaper.json`.
 
-The target is the gain at full length under a fresh seed: a cheap measure gets no credit for luck that it shares
-with the long run. The full length under the search's own seed, judged in the same way, is the ceiling.
+The target is the gain at full length under a fresh seed: a cheap measure gets no credit for luck that it
+shares with the long run. The full length under the search's own seed, judged in the same way, is the ceiling.
 """
 
 from __future__ import annotations
