@@ -114,21 +114,10 @@ def train_predictor(path: RunFile, overrides: Overrides = None, verbose: Verbose
     """Meta-train the performance model on the corpus that `collect` filled."""
     config = _load(path, overrides)
     start_logging(verbose=verbose)
-    from rankadaptor.corpus import Corpus
-    from rankadaptor.predictor import meta_train
+    from rankadaptor.pipeline import train_from_run
 
     given = config.meta_train
-    predictor = meta_train(
-        Corpus.load(config.collect.corpus),
-        seed=config.seed,
-        model=given.model,
-        algorithm=given.algorithm,
-        inner_steps=given.inner_steps,
-        inner_learning_rate=given.inner_learning_rate,
-        epochs=given.epochs,
-        learning_rate=given.learning_rate,
-    )
-    predictor.save_pretrained(Path(given.output))
+    train_from_run(config)
     typer.echo(f"wrote {given.output}. `rankadaptor run` uses it with search.predictor: meta")
     if config.track.enabled:
         from rankadaptor.tracking import DEFAULT_ROOT, register_predictor

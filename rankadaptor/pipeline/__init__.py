@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from rankadaptor.pipeline.experiment import run_experiment
     from rankadaptor.pipeline.predictor_contest import benchmark_predictors
     from rankadaptor.pipeline.repetition import repeat_records
+    from rankadaptor.pipeline.training import train_from_run
 
-__all__ = ["benchmark_predictors", "collect_records", "repeat_records", "run_experiment"]
+__all__ = ["benchmark_predictors", "collect_records", "repeat_records", "run_experiment", "train_from_run"]
 
 # Imported on first use: a run needs torch and peft, its folder does not.
 _MODULES = {
@@ -19,6 +20,7 @@ _MODULES = {
     "collect_records": "collection",
     "repeat_records": "repetition",
     "run_experiment": "experiment",
+    "train_from_run": "training",
 }
 
 

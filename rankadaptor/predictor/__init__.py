@@ -10,6 +10,7 @@ from rankadaptor.predictor.prediction import Prediction, Predictor
 if TYPE_CHECKING:
     from rankadaptor.predictor.boosted_trees import BoostedTrees
     from rankadaptor.predictor.choice import PREDICTORS, make_predictor
+    from rankadaptor.predictor.ensemble import Ensemble
     from rankadaptor.predictor.gaussian_process import GaussianProcess
     from rankadaptor.predictor.meta_network import MetaNetwork
     from rankadaptor.predictor.meta_predictor import MetaPredictor
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
     from rankadaptor.predictor.perceptron import Perceptron
     from rankadaptor.predictor.quality import Quality, assess_predictor
     from rankadaptor.predictor.ridge import Ridge
+    from rankadaptor.predictor.score_predictor import ScorePredictor
 
 # Imported on first use: the perceptrons need torch, which takes more than a second to import.
 _MODULES = {
     "BoostedTrees": "boosted_trees",
+    "Ensemble": "ensemble",
     "GaussianProcess": "gaussian_process",
     "MetaNetwork": "meta_network",
     "MetaPredictor": "meta_predictor",
@@ -29,6 +32,7 @@ _MODULES = {
     "Perceptron": "perceptron",
     "Quality": "quality",
     "Ridge": "ridge",
+    "ScorePredictor": "score_predictor",
     "assess_predictor": "quality",
     "make_predictor": "choice",
     "meta_train": "meta_training",
@@ -38,6 +42,7 @@ _MODULES = {
 __all__ = [
     "PREDICTORS",
     "BoostedTrees",
+    "Ensemble",
     "GaussianProcess",
     "MetaNetwork",
     "MetaPredictor",
@@ -46,6 +51,7 @@ __all__ = [
     "Predictor",
     "Quality",
     "Ridge",
+    "ScorePredictor",
     "assess_predictor",
     "make_predictor",
     "meta_train",

@@ -1,8 +1,8 @@
 """The inner loop of meta-learning: a few differentiable gradient steps away from an initialisation.
 
 Model-agnostic meta-learning [MAML]_, its first-order form, [MetaSGD]_, which also learns one rate per
-weight, and [ANIL]_, which adapts the head alone. learn2learn takes the steps where it is installed (the extra `meta`); otherwise `torch.func` takes the
-same ones, bit for bit.
+weight, and [ANIL]_, which adapts the head alone. learn2learn takes the steps where it is installed (the
+extra `meta`); otherwise `torch.func` takes the same ones, bit for bit.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 from rankadaptor.predictor.hierarchy import Hierarchy
 from rankadaptor.predictor.layout import lay_out
 from rankadaptor.predictor.mixing import mix, weigh, whiten
-from rankadaptor.predictor.noise import build_noise
+from rankadaptor.predictor.noise import describe_noise
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats
 from rankadaptor.predictor.slot_posterior import SlotPosterior, find_root
@@ -51,7 +51,7 @@ def condition(hierarchy: Hierarchy, space: Space, observations: Observations | N
     log_weights, solved, rows = grid.log_prior, None, np.zeros((0, len(own)))
     if observations is not None and len(observations):
         rows = np.concatenate(layout.build_rows(space, observations.values), axis=1)
-        solved = _solve(hierarchy, grid, rows, own, observations)
+        solved = _solve(hierarchy, grid, rows, own, space, observations)
         log_weights = log_weights + solved[0]
     weights = weigh(log_weights)
 
@@ -67,7 +67,7 @@ def condition(hierarchy: Hierarchy, space: Space, observations: Observations | N
         return mean + half.T @ solved[2][one], prior - half.T @ half
 
     centre, covariance = mix(weights, build)
-    noise = float(np.sqrt(2.0 * weights @ grid.noise**2))  # twice: uniform has its share of luck too
+    noise = float(np.sqrt((1.0 + hierarchy.luck) * weights @ grid.noise**2))
     root = find_root(columns @ covariance @ columns.T)
     return SlotPosterior(tables=layout.tables, mean=columns @ centre, root=root, noise=noise)
 
@@ -91,7 +91,7 @@ def _lay_grid(hierarchy: Hierarchy) -> _Grid:
 
 
 def _solve(
-    hierarchy: Hierarchy, grid: _Grid, rows: Floats, own: Floats, observations: Observations
+    hierarchy: Hierarchy, grid: _Grid, rows: Floats, own: Floats, space: Space, observations: Observations
 ) -> tuple[Floats, Floats, Floats]:
     """Return log likelihoods `(g,)`, Cholesky factors `(g, n, n)` and whitened residuals `(g, n)`."""
     width = len(hierarchy.mean)
@@ -101,7 +101,8 @@ def _solve(
     gains = observations.scale_gains(spread) * spread
     square = grid.size[:, None, None] ** 2
     covariance = square * (grid.trust[:, None, None] ** 2 * common + grid.freedom[:, None, None] * single)
-    covariance = covariance + grid.noise[:, None, None] ** 2 * build_noise(observations)
+    error, luck = describe_noise(space, observations)
+    covariance = covariance + grid.noise[:, None, None] ** 2 * (error + hierarchy.luck * luck)
     expected = (grid.size * grid.trust)[:, None] * (shared @ hierarchy.mean)
     logs, factors, whitened = whiten(covariance, gains - expected, spread=spread)
     if observations.freedom and observations.order_noise is not None:

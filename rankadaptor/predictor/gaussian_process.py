@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rankadaptor.predictor.mixing import mix, weigh, whiten
-from rankadaptor.predictor.noise import build_noise
+from rankadaptor.predictor.noise import describe_noise
 from rankadaptor.predictor.observations import Observations, gather_observations, read_values
 from rankadaptor.predictor.prediction import Floats, Prediction, Values, predict_blindly
 from rankadaptor.predictor.slot_posterior import SlotPosterior, find_root, flatten_responses
@@ -34,6 +34,7 @@ SHARINGS = (
 )
 SIZES = ((0.05, 0.3), (0.5, 0.15), (1.0, 0.3), (2.0, 0.25))  # in spreads, and their prior probability
 NOISES = (0.1, 0.2, 0.35, 0.6, 1.0)
+LUCK = 0.3  # variance of uniform's luck over that of an allocation's own
 SAMPLE = 256
 
 
@@ -78,7 +79,8 @@ def _condition(space: Space, observations: Observations) -> SlotPosterior:
     pairs = list(itertools.product(used, kernels))
     priors = [np.kron(np.eye(CURVES), kernel) for kernel in kernels]
     grams = [_square(rows[:, part], np.kron(np.eye(CURVES), kernel)) for part, kernel in pairs]
-    spread, unit = max(observations.spread, 1e-12), build_noise(observations)
+    spread, (error, luck) = max(observations.spread, 1e-12), describe_noise(space, observations)
+    unit = error + LUCK * luck
     grid = [
         (index, spread * size, spread * noise, np.log(chance))
         for index, (size, chance), noise in itertools.product(range(len(pairs)), SIZES, NOISES)
@@ -102,7 +104,7 @@ def _condition(space: Space, observations: Observations) -> SlotPosterior:
         return mean, covariance
 
     centre, covariance = mix(weights, build)
-    noise = float(np.sqrt(2.0 * weights @ np.array([noise**2 for _, _, noise, _ in grid])))
+    noise = float(np.sqrt((1.0 + LUCK) * weights @ np.array([noise**2 for _, _, noise, _ in grid])))
     return SlotPosterior(tables=tables, mean=centre, root=find_root(covariance), noise=noise)
 
 

@@ -7,9 +7,9 @@ weights that all settings share:
     shared ~ N(0, T),  own ~ N(0, D)        T and D diagonal, one variance for each family of weights
 
 Noise has two parts: each allocation's own, and uniform's, which is the same for all allocations of a seed
-because gains are paired with it. By symmetry both are given one variance. Sizes, noises, T and D maximise the
-marginal likelihood of the corpus times vague priors; the shared weights then have a normal posterior in
-closed form. It costs seconds, and no record is ever used twice.
+because gains are paired with it (see `noise`). Sizes, noises, the share of the second part, T and D maximise
+the marginal likelihood of the corpus times vague priors; the shared weights then have a normal posterior in
+closed form.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rankadaptor.predictor.layout import count_shared_families, lay_out, list_families
-from rankadaptor.predictor.noise import build_noise
+from rankadaptor.predictor.noise import describe_noise
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats
 
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STEPS = 150
+STEPS = 60
 VARIANCE, VARIANCE_WIDTH = np.log(0.05), 2.0  # prior of the logarithm of a family's variance
 SIZE_WIDTH = 1.0  # prior SD of the logarithm of a setting's size around the spread of its gains
 NOISE_SHARE, NOISE_WIDTH = np.log(0.4), 0.7  # prior of the logarithm of noise over size
+LUCK, LUCK_WIDTH = np.log(0.3), 1.0  # prior of the logarithm of the variance of uniform's luck
 LEAST_WIDTH = 0.4  # settings to come scatter at least this much
 TINY = 1e-6
 
@@ -51,6 +52,7 @@ class Hierarchy:
         own: Prior variance of a setting's own part by family, `(n_families,)`.
         size: Mean and SD of the logarithm of a setting's size in nats per token.
         noise: Mean and SD of the logarithm of noise over size.
+        luck: Variance of uniform's luck over that of an allocation's own.
     """
 
     mean: Floats
@@ -58,6 +60,7 @@ class Hierarchy:
     own: Floats
     size: tuple[float, float]
     noise: tuple[float, float]
+    luck: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,8 @@ class _Batch:
     shared: torch.Tensor  # (settings, n, n_shared)
     gains: torch.Tensor  # (settings, n), nats per token
     kernels: torch.Tensor  # (settings, n_families, n, n)
-    noise: torch.Tensor  # (settings, n, n), for a noise of one
+    noise: torch.Tensor  # (settings, n, n), for a noise of one, without uniform's luck
+    luck: torch.Tensor  # (settings, n, n), uniform's luck
     padding: torch.Tensor  # (settings, n, n), one on the diagonal where padded
     counts: torch.Tensor  # (settings,)
     spreads: torch.Tensor  # (settings,), logarithms
@@ -85,7 +89,8 @@ def fit_hierarchy(settings: Sequence[tuple[Space, Observations]], *, steps: int 
     own = torch.full((families,), VARIANCE - 1.0, dtype=torch.float64, requires_grad=True)
     size = batch.spreads.clone().requires_grad_()
     noise = torch.full((len(settings),), NOISE_SHARE, dtype=torch.float64, requires_grad=True)
-    unknowns = [shared, own, size, noise]
+    luck = torch.tensor(LUCK, dtype=torch.float64, requires_grad=True)
+    unknowns = [shared, own, size, noise, luck]
     optimiser = torch.optim.LBFGS(
         unknowns, max_iter=steps, max_eval=2 * steps, history_size=20, line_search_fn="strong_wolfe"
     )
@@ -98,6 +103,7 @@ def fit_hierarchy(settings: Sequence[tuple[Space, Observations]], *, steps: int 
             (own, VARIANCE - 1.0, VARIANCE_WIDTH),
             (size, batch.spreads, SIZE_WIDTH),
             (noise, NOISE_SHARE, NOISE_WIDTH),
+            (luck, LUCK, LUCK_WIDTH),
         ):
             energy = energy + 0.5 * (((values - centre) / width) ** 2).sum()
         energy.backward()  # type: ignore[no-untyped-call]
@@ -111,11 +117,12 @@ def fit_hierarchy(settings: Sequence[tuple[Space, Observations]], *, steps: int 
         mean = roots * (inverse @ vector)
         covariance = roots[:, None] * inverse * roots[None, :]
     return Hierarchy(
-        mean=mean.numpy(),
-        covariance=covariance.numpy(),
+        mean=np.ascontiguousarray(mean.numpy()),
+        covariance=np.ascontiguousarray(covariance.numpy()),
         own=np.exp(own.detach().numpy()),
         size=_summarise(size.detach().numpy(), wide=SIZE_WIDTH),
         noise=_summarise(noise.detach().numpy(), wide=NOISE_WIDTH),
+        luck=float(luck.detach().exp()),
     )
 
 
@@ -127,7 +134,7 @@ def _stack(settings: Sequence[tuple[Space, Observations]]) -> _Batch:
     shared = np.zeros((count, longest, columns))
     gains, noise = np.zeros((count, longest)), np.zeros((count, longest, longest))
     kernels = np.zeros((count, len(list_families()), longest, longest))
-    padding = np.zeros((count, longest, longest))
+    luck, padding = np.zeros((count, longest, longest)), np.zeros((count, longest, longest))
     repeats = np.zeros((count, 2))
     for row, (space, observations) in enumerate(settings):
         layout, used = lay_out(space), len(observations)
@@ -138,7 +145,7 @@ def _stack(settings: Sequence[tuple[Space, Observations]]) -> _Batch:
                 chosen = part[:, families == family]
                 kernels[row, family, :used, :used] += chosen @ chosen.T
         gains[row, :used] = observations.scale_gains(observations.spread) * observations.spread
-        noise[row, :used, :used] = build_noise(observations)
+        noise[row, :used, :used], luck[row, :used, :used] = describe_noise(space, observations)
         padding[row, range(used, longest), range(used, longest)] = 1.0
         if observations.freedom and observations.order_noise:
             repeats[row] = np.log(observations.order_noise), observations.freedom
@@ -147,6 +154,7 @@ def _stack(settings: Sequence[tuple[Space, Observations]]) -> _Batch:
         gains=torch.from_numpy(gains),
         kernels=torch.from_numpy(kernels),
         noise=torch.from_numpy(noise),
+        luck=torch.from_numpy(luck),
         padding=torch.from_numpy(padding),
         counts=torch.tensor([len(observations) for _, observations in settings], dtype=torch.float64),
         spreads=torch.tensor([np.log(each.spread) for _, each in settings], dtype=torch.float64),
@@ -161,6 +169,7 @@ def _measure_energy(
     own: torch.Tensor,
     size: torch.Tensor,
     noise: torch.Tensor,
+    luck: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return −log log likelihood, and precision and vector of the shared weights in units of their SD."""
     import torch
@@ -168,7 +177,8 @@ def _measure_energy(
     roots = torch.exp(0.5 * shared)[index]
     # In units of each setting's size, so that no matrix is near 0; the likelihood pays for the change.
     scatter = torch.einsum("f,sfij->sij", torch.exp(own), batch.kernels)
-    scatter = scatter + torch.exp(2.0 * noise)[:, None, None] * batch.noise + batch.padding
+    error = batch.noise + torch.exp(luck) * batch.luck
+    scatter = scatter + torch.exp(2.0 * noise)[:, None, None] * error + batch.padding
     scatter = scatter + TINY * torch.eye(scatter.shape[1], dtype=torch.float64)
     factors = torch.linalg.cholesky(scatter)
     scaled = (batch.gains * torch.exp(-size)[:, None])[:, :, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class MetaPredictor:
         if self.seen is not None and self.seen[0] == space:
             posterior = self.seen[1]
         else:
-            posterior = condition(self.hierarchy, space, None)
+            posterior = _believe(self.hierarchy, space)
         return posterior.predict(space, array, seed=self.seed)
 
     def update(self, space: Space, records: Sequence[Record]) -> MetaPredictor:
@@ -83,3 +84,9 @@ class MetaPredictor:
         if not len(observations):
             return dataclasses.replace(self, seen=None)
         return dataclasses.replace(self, seen=(space, condition(self.hierarchy, space, observations)))
+
+
+@functools.lru_cache(maxsize=8)
+def _believe(hierarchy: Hierarchy, space: Space) -> SlotPosterior:
+    """Return the belief before the first record; a search asks for it many times."""
+    return condition(hierarchy, space, None)

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rankadaptor.features import log_ratios
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats
 
+if TYPE_CHECKING:
+    from rankadaptor.space import Space
 
-def build_noise(observations: Observations) -> Floats:
-    """Return the covariance `(n, n)` of the mean gains for a noise of one.
+FAR = 0.5
+"""Root mean square log-ratio to uniform at which the noise is one."""
+NEAR_SHARE = 0.3
+"""Share of the noise variance there that does not grow with the distance from uniform."""
 
-    It has two parts of equal variance: each allocation's own luck, less the more often it was measured, and
-    uniform's, which all gains of one seed share because each is paired with it.
+
+def describe_noise(space: Space, observations: Observations) -> tuple[Floats, Floats]:
+    """Return two parts of the covariance `(n, n)` of the mean gains, for a noise of one.
+
+    The first is each allocation's own luck: less the more often it was measured, and more the farther it is
+    from uniform, because a gain is a difference of two runs on one seed, and runs that differ little have
+    most of their luck in common. The second is uniform's own luck, which all gains of a seed share; how much
+    of it there is beside the first is for the caller to say.
     """
-    return np.diag(1.0 / observations.counts) + observations.shares @ observations.shares.T
+    own = np.diag(scale_noise(space, observations.values) ** 2 / observations.counts)
+    return own, observations.shares @ observations.shares.T
+
+
+def scale_noise(space: Space, values: NDArray[np.int64]) -> Floats:
+    """Return the SD of a measurement of each allocation `(n,)` for a noise of one."""
+    square = (log_ratios(space, values) ** 2).mean(axis=1) / FAR**2
+    scale: Floats = np.sqrt(NEAR_SHARE + (1.0 - NEAR_SHARE) * np.minimum(square, 4.0))
+    return scale

@@ -93,6 +93,7 @@ def _take_hierarchy_apart(predictor: MetaPredictor) -> tuple[dict[str, NDArray[A
         "families": list(list_families()),
         "size": list(hierarchy.size),
         "noise": list(hierarchy.noise),
+        "luck": hierarchy.luck,
         "seed": predictor.seed,
     }
 
@@ -108,6 +109,7 @@ def _build_hierarchy(description: dict[str, Any], tensors: dict[str, NDArray[Any
             own=tensors["own"],
             size=(float(description["size"][0]), float(description["size"][1])),
             noise=(float(description["noise"][0]), float(description["noise"][1])),
+            luck=float(description["luck"]),
         ),
         seed=int(description["seed"]),
         card=description["card"],

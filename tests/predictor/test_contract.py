@@ -30,7 +30,7 @@ def predictors(space: RankSpace) -> dict[str, Predictor]:
     ]
     network = PerceptronEnsemble(members=5, width=64, hidden=16)
     made = {name: make_predictor(name) for name in PREDICTORS if name != "meta"}
-    given = {"epochs": 40, "learning_rate": 3e-3}
+    given = {"epochs": 25, "learning_rate": 3e-3}
     networks = {
         "meta perceptron": train_network(settings, network=network, **given),
         "meta slots": train_network(settings, network="slots", algorithm="first_order", **given),
