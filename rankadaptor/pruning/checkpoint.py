@@ -24,7 +24,7 @@ from rankadaptor.pruning.blocks import (
     per_layer_blocks,
     write_modelling,
 )
-from rankadaptor.pruning.families import find_family
+from rankadaptor.pruning.families import describe_linears, find_family
 from rankadaptor.pruning.quantisation import make_quantisation, refuse_quantised
 
 logger = logging.getLogger(__name__)
@@ -177,12 +177,16 @@ def load_checkpoint(
         raise CheckpointError(f"{config_file}: not usable ({error}). Copy or save it again.") from error
     config.__dict__.pop("auto_map", None)
     model_class = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config.model_type])
-    uneven = per_layer_blocks(model_class) if config.is_heterogeneous else contextlib.nullcontext()
     if config.is_heterogeneous:
         allow_global_reads()
-    quantisation = None if quantise is None else make_quantisation(quantise, dtype=dtype, device=device)
+    quantisation = None
+    if quantise is not None:
+        with _build_blocks(model_class, config), torch.device("meta"):
+            linears = describe_linears(model_class(config))
+        widths = {linear.name: linear.in_features for linear in linears}
+        quantisation = make_quantisation(quantise, widths=widths, dtype=dtype, device=device)
     try:
-        with uneven, _quiet_transformers():
+        with _build_blocks(model_class, config), _quiet_transformers():
             model, report = model_class.from_pretrained(
                 folder if weights is None else None,
                 config=config,
@@ -199,6 +203,10 @@ def load_checkpoint(
         ) from error
     _check_report(folder, report, prefix=f"{family.blocks}.")
     return model.eval()
+
+
+def _build_blocks(model_class: Any, config: Any) -> contextlib.AbstractContextManager[None]:
+    return per_layer_blocks(model_class) if config.is_heterogeneous else contextlib.nullcontext()
 
 
 def _check_report(folder: Path, report: dict[str, Any], *, prefix: str) -> None:
