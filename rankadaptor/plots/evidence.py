@@ -9,7 +9,7 @@ import numpy as np
 from rankadaptor.errors import InputError
 from rankadaptor.evidence.factors import FACTORS
 from rankadaptor.evidence.regimes import SMALLEST_SHARE, WORDS
-from rankadaptor.plots.panels import LINES, MARKERS, make_grid
+from rankadaptor.plots.panels import LINES, MARKERS, make_grid, name_panel
 from rankadaptor.plots.style import (
     BAND,
     BLUE,
@@ -89,8 +89,8 @@ def plot_effects(evidence: Evidence) -> Figure:
     axis.axvline(0, color=INK, linewidth=0.9)
     axis.set_xscale("symlog", linthresh=LINEAR_UP_TO, linscale=1.0)
     _label_rows(axis, entries)
-    axis.set_xlabel("gain under one seed (% of what uniform recovers; logarithmic beyond ±1)")
-    style_title(axis, "Allocations and noise (grey band: one SD of a paired gain)")
+    axis.set_xlabel("gain under one seed (% of what uniform recovers; log beyond ±1)")
+    style_title(axis, "All allocations (grey: one SD of the noise)")
     return figure
 
 
@@ -111,7 +111,11 @@ def plot_seeds(evidence: Evidence) -> Figure:
             found.append((entry, gains.gains[kept, gains.screen], others[kept]))
     if not found:
         raise InputError("No figure of seeds: no allocation was repeated over seeds.")
-    figure, axes = make_grid(len(found))
+    figure, axes = make_grid(
+        len(found),
+        across="gain under one seed (nats per token)",
+        up="mean and range under the other seeds, nats per token",
+    )
     for axis, (entry, one, others) in zip(axes, found, strict=True):
         means = np.nanmean(others, axis=1)
         low, high = np.nanmin(others, axis=1), np.nanmax(others, axis=1)
@@ -123,9 +127,7 @@ def plot_seeds(evidence: Evidence) -> Figure:
         axis.plot(ends, ends, color=MUTED, linewidth=0.8, linestyle=(0, (1, 1.5)))
         axis.axhline(0, color=INK, linewidth=0.6)
         axis.axvline(0, color=INK, linewidth=0.6)
-        axis.set_title(entry.name, loc="left", fontsize=8, color=INK)
-    figure.supxlabel("gain under one seed (nats per token)", fontsize=9.5, color=INK)
-    figure.supylabel("mean and range under the other seeds", fontsize=9.5, color=INK)
+        name_panel(axis, entry.name)
     return figure
 
 
@@ -158,10 +160,7 @@ def plot_factors(evidence: Evidence) -> Figure:
     _label_rows(axis, entries)
     axis.set_xlabel("share of the variance in gains (%)")
     style_title(axis, "What explains the gains")
-    axis.legend(
-        loc="upper center", bbox_to_anchor=(0.4, -0.9 / (0.5 + ROW * len(entries))), ncols=3, frameon=False,
-        fontsize=8.5, labelcolor=INK,
-    )  # fmt: skip
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5, labelcolor=INK)
     return figure
 
 
@@ -185,14 +184,17 @@ def plot_fidelity(evidence: Evidence) -> Figure:
         found = [point.correlation for point in points if point.correlation is not None]
         rho = [each.spearman for each in found]
         axis.errorbar(
-            [*shares, 100.0], [*rho, 1.0],
-            yerr=[[*(each.spearman - each.low for each in found), 0], [*(each.high - each.spearman for each in
-            found), 0]], color=colours[index % len(colours)], marker=MARKERS[index % len(MARKERS)],
-            markersize=4.5, linestyle=LINES[index % len(LINES)], linewidth=1.5, elinewidth=0.8, capsize=2,
-            label=name,
+            shares, rho,
+            yerr=[[one.spearman - one.low for one in found], [one.high - one.spearman for one in found]],
+            color=colours[index % len(colours)], marker=MARKERS[index % len(MARKERS)], markersize=4.5,
+            linestyle=LINES[index % len(LINES)], linewidth=1.5, elinewidth=0.8, capsize=2, label=name,
         )  # fmt: skip
     axis.axhline(0, color=INK, linewidth=0.9)
     axis.set_xscale("log")
+    ticks = sorted({round(100 * point.share, 1) for points in curves.values() for point in points})
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_xticks([], minor=True)
+    axis.set_xlim(ticks[0] * 0.9, 100)
     axis.set_xlabel("length (% of the longest fine-tune)")
     axis.set_ylabel("Spearman's ρ with the longest")
     axis.set_ylim(-1.05, 1.1)

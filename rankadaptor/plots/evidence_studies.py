@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rankadaptor.errors import InputError
-from rankadaptor.plots.panels import LINES, MARKERS, make_grid
+from rankadaptor.plots.panels import LINES, MARKERS, make_grid, name_panel
 from rankadaptor.plots.style import (
     BLUE,
     GREEN,
@@ -22,7 +22,6 @@ from rankadaptor.plots.style import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from rankadaptor.evidence import Evidence
@@ -39,15 +38,15 @@ def plot_rates(evidence: Evidence) -> Figure:
     found = [(entry.name, entry.rates) for entry in evidence.settings if entry.rates is not None]
     if not found:
         raise InputError("No figure of learning rates: no setting has a curve.")
-    figure, axes = make_grid(len(found))
+    figure, axes = make_grid(len(found), across="learning rate", up="loss of uniform (nats per token)")
     for axis, (name, curve) in zip(axes, found, strict=True):
         axis.plot(curve.rates, curve.losses, marker="o", markersize=3.5, color=BLUE, linewidth=1.3)
         if curve.tuned is not None:
             axis.axvline(curve.tuned, color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
         axis.set_xscale("log")
-        _name_panel(axis, name)
-    figure.supxlabel("learning rate", fontsize=9.5, color=INK)
-    figure.supylabel("loss of uniform (nats per token)", fontsize=9.5, color=INK)
+        axis.set_xticks(curve.rates, [f"{rate:g}" for rate in curve.rates])
+        axis.set_xticks([], minor=True)
+        name_panel(axis, name)
     return figure
 
 
@@ -60,7 +59,9 @@ def plot_exponents(evidence: Evidence) -> Figure:
     found = [(entry.name, entry.exponents) for entry in evidence.settings if len(entry.exponents) > 1]
     if not found:
         raise InputError("No figure of exponents: no setting has several side by side.")
-    figure, axes = make_grid(len(found))
+    figure, axes = make_grid(
+        len(found), across="exponent γ of LoRA scale ∝ r^−γ (diamonds: mean)", up="gain (nats per token)"
+    )
     for axis, (name, exponents) in zip(axes, found, strict=True):
         places = [each.exponent for each in exponents]
         gains = np.array([each.gains for each in exponents])
@@ -68,9 +69,7 @@ def plot_exponents(evidence: Evidence) -> Figure:
         axis.plot(places, gains.mean(axis=1), color=VERMILION, marker="D", markersize=4, linewidth=1.6)
         axis.axhline(0, color=INK, linewidth=0.6)
         axis.set_xticks(places)
-        _name_panel(axis, name)
-    figure.supxlabel("exponent γ of LoRA scale ∝ r^−γ (diamonds: mean)", fontsize=9.5, color=INK)
-    figure.supylabel("gain (nats per token)", fontsize=9.5, color=INK)
+        name_panel(axis, name)
     return figure
 
 
@@ -114,7 +113,7 @@ def plot_benchmarks(evidence: Evidence) -> Figure:
     found = [(entry.name, entry.accuracy) for entry in evidence.settings if entry.accuracy is not None]
     if not found:
         raise InputError("No figure of benchmarks: no setting has scored models.")
-    figure, axes = make_grid(len(found))
+    figure, axes = make_grid(len(found), across="held-out loss (nats per token)", up="mean accuracy (points)")
     for axis, (name, accuracy) in zip(axes, found, strict=True):
         for role, (colour, marker) in ROLE_LOOKS.items():
             models = [model for model in accuracy.models if model.role == role]
@@ -124,12 +123,6 @@ def plot_benchmarks(evidence: Evidence) -> Figure:
                     yerr=[100 * (model.error or 0.0) for model in models], fmt=marker, color=colour,
                     markersize=4, elinewidth=0.7, label=role,
                 )  # fmt: skip
-        _name_panel(axis, name)
+        name_panel(axis, name)
     axes[0].legend(frameon=False, fontsize=7, labelcolor=INK)
-    figure.supxlabel("held-out loss (nats per token)", fontsize=9.5, color=INK)
-    figure.supylabel("mean accuracy (points)", fontsize=9.5, color=INK)
     return figure
-
-
-def _name_panel(axis: Axes, name: str) -> None:
-    axis.set_title(name, loc="left", fontsize=8, color=INK)

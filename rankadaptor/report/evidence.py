@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from rankadaptor.errors import InputError
 from rankadaptor.evidence import Evidence, gather_evidence
-from rankadaptor.evidence.published import ALL_RUNS, BATCHES, CLAIMED_GAINS, PREDICTOR_ERRORS
-from rankadaptor.evidence.regimes import FALSE_RATE, WORDS
 from rankadaptor.files import write_bytes, write_text
+from rankadaptor.report.evidence_sentences import describe_chance, describe_claims, summarise_findings
 from rankadaptor.report.evidence_studies import (
     build_benchmark_table,
     build_curve_table,
@@ -34,7 +33,6 @@ from rankadaptor.report.evidence_tables import (
 )
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results import Table
-from rankadaptor.results.table import write_percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,78 +102,12 @@ def render_evidence(evidence: Evidence) -> dict[str, str]:
         table = build(evidence)
         blocks[name] = table.to_markdown() if table.rows else MISSING.get(name, "Not measured yet.") + "\n"
     return blocks | {
-        "summary": _summarise(evidence),
-        "chance": _describe_chance(evidence),
-        "claims": _describe_claims(),
+        "summary": summarise_findings(evidence),
+        "chance": describe_chance(evidence),
+        "claims": describe_claims(),
         "source": f"Made from {sum(entry.records for entry in evidence.settings):,} records in "
         f"{len(evidence.settings)} settings; digest `{evidence.digest}`.\n",
     }
-
-
-def _summarise(evidence: Evidence) -> str:
-    settings = evidence.settings
-    words = {word: [entry for entry in settings if entry.regime.word == word] for word in WORDS}
-    matters, uniform, undecided = (words[word] for word in WORDS)
-    decided = len(matters) + len(uniform)
-    lines = [
-        f"- **{len(settings)} settings** were measured, {sum(entry.held_out for entry in settings)} of them "
-        f"held out; {decided} have the repeats that a decision needs."
-    ]
-    if matters:
-        shares = sorted(entry.regime.share for entry in matters if entry.regime.share is not None)
-        sure = sum(entry.sure_among_all for entry in matters)
-        lines.append(
-            f"- **Allocation matters in {len(matters)} of {decided}**: the best allocation gains "
-            f"{write_percent(shares[0])} to {write_percent(shares[-1])} of what uniform recovers. {sure} of "
-            "these stand with all settings counted."
-        )
-    elif decided:
-        lines.append(
-            f"- **Allocation matters in none of {decided}**: nowhere does the best allocation gain something "
-            "both sure and large enough."
-        )
-    if uniform:
-        small = sum("small" in entry.regime.reason for entry in uniform)
-        lines.append(
-            f"- **Use uniform in {len(uniform)} of {decided}**; in {small} a gain is sure but too small."
-        )
-    if undecided:
-        lines.append(
-            f"- **{len(undecided)} undecided**: without repeats over seeds, what was measured there can be "
-            "luck."
-        )
-    spread = [entry for entry in settings if entry.components and entry.components.p_value is not None]
-    if spread:
-        real = sum((entry.components.p_value or 0) < FALSE_RATE * 2 for entry in spread if entry.components)
-        lines.append(
-            f"- Allocations truly differ from one another in {real} of {len(spread)} settings with repeats "
-            f"(p below {FALSE_RATE * 2:.2f} each): being better than uniform is the harder thing."
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _describe_chance(evidence: Evidence) -> str:
-    decided = sum(entry.regime.word != WORDS[2] for entry in evidence.settings)
-    return (
-        "If no allocation differed from uniform, each decided setting would still be said to matter with a "
-        f"chance of at most {write_percent(FALSE_RATE)}: {FALSE_RATE * decided:.2f} expected among the "
-        f"{decided} decided here. The column *stands with all counted* allows one such error in twenty for "
-        "the whole table.\n"
-    )
-
-
-def _describe_claims() -> str:
-    low, high = CLAIMED_GAINS
-    worst = max(PREDICTOR_ERRORS, key=lambda name: PREDICTOR_ERRORS[name])
-    below = sum(batch.left_out <= 0 for batch in BATCHES)
-    return (
-        f"The abstract of [[RankAdaptor]](references.md#RankAdaptor) claims {low:g} to {high:g} % over the "
-        f"best earlier method. Of the {ALL_RUNS} runs that co-authors published "
-        f"[[LaRA]](references.md#LaRA), {len(BATCHES)} batches of one model each are re-analysed below: in "
-        f"{below} of them the rank vector predicts nothing on left-out runs (R² of zero or less). The "
-        f"published predictor's mean absolute error is {min(PREDICTOR_ERRORS.values()):.2f} to "
-        f"{PREDICTOR_ERRORS[worst]:.2f} points a benchmark, more than the spread inside one model.\n"
-    )
 
 
 def _draw_figures(evidence: Evidence, folder: Path) -> dict[str, str]:

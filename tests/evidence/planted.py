@@ -62,7 +62,8 @@ def plant_setting(
     values = values[generator.permutation(len(values))[:allocations]]
     column = feature_names(space, depth="polynomial").index("depth:1")
     tilt = rank_features(space, values, depth="polynomial")[:, column]
-    effects = shift + spread * (tilt - tilt.mean()) / tilt.std()
+    centred = tilt - (tilt.mean() if len(tilt) else 0.0)
+    effects = shift + spread * centred / (tilt.std() if len(tilt) > 1 else 1.0)
     repeats = set(np.linspace(0, len(values) - 1, repeated).astype(int).tolist())
     lines = [describe(name, space.reference, 0, steps, 4.0, 4.0, space) for steps in lengths]
     for run in range(seeds):
