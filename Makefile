@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test soak check lint types readme clean
+.PHONY: help install quickstart test evidence soak check lint types readme clean
 
 help: ## list the goals
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ types: $(STAMP)
 
 readme: $(STAMP) ## generate README's figures from the kept result
 	$(BIN)/rankadaptor report experiments/results/quickstart.json --into README.md
+
+evidence: $(STAMP) ## generate docs/evidence.md, its tables and figures, from meta_data/
+	$(BIN)/rankadaptor report --evidence --corpus meta_data --into docs/evidence.md
 
 clean: ## remove the environment and caches (not the kit, not results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
