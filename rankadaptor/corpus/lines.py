@@ -59,15 +59,26 @@ def append_json(path: Path, value: dict[str, Any]) -> None:
     Raises:
         StorageError: If the folder cannot be written or the disk is full; the file is then as it was.
     """
+    with hold(path):
+        append_held(path, value)
+
+
+def append_held(path: Path, value: dict[str, Any]) -> None:
+    """Append one object as `append_json` does, inside `hold`."""
     line = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    with _hold(path):
-        mend_tail(path)
-        append_line(path, line)
+    mend_tail(path)
+    append_line(path, line)
 
 
 @contextlib.contextmanager
-def _hold(path: Path) -> Iterator[None]:
-    """Keep other processes from appending meanwhile: what looks torn could be a line they are writing."""
+def hold(path: Path) -> Iterator[None]:
+    """Keep other processes from appending meanwhile: what looks torn could be a line they are writing.
+
+    The file is made if it is not there. It must not be held twice.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
     if sys.platform == "win32":  # one process at a time writes a file there
         yield
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rankadaptor.corpus.lines import append_json, read_lines
+from rankadaptor.corpus.lines import append_held, hold, read_lines
 from rankadaptor.corpus.record import Record
 from rankadaptor.errors import CorpusError, InputError
 
@@ -27,13 +27,7 @@ class RecordFile:
             CorpusError: If a line is not a record; the message names file and line.
         """
         self.path = Path(path)
-        self._records: list[Record] = []
-        self._places: dict[tuple[tuple[int, ...], int, int], int] = {}
-        for number, value in read_lines(self.path):
-            try:
-                self._keep(Record.from_json(value))
-            except InputError as error:
-                raise CorpusError(f"{self.path}:{number}: {error}") from error
+        self._read()
 
     @property
     def records(self) -> list[Record]:
@@ -52,17 +46,35 @@ class RecordFile:
         """Write a record and keep it.
 
         Returns:
-            False, with nothing written, if the same measurement is there already.
+            False, with nothing written, if the same measurement is there already, also if another process
+            has written it meanwhile.
 
         Raises:
             StorageError: If the file cannot be written; what was there before is untouched.
         """
-        known = self.find(record.values, record.seed, record.steps)
-        if known is not None and (known.status == "ok" or record.status == "failed"):
-            return False
-        append_json(self.path, record.to_json())
+        with hold(self.path):
+            if self._measure_size() != self._size:
+                self._read()
+            known = self.find(record.values, record.seed, record.steps)
+            if known is not None and (known.status == "ok" or record.status == "failed"):
+                return False
+            append_held(self.path, record.to_json())
+            self._size = self._measure_size()
         self._keep(record)
         return True
+
+    def _read(self) -> None:
+        self._records: list[Record] = []
+        self._places: dict[tuple[tuple[int, ...], int, int], int] = {}
+        self._size = self._measure_size()
+        for number, value in read_lines(self.path):
+            try:
+                self._keep(Record.from_json(value))
+            except InputError as error:
+                raise CorpusError(f"{self.path}:{number}: {error}") from error
+
+    def _measure_size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
 
     def _keep(self, record: Record) -> None:
         key = (record.values, record.seed, record.steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 RUN_FILE = "run.yaml"
 STEPS = "steps"
+LOCK = ".lock"
+HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}(\.old)?")
+"""Names that the writers of whole files and folders give to what is not whole yet."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def open_run(path: Path, config: RunConfig, *, fresh: bool = False) -> Iterator[
     """
     with name_storage_fault(path):
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("w")
+        lock = (path / LOCK).open("a")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,6 +101,7 @@ def open_run(path: Path, config: RunConfig, *, fresh: bool = False) -> Iterator[
             ) from error
         if fresh:
             _clear(path)
+        _sweep(path)
         stored = path / RUN_FILE
         if stored.exists():
             earlier = load_run(stored)
@@ -113,10 +118,27 @@ def open_run(path: Path, config: RunConfig, *, fresh: bool = False) -> Iterator[
 
 
 def _clear(path: Path) -> None:
-    for entry in path.iterdir():
-        if entry.name == ".lock":
+    """Empty a run's folder; cut off at any point, it still is that run's folder or an empty one.
+
+    Finished steps go first, so that none is believed whose files are gone, and what says whose folder it is
+    goes last, so that no other run takes over what is left.
+    """
+    last = {STEPS: 0, RUN_FILE: 2}
+    for entry in sorted(path.iterdir(), key=lambda entry: last.get(entry.name, 1)):
+        if entry.name == LOCK:
             continue
         if entry.is_dir():
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def _sweep(path: Path) -> None:
+    """Remove the half-written files of a process that was killed; this one alone writes here now."""
+    for entry in sorted(path.rglob(".*")):
+        if not HALF_WRITTEN.fullmatch(entry.name):
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)

@@ -106,3 +106,38 @@ def test_an_unwritable_file_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file where a folder should be")
     with pytest.raises((StorageError, CorpusError), match="run"):
         RecordFile(tmp_path / "run" / "records.jsonl").append(build_record())
+
+
+def test_what_another_process_wrote_meanwhile_is_not_written_again(tmp_path: Path) -> None:
+    ours, theirs = (RecordFile(tmp_path / "records.jsonl") for _ in range(2))
+    assert theirs.append(build_record())
+    assert not ours.append(build_record())
+    assert ours.append(build_record(seed=1))
+    assert not theirs.append(build_record(seed=1))
+    assert [record.seed for record in ours.records] == [0, 1]
+    assert RecordFile(ours.path).records == ours.records == theirs.records
+
+
+def test_a_file_that_may_not_grow_keeps_its_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    code = (
+        "import resource, sys\n"
+        "from rankadaptor.corpus import RecordFile\n"
+        "from rankadaptor.errors import StorageError\n"
+        "from tests.corpus.measured import build_record\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))\n"
+        "file, refused = RecordFile(sys.argv[1]), 0\n"
+        "for seed in range(20):\n"
+        "    try: file.append(build_record(seed=seed))\n"
+        "    except StorageError as error: refused += 'same command' in str(error)\n"
+        "print(len(file), refused)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    kept, refused = map(int, done.stdout.split())
+    assert kept + refused == 20
+    assert 2 < kept < 20
+    assert [record.seed for record in RecordFile(path).records] == list(range(kept))
+    resumed = RecordFile(path)
+    for seed in range(20):
+        resumed.append(build_record(seed=seed))
+    assert [record.seed for record in RecordFile(path).records] == list(range(20))

@@ -14,35 +14,14 @@ from typing import Any
 import pytest
 
 from rankadaptor.config import build_run, dump_run
-from rankadaptor.corpus import RecordFile
 from rankadaptor.pipeline import run_experiment
-
-
-def _strip(document: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what may differ between two equal runs: durations."""
-    text = json.dumps(document["result"])
-    result = json.loads(text)
-    result.pop("cost")
-    for key in ("tokens_per_second_before", "tokens_per_second_after"):
-        result["pruning"].pop(key)
-    for trial in result["tuning"]:
-        trial.pop("seconds")
-    for outcome in result["recovered"].values():
-        outcome.pop("seconds")
-    return dict(result)
-
-
-def _read_records(folder: Path) -> list[tuple[Any, ...]]:
-    return sorted(
-        (record.values, record.seed, record.steps, record.loss, record.loss_uniform)
-        for record in RecordFile(folder / "records.jsonl").records
-    )
+from tests.pipeline.comparing import read_records, strip_result
 
 
 def test_a_run_is_whole_and_repeats(pico_run: dict[str, Any], tmp_path: Path) -> None:
     first = run_experiment(build_run(pico_run), output=tmp_path / "first")
     second = run_experiment(build_run(pico_run), output=tmp_path / "second")
-    assert _strip(first) == _strip(second)
+    assert strip_result(first) == strip_result(second)
 
     result = first["result"]
     assert result["losses"]["pruned"] > 0
@@ -103,14 +82,14 @@ def test_a_killed_run_continues_as_if_undisturbed(
     assert again.returncode == 0, again.stderr
     undisturbed = run_experiment(build_run(pico_run), output=tmp_path / "undisturbed")
     continued = json.loads((tmp_path / "killed" / "result.json").read_text())
-    assert _read_records(tmp_path / "killed") == _read_records(tmp_path / "undisturbed")
-    assert _strip(continued) == _strip(undisturbed)
+    assert read_records(tmp_path / "killed") == read_records(tmp_path / "undisturbed")
+    assert strip_result(continued) == strip_result(undisturbed)
 
 
 def test_two_workers_give_what_one_gives(pico_run: dict[str, Any], tmp_path: Path) -> None:
     one = run_experiment(build_run(pico_run), output=tmp_path / "one")
     two = run_experiment(build_run({**pico_run, "compute": {"workers": 2}}), output=tmp_path / "two")
-    assert _strip(one) == _strip(two)
+    assert strip_result(one) == strip_result(two)
 
 
 def test_a_diverging_rate_fails_its_trial_not_the_run(pico_run: dict[str, Any], tmp_path: Path) -> None:

@@ -49,3 +49,11 @@ def build_accidents(folder: str) -> Callable[[str, int], str]:
         raise AssertionError(what)
 
     return run
+
+
+def build_slow() -> Callable[[int], tuple[int, int]]:
+    def run(number: int) -> tuple[int, int]:
+        time.sleep(1.0)
+        return number * number, os.getpid()
+
+    return run
