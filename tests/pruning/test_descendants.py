@@ -103,3 +103,12 @@ def test_another_base_is_noticed(pico_model, pico_tokenizer, base, tmp_path, cap
     save_pruned(pico_model("llama", 4, seed=5), pico_tokenizer, base)
     load(tmp_path / "small", compute=EXACT)
     assert "not those it was published with" in caplog.text
+
+
+def test_a_published_descendant_says_how_it_is_built(tmp_path, monkeypatch) -> None:
+    from rankadaptor.planning.shape import read_shape
+
+    monkeypatch.setenv("RANKADAPTOR_HOME", str(tmp_path / "home"))
+    for ask in (load, read_shape):
+        with pytest.raises(CheckpointError, match=r"not built here yet.*meta_data/models/smollm2-12blocks"):
+            ask("kit:smollm2-12blocks")
