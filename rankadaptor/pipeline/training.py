@@ -77,8 +77,8 @@ def write_card(card: Mapping[str, Any]) -> str:
 
 LIMITS = """\
 - On models, lengths of fine-tune or rank menus far from those it was trained on: the order it gives is then a
-  guess that the first records of a search must correct. Its standard deviations allow for that, but only as far
-  as the settings above differ among themselves.
+  guess that the first records of a search must correct. Its standard deviations allow for that, but only as
+  far as the settings above differ among themselves.
 - As a statement about single linears: it knows types, depth, damage and budget, and what the search has seen.
 - When a recipe's learning rate was not tuned on uniform: rank then acts as a hidden learning rate, and gains
   turn round.

@@ -111,7 +111,8 @@ class Learn2LearnLearner:
         return dict(clone.module.named_parameters())
 
     def _join(self, head: nn.Module) -> Weights:
-        return dict(self.network.named_parameters()) | dict(zip(self._head, head.parameters(), strict=True))
+        weights: Weights = dict(self.network.named_parameters())
+        return weights | dict(zip(self._head, head.parameters(), strict=True))
 
     @property
     def rates(self) -> list[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats
@@ -70,7 +71,7 @@ def compare_with_ceiling(kendall: float, ceiling: float | None) -> float | None:
 
 
 def find_null(
-    predicted: list[Floats], measured: Floats, rows: list[Floats], *, count: int, seed: int
+    predicted: list[Floats], measured: Floats, rows: list[NDArray[np.int64]], *, count: int, seed: int
 ) -> Floats:
     """Return mean τ of predictions `predicted[d]` of rows `rows[d]` against shuffled gains, `(count,)`.
 
@@ -80,7 +81,7 @@ def find_null(
     shuffled = np.stack([generator.permutation(measured) for _ in range(count)])
     total = np.zeros(count)
     for each, chosen in zip(predicted, rows, strict=True):
-        gains = shuffled[:, chosen.astype(np.int64)]
+        gains = shuffled[:, chosen]
         signs = np.sign(each[:, None] - each[None, :]).astype(np.float32)
         others = np.sign(gains[:, :, None] - gains[:, None, :]).astype(np.float32)
         norms = np.sqrt((signs**2).sum() * (others**2).sum(axis=(1, 2)))

@@ -109,7 +109,7 @@ def fit_hierarchy(settings: Sequence[tuple[Space, Observations]], *, steps: int 
         energy.backward()  # type: ignore[no-untyped-call]
         return energy
 
-    optimiser.step(measure)  # type: ignore[arg-type]
+    optimiser.step(measure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         _, precision, vector = _measure_energy(batch, index, *unknowns)
         roots = torch.exp(0.5 * shared)[index]

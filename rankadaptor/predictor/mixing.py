@@ -51,7 +51,9 @@ def whiten(
         spread: Unit of the jitter on the diagonal.
     """
     jitter = 1e-8 * np.square(spread) * np.eye(covariances.shape[1])
-    factors = np.linalg.cholesky(covariances + jitter)
-    whitened = np.linalg.solve(factors, residuals[:, :, None])[:, :, 0]
-    logs = -0.5 * (whitened**2).sum(axis=1) - np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+    factors = np.linalg.cholesky(covariances + jitter).astype(np.float64)
+    whitened = np.linalg.solve(factors, residuals[:, :, None])[:, :, 0].astype(np.float64)
+    logs: Floats = -0.5 * (whitened**2).sum(axis=1) - np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(
+        axis=1
+    )
     return logs, factors, whitened

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from rankadaptor.predictor.calibration import SCEPTIC
 from rankadaptor.predictor.encoding import WIDTH, encode_values
 from rankadaptor.predictor.fitting import FittedEnsemble, fit_ensemble
-from rankadaptor.predictor.network import HIDDEN, PerceptronEnsemble, weigh_errors
+from rankadaptor.predictor.network import HIDDEN, Ensemble, PerceptronEnsemble, weigh_errors
 from rankadaptor.predictor.observations import gather_observations, read_values
 from rankadaptor.predictor.prediction import Prediction, Values, predict_blindly
 
@@ -90,10 +90,13 @@ class Perceptron:
         return dataclasses.replace(self, fitted=fitted)
 
     def _train(
-        self, network: PerceptronEnsemble, inputs: Tensor, targets: Tensor, weights: Tensor
+        self, network: Ensemble, inputs: Any, targets: Tensor, weights: Tensor
     ) -> list[dict[str, Tensor]]:
         optimiser = torch.optim.AdamW(
-            network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+            [weight for _, weight in network.named_parameters()],
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            fused=True,
         )
         for _ in range(self.steps):
             optimiser.zero_grad(set_to_none=True)

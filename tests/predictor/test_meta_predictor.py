@@ -95,9 +95,8 @@ def test_a_hundred_thousand_allocations_take_about_a_second(trained: MetaPredict
 
 
 def test_draws_follow_mean_and_deviation(trained: MetaPredictor, space: RankSpace) -> None:
-    many = [
-        dataclasses.replace(trained, seed=seed).predict(space, space.sample(3, seed=1)) for seed in range(60)
-    ]
+    asked = space.sample(3, seed=1)
+    many = [dataclasses.replace(trained, seed=seed).predict(space, asked) for seed in range(60)]
     draws = np.concatenate([prediction.draws for prediction in many if prediction.draws is not None])
     np.testing.assert_allclose(draws.std(axis=0), many[0].std, rtol=0.15)
     assert (np.abs(draws.mean(axis=0) - many[0].mean) < 0.2 * many[0].std).all()
