@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rankadaptor.evidence.components import CONFIDENCE, Components
+from rankadaptor.evidence.components import CONFIDENCE
 from rankadaptor.evidence.winners import Winner
 
 SMALLEST_SHARE = 0.01
@@ -45,15 +45,9 @@ class Regime:
     share_high: float | None = None
 
 
-def decide_regime(
-    winner: Winner | None,
-    components: Components | None,
-    *,
-    pruned_loss: float | None,
-    loss_uniform: float | None,
-) -> Regime:
+def decide_regime(winner: Winner | None, *, pruned_loss: float | None, loss_uniform: float | None) -> Regime:
     """Apply the rule to one setting; losses in nats per token."""
-    if winner is None or components is None:
+    if winner is None:
         return Regime("undecided", "no allocation measured")
     recovered = None
     if pruned_loss is not None and loss_uniform is not None and pruned_loss > loss_uniform:
@@ -66,7 +60,7 @@ def decide_regime(
     share, low, high = (value / recovered for value in (estimate.gain, estimate.low, estimate.high))
     if low <= 0:
         word, reason = "use uniform", "interval includes zero" if high > 0 else "worse than uniform"
-    elif estimate.source == "shrunk" and (components.p_value is None or components.p_value > FALSE_SPREAD):
+    elif not estimate.differ:
         word, reason = "use uniform", "allocations do not differ beyond the noise"
     elif share < SMALLEST_SHARE:
         word, reason = "use uniform", "sure, but too small"

@@ -146,7 +146,6 @@ def _gather_setting(corpus: Corpus, name: str) -> SettingEvidence:
         winner=winner,
         regime=decide_regime(
             winner,
-            components,
             pruned_loss=setting.pruned_loss,
             loss_uniform=None if gains is None else gains.loss_uniform,
         ),

@@ -49,6 +49,8 @@ class Estimate:
         seeds: Seeds that it rests on.
         values: The allocation.
         source: `fresh` or `shrunk`.
+        differ: Whether allocations, or the better half that gave the width of the prior, differ beyond the
+            noise; a shrunken gain says nothing otherwise. True for fresh seeds, which do not rest on it.
     """
 
     gain: float
@@ -58,6 +60,7 @@ class Estimate:
     seeds: int
     values: tuple[int, ...]
     source: str
+    differ: bool = True
 
 
 @dataclass(frozen=True)
@@ -129,12 +132,13 @@ def _estimate_shrunk(gains: Gains, components: Components) -> Estimate | None:
     median = float(np.median(column))
     upper = column[column > median]
     width = float(((upper - median) ** 2).mean()) if len(upper) else observed
-    if width > SKEWED * observed:
+    skewed = width <= SKEWED * observed
+    if not skewed:
         width = observed
     kept = np.nanmean(gains.gains, axis=1) >= median - FAR_BELOW * math.sqrt(width)
     if kept.sum() < SMALLEST_SAMPLE:
         return None
-    freedom = (components.allocations - 1, components.rest_freedom)
+    freedom = (len(upper) if skewed else len(column) - 1, components.rest_freedom)
     priors = [max(width / stats.f.ppf(quantile, *freedom) - rest, 0.0) for quantile in PRIOR_QUANTILES]
     shared = components.shared**2
     mean, variance = _average_posterior(gains.gains[kept], priors=priors, shared=shared, rest=rest)
@@ -147,15 +151,17 @@ def _estimate_shrunk(gains: Gains, components: Components) -> Estimate | None:
     from_seeds = max(scale**2 - without, 0.0)
     scatter = from_seeds**2 / max(components.seeds - 1, 1) + without**2 / components.rest_freedom
     known = max(scale**4 / scatter, 1.0)
+    no_spread = float(stats.f.sf(width / rest, *freedom))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, known)) * scale
     return Estimate(
         gain=gain,
         low=gain - half,
         high=gain + half,
-        p_value=max(float(stats.t.sf(gain / scale, known)), components.p_value or 0.0),
+        p_value=max(float(stats.t.sf(gain / scale, known)), no_spread),
         seeds=int(np.isfinite(gains.gains[kept][best]).sum()),
         values=_name(gains, int(np.flatnonzero(kept)[best])),
         source="shrunk",
+        differ=no_spread <= 1 - CONFIDENCE,
     )
 
 

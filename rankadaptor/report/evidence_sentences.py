@@ -141,7 +141,7 @@ def describe_chance(evidence: Evidence) -> str:
     decided = sum(entry.regime.word != WORDS[2] for entry in evidence.settings)
     return (
         "If no allocation differed from uniform, each decided setting would still be said to matter with a "
-        f"chance of at most {write_percent(FALSE_RATE)}: {FALSE_RATE * decided:.2f} expected among the "
+        f"chance of about {write_percent(FALSE_RATE)}: {FALSE_RATE * decided:.2f} expected among the "
         f"{decided} decided here. The column *stands with all counted* allows one such error in twenty for "
         "the whole table.\n"
     )

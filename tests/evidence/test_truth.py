@@ -40,7 +40,7 @@ def draw_gains(
 
 def say_matters(gains: Gains) -> bool:
     parts = separate_variance(gains.gains, screen=gains.screen)
-    regime = decide_regime(find_winner(gains, parts), parts, pruned_loss=9.0, loss_uniform=4.0)
+    regime = decide_regime(find_winner(gains, parts), pruned_loss=9.0, loss_uniform=4.0)
     return regime.word == MATTERS
 
 
