@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -69,16 +69,42 @@ def show_plan(
     show_plan_table(plan)
 
 
-def run(path: RunFile, overrides: Overrides = None, fresh: Fresh = False, verbose: Verbose = False) -> None:
+def run(
+    path: RunFile,
+    overrides: Overrides = None,
+    fresh: Fresh = False,
+    until: Annotated[
+        Literal["verdict"] | None,
+        typer.Option(help="Stop after the verdict; the same command without this goes on."),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
     """Prune, search, confirm, recover, evaluate. Continues where an interrupted run stopped."""
     config = _load(path, overrides)
     start_logging(verbose=verbose)
+    if until == "verdict":
+        from rankadaptor.pipeline import run_search
+
+        verdict = run_search(config, output=Path(config.output), fresh=fresh)
+        typer.echo(f"{verdict['outcome']}: gain {verdict['gain']:+.4f} nats per token over uniform")
+        return
     from rankadaptor.pipeline import run_experiment
 
     document = run_experiment(config, output=Path(config.output), fresh=fresh)
     from rankadaptor.cli.tables import show_result
 
     show_result(document, place=Path(config.output))
+
+
+def recover(path: RunFile, overrides: Overrides = None, verbose: Verbose = False) -> None:
+    """Do a run's full fine-tunes on several devices, started by `accelerate launch -m rankadaptor`."""
+    config = _load(path, overrides)
+    start_logging(verbose=verbose)
+    from rankadaptor.pipeline import recover_shared
+
+    step = recover_shared(config, output=Path(config.output))
+    for name, entry in (step or {"adapters": {}})["adapters"].items():
+        typer.echo(f"{name}: held-out loss {entry['loss']:.4f} nats per token")
 
 
 def collect(

@@ -7,19 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankadaptor.pipeline.collection import collect_records
-    from rankadaptor.pipeline.experiment import run_experiment
+    from rankadaptor.pipeline.experiment import run_experiment, run_search
     from rankadaptor.pipeline.predictor_contest import benchmark_predictors
     from rankadaptor.pipeline.repetition import repeat_records
+    from rankadaptor.pipeline.sharing import recover_shared
     from rankadaptor.pipeline.training import train_from_run
 
-__all__ = ["benchmark_predictors", "collect_records", "repeat_records", "run_experiment", "train_from_run"]
+__all__ = [
+    "benchmark_predictors",
+    "collect_records",
+    "recover_shared",
+    "repeat_records",
+    "run_experiment",
+    "run_search",
+    "train_from_run",
+]
 
 # Imported on first use: a run needs torch and peft, its folder does not.
 _MODULES = {
     "benchmark_predictors": "predictor_contest",
     "collect_records": "collection",
     "repeat_records": "repetition",
+    "recover_shared": "sharing",
     "run_experiment": "experiment",
+    "run_search": "experiment",
     "train_from_run": "training",
 }
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import datetime
 import logging
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from rankadaptor.pipeline.finals import evaluate_models, recover_all
 from rankadaptor.pipeline.measurement import deal_out, is_dealt_out, open_measurement
 from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
-from rankadaptor.pipeline.trials import Job, TrialPool
+from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.predictor import MetaPredictor, Predictor, make_predictor
 from rankadaptor.predictor.storage import DESCRIPTION
@@ -83,7 +85,39 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
     return document
 
 
-def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[str, Any]:
+def run_search(config: RunConfig, *, output: Path | None = None, fresh: bool = False) -> dict[str, Any]:
+    """Run, or continue, the job up to the verdict and stop there.
+
+    `run_experiment` goes on from it; in between, `recover_shared` may do the full fine-tunes on several
+    devices.
+
+    Returns:
+        The verdict's step.
+
+    Raises:
+        InputError: As of `run_experiment`.
+        StorageError: As of `run_experiment`.
+    """
+    with (
+        open_run(output or Path(config.output), config, fresh=fresh) as folder,
+        open_tracker(config, folder.digest, fresh=fresh) as tracker,
+    ):
+        tracker.log_parameters(config.to_json())
+        return _find_allocation(folder, config, tracker).verdict
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the steps up to the verdict left."""
+
+    source: TrialSource
+    prepared: dict[str, Any]
+    tuned: dict[str, Any]
+    searched: dict[str, Any]
+    verdict: dict[str, Any]
+
+
+def _find_allocation(folder: RunFolder, config: RunConfig, tracker: Tracker) -> _Found:
     compute = pick_compute(config)
     prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
     losses = prepared["losses"]
@@ -97,13 +131,25 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
         candidate = space.allocation(tuple(searched["best"]))
         verdict = folder.complete("confirm", lambda: _confirm(config, pool, candidate, tracker))
     tracker.log_metrics({"gain": verdict["gain"], "gain_low": verdict["low"], "gain_high": verdict["high"]})
+    return _Found(source, prepared, tuned, searched, verdict)
 
-    allocations = {"uniform": space.uniform(), "searched": candidate, **_draw_baselines(config, space)}
+
+def name_allocations(config: RunConfig, space: Space, searched: Mapping[str, Any]) -> dict[str, Allocation]:
+    """Return the allocations that are fine-tuned in full, by the names of their adapters."""
+    candidate = space.allocation(tuple(searched["best"]))
+    return {"uniform": space.uniform(), "searched": candidate, **_draw_baselines(config, space)}
+
+
+def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[str, Any]:
+    found = _find_allocation(folder, config, tracker)
+    source, prepared, tuned = found.source, found.prepared, found.tuned
+    searched, verdict, space = found.searched, found.verdict, found.source.space
+    allocations = name_allocations(config, space, searched)
     recovered = folder.complete("recover", lambda: recover_all(folder, config, source, allocations))
     for name, entry in recovered["adapters"].items():
         for point in entry["curve"]:
             tracker.log_metrics({f"loss_{name}": point["loss"]}, step=point["step"])
-    evaluated = folder.complete("evaluate", lambda: evaluate_models(folder, config, compute=compute))
+    evaluated = folder.complete("evaluate", lambda: evaluate_models(folder, config, compute=source.compute))
 
     seconds = {
         "prepare": prepared["seconds"],
@@ -115,7 +161,7 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
     }
     return {
         "pruning": prepared["pruning"],
-        "losses": losses,
+        "losses": prepared["losses"],
         "digests": prepared["digests"],
         "recipe": source.recipe.to_json(),
         "tuning": tuned["trials"],

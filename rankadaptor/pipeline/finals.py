@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from rankadaptor.progress import Progress
 from rankadaptor.proxies.elastic import read_slice
 from rankadaptor.recovery import attach_adapter, fine_tune
 from rankadaptor.recovery.start import load_start
+from rankadaptor.recovery.team import ALONE, Team
 from rankadaptor.runtime import Compute
 from rankadaptor.space import Allocation
 from rankadaptor.workers import run_side_by_side
@@ -31,9 +32,16 @@ OUTCOME = "outcome.json"
 
 
 def recover_all(
-    folder: RunFolder, config: RunConfig, source: TrialSource, allocations: Mapping[str, Allocation]
+    folder: RunFolder,
+    config: RunConfig,
+    source: TrialSource,
+    allocations: Mapping[str, Allocation],
+    *,
+    team: Team = ALONE,
 ) -> dict[str, Any]:
     """Fine-tune every named allocation in full and save each as a plain PEFT adapter.
+
+    A team shares one fine-tune after the other; one process has them run side by side as the run file says.
 
     Returns:
         `adapters`: per name the held-out loss (nats per token), its curve, parameters, tokens, seconds.
@@ -44,7 +52,7 @@ def recover_all(
     for name, allocation in allocations.items():
         owners.setdefault(allocation.values, name)
     missing = [name for name in owners.values() if not (folder.adapter(name) / OUTCOME).exists()]
-    jobs = [
+    jobs: list[dict[str, Any]] = [
         {
             "source": source,
             "values": allocations[name].values,
@@ -57,7 +65,13 @@ def recover_all(
         }
         for name in missing
     ]
-    for index, outcome in run_side_by_side(recover_one, jobs, workers=count_local_workers(config)):
+    if team.count > 1:
+        finished: Iterable[tuple[int, dict[str, Any]]] = (
+            (index, recover_one(**job, team=team)) for index, job in enumerate(jobs)
+        )
+    else:
+        finished = run_side_by_side(recover_one, jobs, workers=count_local_workers(config))
+    for index, outcome in finished:
         logger.info("recovered %s: held-out loss %.4f", missing[index], outcome["loss"])
     return {
         "adapters": {
@@ -77,10 +91,12 @@ def recover_one(
     evaluate_every: int | None,
     patience: int | None,
     elastic: Path | None = None,
+    team: Team = ALONE,
 ) -> dict[str, Any]:
     """Fine-tune one allocation in full, resuming from its checkpoint, and save the adapter to `target`.
 
-    With the folder of a super-adapter in `elastic`, it starts from the allocation's slice of that.
+    With the folder of a super-adapter in `elastic`, it starts from the allocation's slice of that. Where
+    several processes share the fine-tune, the first of them writes.
     """
     source.compute.apply()
     model, tokenizer = load(source.model, compute=source.compute)
@@ -101,7 +117,12 @@ def recover_one(
         evaluate_every=evaluate_every or max(steps // 5, 1),
         patience=patience,
         checkpoint=target / "checkpoint",
+        team=team,
     )
+    if not team.leads:
+        team.wait()
+        written: dict[str, Any] = read_json(target / OUTCOME)
+        return written
     peft_model.save_pretrained(target)
     write_json(target / "allocation.json", allocation.to_json())
     outcome = {
@@ -115,6 +136,7 @@ def recover_one(
         ],
     }
     write_json(target / OUTCOME, outcome)
+    team.wait()
     return outcome
 
 

@@ -11,6 +11,7 @@ from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.lora import attach_adapter, detach_adapter
 from rankadaptor.recovery.sources import Source, load_pair
 from rankadaptor.recovery.start import digest_start, load_start
+from rankadaptor.recovery.team import ALONE, Team
 from rankadaptor.recovery.training import fine_tune
 from rankadaptor.runtime import choose_compute
 
@@ -40,6 +41,7 @@ def recover(
     compute: Compute | None = None,
     checkpoint: str | Path | None = None,
     start: Mapping[str, torch.Tensor] | None = None,
+    team: Team = ALONE,
 ) -> PeftModel:
     """Fine-tune a pruned model with one rank per linear, and return it as a plain PEFT model.
 
@@ -60,6 +62,8 @@ def recover(
         checkpoint: Folder to resume from and to write to.
         start: Adapter weights to begin with, by PEFT's names, in place of A at random and B at zero; for
             example `ElasticAdapter.slice(allocation)`.
+        team: The processes that share the fine-tune, from `recovery.team.join_team`; all of them end with the
+            same adapter.
 
     Raises:
         InputError: If data, allocation or start do not fit.
@@ -86,6 +90,7 @@ def recover(
             evaluate_every=max(1, steps // EVALUATIONS) if kept_back else None,
             patience=PATIENCE if kept_back else None,
             checkpoint=checkpoint,
+            team=team,
         )
     except BaseException:
         detach_adapter(peft_model)

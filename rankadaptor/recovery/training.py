@@ -26,6 +26,7 @@ from rankadaptor.recovery.checkpoint import (
 )
 from rankadaptor.recovery.lora import list_adapter_parameters
 from rankadaptor.recovery.loss import SequenceLosses, place, score_sequences
+from rankadaptor.recovery.team import ALONE, Team
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
@@ -102,6 +103,7 @@ def fine_tune(
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 50,
     on_step: Callable[[StepReport], None] | None = None,
+    team: Team = ALONE,
 ) -> TrainingResult:
     """Train the adapter of `peft_model` in place.
 
@@ -123,6 +125,7 @@ def fine_tune(
         checkpoint: Folder to resume from and to write to; a finished run found there is not repeated.
         checkpoint_every: Steps between two checkpoints.
         on_step: Called after each step.
+        team: The processes that share this fine-tune; each calls this function with the same arguments.
 
     Returns:
         Losses, tokens and seconds.
@@ -137,12 +140,14 @@ def fine_tune(
         sequences, recipe=recipe, steps=steps, held_out=held_out, every=evaluate_every, patience=patience
     )
     place(peft_model, compute)
-    run = _Run(peft_model, recipe=recipe, steps=steps, seed=seed, compute=compute)
+    team.check_batch(recipe)
+    run = _Run(peft_model, recipe=recipe, steps=steps, seed=seed, compute=compute, team=team)
     state = TrainingState()
     folder = Path(checkpoint) if checkpoint is not None else None
     identity = run.identify(usable) if folder is not None else {}
     if folder is not None:
         state = load_state(folder, parameters=run.parameters, optimizer=run.optimizer, identity=identity)
+        team.check_step(state.step, device=compute.device)
         if state.step:
             logger.info("%s: resuming after step %d of %d", folder, state.step, steps)
     started = time.monotonic() - state.seconds
@@ -162,7 +167,8 @@ def fine_tune(
                 report = replace(report, held_out_loss=run.measure(held_out, step=step))
                 _follow_held_out(state, report, run.parameters, patience=patience)
             state.seconds = time.monotonic() - started
-            if folder is not None and (step % checkpoint_every == 0 or step == steps or state.stopped):
+            due = step % checkpoint_every == 0 or step == steps or state.stopped
+            if folder is not None and due and team.leads:
                 save_state(
                     folder, state, parameters=run.parameters, optimizer=run.optimizer, identity=identity
                 )
@@ -185,8 +191,11 @@ def fine_tune(
 class _Run:
     """One fine-tune's fixed parts: model, adapter parameters, optimiser, recipe."""
 
-    def __init__(self, model: Any, *, recipe: Recipe, steps: int, seed: int, compute: Compute) -> None:
+    def __init__(
+        self, model: Any, *, recipe: Recipe, steps: int, seed: int, compute: Compute, team: Team
+    ) -> None:
         self.model, self.recipe, self.steps, self.seed, self.compute = model, recipe, steps, seed, compute
+        self.team = team
         self.parameters = list_adapter_parameters(model)
         self.sum_losses = SequenceLosses(model, compute, training=True)
         self.optimizer = torch.optim.AdamW(
@@ -219,15 +228,17 @@ class _Run:
         """Take one optimiser step over `batch`, in micro batches of like length."""
         recipe = self.recipe
         rate = compute_learning_rate(step, steps=self.steps, recipe=recipe)
-        ordered = sorted(batch, key=len)
-        labels = sum(sequence.targets for sequence in ordered)
+        labels = sum(sequence.targets for sequence in batch)
+        ordered = self.team.share(sorted(batch, key=len))
         total = 0.0
-        with _seeded_dropout(self.seed, step, wanted=recipe.dropout > 0):
+        with _seeded_dropout(self.seed, step, self.team.index, wanted=recipe.dropout > 0):
             for start in range(0, len(ordered), recipe.micro_batch_size):
                 loss = self.sum_losses(ordered[start : start + recipe.micro_batch_size]).sum() / labels
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
         parameters = list(self.parameters.values())
+        self.team.sum_gradients(parameters)
+        (total,) = self.team.sum_numbers(total, device=self.compute.device)
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip or math.inf))
         if not (math.isfinite(total) and math.isfinite(norm)):
             raise TrainingError(
@@ -243,8 +254,12 @@ class _Run:
 
     def measure(self, held_out: Sequence[TokenSequence], *, step: int) -> float:
         """Measure the mean held-out loss."""
-        sums, counts = score_sequences(self.model, held_out, compute=self.compute, batch_size=HELD_OUT_BATCH)
-        loss = sum(sums) / sum(counts)
+        nats, tokens, own = 0.0, 0, self.team.share(held_out)
+        if own:  # there may be fewer sequences than processes
+            sums, counts = score_sequences(self.model, own, compute=self.compute, batch_size=HELD_OUT_BATCH)
+            nats, tokens = sum(sums), sum(counts)
+        nats_of_all, tokens_of_all = self.team.sum_numbers(nats, tokens, device=self.compute.device)
+        loss = nats_of_all / tokens_of_all
         if not math.isfinite(loss):
             raise TrainingError(
                 f"The held-out loss is {loss} after step {step} of {self.steps}. Lower the learning rate.",
@@ -304,13 +319,14 @@ def _follow_held_out(
 
 
 @contextlib.contextmanager
-def _seeded_dropout(seed: int, step: int, *, wanted: bool) -> Iterator[None]:
-    """Seed torch's global generators for one step, so that a resumed run draws the same masks."""
+def _seeded_dropout(seed: int, step: int, index: int, *, wanted: bool) -> Iterator[None]:
+    """Seed torch's global generators for one step of one process: a resumed run draws the same masks."""
     if not wanted:
         yield
         return
     with torch.random.fork_rng():
-        torch.manual_seed(int(compute_digest([seed, step], length=15), 16))
+        name = [seed, step, index] if index else [seed, step]
+        torch.manual_seed(int(compute_digest(name, length=15), 16))
         yield
 
 
