@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("init")(commands.write_run_file)
 app.command("plan")(commands.show_plan)
 app.command("run")(commands.run)
+app.command("recover")(commands.recover)
 app.command("collect")(commands.collect)
 app.command("meta-train")(commands.train_predictor)
 app.command("benchmark")(prediction.benchmark)
