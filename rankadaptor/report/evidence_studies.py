@@ -178,6 +178,8 @@ def build_curve_table(evidence: Evidence) -> Table:
             rows.append((name_setting(entry), *(ABSENT,) * 6))
             continue
         flattened = {None: ABSENT, True: "yes", False: "no"}[curve.flattened]
+        if curve.last_doubling is not None and curve.last_doubling < 0:
+            flattened = "yes, rises again"
         rows.append(
             (
                 name_setting(entry),
