@@ -27,6 +27,7 @@ class RecordFile:
             CorpusError: If a line is not a record; the message names file and line.
         """
         self.path = Path(path)
+        self._size = 0
         self._read()
 
     @property

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from rankadaptor.pipeline.trials import TrialSource
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +63,23 @@ def pico_run(pico_folder: Path, pico_rows: Path, tmp_path: Path) -> dict[str, An
         "evaluate": {"benchmarks": []},
         "track": {"enabled": False},
     }
+
+
+@pytest.fixture
+def pico_source(pico_run: dict[str, Any], tmp_path: Path) -> Callable[..., TrialSource]:
+    """Return a factory of trial sources of the pruned pico model, given changes of `compute`."""
+    from rankadaptor.config import build_run
+    from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
+    from rankadaptor.pipeline.run_folder import open_run
+    from rankadaptor.pipeline.tuning import tune_setting
+
+    def build(**compute: Any) -> TrialSource:
+        pico_run["recipe"]["tune"] = None
+        config = build_run({**pico_run, "compute": compute})
+        chosen = pick_compute(config)
+        with open_run(tmp_path / "out", config) as folder:
+            folder.complete("prepare", lambda: prepare_model(folder, config, compute=chosen))
+            space = load_space(folder, config)
+            return tune_setting(folder, config, space, setting="pico", compute=chosen)[0]
+
+    return build

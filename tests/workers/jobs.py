@@ -51,9 +51,12 @@ def build_accidents(folder: str) -> Callable[[str, int], str]:
     return run
 
 
-def build_slow() -> Callable[[int], tuple[int, int]]:
-    def run(number: int) -> tuple[int, int]:
-        time.sleep(1.0)
-        return number * number, os.getpid()
+def build_places() -> Callable[[int], tuple[str, str]]:
+    """Build a function that says on which node of a cluster, and on which GPU, it runs."""
+    import ray
+
+    def run(number: int) -> tuple[str, str]:
+        time.sleep(0.2)
+        return str(ray.get_runtime_context().get_node_id()), os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
     return run
