@@ -11,8 +11,9 @@ from rankadaptor.space import Space
 
 Floats = NDArray[np.float64]
 
-RESPONSES = ("log", "bend", "starved")
-"""Log-ratio to uniform, its square, and whether the slot has nothing where uniform has something."""
+RESPONSES = ("log", "bend", "less", "starved")
+"""Log-ratio to uniform; its square; the log-ratio where it is negative, so that what a slot loses and what it
+gains may weigh differently; and whether the slot has nothing where uniform has something."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -25,4 +26,4 @@ def tabulate_responses(space: Space) -> Floats:
     reference = np.asarray(space.reference, dtype=np.float64)[:, None]
     log = np.log1p(options) - np.log1p(reference)
     starved = (options == 0.0).astype(np.float64) - (reference == 0.0)
-    return np.stack([log, log**2, starved])
+    return np.stack([log, log**2, np.minimum(log, 0.0), starved])

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
+from rankadaptor.errors import TrainingError
 from rankadaptor.predictor.contest import Train
+from rankadaptor.predictor.distance import Distance
 from rankadaptor.predictor.evidence import Evidence
 from rankadaptor.predictor.prediction import Predictor
 
+logger = logging.getLogger(__name__)
+
 EPOCHS = 60
+LEARNING_RATE = 3e-3
+RATES = (0.02, 0.005, 0.001)
+"""Inner rates; the next is tried where the steps of one run away."""
 NETWORKS = {
     "slots_maml": ("slots", "maml"),
     "slots_first_order": ("slots", "first_order"),
@@ -28,6 +36,7 @@ def list_contestants(*, epochs: int = EPOCHS, seed: int = 0) -> dict[str, Train]
     contestants["ensemble"] = lambda seen: _join(seen, seed=seed)
     for name in FROM_SCRATCH:
         contestants[name] = _start_from_scratch(name, seed=seed)
+    contestants["distance"] = lambda _: Distance()
     contestants["boosted_trees_corpus"] = lambda seen: _train_trees(seen, seed=seed)
     for name, (network, algorithm) in NETWORKS.items():
         contestants[name] = _train_network(name, network, algorithm, epochs=epochs, seed=seed)
@@ -68,8 +77,17 @@ def _train_network(name: str, network: str, algorithm: str, *, epochs: int, seed
     def train(seen: Sequence[Evidence]) -> Predictor:
         from rankadaptor.predictor.network_training import train_network
 
+        given: dict[str, Any] = {"network": network, "algorithm": algorithm, "epochs": epochs, "seed": seed}
+        for rate in RATES[:-1]:
+            try:
+                trained = train_network(
+                    _pair(seen), inner_learning_rate=rate, learning_rate=LEARNING_RATE, **given
+                )
+                return dataclasses.replace(trained, name=name)
+            except TrainingError as error:
+                logger.warning("%s: %s", name, error)
         trained = train_network(
-            _pair(seen), network=network, algorithm=algorithm, epochs=epochs, learning_rate=3e-3, seed=seed
+            _pair(seen), inner_learning_rate=RATES[-1], learning_rate=LEARNING_RATE, **given
         )
         return dataclasses.replace(trained, name=name)
 

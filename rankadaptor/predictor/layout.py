@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SHARED = {
     "log": ("total", "half", "kind", "depth", "tilt", "slope", "edge", "damage", "size", "budget"),
     "bend": ("total", "half", "kind", "depth"),
+    "less": ("total", "half", "kind", "depth"),
     "starved": ("total", "half", "kind"),
 }
 OWN = {"log": ("block", "slot"), "bend": ("block", "slot")}

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 HIDDEN = 24
 PARTS = 4
 HEAD_HIDDEN = 12
+SCALES = (0.4, 0.1, 0.4, 0.4)
+"""Factors on the responses: sums over many slots must not be so large that an inner step overshoots."""
 SlotInputs: TypeAlias = tuple[Tensor, Tensor]
 
 
@@ -82,7 +84,7 @@ class SlotNetwork(nn.Module):
         """Return slots `(n_slots, inputs)` and responses `(n, n_slots, responses)` of options."""
         choices, _ = space.tables.find_choices(values)
         tables = tabulate_responses(space)
-        responses = np.stack([table[space.tables.columns, choices] for table in tables], axis=2)
+        responses = np.stack([table[space.tables.columns, choices] for table in tables], axis=2) * SCALES
         # A slot of many linears responds with all of them.
         share = count_linears(space) / math.sqrt(float(count_linears(space).sum()))
         return (
