@@ -47,7 +47,8 @@ def test_yaml_blocks_are_run_files(block: str) -> None:
 def test_committed_run_files_are_sound() -> None:
     from rankadaptor.config import load_run
 
-    files = sorted(ROOT.glob("experiments/**/*.yaml"))
+    # base_models are files of their own two scripts
+    files = [file for file in ROOT.glob("experiments/**/*.yaml") if file.parent.name != "base_models"]
     assert files
     for file in files:
         load_run(file)
