@@ -9,7 +9,9 @@ from pydantic import Field
 from rankadaptor.config.sections import Section
 
 PredictorName = Literal["meta", "perceptron", "boosted_trees", "gaussian_process", "ridge"]
-ProposalName = Literal["expected_improvement", "upper_confidence_bound", "thompson", "evolutionary", "random"]
+ProposalName = Literal[
+    "expected_improvement", "upper_confidence_bound", "thompson", "greedy", "evolutionary", "random"
+]
 BaselineName = Literal["uniform", "random", "linear_in_depth"]
 ModelName = Literal["dense", "pruned", "uniform", "searched", "random", "linear_in_depth"]
 
@@ -106,6 +108,12 @@ class RepeatSection(Section):
 
     allocations: int = Field(default=8, ge=1, description="How many, spread evenly over those measured.")
     seeds: int = Field(default=5, ge=2, description="Seeds of each, the first one counted.")
+    best: int = Field(
+        default=3,
+        ge=0,
+        description="Those best under the first seed, repeated too: what they gain under the others is "
+        "free of the luck that made them best.",
+    )
 
 
 class LengthsSection(Section):

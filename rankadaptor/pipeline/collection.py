@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rankadaptor.config import RunConfig
-from rankadaptor.corpus import Corpus, RecordFile, Setting
+from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
 from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import open_run
@@ -47,7 +48,9 @@ def collect_records(
             for record in pool.records.records:  # measured by an interrupted collection, not passed on yet
                 corpus.append(record)
             jobs = list_jobs(config, space)
-            pool.measure_all(jobs, label="collect", on_record=corpus.append)
+            measured = pool.measure_all(jobs, label="collect", on_record=corpus.append)
+            best = list_best(config, space, measured)
+            pool.measure_all(best, label="repeat the best", on_record=corpus.append)
             curve = [pool.measure(space.uniform(), seed=config.seed, steps=steps) for steps in given.curve]
         study = study_recipe(config, source, config.search.steps) if given.study else {}
         for record in RecordFile(source.records).records:
@@ -74,6 +77,25 @@ def list_jobs(config: RunConfig, space: Space) -> list[Job]:
             for allocation in choose_evenly(designed, given.lengths.allocations)
         ]
     return jobs
+
+
+def list_best(config: RunConfig, space: Space, measured: Sequence[Record]) -> list[Job]:
+    """List the repeats of the allocations that gained most under the first seed, at the usual length."""
+    repeat = config.collect.repeat
+    if repeat is None:
+        return []
+    gains = {
+        record.values: record.gain
+        for record in measured
+        if record.seed == config.seed and record.steps == config.search.steps and record.gain is not None
+    }
+    gains.pop(space.uniform().values, None)
+    best = sorted(gains, key=lambda values: -gains[values])[: repeat.best]
+    return [
+        Job(space.allocation(values), config.seed + offset, config.search.steps)
+        for values in best
+        for offset in range(1, repeat.seeds)
+    ]
 
 
 def _describe_setting(
