@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rankadaptor.search.baselines import draw_random, linear_in_depth, uniform
+from rankadaptor.search.front import Front, find_front
 from rankadaptor.search.greedy import allocate_by_scores
 from rankadaptor.search.halving import Halving, Rung, halve
 from rankadaptor.search.loop import Search
@@ -10,6 +11,6 @@ from rankadaptor.search.proposals import PROPOSALS
 from rankadaptor.search.result import SearchResult, Step
 
 __all__ = [
-    "PROPOSALS", "Halving", "Rung", "Search", "SearchResult", "Step", "allocate_by_scores", "draw_random",
-    "halve", "linear_in_depth", "uniform",
+    "PROPOSALS", "Front", "Halving", "Rung", "Search", "SearchResult", "Step", "allocate_by_scores",
+    "draw_random", "find_front", "halve", "linear_in_depth", "uniform",
 ]  # fmt: skip

@@ -70,8 +70,8 @@ class Search:
             space: Where to look.
             predictor: What guides it.
             seed: Seed of candidates and draws.
-            proposal: `expected_improvement`, `upper_confidence_bound`, `thompson`, `evolutionary` or
-                `random`.
+            proposal: `expected_improvement`, `upper_confidence_bound`, `thompson`, `greedy`, `evolutionary`
+                or `random`.
             candidates: Allocations scored before each proposal; a fifth as many more refine the best of them.
             initial: Allocations spread over the space before the predictor is asked; by default 4, or none if
                 it is pretrained.

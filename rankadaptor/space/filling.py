@@ -24,7 +24,9 @@ NARROW = 1 << 30
 """Sums of costs below this are counted in 32 bits, which is twice as fast."""
 
 
-def fit_budget(tables: Tables, choices: Ints, *, budget: int, generator: np.random.Generator) -> Ints:
+def fit_budget(
+    tables: Tables, choices: Ints, *, budget: int, generator: np.random.Generator, fill: bool = True
+) -> Ints:
     """Return choices that fit the budget and are filled up; rows that already are come back unchanged.
 
     Args:
@@ -32,6 +34,7 @@ def fit_budget(tables: Tables, choices: Ints, *, budget: int, generator: np.rand
         choices: `(n, n_slots)`, each within its slot's menu.
         budget: Largest cost allowed.
         generator: Source of the random orders.
+        fill: Use the budget up; without it, rows inside the budget stay as they are.
 
     Returns:
         A new array `(n, n_slots)`.
@@ -52,7 +55,8 @@ def fit_budget(tables: Tables, choices: Ints, *, budget: int, generator: np.rand
         begin = generator.integers(free.size, size=(len(part), 1), dtype=np.int32)
         left = ladder.number(budget - held) - ladder.sum_costs(part)
         _lower(ladder, part, left, begin)
-        _raise(ladder, part, left, begin)
+        if fill:
+            _raise(ladder, part, left, begin)
         if order.size == whole.shape[1]:
             whole[:] = part.take(np.argsort(order), axis=1)
         else:

@@ -171,12 +171,15 @@ class Space:
             )
         return tables.sum_costs(choices)
 
-    def repair_array(self, values: ArrayLike, *, seed: int) -> Ints:
-        """Bring each row of values `(n, n_slots)` into the space; see `repair`."""
+    def repair_array(self, values: ArrayLike, *, seed: int, fill: bool = True) -> Ints:
+        """Bring each row of values `(n, n_slots)` into the space; see `repair`.
+
+        Without `fill`, rows inside the budget keep what they leave of it.
+        """
         choices, _ = self.tables.find_choices(self._as_array(values))
         generator = np.random.default_rng(seed)
         return self.tables.read_values(
-            fit_budget(self.tables, choices, budget=self.budget, generator=generator)
+            fit_budget(self.tables, choices, budget=self.budget, generator=generator, fill=fill)
         )
 
     def sample_array(self, count: int, seed: int) -> Ints:

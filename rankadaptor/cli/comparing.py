@@ -1,0 +1,55 @@
+"""The command that compares ways of choosing ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rankadaptor.cli.commands import Overrides, Verbose
+from rankadaptor.cli.logs import start_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+JobFilePath = Annotated[
+    Path, typer.Argument(metavar="FILE.yaml", help="The comparison's file.", show_default=False)
+]
+
+
+def compare(path: JobFilePath, overrides: Overrides = None, verbose: Verbose = False) -> None:
+    """Compare ways of choosing ranks at equal parameters and cost. The same command continues.
+
+    The file's key `job` says what is done: `methods` (all methods on every setting), `smaller` (the smallest
+    adapter that is not worse than uniform) or `parity` (the paper's own claim, with repeats).
+    """
+    from rankadaptor.config.comparison import (
+        ComparisonConfig,
+        ParityConfig,
+        SmallerConfig,
+        load_job,
+    )
+
+    config = load_job(path, overrides or ())
+    start_logging(verbose=verbose)
+    from rankadaptor.pipeline.compare import check_claim, compare_methods, find_smaller
+
+    if isinstance(config, ComparisonConfig):
+        _show(compare_methods(config), config.results)
+    elif isinstance(config, SmallerConfig):
+        _show(find_smaller(config), config.results)
+    elif isinstance(config, ParityConfig):
+        _show(check_claim(config), config.results)
+
+
+def _show(rows: Sequence[dict[str, Any]], place: str) -> None:
+    from rankadaptor.results.table import write_gain, write_percent
+
+    for row in rows:
+        parts = [row["setting"], *([write_percent(row["ratio"])] if "ratio" in row else []), row["method"]]
+        if "share" in row:
+            parts.append(f"{write_percent(row['share'])} of uniform's parameters")
+        parts += [write_gain(row["gain"]), row["outcome"]]
+        typer.echo(" · ".join(parts))
+    typer.echo(f"wrote {place}")

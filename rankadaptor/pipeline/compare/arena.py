@@ -1,0 +1,107 @@
+"""One setting made ready: pruned, its recipe tuned, its trials at hand; every method starts from the same."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.config import RunConfig
+from rankadaptor.corpus import Record
+from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
+from rankadaptor.pipeline.run_folder import RunFolder, open_run
+from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
+from rankadaptor.pipeline.tuning import tune_setting
+from rankadaptor.space import Allocation, Space
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Arena:
+    """A setting in which methods are compared.
+
+    Attributes:
+        config: The setting's run file.
+        folder: Where everything measured is kept.
+        source: What trials are made from, with the tuned recipe.
+        pool: Measures trials; methods that ask for the same trial share it.
+        losses: Held-out loss of the pruned and, if it was pruned here, the dense model, nats per token.
+        tuning_tokens: Tokens trained to tune the recipe that all methods share.
+    """
+
+    config: RunConfig
+    folder: RunFolder
+    source: TrialSource
+    pool: TrialPool
+    losses: dict[str, float]
+    tuning_tokens: int
+
+    @property
+    def space(self) -> Space:
+        """The space of allocations."""
+        return self.source.space
+
+    @property
+    def seed(self) -> int:
+        """The seed that methods search under."""
+        return self.config.seed
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of a trial."""
+        return self.config.search.steps
+
+    def measure(
+        self, allocations: Sequence[Allocation], *, label: str, seed: int | None = None
+    ) -> list[Record]:
+        """Measure allocations as short trials under one seed, the setting's own by default."""
+        under = self.seed if seed is None else seed
+        jobs = [Job(allocation, under, self.steps) for allocation in allocations]
+        return self.pool.measure_all(jobs, label=label)
+
+    def count_tokens(self, records: Iterable[Record]) -> int:
+        """Return the tokens trained for these records and for the uniform trials that they are paired with.
+
+        Each trial counts once, as if the method stood alone; that methods share trials saves time only.
+        """
+        return sum(record.tokens for record in self._complete(records))
+
+    def count_seconds(self, records: Iterable[Record]) -> float:
+        """Return the seconds of the same trials."""
+        return sum(record.seconds for record in self._complete(records))
+
+    def _complete(self, records: Iterable[Record]) -> list[Record]:
+        distinct = {(record.values, record.seed, record.steps): record for record in records}
+        for _, seed, steps in list(distinct):
+            paired = self.pool.find(Job(self.space.uniform(), seed, steps))
+            if paired is not None:
+                distinct[paired.values, seed, steps] = paired
+        return list(distinct.values())
+
+
+@contextlib.contextmanager
+def open_arena(config: RunConfig, folder: Path, *, workers: int) -> Iterator[Arena]:
+    """Prune, measure and tune a setting, or read what an earlier run left, and open its trials.
+
+    Args:
+        config: The setting's run file.
+        folder: Where everything is kept; one writer at a time.
+        workers: Trials measured side by side.
+
+    Raises:
+        InputError: If the folder holds another setting or is in use.
+        StorageError: If the folder cannot be written.
+    """
+    compute = pick_compute(config)
+    with open_run(folder, config) as opened:
+        prepared: dict[str, Any] = opened.complete(
+            "prepare", lambda: prepare_model(opened, config, compute=compute)
+        )
+        space = load_space(opened, config)
+        source, tuned = tune_setting(opened, config, space, setting=config.name, compute=compute)
+        with TrialPool(source, workers=workers) as pool:
+            yield Arena(config, opened, source, pool, prepared["losses"], tuned["tokens"])

@@ -1,0 +1,38 @@
+"""What a method chose, and what choosing cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An allocation, the recipe's rate where the method changed it, and the cost of finding both.
+
+    Attributes:
+        values: One rank per slot.
+        tokens: Tokens trained, or run forward for a score; the final recoveries are not counted.
+        seconds: Time of the same.
+        learning_rate: The rate to recover with; None for the setting's own.
+        details: What else belongs in a result.
+    """
+
+    values: tuple[int, ...]
+    tokens: int = 0
+    seconds: float = 0.0
+    learning_rate: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON-like dict."""
+        return {**dataclasses.asdict(self), "values": list(self.values), "details": dict(self.details)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Choice:
+        """Rebuild a choice from `to_json`; keys that are not its own are left out."""
+        names = {entry.name for entry in dataclasses.fields(cls)}
+        given = {name: value for name, value in data.items() if name in names}
+        return cls(**{**given, "values": tuple(int(value) for value in data["values"])})

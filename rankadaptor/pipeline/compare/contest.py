@@ -1,0 +1,120 @@
+"""The comparison that counts: every method on every setting, at equal parameters and equal cost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.config import RunConfig, load_run
+from rankadaptor.config.comparison import ComparisonConfig, JobFile
+from rankadaptor.errors import RankAdaptorError
+from rankadaptor.files import read_json, write_json
+from rankadaptor.pipeline.compare.arena import Arena, open_arena
+from rankadaptor.pipeline.compare.choice import Choice
+from rankadaptor.pipeline.compare.guided import (
+    choose_by_trees,
+    choose_like_paper,
+    choose_ours,
+    choose_random,
+)
+from rankadaptor.pipeline.compare.judgement import judge_choices
+from rankadaptor.pipeline.compare.redistribution import choose_by_adalora, choose_by_eva
+from rankadaptor.pipeline.compare.scored import (
+    choose_by_damage,
+    choose_by_spectra,
+    choose_elastic,
+    choose_linear_in_depth,
+    choose_tuned_uniform,
+    choose_uniform,
+)
+from rankadaptor.report.comparison import write_comparison
+
+logger = logging.getLogger(__name__)
+
+METHODS: dict[str, Callable[[Arena, ComparisonConfig], Choice]] = {
+    "uniform": choose_uniform,
+    "uniform_tuned": choose_tuned_uniform,
+    "random": choose_random,
+    "linear_in_depth": choose_linear_in_depth,
+    "damage": choose_by_damage,
+    "eva": choose_by_eva,
+    "spectra": choose_by_spectra,
+    "adalora": choose_by_adalora,
+    "elastic": choose_elastic,
+    "boosted_trees": choose_by_trees,
+    "paper": choose_like_paper,
+    "ours": choose_ours,
+}
+"""Every method chooses an allocation of the arena's space, and may spend `trials` trials on it."""
+
+
+def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
+    """Compare methods on every setting and write the rows to the comparison's result file.
+
+    Every choice, trial and recovery is kept in `config.folder` as soon as it is there, so the same command
+    continues a comparison that was cut off. A method that cannot be applied to a setting is left out of it,
+    with a warning. Rows of other settings and methods that the file holds are kept.
+
+    Returns:
+        The rows of this comparison: `setting, method, parameters, cost_tokens, seeds, loss, gain, gain_low,
+        gain_high, benchmarks` and more, losses and gains in nats per token.
+
+    Raises:
+        InputError: If a run file does not fit its model, or a folder holds another setting.
+        StorageError: If something could not be written; what was measured before is kept.
+    """
+    rows: list[dict[str, Any]] = []
+    for run in load_settings(config):
+        with open_arena(run, config.folder / run.name, workers=config.workers) as arena:
+            choices = {}
+            for name in config.methods:
+                choice = choose(arena, config, name)
+                if choice is not None:
+                    choices[name] = choice
+            found = judge_choices(arena, choices, final=config.final, benchmarks=config.benchmarks)
+        rows += found
+        for row in found:
+            logger.info("%s", describe_row(row))
+        everything = merge_rows(Path(config.results), found)
+        if config.document is not None:
+            write_comparison(everything, file=Path(config.document))
+    return rows
+
+
+def load_settings(config: JobFile) -> list[RunConfig]:
+    """Load the run files of a job, with its overrides and its number of workers."""
+    overrides = [*config.overrides, f"compute.workers={config.workers}"]
+    return [load_run(path, overrides) for path in config.settings]
+
+
+def choose(arena: Arena, config: ComparisonConfig, name: str) -> Choice | None:
+    """Let a method choose, or read what it chose before; None if it cannot be applied here."""
+    step = f"choose-{name}-{config.trials}x{config.batch}"
+    try:
+        found = arena.folder.complete(step, lambda: {"choice": METHODS[name](arena, config).to_json()})
+    except RankAdaptorError as error:
+        logger.warning("%s cannot be applied to %s: %s", name, arena.config.name, error)
+        return None
+    return Choice.from_json(found["choice"])
+
+
+def merge_rows(
+    path: Path, rows: Sequence[dict[str, Any]], *, keys: Sequence[str] = ("setting", "method")
+) -> list[dict[str, Any]]:
+    """Write rows into a result file in place of those with the same keys; the others stay as they are."""
+    kept: list[dict[str, Any]] = read_json(path) if path.is_file() else []
+    merged = {tuple(row[key] for key in keys): row for row in kept}
+    merged |= {tuple(row[key] for key in keys): row for row in rows}
+    ordered = sorted(merged.values(), key=lambda row: str(row[keys[0]]))  # methods stay in their order
+    write_json(path, ordered)
+    return ordered
+
+
+def describe_row(row: dict[str, Any]) -> str:
+    """Say a row in one line."""
+    interval = "" if row["gain_low"] is None else f" ({row['gain_low']:+.4f} to {row['gain_high']:+.4f})"
+    gain = "failed" if row["gain"] is None else f"gain {row['gain']:+.4f}{interval}"
+    loss = "" if row["loss"] is None else f", loss {row['loss']:.4f}"
+    return f"{row['setting']} · {row['method']}: {gain}{loss}, {row['parameters']:,} parameters"

@@ -1,0 +1,52 @@
+"""Predictors that have learned from a corpus, but never from the setting they are used on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankadaptor.predictor import MetaPredictor, Predictor, make_predictor
+from rankadaptor.predictor.storage import DESCRIPTION
+
+if TYPE_CHECKING:
+    from rankadaptor.pipeline.compare.arena import Arena
+
+logger = logging.getLogger(__name__)
+
+FALLBACKS = {"meta": "ridge", "meta_perceptron": "perceptron"}
+
+
+def learn_without(arena: Arena, corpus: str | Path, *, name: str) -> Predictor:
+    """Train a predictor on a corpus's settings, the arena's own and held-out ones left out.
+
+    It is kept in the arena's folder, so that a comparison that goes on later asks the same one. Without
+    another setting to learn from, one that needs no corpus takes its place.
+
+    Args:
+        arena: The setting that it must not know.
+        corpus: Folder of records.
+        name: `meta`, the default, or `meta_perceptron`, the paper's five layers meta-trained.
+    """
+    from rankadaptor.corpus import Corpus
+    from rankadaptor.predictor.contestants import list_contestants
+    from rankadaptor.predictor.evidence import MINIMUM_RECORDS, list_evidence
+
+    kept = arena.folder.path / f"predictor-{name}"
+    if (kept / DESCRIPTION).exists():
+        return MetaPredictor.from_pretrained(kept)
+    others = []
+    if Path(corpus).is_dir():
+        others = [
+            each
+            for each in list_evidence(Corpus.load(corpus))
+            if not each.held_out
+            and each.name != arena.config.name
+            and len(each.observations) >= MINIMUM_RECORDS
+        ]
+    if not others:
+        logger.warning("%s: no other setting to learn from; %s guides instead", corpus, FALLBACKS[name])
+        return make_predictor(FALLBACKS[name], seed=arena.seed)
+    learned = list_contestants(seed=arena.seed)[name](others)
+    learned.save_pretrained(kept)  # type: ignore[attr-defined]  # both of these can be saved
+    return MetaPredictor.from_pretrained(kept)

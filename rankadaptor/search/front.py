@@ -1,0 +1,209 @@
+"""The trade between gain and cost: allocations of which none is both better and cheaper than another.
+
+NSGA-II [NSGA-II]_ as pymoo has it, over an integer problem with sampling, crossover and mutation of its own,
+so that every individual is an allocation inside the budget. It may leave budget over: that is the point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankadaptor.errors import InputError
+from rankadaptor.search.candidates import compute_keys
+
+if TYPE_CHECKING:
+    from rankadaptor.predictor import Predictor
+    from rankadaptor.space import Allocation, Space
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+CROSSED, MOVED = 0.9, 0.08
+LARGEST_STEP = 3
+CORNER_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Front:
+    """Allocations from the cheapest to the dearest, each predicted to gain more than all cheaper ones.
+
+    Attributes:
+        allocations: The allocations.
+        costs: Their costs in the space's unit, `(n,)`, ascending.
+        predicted: Predicted gain over uniform less `caution` standard deviations, nats per token, `(n,)`.
+    """
+
+    allocations: tuple[Allocation, ...]
+    costs: Ints
+    predicted: Floats
+
+    def find_best(self, *, cost: float) -> Allocation | None:
+        """Return the allocation that is predicted best among those that cost at most `cost`."""
+        affordable = np.flatnonzero(self.costs <= cost)
+        return self.allocations[int(affordable[-1])] if affordable.size else None
+
+    def find_smallest(self, *, gain: float = 0.0) -> Allocation | None:
+        """Return the cheapest allocation that is predicted to gain at least `gain`."""
+        enough = np.flatnonzero(self.predicted >= gain)
+        return self.allocations[int(enough[0])] if enough.size else None
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return one JSON-like dict an allocation."""
+        return [
+            {"values": list(allocation.values), "cost": int(cost), "predicted_gain": float(gain)}
+            for allocation, cost, gain in zip(self.allocations, self.costs, self.predicted, strict=True)
+        ]
+
+
+def find_front(
+    space: Space,
+    predictor: Predictor,
+    *,
+    seed: int,
+    population: int = 100,
+    generations: int = 80,
+    caution: float = 0.0,
+    start: Sequence[Allocation] = (),
+) -> Front:
+    """Find the allocations that are not beaten in both predicted gain and cost.
+
+    Args:
+        space: Where to look; the budget is the largest cost.
+        predictor: Judges gains.
+        seed: Seed of all draws.
+        population: Individuals of a generation.
+        generations: Generations.
+        caution: Standard deviations taken off a predicted gain: with more, what the predictor does not know
+            counts as bad.
+        start: Allocations that take part from the beginning, such as those measured.
+
+    Raises:
+        InputError: If a number is too small or an allocation belongs to another space.
+    """
+    from pymoo.algorithms.moo.nsga2 import NSGA2
+    from pymoo.optimize import minimize
+
+    if population < 4 or generations < 1:
+        raise InputError(f"population={population}, generations={generations}: at least 4 and 1.")
+    if any(allocation.space != space for allocation in start):
+        raise InputError("start: an allocation of another space. Make them with this space.")
+    first = draw_sizes(space, population, seed=seed)
+    given = np.asarray([space.reference, *(allocation.values for allocation in start)], dtype=np.int64)
+    first = np.concatenate([given, first])[: max(population, len(given))]
+    parts = build_parts(space, predictor, first=first, seed=seed, caution=caution)
+    algorithm = NSGA2(
+        pop_size=len(first),
+        sampling=parts.sampling,
+        crossover=parts.crossover,
+        mutation=parts.mutation,
+        eliminate_duplicates=True,
+    )
+    found = minimize(parts.problem, algorithm, ("n_gen", generations), seed=seed, verbose=False)
+    last = np.rint(found.pop.get("X")).astype(np.int64)
+    return sort_front(space, space.tables.read_values(last), _judge(space, predictor, last, caution=caution))
+
+
+def draw_sizes(space: Space, count: int, *, seed: int) -> Ints:
+    """Draw `(count, n_slots)` values of all sizes: spread over the space, then shrunk by a random share."""
+    generator = np.random.default_rng(seed)
+    tables = space.tables
+    drawn = space.sample_array(count, int(generator.integers(1 << 31)))
+    shrunk = drawn * generator.uniform(0.0, 1.0, size=(count, 1))
+    kept = generator.random(count) < CORNER_SHARE
+    choices, _ = tables.find_choices(np.where(kept[:, None], drawn, np.rint(shrunk)).astype(np.int64))
+    return tables.read_values(choices)
+
+
+def sort_front(space: Space, values: Ints, gains: Floats) -> Front:
+    """Keep the rows that no other row beats in both cost and gain, cheapest first."""
+    _, kept = np.unique(compute_keys(values), return_index=True)
+    values, gains = values[kept], gains[kept]
+    costs = space.cost_array(values)
+    order = np.lexsort((-gains, costs))
+    best, chosen = -np.inf, []
+    for row in order:
+        if gains[row] > best:
+            chosen.append(row)
+            best = gains[row]
+    return Front(
+        tuple(space.allocation(values[row].tolist()) for row in chosen), costs[chosen], gains[chosen]
+    )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What pymoo's algorithm is put together from; individuals are rows of choices."""
+
+    problem: Any
+    sampling: Any
+    crossover: Any
+    mutation: Any
+
+
+def build_parts(space: Space, predictor: Predictor, *, first: Ints, seed: int, caution: float) -> Parts:
+    """Build the integer problem and its operators."""
+    from pymoo.core.crossover import Crossover
+    from pymoo.core.mutation import Mutation
+    from pymoo.core.problem import Problem
+    from pymoo.core.sampling import Sampling
+
+    tables, generator = space.tables, np.random.default_rng([seed, 1])
+
+    def fit(choices: Ints) -> Ints:
+        values = tables.read_values(np.clip(choices, tables.lowest, tables.highest))
+        inside = space.repair_array(values, seed=int(generator.integers(1 << 31)), fill=False)
+        return tables.find_choices(inside)[0]
+
+    class Trade(Problem):  # type: ignore[misc]
+        """Loss and cost, both to be small."""
+
+        def __init__(self) -> None:
+            super().__init__(n_var=space.n_slots, n_obj=2, xl=tables.lowest, xu=tables.highest, vtype=int)
+
+        def _evaluate(self, rows: Any, out: dict[str, Any], *_: Any, **__: Any) -> None:
+            choices = np.rint(rows).astype(np.int64)
+            costs = tables.sum_costs(choices) / max(space.budget, 1)
+            out["F"] = np.column_stack([-_judge(space, predictor, choices, caution=caution), costs])
+
+    class Given(Sampling):  # type: ignore[misc]
+        """The first generation as it is given."""
+
+        def _do(self, _problem: Any, count: int, *_: Any, **__: Any) -> Ints:
+            choices: Ints = tables.find_choices(first)[0][:count]
+            return choices
+
+    class Mix(Crossover):  # type: ignore[misc]
+        """Each slot from one of two parents."""
+
+        def __init__(self) -> None:
+            super().__init__(2, 2, prob=CROSSED)
+
+        def _do(self, _problem: Any, parents: Any, *_: Any, **__: Any) -> Ints:
+            one, other = np.rint(parents).astype(np.int64)
+            taken = generator.random(one.shape) < 0.5
+            children = np.stack([np.where(taken, one, other), np.where(taken, other, one)])
+            return fit(children.reshape(-1, space.n_slots)).reshape(children.shape)
+
+    class Move(Mutation):  # type: ignore[misc]
+        """Some slots a few options up or down; in a third of the rows all in one direction."""
+
+        def _do(self, _problem: Any, rows: Any, *_: Any, **__: Any) -> Ints:
+            choices = np.rint(rows).astype(np.int64)
+            steps = np.minimum(generator.geometric(0.6, size=choices.shape), LARGEST_STEP)
+            signs = generator.choice((-1, 1), size=choices.shape)
+            same = generator.random((len(choices), 1)) < 1 / 3
+            signs = np.where(same, generator.choice((-1, 1), size=(len(choices), 1)), signs)
+            rate = np.maximum(MOVED, 1.0 / space.n_slots)
+            return fit(choices + steps * signs * (generator.random(choices.shape) < rate))
+
+    return Parts(Trade(), Given(), Mix(), Move(prob=1.0))
+
+
+def _judge(space: Space, predictor: Predictor, choices: Ints, *, caution: float) -> Floats:
+    prediction = predictor.predict(space, space.tables.read_values(choices))
+    return prediction.mean - caution * prediction.std

@@ -1,0 +1,137 @@
+"""Every method on a pico setting: equal parameters, counted cost, and the same command continues."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rankadaptor.config import build_run, dump_run
+from rankadaptor.config.comparison import ComparisonConfig, ParityConfig, SmallerConfig, load_job
+from rankadaptor.errors import ConfigError
+from rankadaptor.pipeline.compare import check_claim, compare_methods, find_smaller
+from rankadaptor.pipeline.compare.contest import METHODS, merge_rows
+from rankadaptor.report.comparison import render_comparison
+from rankadaptor.report.parity import render_parity
+
+REQUIRED = {
+    "setting", "method", "parameters", "cost_tokens", "seeds", "loss", "gain", "gain_low", "gain_high",
+    "benchmarks",
+}  # fmt: skip
+CORPUS = "no-corpus-here"
+
+
+@pytest.fixture
+def setting(pico_run: dict[str, Any], tmp_path: Path) -> str:
+    """A run file of the pico setting, with a corpus that is not there."""
+    pico_run["recover"] = {"steps": 3}
+    path = tmp_path / "pico.yaml"
+    path.write_text(dump_run(build_run(pico_run)))
+    return str(path)
+
+
+def make_config(setting: str, folder: Path, **settings: Any) -> ComparisonConfig:
+    return ComparisonConfig(
+        **{
+            "settings": (setting,),
+            "output": str(folder / "measured"),
+            "results": str(folder / "compare.json"),
+            "document": str(folder / "comparison.md"),
+            "trials": 6,
+            "corpus": CORPUS,
+            "final": {"seeds": 2},
+            **settings,
+        }
+    )
+
+
+def test_all_methods_keep_the_budget_and_the_same_command_continues(setting: str, tmp_path: Path) -> None:
+    config = make_config(setting, tmp_path, methods=tuple(METHODS))
+    rows = compare_methods(config)
+    assert [row["method"] for row in rows] == list(METHODS)
+    uniform = rows[0]
+    for row in rows:
+        assert set(row) >= REQUIRED
+        assert 0 < row["parameters"] <= uniform["parameters"]
+        assert row["seeds"] == 2
+        if row["equals_uniform"]:
+            assert row["gains"] == [0.0, 0.0]
+    cost = {row["method"]: row["cost_tokens"] for row in rows}
+    assert cost["uniform"] == cost["linear_in_depth"] == cost["damage"] == 0
+    limit = max(cost["random"], cost["elastic"])
+    assert 0 < cost["ours"] <= limit
+    assert 0 < cost["boosted_trees"] <= limit
+    assert 0 < cost["spectra"] <= limit
+    assert json.loads((tmp_path / "compare.json").read_text()) == rows
+    assert (tmp_path / "comparison.md").read_text() == render_comparison(rows)
+
+    measured = sorted((tmp_path / "measured").rglob("*.jsonl"))
+    before = [path.read_text() for path in measured]
+    assert compare_methods(config) == rows
+    assert [path.read_text() for path in measured] == before
+
+
+def test_benchmarks_are_answered_once_per_choice(setting: str, tmp_path: Path) -> None:
+    rows = compare_methods(
+        make_config(
+            setting,
+            tmp_path,
+            methods=("uniform", "linear_in_depth"),
+            benchmarks={"names": ("piqa",), "limit": 4},
+        )
+    )
+    assert rows[0]["benchmarks"]["piqa"]["n"] == 4
+    assert "difference" in rows[1]["benchmarks"]
+
+
+def test_rows_of_others_stay(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    merge_rows(path, [{"setting": "b", "method": "x", "gain": 1}, {"setting": "a", "method": "x", "gain": 1}])
+    rows = merge_rows(path, [{"setting": "b", "method": "x", "gain": 2}])
+    assert rows == [{"setting": "a", "method": "x", "gain": 1}, {"setting": "b", "method": "x", "gain": 2}]
+
+
+def test_a_smaller_adapter_is_found_and_confirmed(setting: str, tmp_path: Path) -> None:
+    config = SmallerConfig(
+        settings=(setting,), output=str(tmp_path / "smaller"), results=str(tmp_path / "smaller.json"),
+        like_uniform=4, trials=10, corpus=CORPUS, attempts=2, final={"seeds": 2},
+    )  # fmt: skip
+    rows = find_smaller(config)
+    assert [row["method"] for row in rows] == ["searched", "uniform"]
+    for row in rows:
+        assert 0.1 <= row["share"] <= 1.0
+        assert row["parameters"] == pytest.approx(row["share"] * row["parameters_uniform"])
+        assert all(attempt["share"] < 1.0 for attempt in row["attempts"])
+    assert find_smaller(config) == rows
+
+
+def test_the_claim_is_searched_repeated_and_written_down(setting: str, tmp_path: Path) -> None:
+    config = ParityConfig(
+        settings=(setting,), output=str(tmp_path / "parity"), results=str(tmp_path / "parity.json"),
+        document=str(tmp_path / "parity.md"), ratios=(0.3,), ranks=(2, 4, 6), uniform=4, initial=1, trials=2,
+        repeats=2, skip_first=1, skip_last=0, final={"seeds": 2},
+    )  # fmt: skip
+    rows = check_claim(config)
+    assert [(row["method"], row["repeat"]) for row in rows] == [("paper", 0), ("paper", 1), ("ours", 0)]
+    paper = rows[0]
+    assert paper["slots"] == 3
+    assert paper["values"][0] == 4
+    assert paper["claimed_gain"] is not None
+    text = (tmp_path / "parity.md").read_text()
+    assert text == render_parity(json.loads((tmp_path / "parity.json").read_text()))
+    assert "search 2" in text
+
+
+def test_faults_of_the_file_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("settings: [nowhere.yaml]\ntrails: 8\nmethods: [uniform, magic]\n")
+    with pytest.raises(ConfigError, match=r"magic[\s\S]*line 2: trails.*trials"):
+        load_job(path)
+    path.write_text("settings: [nowhere.yaml]\n")
+    with pytest.raises(ConfigError, match=r"no run file nowhere.yaml"):
+        load_job(path)
+    path.write_text("job: duel\nsettings: [nowhere.yaml]\n")
+    with pytest.raises(ConfigError, match="methods, smaller, parity"):
+        load_job(path)
