@@ -25,10 +25,19 @@ def benchmark(
         int, typer.Option(min=1, help="Passes over the corpus for meta-trained networks.")
     ] = 60,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    into: Annotated[
+        Path | None, typer.Option(help="Only fill this document's generated parts from what was written.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details too.")] = False,
 ) -> None:
     """Judge predictors on settings that they were not trained on. Continues where it was cut off."""
     start_logging(verbose=verbose)
+    if into is not None:
+        from rankadaptor.report import fill_contest
+
+        changed = fill_contest(output, file=into)
+        typer.echo(f"{into}: {', '.join(changed) if changed else 'nothing'} changed")
+        return
     from rankadaptor.pipeline import benchmark_predictors
 
     rows = benchmark_predictors(

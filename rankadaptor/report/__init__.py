@@ -6,12 +6,14 @@ Importing this loads neither torch nor matplotlib.
 from __future__ import annotations
 
 from rankadaptor.report.console import render_console
+from rankadaptor.report.contest import fill_contest
 from rankadaptor.report.markdown import render_markdown
 from rankadaptor.report.markers import update_markers
 from rankadaptor.report.page import render_page, write_report
 from rankadaptor.report.showcase import fill_document, keep_result
 
 __all__ = [
+    "fill_contest",
     "fill_document",
     "keep_result",
     "render_console",

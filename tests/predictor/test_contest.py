@@ -16,6 +16,7 @@ from rankadaptor.predictor.contest import average_rows, judge_setting
 from rankadaptor.predictor.evidence import Evidence, list_evidence
 from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.predictor.rank_agreement import compute_kendall
+from rankadaptor.report import fill_contest
 from tests.predictor.oracle import Oracle, make_oracle, make_space, measure_sample
 
 FIELDS = {
@@ -133,3 +134,18 @@ def test_the_card_says_what_it_rests_on() -> None:
     assert "| 4 with signal | held out | 16 | 0.50 |" in write_card(
         {**card, "benchmark": {"with_signal": [row], "without_signal": []}}
     )
+
+
+def test_documents_are_filled_from_the_rows(corpus: Path, tmp_path: Path) -> None:
+    output, page = tmp_path / "predictors.json", tmp_path / "page.md"
+    benchmark_predictors(corpus, output=output, predictors=["ridge"], draws=1)
+    names = ("predictors", "predictor-settings", "predictor-figure")
+    page.write_text("\n".join(f"<!-- generated:{name} -->\n<!-- /generated:{name} -->" for name in names))
+    assert "predictors" in fill_contest(output, file=page)
+    text = page.read_text()
+    assert "| ridge | " in text
+    assert "figures/predictors.png" in text
+    assert fill_contest(output, file=page) == []
+    output.write_text("{}")
+    with pytest.raises(InputError, match="rankadaptor benchmark"):
+        fill_contest(output, file=page)

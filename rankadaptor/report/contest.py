@@ -1,0 +1,101 @@
+"""The benchmark of predictors as parts of a Markdown document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.errors import InputError
+from rankadaptor.files import read_json
+from rankadaptor.predictor.contest import average_rows
+from rankadaptor.report.markers import update_markers
+
+DEFAULT = "meta"
+
+
+def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
+    """Fill the parts `predictors`, `predictor-settings` and `predictor-figure` of a document.
+
+    Args:
+        results: The list of rows that `rankadaptor benchmark` wrote; its figure lies in `figures/` there.
+        file: The document.
+
+    Returns:
+        The names of the parts that changed.
+
+    Raises:
+        InputError: If the results or the markers are not sound.
+    """
+    source, target = Path(results), Path(file)
+    rows = read_json(source)
+    if not isinstance(rows, list) or not rows:
+        raise InputError(f"{source}: not a list of rows. Write it with `rankadaptor benchmark`.")
+    figure = source.parent / "figures" / f"{source.stem}.png"
+    place = Path(*[".."] * len(target.parent.parts), figure) if not figure.is_absolute() else figure
+    return update_markers(
+        target,
+        {
+            "predictors": render_averages(rows),
+            "predictor-settings": render_settings(rows),
+            "predictor-figure": f"![Share of the noise ceiling over online records]({place.as_posix()})",
+        },
+    )
+
+
+def render_averages(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of predictors and counts: share of the ceiling, mean over settings with signal."""
+    signal = True if any(row["signal"] for row in rows) else None
+    parts = []
+    for held_out, label in ((False, "Left out in turn"), (True, "Held out")):
+        averages = [row for row in average_rows(rows, signal=signal) if row["held_out"] is held_out]
+        if not averages:
+            continue
+        counts = sorted({row["records"] for row in averages})
+        settings = max(row["settings"] for row in averages)
+        lines = [
+            f"**{label}**: {settings} settings{' with signal' if signal else ''}. "
+            "Share of the ceiling · coverage of 90 % intervals.\n",
+            "| predictor | " + " | ".join(f"{count} records" for count in counts) + " |",
+            "|---|" + "---|" * len(counts),
+        ]
+        for name in dict.fromkeys(row["predictor"] for row in averages):
+            cells = {row["records"]: row for row in averages if row["predictor"] == name}
+            written = " | ".join(_write_cell(cells.get(count)) for count in counts)
+            lines.append(f"| {f'**{name}**' if name == DEFAULT else name} | {written} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def render_settings(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of settings: what noise allows, and what the default predictor reaches."""
+    own = [row for row in rows if row["predictor"] == DEFAULT]
+    counts = sorted({row["records"] for row in own})
+    lines = [
+        "| setting | allocations | noise | spread | ceiling | "
+        + " | ".join(f"τ after {count}" for count in counts)
+        + " |",
+        "|---|---|---|---|---|" + "---|" * len(counts),
+    ]
+    for name in dict.fromkeys(row["setting"] for row in own):
+        cells = {row["records"]: row for row in own if row["setting"] == name}
+        any_row = next(iter(cells.values()))
+        label = f"{name} (held out)" if any_row["held_out"] else name
+        figures = [_write_number(any_row[field], digits) for field, digits in FIGURES]
+        taus = [f"{cells[count]['kendall']:.2f}" if count in cells else "" for count in counts]
+        lines.append("| " + " | ".join([label, str(any_row["allocations"]), *figures, *taus]) + " |")
+    return "\n".join(lines)
+
+
+FIGURES = (("noise", 4), ("measured_spread", 4), ("ceiling", 2))
+
+
+def _write_number(value: float | None, digits: int) -> str:
+    return "not known" if value is None else f"{value:.{digits}f}"
+
+
+def _write_cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    share = f"τ {row['kendall']:.2f}" if row["kendall_ratio"] is None else f"{row['kendall_ratio']:.2f}"
+    return f"{share} · {row['coverage90']:.2f}"
