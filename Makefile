@@ -25,6 +25,9 @@ $(STAMP): pyproject.toml third_party/learn2learn/pyproject.toml third_party/lear
 quickstart: $(STAMP) ## the main job on a real model: prune, search ranks, confirm, recover, evaluate
 	$(BIN)/rankadaptor run experiments/quickstart/run.yaml
 
+bench: $(STAMP) ## speed, memory and cost of the trial engine, into experiments/results/engine.json (10 minutes)
+	$(BIN)/python experiments/bench/run.py
+
 test: $(STAMP) ## all tests (the first time this downloads the kit, about 330 MB)
 	$(BIN)/python -m pytest -q -n 2 --dist loadscope --durations=10
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PAD_ID = 0  # any token will do: padding stands right of every label, where a causal model cannot see it
-PIECE = 256  # rows of logits held at once
+PIECE = 128  # rows of logits held at once; more of them leave the cache between two passes
 # Model types whose logits are lm_head(hidden) and nothing else; others have soft caps or logit scales.
 # They take the plain path.
 PLAIN_HEADS = frozenset({"llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "olmo2", "smollm3"})

@@ -1,0 +1,213 @@
+"""Tokens per second of a fine-tune, beside the plain loop of `transformers.Trainer` and PEFT.
+
+    python experiments/bench/speed.py [--pairs 5] [--case alpaca]
+
+Both train the same model from the same adapter on the same batches at the same rate, in turn and in one
+process, in the precision that the machine chooses, on one thread. Tokens are real ones: padding counts for
+neither. The losses of all steps are compared too. The first case is the one that `tokens_per_second_ratio`
+and `matmul_share` speak of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import logging
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from document import RESULTS, merge_results, summarise
+from operations import count_operations, measure_products
+from plain import train_plainly
+
+from rankadaptor.data import draw_batches, load_rows, tokenise_rows
+from rankadaptor.data.sequences import TokenSequence
+from rankadaptor.models import load
+from rankadaptor.recipe import Recipe
+from rankadaptor.recovery import attach_adapter, fine_tune
+from rankadaptor.runtime import Compute, choose_compute
+from rankadaptor.space import RankSpace
+
+logger = logging.getLogger(__name__)
+TARGET, SHARE_TARGET = 1.6, 0.75
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained.
+
+    Attributes:
+        what: In words.
+        data: Kit rows.
+        rank: Rank of every linear.
+        batch_size: Sequences per step.
+        steps: Steps of one measurement.
+        small: Whether the model is a small Llama with random weights instead of the kit's.
+    """
+
+    what: str
+    data: str
+    rank: int = 8
+    batch_size: int = 8
+    steps: int = 2
+    small: bool = False
+
+
+CASES = {
+    "alpaca": Case("SmolLM2-135M on instruction rows, 8 x 128 tokens at most", "kit:alpaca"),
+    "text": Case("SmolLM2-135M on text cut into full pieces, 8 x 128 tokens: no padding", "kit:c4"),
+    "small": Case(
+        "Llama of 2.1M parameters (8 blocks of 128, vocabulary 4096) on text, 16 x 128 tokens",
+        "kit:c4", rank=4, batch_size=16, steps=8, small=True,
+    ),
+}  # fmt: skip
+
+
+def measure_case(case: Case, *, pairs: int) -> dict[str, Any]:
+    """Measure one case, a warm-up and `pairs` times both loops in turn."""
+    compute = choose_compute()
+    compute.apply()
+    model, sequences, pad_id = _prepare(case, compute)
+    recipe = Recipe(
+        batch_size=case.batch_size, micro_batch_size=case.batch_size, schedule="constant", warmup_share=0.0
+    )
+    allocation = RankSpace.from_model(model, like_uniform=case.rank, slots="linear").uniform()
+    adapted = {
+        way: attach_adapter(copy.deepcopy(model), allocation, recipe, seed=0) for way in ("ours", "plain")
+    }
+    speeds: dict[str, list[float]] = {"ours": [], "plain": []}
+    shares, products, differences = [], [], []
+    for pair in range(-1, pairs):
+        steps = case.steps if pair >= 0 else 1
+        batches = draw_batches(len(sequences), batch_size=case.batch_size, steps=steps, seed=pair + 1)
+        seen = [sequences[index] for indices in batches for index in indices]
+        losses: dict[str, Sequence[float]] = {}
+        for way in ("ours", "plain") if pair % 2 else ("plain", "ours"):
+            rate = measure_products(compute)
+            if way == "plain":
+                losses[way], seconds = train_plainly(
+                    adapted[way], seen, recipe=recipe, compute=compute, pad_id=pad_id
+                )
+            else:
+                result = fine_tune(
+                    adapted[way], sequences, recipe=recipe, steps=steps, seed=pair + 1, compute=compute
+                )
+                losses[way], seconds = result.losses, result.seconds
+                rate = (rate + measure_products(compute)) / 2
+            if pair < 0:
+                continue
+            speeds[way].append(sum(map(len, seen)) / seconds)
+            if way == "ours":
+                products.append(rate)
+                shares.append(count_operations(model, seen, rank=case.rank) / seconds / rate)
+        differences.append(max(abs(a - b) for a, b in zip(losses["ours"], losses["plain"], strict=True)))
+        if pair >= 0:
+            logger.info(
+                "%.1f tokens/s, plain loop %.1f, share of products %.2f",
+                speeds["ours"][-1], speeds["plain"][-1], shares[-1],
+            )  # fmt: skip
+    ratios = [ours / plain for ours, plain in zip(speeds["ours"], speeds["plain"], strict=True)]
+    return {
+        "what": case.what,
+        "rank": case.rank,
+        "steps_per_measurement": case.steps,
+        **summarise("tokens_per_second_ratio", ratios),
+        **summarise("matmul_share", shares),
+        "tokens_per_second": {way: round(statistics.median(values), 1) for way, values in speeds.items()},
+        "pairs": [
+            {"ours": round(ours, 2), "plain": round(plain, 2), "matmul_share": round(share, 4)}
+            for ours, plain, share in zip(speeds["ours"], speeds["plain"], shares, strict=True)
+        ],
+        "matrix_product_gflops": round(statistics.median(products) / 1e9, 1),
+        "largest_loss_difference": max(differences),
+        "real_share_of_padded_tokens": round(_measure_fill(sequences, case.batch_size), 3),
+        "labelled_share_of_tokens": round(
+            sum(sequence.targets for sequence in sequences) / sum(map(len, sequences)), 3
+        ),
+    }
+
+
+def measure_speed(*, pairs: int, cases: Sequence[str]) -> dict[str, Any]:
+    """Measure cases; the top-level keys are those of `alpaca`."""
+    compute = choose_compute()
+    found: dict[str, Any] = {}
+    for name in cases:
+        logger.info(CASES[name].what)
+        found[f"speed_{name}"] = case = measure_case(CASES[name], pairs=pairs)
+        if name == "alpaca":
+            found |= {
+                key: value
+                for key, value in case.items()
+                if key.startswith(("tokens_per_second_ratio", "matmul"))
+            }
+    return {
+        "dtype": compute.dtype,
+        "dtype_reason": compute.reason,
+        "threads": compute.threads,
+        "targets": {"tokens_per_second_ratio": TARGET, "matmul_share": SHARE_TARGET},
+        **found,
+    }
+
+
+def _prepare(case: Case, compute: Compute) -> tuple[Any, list[TokenSequence], int]:
+    model, tokenizer = load("kit:smollm2-135m", compute=compute)
+    sequences = tokenise_rows(load_rows(case.data, limit=400), tokenizer, max_length=128)
+    if not case.small:
+        return model, sequences, int(tokenizer.pad_token_id)
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=4096, hidden_size=128, intermediate_size=344, num_hidden_layers=8, num_attention_heads=4,
+        num_key_value_heads=4, tie_word_embeddings=True, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    small = LlamaForCausalLM(config).to(compute.device, compute.torch_dtype).eval()
+    # Other words for other tokens: only speed is measured, and the two loops see the same ones.
+    folded = [
+        TokenSequence(
+            tuple(token % 4096 for token in sequence.input_ids),
+            tuple(label % 4096 if label >= 0 else label for label in sequence.labels),
+        )
+        for sequence in sequences
+    ]
+    return small, folded, 0
+
+
+def _measure_fill(sequences: Sequence[TokenSequence], batch_size: int) -> float:
+    shares = []
+    for indices in draw_batches(len(sequences), batch_size=batch_size, steps=50, seed=1):
+        lengths = [len(sequences[index]) for index in indices]
+        shares.append(sum(lengths) / (max(lengths) * batch_size))
+    return statistics.mean(shares)
+
+
+def main() -> None:
+    """Measure and merge."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--case", choices=[*CASES, "all"], default="all")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logger.setLevel(logging.INFO)
+    cases = list(CASES) if given.case == "all" else [given.case]
+    found = measure_speed(pairs=given.pairs, cases=cases)
+    merge_results("speed", found, path=given.results)
+    for name in cases:
+        case = found[f"speed_{name}"]
+        logger.info(
+            "%s: %s times the plain loop, %s of the products",
+            name,
+            case["tokens_per_second_ratio"],
+            case["matmul_share"],
+        )
+
+
+if __name__ == "__main__":
+    main()
