@@ -7,7 +7,8 @@ records that the corpus holds are not measured again, and what it comes to is wr
 compared before, to `experiments/results/cheaper.json`.
 
 The target is the gain at full length under a fresh seed: a cheap measure gets no credit for luck that it
-shares with the long run. The full length under the search's own seed, judged in the same way, is the ceiling.
+shares with the long run. The full length under the search's own seed, judged in the same way, is the ceiling;
+how close an allocation lies to uniform, which costs nothing and knows nothing of the model, is the floor.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rankadaptor.config import RunConfig, load_run
 from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
 from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
-from rankadaptor.features import ScoreTable
+from rankadaptor.features import ScoreTable, log_ratios
 from rankadaptor.files import read_json, write_json
 from rankadaptor.measure import ShortFineTune
 from rankadaptor.models import load
@@ -211,6 +214,11 @@ def compare(bench: Bench) -> dict[str, Any]:
             "full_runs": trained / one.tokens,
             **judge(bench, bench.gains(label), target),
         }
+    measures["closeness"] = {
+        "tokens_trained": 0,
+        "full_runs": 0.0,
+        **judge(bench, measure_closeness(bench), target),
+    }
     for label, table in tables.items():
         scores = table.score([allocation.values for allocation in bench.chosen]).tolist()
         measures[label] = {
@@ -244,6 +252,13 @@ def judge(bench: Bench, gains: Gains, target: Gains) -> dict[str, Any]:
         "against_fresh_seed": judge_fidelity(gains, target).to_json(),
         "against_search_seed": judge_fidelity(gains, bench.gains("full_search_seed")).to_json(),
     }
+
+
+def measure_closeness(bench: Bench) -> dict[Values, float]:
+    """Return minus the distance of each allocation to uniform, in logarithms of its options."""
+    values = np.asarray([allocation.values for allocation in bench.chosen])
+    distances = np.linalg.norm(log_ratios(bench.space, values), axis=1).tolist()
+    return {allocation.values: -far for allocation, far in zip(bench.chosen, distances, strict=True)}
 
 
 def measure_scores(bench: Bench) -> dict[str, ScoreTable]:
