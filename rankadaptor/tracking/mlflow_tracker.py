@@ -6,18 +6,18 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import StorageError
 from rankadaptor.files import compute_digest
 from rankadaptor.runtime import find_commit
+from rankadaptor.tracking.backlog import Backlog
 from rankadaptor.tracking.store import (
     connect,
     find_experiment,
     hush,
-    is_tracking_fault,
     name_tracking_fault,
     resolve_uri,
 )
@@ -36,15 +36,14 @@ PARENT_TAG = "mlflow.parentRunId"
 
 LONGEST_PARAMETER = 500
 """Longer values go to `parameters.json` alone: MLflow cuts long ones with a mere warning."""
-_TOLERATED_FAULTS = 3
 
 
 class MlflowTracker(Tracker):
     """Writes one run and its trials to an MLflow store.
 
     The store is an account of the run, never a part of it: once opened, a store that stops working costs
-    a warning, not the run. Everything may be logged twice, as a resumed run does: what is there already
-    is not repeated.
+    a warning, not the run, and a server that comes back is told what it missed. Everything may be logged
+    twice, as a resumed run does: what is there already is not repeated.
 
     Attributes:
         client: The `MlflowClient` in use.
@@ -60,7 +59,7 @@ class MlflowTracker(Tracker):
         self.uri = resolve_uri(target)[0]
         self.client = connect(target)
         self.experiment_id = find_experiment(self.client, experiment, target=target)
-        self._faults = 0
+        self._backlog = Backlog(self.uri)
         with name_tracking_fault(self.uri), hush():
             found = None if fresh else self._find_parent(digest)
             self.resumed = found is not None
@@ -73,6 +72,7 @@ class MlflowTracker(Tracker):
             self._parameters = dict(self.client.get_run(found).data.params)
             self._points = self._read_points() if self.resumed else set()
             self._trials = self._read_trials() if self.resumed else {}
+        self._begun: dict[str, str] = {}
         self._gains: list[float] = []
         self._logged = 0
         logger.info("tracking: %s run %s in %s", "continuing" if self.resumed else "new", found, self.uri)
@@ -92,7 +92,7 @@ class MlflowTracker(Tracker):
                 self.client.log_batch(self.run_id, params=[Param(key, value) for key, value in part])
             self.client.log_dict(self.run_id, dict(parameters), "parameters.json")
 
-        self._attempt(write)
+        self._backlog.put(write)
 
     def log_metrics(self, metrics: Mapping[str, float | None], *, step: int = 0) -> None:
         """Log figures of the parent run at a step; None and what is not finite is left out."""
@@ -103,7 +103,7 @@ class MlflowTracker(Tracker):
         ]
         if points:
             self._points.update(points)
-            self._attempt(lambda: self._write_metrics(self.run_id, points))
+            self._backlog.put(lambda: self._write_metrics(self.run_id, points))
 
     def log_record(self, record: Record, *, name: str) -> None:
         """Log one trial as a child run, and the best gain so far as a curve of the parent.
@@ -116,7 +116,7 @@ class MlflowTracker(Tracker):
             [name, record.setting, list(record.values), record.seed, record.steps], length=16
         )
         if key not in self._trials:
-            self._attempt(lambda: self._write_trial(record, name, key))
+            self._backlog.put(lambda: self._write_trial(record, name, key))
         self._logged += 1
         if record.gain is not None:
             self._gains.append(record.gain)
@@ -126,7 +126,7 @@ class MlflowTracker(Tracker):
 
     def log_json(self, value: Any, name: str) -> None:
         """Log a JSON-like value as the artifact `name`, which may hold folders."""
-        self._attempt(lambda: self.client.log_dict(self.run_id, value, name))
+        self._backlog.put(lambda: self.client.log_dict(self.run_id, value, name))
 
     def log_file(self, path: Path, *, folder: str | None = None) -> None:
         """Log a file, or a folder with all it holds, under `folder` of the run's artifacts."""
@@ -134,17 +134,18 @@ class MlflowTracker(Tracker):
             raise StorageError(f"{path}: no such file to log.")
         if path.is_dir():
             place = f"{folder}/{path.name}" if folder else path.name
-            self._attempt(lambda: self.client.log_artifacts(self.run_id, str(path), place))
+            self._backlog.put(lambda: self.client.log_artifacts(self.run_id, str(path), place))
         else:
-            self._attempt(lambda: self.client.log_artifact(self.run_id, str(path), folder))
+            self._backlog.put(lambda: self.client.log_artifact(self.run_id, str(path), folder))
 
     def log_figure(self, figure: Figure, name: str) -> None:
         """Log a matplotlib figure as the artifact `name`, whose ending sets the format."""
-        self._attempt(lambda: self.client.log_figure(self.run_id, figure, name))
+        self._backlog.put(lambda: self.client.log_figure(self.run_id, figure, name))
 
     def close(self, status: str) -> None:
         """End the parent run with MLflow's `FINISHED`, `FAILED` or `KILLED`."""
-        self._attempt(lambda: self.client.set_terminated(self.run_id, status=status))
+        self._backlog.put(lambda: self.client.set_terminated(self.run_id, status=status))
+        self._backlog.close()
 
     def _find_parent(self, digest: str) -> str | None:
         runs = self.client.search_runs(
@@ -189,7 +190,10 @@ class MlflowTracker(Tracker):
         tags = {PARENT_TAG: self.run_id, TRIAL_TAG: key, "rankadaptor.commit": record.commit}
         if record.error:
             tags["rankadaptor.error"] = record.error[:LONGEST_PARAMETER]
+        if key in self._begun:  # an attempt that the store's failure cut off
+            self.client.delete_run(self._begun.pop(key))
         child = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
+        self._begun[key] = child
         parameters = {
             "setting": record.setting,
             "seed": record.seed,
@@ -223,7 +227,7 @@ class MlflowTracker(Tracker):
         }
         self.client.log_dict(child, allocation, "allocation.json")
         self.client.set_terminated(child, status="FINISHED" if record.status == "ok" else "FAILED")
-        self._trials[key] = child
+        self._trials[key] = self._begun.pop(key)
 
     def _write_metrics(self, run_id: str, points: list[tuple[str, int, float]]) -> None:
         from mlflow.entities import Metric
@@ -233,22 +237,6 @@ class MlflowTracker(Tracker):
             self.client.log_batch(
                 run_id, metrics=[Metric(key, value, now, step) for key, step, value in part]
             )
-
-    def _attempt(self, write: Callable[[], object]) -> None:
-        if self._faults >= _TOLERATED_FAULTS:
-            return
-        try:
-            with hush():
-                write()
-        except Exception as error:
-            if not is_tracking_fault(error):
-                raise
-            self._faults += 1
-            first = (str(error).splitlines() or [""])[0]
-            ending = "; tracking stops here, the run goes on" if self._faults >= _TOLERATED_FAULTS else ""
-            logger.warning("tracking: %s did not take an entry (%s)%s", self.uri, first, ending)
-        else:
-            self._faults = 0
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -63,7 +63,7 @@ def connect(target: str | Path) -> Any:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         else:
-            _knock(uri)
+            knock(uri)
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -133,6 +133,9 @@ def hush() -> Iterator[None]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    # A server that is gone: a few seconds of trying, not the default's many minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     import mlflow  # noqa: F401  (it resets its loggers' levels when imported)
 
     loggers = [logging.getLogger(name) for name in _CHATTY]
@@ -153,14 +156,20 @@ def hush() -> Iterator[None]:
             each.setLevel(level)
 
 
-def _knock(uri: str) -> None:
-    """Fail within seconds where no server listens; MLflow itself would retry for minutes."""
+def knock(uri: str) -> None:
+    """Fail within seconds where no server listens; MLflow itself would retry for minutes.
+
+    Raises:
+        StorageError: If none does. Stores that are no servers are not asked.
+    """
     if not uri.startswith(("http://", "https://")):
         return
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
             return
-    except urllib.error.HTTPError:
-        return  # something answers; whether it lets us in shows at the first call
+    except urllib.error.HTTPError as error:
+        if error.code < 500:
+            return  # something answers; whether it lets us in shows at the first call
+        raise StorageError(f"{uri}: the tracking server is out of order ({error}). {_REMEDY}") from error
     except OSError as error:
         raise StorageError(f"{uri}: no tracking server answers ({error}). {_REMEDY}") from error

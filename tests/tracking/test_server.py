@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
 import pytest
 
+from rankadaptor.errors import StorageError
 from rankadaptor.tracking import MlflowTracker, open_tracker
 
 
@@ -63,8 +66,71 @@ def serve(store):
         process.wait(timeout=20)
 
 
+class Gate:
+    """Stands before a server and lets nobody through while it is shut."""
+
+    def __init__(self, address):
+        self.target = int(address.rpartition(":")[2])
+        self.listener = self.open()
+        self.port = self.listener.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+
+    def open(self, port=0):
+        self.listener = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self.admit, args=(self.listener,), daemon=True).start()
+        return self.listener
+
+    def shut(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def admit(self, listener):
+        with contextlib.suppress(OSError):
+            while True:
+                inside, _ = listener.accept()
+                outside = socket.create_connection(("127.0.0.1", self.target))
+                for source, sink in ((inside, outside), (outside, inside)):
+                    threading.Thread(target=self.pass_on, args=(listener, source, sink), daemon=True).start()
+
+    def pass_on(self, listener, source, sink):
+        with contextlib.suppress(OSError):
+            while (content := source.recv(65536)) and listener.fileno() >= 0:
+                sink.sendall(content)
+        for each in (source, sink):
+            each.close()
+
+
+def check_server_that_goes_away(address, config, record, caplog):
+    """Log a run that a run file sends to a server which is gone in the middle of it."""
+    gate = Gate(address)
+    with caplog.at_level(logging.INFO, logger="rankadaptor"):
+        with open_tracker(config(uri=gate.address, experiment="away"), "digest") as tracker:
+            tracker.log_record(record(1, 1), name="search-001")
+            gate.shut()
+            started = time.monotonic()
+            tracker.log_record(record(2, 2), name="search-002")
+            tracker.log_metrics({"gain": 0.5})
+            assert time.monotonic() - started < 30
+            assert "the run goes on" in caplog.text
+            gate.open(gate.port)
+        assert "answers again" in caplog.text
+    runs = ask(address, "runs/search", experiment_ids=[tracker.experiment_id])["runs"]
+    assert sorted((run["info"]["run_name"], run["info"]["status"]) for run in runs) == [
+        ("pico", "FINISHED"),
+        ("search-001", "FINISHED"),
+        ("search-002", "FINISHED"),
+    ]
+
+    with open_tracker(config(uri=gate.address, experiment="lost"), "digest") as tracker:
+        gate.shut()
+        tracker.log_metrics({"gain": 0.5})
+    assert "never answered again" in caplog.text
+    with pytest.raises(StorageError, match=r"no tracking server answers.*track\.enabled"):
+        open_tracker(config(uri=gate.address), "digest").__enter__()
+
+
 @pytest.mark.slow
-def test_the_ui_shows_runs_trials_and_files_and_takes_a_run(config, record, store):
+def test_the_ui_shows_runs_trials_and_files_and_takes_a_run(config, record, store, caplog):
     with open_tracker(config(), "digest") as tracker:
         tracker.log_parameters({"seed": 0})
         tracker.log_record(record(12, 4), name="search-001")
@@ -91,3 +157,4 @@ def test_the_ui_shows_runs_trials_and_files_and_takes_a_run(config, record, stor
             ("far", "FINISHED"),
             ("search-001", "FINISHED"),
         ]
+        check_server_that_goes_away(address, config, record, caplog)
