@@ -32,8 +32,16 @@ FROM_SCRATCH = ("gaussian_process", "ridge", "boosted_trees", "perceptron")
 
 def list_contestants(*, epochs: int = EPOCHS, seed: int = 0) -> dict[str, Train]:
     """Return all contestants by name, the default predictor first."""
-    contestants: dict[str, Train] = {"meta": lambda seen: _train_meta(seen, seed=seed)}
-    contestants["ensemble"] = lambda seen: _join(seen, seed=seed)
+    trained: dict[tuple[str, ...], Predictor] = {}  # by settings: the ensemble takes the same one
+
+    def train_meta(seen: Sequence[Evidence]) -> Predictor:
+        key = tuple(each.name for each in seen)
+        if key not in trained:
+            trained[key] = _train_meta(seen, seed=seed)
+        return trained[key]
+
+    contestants: dict[str, Train] = {"meta": train_meta}
+    contestants["ensemble"] = lambda seen: _join(train_meta(seen), seed=seed)
     for name in FROM_SCRATCH:
         contestants[name] = _start_from_scratch(name, seed=seed)
     contestants["distance"] = lambda _: Distance()
@@ -53,12 +61,12 @@ def _train_meta(seen: Sequence[Evidence], *, seed: int) -> Predictor:
     return meta_train(_pair(seen), seed=seed)
 
 
-def _join(seen: Sequence[Evidence], *, seed: int) -> Predictor:
+def _join(meta: Predictor, *, seed: int) -> Predictor:
     from rankadaptor.predictor.ensemble import Ensemble
     from rankadaptor.predictor.gaussian_process import GaussianProcess
     from rankadaptor.predictor.ridge import Ridge
 
-    return Ensemble((_train_meta(seen, seed=seed), GaussianProcess(seed=seed), Ridge(seed=seed)), seed=seed)
+    return Ensemble((meta, GaussianProcess(seed=seed), Ridge(seed=seed)), seed=seed)
 
 
 def _train_trees(seen: Sequence[Evidence], *, seed: int) -> Predictor:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rankadaptor.corpus import Record
     from rankadaptor.space import Space
 
-FOLDS = 4
+FOLDS = 3
 ENOUGH = 4  # usable allocations before members are judged
 CAUTION = 0.5  # power of the likelihood: left-out predictions of one setting are not independent
 
