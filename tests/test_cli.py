@@ -12,7 +12,7 @@ from rankadaptor import __version__
 from rankadaptor.cli import main
 from rankadaptor.config import load_run
 
-VERBS = ("init", "plan", "run", "collect", "meta-train", "evaluate", "report", "doctor")
+VERBS = ("init", "plan", "run", "collect", "meta-train", "benchmark", "evaluate", "report", "doctor")
 
 
 @pytest.mark.parametrize("verb", VERBS)
