@@ -227,3 +227,29 @@ def test_requests_that_cannot_be_met_are_refused(pico_model) -> None:
         prune(model, None, importance="influence", targets=["blocks"], ratio=0.5)
     with pytest.raises(InputError, match=r"give a list of at least one of .*'blocks'"):
         prune(model, None, importance="l2", targets=["layers"], ratio=0.5)
+
+
+@pytest.mark.parametrize(("ratio", "skip_last"), [(0.3, 0), (0.5, 1), (0.7, 2)])
+def test_a_plan_foresees_the_sizes(pico_model, ratio, skip_last) -> None:
+    from rankadaptor.config.sections import PruneSection
+    from rankadaptor.planning.shape import parse_shape, shrink_shape
+
+    model = pico_model("llama", 6, tie_word_embeddings=True)
+    section = PruneSection(ratio=ratio, targets=("blocks",), importance="l2", skip_last=skip_last)
+    foreseen = shrink_shape(parse_shape(model.config.to_dict(), source="pico"), section)
+    pruned = prune(model, None, ratio=ratio, targets=["blocks"], importance="l2", skip_last=skip_last)
+    assert foreseen.parameters == pruned.num_parameters()
+
+
+def test_a_run_file_names_what_does_not_go_together() -> None:
+    from rankadaptor.config import build_run
+    from rankadaptor.errors import ConfigError
+
+    prune_section = {"targets": ["blocks", "channels"], "importance": "l2"}
+    with pytest.raises(ConfigError, match=r"prune\.targets.*whole blocks are cut alone"):
+        build_run({"prune": prune_section})
+    with pytest.raises(ConfigError, match=r"prune\.importance.*block_influence, which scores whole blocks"):
+        build_run({"prune": {"importance": "block_influence"}})
+    config = build_run({"prune": {"importance": "block_influence", "targets": ["blocks"]}})
+    assert config.prune is not None
+    assert config.prune.targets == ("blocks",)
