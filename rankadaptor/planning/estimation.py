@@ -8,15 +8,20 @@ from pathlib import Path
 
 from rankadaptor.config import RunConfig
 from rankadaptor.config.measure_section import SCORES
+from rankadaptor.planning.costs import (
+    Work,
+    count_forward,
+    count_scoring_bytes,
+    count_taylor,
+    count_taylor_bytes,
+    count_training,
+    count_training_bytes,
+)
+from rankadaptor.planning.lengths import guess_row
 from rankadaptor.planning.plan import Plan, PlanStep
-from rankadaptor.planning.rates import Rate, choose_rate
+from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
 from rankadaptor.planning.shape import ModelShape, read_shape, shrink_shape
 from rankadaptor.space import RankSpace, Space, count_parameters
-
-# Forward 2, and 2 more for the gradient of the activations; frozen weights need no gradient of their own.
-TRAINING_FLOPS = 4
-FORWARD_FLOPS = 2
-CALIBRATION_FLOPS = 6
 
 # Rows a benchmark scores, and tokens per question with all its answers, as SmolLM2's tokenizer counts them.
 BENCHMARKS: Mapping[str, tuple[int, int]] = {
@@ -30,17 +35,19 @@ BENCHMARKS: Mapping[str, tuple[int, int]] = {
 }
 UNKNOWN_BENCHMARK = (2000, 300)
 
-PROCESS_BYTES = 700_000_000  # Python with torch, transformers and peft loaded
 PROCESS_SECONDS = 15.0
-ADAPTER_BYTES = 16  # float32 weight, gradient, two moments of Adam
-LOGIT_BYTES = 10  # logits, their float32 copy and its gradient
+SCORED_AT_ONCE = 16  # held-out sequences in one forward pass
+BENCHMARK_BATCH = 8  # questions
+LOGIT_BYTES = 10  # there: logits of every token, and their float32 logarithms
+GRADIENT_IMPORTANCES = ("param_first", "param_second", "param_mix", "vectorwise")
 
 
 def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
     """Estimate what `rankadaptor run` will do, from the model's `config.json` alone.
 
-    Time is operations over rate: 4 per weight and trained token, 2 per weight and scored token. Sequences are
-    taken to be full, so tokens are upper bounds.
+    Time is operations over the speed of matrix products, plus what is read and written around them; memory is
+    what the training loop holds (`rankadaptor.planning.costs`). Rows of the kit have their usual lengths;
+    other sequences are taken to be full, so their tokens are upper bounds.
 
     Args:
         config: The run.
@@ -97,7 +104,11 @@ class _Costs:
         self, config: RunConfig, *, dense: ModelShape, pruned: ModelShape, adapter: int, rate: Rate
     ) -> None:
         self.config, self.dense, self.pruned, self.adapter, self.rate = config, dense, pruned, adapter, rate
-        self.held_out = config.data.held_out_rows * config.recipe.sequence_length
+        recipe, data = config.recipe, config.data
+        self.row = guess_row(data.train, length=recipe.sequence_length)
+        self.held_out = guess_row(data.held_out or data.train, length=recipe.sequence_length).repeat(
+            data.held_out_rows
+        )
 
     def list_steps(self) -> list[PlanStep]:
         config = self.config
@@ -166,101 +177,124 @@ class _Costs:
 
     def _deal_out(self) -> PlanStep:
         kind, examples = self.config.measure.kind, self.config.measure.examples
-        tokens = examples * self.config.recipe.sequence_length * (2 if kind == "reconstruction" else 1)
-        flops = CALIBRATION_FLOPS if kind == "spectra" else FORWARD_FLOPS
+        work = self.row.repeat(examples * (2 if kind == "reconstruction" else 1))
+        count = count_taylor if kind == "spectra" else count_forward
         return PlanStep(
             name="search",
             what=f"ranks dealt out by {kind}, {examples} examples, nothing trained",
             runs=0,
-            tokens=tokens,
-            seconds=PROCESS_SECONDS + tokens * flops * self.dense.multiplied / self.rate.training,
+            tokens=round(work.tokens),
+            seconds=PROCESS_SECONDS + self.rate.compute_seconds(count(self.dense, work)),
             peak_bytes=PROCESS_BYTES + (4 + self.rate.bytes_per_weight) * self.dense.parameters,
         )
 
     def _train(
         self, name: str, what: str, *, runs: int, steps: int, width: int | None = None, scored: int = 1
     ) -> PlanStep:
-        recipe = self.config.recipe
-        trained = steps * recipe.batch_size * recipe.sequence_length
-        held_out = self.held_out * scored
-        one = trained * TRAINING_FLOPS * self.pruned.multiplied / self.rate.training
-        one += held_out * FORWARD_FLOPS * self.pruned.multiplied / self.rate.forward
-        beside = min(self.config.compute.workers, width or runs, runs)
+        config, recipe = self.config, self.config.recipe
+        trained = self.row.repeat(steps * recipe.batch_size)
+        one = self.rate.compute_seconds(
+            count_training(
+                self.pruned, trained, adapter=self.adapter, recompute=recipe.gradient_checkpointing
+            )
+        )
+        one += scored * self._score_held_out(self.pruned)
+        beside = min(config.compute.workers, width or runs, runs)
         rounds = -(-runs // beside)
         return PlanStep(
             name=name,
             what=f"{what}, {steps} steps each",
             runs=runs,
-            tokens=runs * (trained + held_out),
+            tokens=round(runs * (trained.tokens + scored * self.held_out.tokens)),
             seconds=PROCESS_SECONDS + rounds * one,
-            peak_bytes=PROCESS_BYTES * (beside > 1) + beside * self._count_training_bytes(),
+            peak_bytes=PROCESS_BYTES * (beside > 1) + beside * self._count_trial_bytes(),
         )
+
+    def _score_held_out(self, shape: ModelShape) -> float:
+        return self.rate.compute_seconds(count_forward(shape, self.held_out))
 
     def _prepare(self) -> PlanStep:
         config, shapes = self.config, {"dense": self.dense, "pruned": self.pruned}
-        calibration = 0
-        if config.prune is not None:
-            calibration = config.prune.calibration.examples * config.prune.calibration.length
-        else:
+        seconds, calibration, held = 0.0, Work(0, 0, 0), 0.0
+        if config.prune is None:
             del shapes["dense"]
-        seconds = calibration * CALIBRATION_FLOPS * self.dense.multiplied / self.rate.training
-        for shape in shapes.values():
-            seconds += self.held_out * FORWARD_FLOPS * shape.multiplied / self.rate.forward
-        gradients = 4 * self.dense.parameters if calibration else 0
-        what = "prune, then" if calibration else "load,"
+        elif config.prune.importance in GRADIENT_IMPORTANCES:
+            given = config.prune.calibration
+            count = given.examples * given.length
+            calibration = Work(count, given.examples * (given.length - 1), given.length)
+            seconds = self.rate.compute_seconds(count_taylor(self.dense, calibration))
+            held = count_taylor_bytes(self.dense, calibration, dtype=self.rate.dtype)
+        seconds += sum(self._score_held_out(shape) for shape in shapes.values())
+        scored = self._count_scoring_bytes(self.dense, quantise=None)
+        what = "load," if config.prune is None else "prune, then"
         return PlanStep(
             name="prepare",
             what=f"{what} measure held-out loss of {' and '.join(shapes)}",
             runs=0,
-            tokens=calibration + len(shapes) * self.held_out,
+            tokens=round(calibration.tokens + len(shapes) * self.held_out.tokens),
             seconds=PROCESS_SECONDS + seconds,
-            peak_bytes=PROCESS_BYTES + self.rate.bytes_per_weight * self.dense.parameters + gradients,
+            peak_bytes=PROCESS_BYTES + round(max(scored, held)),
         )
 
     def _evaluate(self) -> PlanStep:
         given = self.config.evaluate
-        per_model = 0
+        per_model, seconds = 0, 0.0
         for name in given.benchmarks:
             rows, tokens = BENCHMARKS.get(name, UNKNOWN_BENCHMARK)
-            per_model += min(rows, given.limit or rows) * tokens
+            rows = min(rows, given.limit or rows)
+            per_model += rows * tokens
+            # lm-eval takes logits at every token of a question and its answers.
+            seconds += self.rate.compute_seconds(
+                count_forward(self.pruned, Work(rows * tokens, rows * tokens, tokens / 4))
+            )
         runs = len(given.models)
         beside = min(self.config.compute.workers, runs)
-        one = per_model * FORWARD_FLOPS * self.pruned.multiplied / self.rate.forward
-        weights = self.rate.bytes_per_weight * self.dense.parameters
+        longest = self.config.recipe.sequence_length
+        batch = Work(BENCHMARK_BATCH * longest, BENCHMARK_BATCH * longest, longest)
+        held = count_scoring_bytes(
+            self.dense, batch, dtype=self.rate.dtype, quantise=self.config.compute.quantise
+        )
+        held += LOGIT_BYTES * batch.tokens * self.dense.vocabulary
         return PlanStep(
             name="evaluate",
             what=f"{len(given.benchmarks)} benchmarks for {', '.join(given.models)}",
             runs=runs,
             tokens=runs * per_model,
-            seconds=PROCESS_SECONDS + -(-runs // beside) * one,
-            peak_bytes=PROCESS_BYTES * (beside > 1)
-            + beside * (PROCESS_BYTES + weights + self._count_logit_bytes()),
+            seconds=PROCESS_SECONDS + -(-runs // beside) * seconds,
+            peak_bytes=PROCESS_BYTES * (beside > 1) + beside * (PROCESS_BYTES + round(held)),
         )
 
-    def _count_training_bytes(self) -> int:
-        """Memory of one process that fine-tunes: weights, adapter, activations, logits."""
-        recipe, shape = self.config.recipe, self.pruned
-        tokens = recipe.micro_batch_size * recipe.sequence_length
-        widths = sum(
-            8 * shape.hidden + 2 * block.heads * shape.head_dim + 4 * block.channels for block in shape.blocks
-        )
-        if recipe.gradient_checkpointing:
-            widths = shape.hidden * len(shape.blocks) + widths // max(len(shape.blocks), 1)
-        weights = self.rate.bytes_per_weight * shape.parameters
-        activations = tokens * widths * self.rate.bytes_per_weight
-        return (
-            PROCESS_BYTES + weights + ADAPTER_BYTES * self.adapter + activations + self._count_logit_bytes()
-        )
-
-    def _count_logit_bytes(self) -> int:
+    def _count_trial_bytes(self) -> int:
+        """Memory of one process that fine-tunes and scores."""
         recipe = self.config.recipe
-        return LOGIT_BYTES * recipe.micro_batch_size * recipe.sequence_length * self.pruned.vocabulary
+        training = count_training_bytes(
+            self.pruned,
+            self.row.repeat(recipe.micro_batch_size),
+            adapter=self.adapter,
+            dtype=self.rate.dtype,
+            quantise=self.config.compute.quantise,
+            recompute=recipe.gradient_checkpointing,
+        )
+        scoring = self._count_scoring_bytes(self.pruned, quantise=self.config.compute.quantise)
+        return PROCESS_BYTES + round(max(training, scoring))
+
+    def _count_scoring_bytes(self, shape: ModelShape, *, quantise: str | None) -> float:
+        length = self.config.recipe.sequence_length
+        batch = Work(SCORED_AT_ONCE * length, SCORED_AT_ONCE * length, length)
+        return count_scoring_bytes(shape, batch, dtype=self.rate.dtype, quantise=quantise)
+
+
+def _describe_lengths(config: RunConfig) -> str:
+    row = guess_row(config.data.train, length=config.recipe.sequence_length)
+    if row.known:
+        return f"Rows of {config.data.train} have {row.tokens:.0f} tokens on average, as measured once."
+    return "Sequences are taken to be full: tokens and times are upper bounds for short rows."
 
 
 def _list_assumptions(config: RunConfig, rate: Rate) -> list[str]:
     notes = [
         f"{rate.flops / 1e9:,.0f} GFLOP/s a process: {rate.source}.",
-        "Sequences are taken to be full: tokens and times are upper bounds for short rows.",
+        _describe_lengths(config),
     ]
     if config.prune is not None:
         notes.append("Sizes after pruning assume that every block loses the same share.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankadaptor.planning.costs import Cost
 from rankadaptor.runtime import read_cpu_flags
 
 if TYPE_CHECKING:
@@ -18,9 +19,11 @@ FLOAT32_RATE = 95e9
 BFLOAT16_GAIN = 205 / 95
 # A data-centre GPU on matrices of this project's size, far below its peak.
 CUDA_RATE = 30e12
-# Shares of the above that a training loop and a forward pass reach on the kit's model: (float32, bfloat16).
-TRAINING_SHARES = (0.55, 0.45)
-FORWARD_SHARES = (0.85, 0.60)
+# Share of that which the products of a trial reach, being of other shapes: (float32, bfloat16).
+PRODUCT_SHARES = (0.80, 0.70)
+# Numbers a second that norms, activations and softmax read or write: one CPU thread, a data-centre GPU.
+CPU_NUMBERS, CUDA_NUMBERS = 1.2e9, 4e11
+PROCESS_BYTES = 700_000_000  # Python with torch, transformers and peft loaded
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,15 @@ class Rate:
     source: str
 
     @property
-    def training(self) -> float:
-        """Operations a second that a training loop reaches."""
-        return self.flops * TRAINING_SHARES[self.bytes_per_weight == 2]
+    def dtype(self) -> str:
+        """Precision of the frozen weights."""
+        return "bfloat16" if self.bytes_per_weight == 2 else "float32"
 
-    @property
-    def forward(self) -> float:
-        """Operations a second that a forward pass reaches."""
-        return self.flops * FORWARD_SHARES[self.bytes_per_weight == 2]
+    def compute_seconds(self, cost: Cost) -> float:
+        """Return how long one process takes."""
+        share = PRODUCT_SHARES[self.bytes_per_weight == 2]
+        numbers = CUDA_NUMBERS if self.flops >= CUDA_RATE else CPU_NUMBERS
+        return cost.operations / (self.flops * share) + cost.moved / numbers
 
 
 def choose_rate(compute: ComputeSection, *, measure: bool = False, seconds: float = 1.0) -> Rate:

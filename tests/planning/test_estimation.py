@@ -83,7 +83,7 @@ def test_counts_follow_the_run_file(pico_folder):
                     "sequence_length": 16,
                     "tune": {"learning_rates": [1e-3, 1e-2]},
                 },
-                "data": {"held_out_rows": 10},
+                "data": {"train": "rows.jsonl", "held_out_rows": 10},
                 "confirm": {"seeds": 3},
                 "evaluate": {"benchmarks": ["piqa"], "limit": 10},
             }
