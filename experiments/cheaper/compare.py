@@ -8,7 +8,8 @@ compared before, to `experiments/results/cheaper.json`.
 
 The target is the gain at full length under a fresh seed: a cheap measure gets no credit for luck that it
 shares with the long run. The full length under the search's own seed, judged in the same way, is the ceiling;
-how close an allocation lies to uniform, which costs nothing and knows nothing of the model, is the floor.
+how close an allocation lies to uniform, which costs nothing and knows nothing of the model, is the floor, and
+`beyond_closeness` is the rank correlation that is left when closeness is taken out of both.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from rankadaptor.config import RunConfig, load_run
 from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
@@ -56,6 +58,8 @@ RESULT = Path(__file__).parents[1] / "results" / "cheaper.json"
 SEARCH_SEED, FRESH_SEED = 0, 1
 EXAMPLES = 64
 ELASTIC = {"elastic": False, "elastic_sandwich": True}
+RESAMPLES = 2000
+TINY = 1e-9
 NOT_DONE = 3  # exit status
 
 Values = tuple[int, ...]
@@ -251,7 +255,25 @@ def judge(bench: Bench, gains: Gains, target: Gains) -> dict[str, Any]:
     return {
         "against_fresh_seed": judge_fidelity(gains, target).to_json(),
         "against_search_seed": judge_fidelity(gains, bench.gains("full_search_seed")).to_json(),
+        "beyond_closeness": judge_beyond(gains, target, measure_closeness(bench)),
     }
+
+
+def judge_beyond(gains: Gains, target: Gains, closeness: Gains) -> dict[str, float]:
+    """Return the partial Spearman correlation given closeness, with a 95 % interval over allocations."""
+    shared = sorted(gains.keys() & target.keys())
+    table = np.asarray([[source[values] for values in shared] for source in (gains, target, closeness)])
+
+    def correlate(columns: np.ndarray[Any, Any]) -> float:
+        ranks = rankdata(columns, axis=1)
+        (ab, ac), bc = np.corrcoef(ranks)[0, 1:], np.corrcoef(ranks)[1, 2]
+        rest = (1 - ac**2) * (1 - bc**2)
+        return float((ab - ac * bc) / np.sqrt(rest)) if rest > TINY else 0.0
+
+    generator = np.random.default_rng(0)
+    drawn = [correlate(table[:, generator.integers(len(shared), size=len(shared))]) for _ in range(RESAMPLES)]
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return {"spearman": correlate(table), "low": float(low), "high": float(high)}
 
 
 def measure_closeness(bench: Bench) -> dict[Values, float]:
