@@ -39,7 +39,8 @@ def lora_config(allocation: Allocation, recipe: Recipe) -> LoraConfig:
             "This allocation gives every linear rank 0, so there is nothing to train. "
             "Give at least one slot a positive rank."
         )
-    alphas = {name: recipe.scale(rank) * rank for name, rank in ranks.items()}
+    factors = allocation.scale_factors()
+    alphas = {name: recipe.scale(rank) * rank * factors.get(name, 1.0) for name, rank in ranks.items()}
     keys = {name: _write_pattern_key(name) for name in sorted(ranks, key=len, reverse=True)}
     widest = max(ranks, key=ranks.__getitem__)
     return LoraConfig(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import InputError
+from rankadaptor.space.slot import RANK, SCALE
 
 if TYPE_CHECKING:
     from rankadaptor.space.space import Space
@@ -40,12 +41,22 @@ class Allocation:
         return {slot.name: value for slot, value in zip(self.space.slots, self.values, strict=True)}
 
     def by_module(self) -> dict[str, int]:
-        """Return the option of every module, by its full name."""
+        """Return the rank of every module, by its full name."""
         return {
             module: value
             for slot, value in zip(self.space.slots, self.values, strict=True)
+            if slot.role == RANK
             for module in slot.modules
         }
+
+    def scale_factors(self) -> dict[str, float]:
+        """Return the factor on the recipe's LoRA scale of every module that a scale slot speaks of."""
+        factors: dict[str, float] = {}
+        for slot, value in zip(self.space.slots, self.values, strict=True):
+            if slot.role == SCALE:
+                for module in slot.modules:
+                    factors[module] = factors.get(module, 1.0) * value / 100
+        return factors
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-like dict that names the model and the space it was made for."""

@@ -122,7 +122,7 @@ def _lower(ladder: _Ladder, part: NDArray[np.int32], left: NDArray[Any], begin: 
         place = rows + ladder.base
         saved = ladder.costs.take(place)
         saved -= ladder.costs.take(place - down)
-        lowered = down & (_sum_before(saved, start) - saved < -left[active, None])
+        lowered = (saved > 0) & (_sum_before(saved, start) - saved < -left[active, None])
         part[active] = rows - lowered
         left[active] += (saved * lowered).sum(axis=1, dtype=saved.dtype)
         active = active[left[active] < 0]

@@ -54,6 +54,8 @@ def draw_choices(
         stepped = generator.random(len(part)) < STEPPED_SHARE
         shares = _draw_tilts(tables, int((~stepped).sum()), generator=generator)
         part[~stepped] = _choose_by_share(tables, reference, shares, budget=budget)
+        if tables.gratis.size:
+            part[~stepped] = _choose_gratis(tables, reference, part[~stepped], shares, generator=generator)
         part[stepped] = _step_from_reference(tables, reference, int(stepped.sum()), generator=generator)
     return fit_budget(tables, drawn, budget=budget, generator=generator)
 
@@ -100,6 +102,27 @@ def _choose_by_share(tables: Tables, reference: Ints, shares: Floats, *, budget:
     lowest, highest = (limit.astype(choices.dtype) for limit in (tables.lowest, tables.highest))
     nearest: Ints = np.minimum(np.maximum(choices, lowest), highest).astype(np.int64)
     return nearest
+
+
+def _choose_gratis(
+    tables: Tables, reference: Ints, chosen: Ints, shares: Floats, *, generator: np.random.Generator
+) -> Ints:
+    """Choose options that cost nothing by their size, and leave in each row one kind of choice at rest.
+
+    A third of the rows move only what costs something, a third only what does not, a third both.
+    """
+    columns = tables.gratis
+    options = tables.options[columns].astype(np.float32)
+    wanted = shares[:, columns] * options[np.arange(columns.size), reference[columns]]
+    between = np.sqrt(np.maximum(options[:, 1:], 1) * np.maximum(options[:, :-1], 1))
+    mixed = chosen.copy()
+    mixed[:, columns] = (wanted[:, :, None] > between[None]).sum(axis=2)
+    mixed = np.minimum(np.maximum(mixed, tables.lowest), tables.highest)
+    third = generator.integers(3, size=len(mixed))
+    mixed[np.ix_(third == 0, columns)] = reference[columns]
+    others = np.setdiff1d(tables.columns, columns)
+    mixed[np.ix_(third == 1, others)] = reference[others]
+    return mixed
 
 
 def _step_from_reference(

@@ -10,6 +10,9 @@ from typing import Any
 from rankadaptor.errors import InputError
 
 LARGEST_COST = 1 << 44
+RANK, SCALE = "rank", "scale"
+ROLES = (RANK, SCALE)
+"""What a slot's options mean to recovery: a LoRA rank, or per cent of the recipe's LoRA scale."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,12 @@ class Slot:
         name: Unique in its space, for example `block3`, `block3.mlp` or `block3.q_proj`.
         modules: Full names of the modules that take the choice.
         options: Allowed values, ascending.
-        costs: One per option, strictly ascending, in units of the budget.
+        costs: One per option, strictly ascending, in units of the budget; or all 0 for a choice that is free.
         block: Index of the decoder block.
         kind: What slots of different blocks have in common: `block`, `attention`, `mlp`, `q_proj`, ...
         attributes: Named numbers that describe the slot to a predictor.
         pinned: The one option this slot always takes, or None where the search may choose.
+        role: What the options mean, one of `ROLES`; space, predictor and search do not look at it.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Slot:
     kind: str
     attributes: tuple[tuple[str, float], ...] = ()
     pinned: int | None = None
+    role: str = RANK
 
     def __post_init__(self) -> None:
         if not self.options or len(self.options) != len(self.costs):
@@ -50,11 +55,14 @@ class Slot:
                 f"slot {self.name!r}: options {self.options}. They must be distinct whole numbers ≥ 0, "
                 "ascending."
             )
-        if not _ascends(self.costs) or self.costs[0] < 0 or self.costs[-1] > LARGEST_COST:
+        rising = _ascends(self.costs) or not any(self.costs)
+        if not rising or self.costs[0] < 0 or self.costs[-1] > LARGEST_COST:
             raise InputError(
                 f"slot {self.name!r}: costs {self.costs}. They must rise with the options, from ≥ 0 to at "
-                "most 2^44."
+                "most 2^44, or all be 0."
             )
+        if self.role not in ROLES:
+            raise InputError(f"slot {self.name!r}: role {self.role!r}; allowed are {', '.join(ROLES)}.")
         if self.pinned is not None and self.pinned not in self.options:
             raise InputError(f"slot {self.name!r}: pinned at {self.pinned}; allowed are {self.options}.")
         if not all(math.isfinite(value) for _, value in self.attributes):
@@ -88,6 +96,7 @@ class Slot:
             "kind": self.kind,
             "attributes": dict(self.attributes),
             "pinned": self.pinned,
+            **({"role": self.role} if self.role != RANK else {}),  # names of older spaces stay as they are
         }
 
     @classmethod
@@ -109,6 +118,7 @@ class Slot:
                     (str(key), float(value)) for key, value in data.get("attributes", {}).items()
                 ),
                 pinned=None if data.get("pinned") is None else int(data["pinned"]),
+                role=str(data.get("role", RANK)),
             )
         except InputError:
             raise

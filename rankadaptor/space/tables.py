@@ -31,7 +31,8 @@ class Tables:
     Attributes:
         options: `(n_slots, n_options)`, short menus padded with their last option.
         costs: `(n_slots, n_options)`, padded likewise.
-        step: `(n_slots, n_options)`, cost of going one option up; `NEVER` at the top and in pinned slots.
+        step: `(n_slots, n_options)`, cost of going one option up; `NEVER` at the top, in pinned slots, and
+            where options cost nothing.
         lowest: `(n_slots,)` first choice allowed.
         highest: `(n_slots,)` last choice allowed; equal to `lowest` where pinned.
         free: Indices of slots that are not pinned and have more than one option.
@@ -49,6 +50,11 @@ class Tables:
     blocks: Ints
     kinds: Ints
     depth: NDArray[np.float32]
+
+    @functools.cached_property
+    def gratis(self) -> Ints:
+        """Indices of free slots whose options cost nothing."""
+        return self.free[self.costs[self.free, -1] == 0]
 
     @property
     def columns(self) -> Ints:
@@ -118,7 +124,8 @@ def build_tables(slots: Sequence[Slot]) -> Tables:
         costs[row, :count], costs[row, count:] = slot.costs, slot.costs[-1]
         if slot.pinned is None:
             highest[row] = count - 1
-            step[row, : count - 1] = np.diff(costs[row, :count])
+            if slot.costs[-1] > 0:  # what is free is never raised to use the budget up
+                step[row, : count - 1] = np.diff(costs[row, :count])
         else:
             lowest[row] = highest[row] = slot.options.index(slot.pinned)
     blocks = np.unique([slot.block for slot in slots], return_inverse=True)[1].astype(np.int64)

@@ -174,3 +174,18 @@ def test_it_fits_an_unevenly_pruned_model_loaded_again(model, recipe, pico_token
     again, _ = load(tmp_path / "pruned")
     loaded = PeftModel.from_pretrained(again, str(tmp_path / "adapter"))
     assert (read_logits(loaded) - read_logits(peft_model)).abs().max() == 0.0
+
+
+def test_scale_slots_are_written_into_the_alphas_and_ranks_stay() -> None:
+    from rankadaptor.recipe import Recipe
+    from rankadaptor.space import RankSpace, widen_space
+    from tests.space.shapes import build_linears
+
+    ranks = RankSpace.from_linears(build_linears(3), like_uniform=4)
+    space, recipe = widen_space(ranks), Recipe(reference_rank=4)
+    values = list(space.reference)
+    values[[slot.name for slot in space.slots].index("scale.q_proj")] = 200
+    plain, scaled = (lora_config(a, recipe) for a in (ranks.uniform(), space.allocation(values)))
+    assert scaled.rank_pattern == plain.rank_pattern
+    for name, alpha in plain.alpha_pattern.items():
+        assert scaled.alpha_pattern[name] == alpha * (2 if name.endswith("q_proj") else 1)

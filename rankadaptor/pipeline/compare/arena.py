@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_m
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
-from rankadaptor.space import Allocation, Space
+from rankadaptor.space import Allocation, Space, widen_space
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,17 @@ class Arena:
     def steps(self) -> int:
         """Optimiser steps of a trial."""
         return self.config.search.steps
+
+    @contextlib.contextmanager
+    def widen(self) -> Iterator[Arena]:
+        """Open the same setting with LoRA scales among the choices; its trials are kept beside the others."""
+        source = dataclasses.replace(
+            self.source,
+            space=widen_space(self.space),
+            records=self.folder.path / "widened" / "records.jsonl",
+        )
+        with TrialPool(source, workers=self.pool.workers) as pool:
+            yield dataclasses.replace(self, source=source, pool=pool)
 
     def measure(
         self, allocations: Sequence[Allocation], *, label: str, seed: int | None = None

@@ -18,6 +18,7 @@ class Choice:
         seconds: Time of the same.
         learning_rate: The rate to recover with; None for the setting's own.
         details: What else belongs in a result.
+        widened: Whether the values belong to the widened space, LoRA scales after the ranks.
     """
 
     values: tuple[int, ...]
@@ -25,6 +26,7 @@ class Choice:
     seconds: float = 0.0
     learning_rate: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    widened: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON-like dict."""

@@ -29,6 +29,7 @@ from rankadaptor.pipeline.compare.scored import (
     choose_tuned_uniform,
     choose_uniform,
 )
+from rankadaptor.pipeline.compare.widened import choose_widened
 from rankadaptor.report.comparison import write_comparison
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ METHODS: dict[str, Callable[[Arena, ComparisonConfig], Choice]] = {
     "boosted_trees": choose_by_trees,
     "paper": choose_like_paper,
     "ours": choose_ours,
+    "ours_widened": choose_widened,
 }
 """Every method chooses an allocation of the arena's space, and may spend `trials` trials on it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -59,17 +60,26 @@ def choose_ours(arena: Arena, given: ComparisonConfig) -> Choice:
     no finalist is expected to gain, uniform it is.
     """
     predictor = learn_without(arena, given.corpus, name="meta")
+    search = run_search(arena, given, predictor, trials=share_trials(given)[0], stop=True)
+    return take_second_opinions(arena, given, search)
+
+
+def share_trials(given: ComparisonConfig) -> tuple[int, int]:
+    """Return the trials to search with and the seeds to measure finalists again under."""
     seeds = max(1, int(given.trials * RESERVE) // (FINALISTS + 1))
-    trials = max(1, given.trials - 1 - seeds * (FINALISTS + 1))
-    search = run_search(arena, given, predictor, trials=trials, stop=True)
-    searched = len(search.records)
+    return max(1, given.trials - 1 - seeds * (FINALISTS + 1)), seeds
+
+
+def take_second_opinions(arena: Arena, given: ComparisonConfig, search: Search) -> Choice:
+    """Measure a search's finalists again under other seeds, and choose by all records."""
+    searched, seeds = len(search.records), share_trials(given)[1]
     finalists = rank_measured(search)[:FINALISTS]
     for seed in range(arena.seed + SELECTION_SEED, arena.seed + SELECTION_SEED + seeds):
         allocations = [arena.space.allocation(values) for values in finalists]
         search.tell(arena.measure(allocations, label="finalists again", seed=seed))
     choice = take_expected_best(arena, search, among=finalists)
     details = {**choice.details, "searched": searched, "finalists": [list(values) for values in finalists]}
-    return Choice(choice.values, choice.tokens, choice.seconds, details=details)
+    return dataclasses.replace(choice, details=details)
 
 
 def run_search(

@@ -15,6 +15,7 @@ from rankadaptor.pipeline.compare.choice import Choice
 from rankadaptor.pipeline.finals import evaluate_one, recover_one
 from rankadaptor.pipeline.trials import Job, TrialPool
 from rankadaptor.runtime import find_commit
+from rankadaptor.space import widen_space
 from rankadaptor.space.ranks import count_parameters
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ def recover_choices(
         its own.
     """
     seeds, steps = _list_seeds(final), arena.source.recipe.steps
-    plain = {name: choice for name, choice in choices.items() if choice.learning_rate is None}
+    plain = {
+        name: choice
+        for name, choice in choices.items()
+        if choice.learning_rate is None and not choice.widened
+    }
     jobs = {
         name: [Job(arena.space.allocation(choice.values), seed, steps) for seed in seeds]
         for name, choice in plain.items()
@@ -50,6 +55,12 @@ def recover_choices(
         name: [record for record in group if record is not None] for name, group in records.items()
     }
     for name, choice in choices.items():
+        if choice.widened:
+            with arena.widen() as widened:
+                allocation = widened.space.allocation(choice.values)
+                found[name] = widened.pool.measure_all(
+                    [Job(allocation, seed, steps) for seed in seeds], label=f"full recoveries of {name}"
+                )
         if choice.learning_rate is None:
             continue
         source = dataclasses.replace(
@@ -105,7 +116,7 @@ def _write_row(
     row: dict[str, Any] = {
         "setting": arena.config.name,
         "method": name,
-        "parameters": count_parameters(arena.space, choice.values),
+        "parameters": count_parameters(arena.space, choice.values[: arena.space.n_slots]),
         "cost_tokens": choice.tokens,
         "seeds": len(gains),
         "loss": loss,
@@ -122,6 +133,7 @@ def _write_row(
         "learning_rate": choice.learning_rate or arena.source.recipe.learning_rate,
         "values": list(choice.values),
         "equals_uniform": choice.values == tuple(arena.space.reference) and choice.learning_rate is None,
+        "scales": dict(choice.details.get("scales", {})),
         "cost_seconds": round(choice.seconds, 1),
         "recovery_seconds": round(sum(record.seconds for record in records), 1),
         "tuning_tokens": arena.tuning_tokens,
@@ -185,8 +197,9 @@ def _answer(
         recipe = arena.source.recipe
         if choice.learning_rate is not None:
             recipe = recipe.replace(learning_rate=choice.learning_rate)
+        space = widen_space(arena.space) if choice.widened else arena.space
         recover_one(
-            source=dataclasses.replace(arena.source, recipe=recipe),
+            source=dataclasses.replace(arena.source, recipe=recipe, space=space),
             values=choice.values,
             target=target,
             steps=recipe.steps,

@@ -60,6 +60,7 @@ def test_all_methods_keep_the_budget_and_the_same_command_continues(setting: str
             assert row["gains"] == [0.0, 0.0]
     cost = {row["method"]: row["cost_tokens"] for row in rows}
     assert cost["uniform"] == cost["linear_in_depth"] == cost["damage"] == 0
+    assert cost["ours_widened"] > 0
     limit = max(cost["random"], cost["elastic"])
     assert 0 < cost["ours"] <= limit
     assert 0 < cost["boosted_trees"] <= limit
