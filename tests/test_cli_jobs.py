@@ -52,7 +52,8 @@ def test_run_then_report_and_a_second_run_repeats_nothing(bench, capsys):
 
 def test_collect_then_meta_train_then_run_with_the_trained_predictor(bench, capsys):
     changes = {
-        "collect": {"corpus": str(bench.folder / "corpus"), "allocations": 10}, "search__steps": 2,
+        "collect": {"corpus": str(bench.folder / "corpus"), "allocations": 10},
+        "search__steps": 2,
         "meta_train": {"output": str(bench.folder / "predictor"), "epochs": 2},
         "search__predictor": "meta",
         "search__predictor_path": str(bench.folder / "predictor"),

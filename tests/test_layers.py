@@ -15,7 +15,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 FLOW = (
     "errors", "files", "runtime", "progress", "workers", "recipe", "kit", "config", "data", "pruning",
     "models", "space", "features", "corpus", "predictor", "search", "recovery", "evaluation", "measure",
-    "proxies", "comparison", "evidence", "results", "tracking", "card", "plots", "report", "doctor", "planning", "pipeline", "cli",
+    "proxies", "comparison", "evidence", "results", "tracking", "card", "plots", "report", "doctor",
+    "planning", "pipeline", "cli",
 )  # fmt: skip
 ENTRANCES = ("__init__", "__main__")
 LONGEST = 400

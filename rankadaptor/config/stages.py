@@ -173,8 +173,8 @@ class MetaTrainSection(Section):
     )
     algorithm: Literal["maml", "first_order", "meta_sgd", "anil"] = Field(
         default="maml",
-        description="How a network's initialisation is learned; first_order is cheaper, meta_sgd learns rates "
-        "too, anil adapts the last layer alone.",
+        description="How a network's initialisation is learned; first_order is cheaper, meta_sgd learns "
+        "rates too, anil adapts the last layer alone.",
     )
     inner_steps: int = Field(default=5, ge=1, description="Gradient steps of an episode's adaptation.")
     inner_learning_rate: float = Field(default=0.02, gt=0, description="Size of those steps.")

@@ -27,8 +27,8 @@ def test_the_recipe_section_has_the_recipe_s_fields_but_for_what_a_run_knows():
 def test_pruning_choices_agree():
     from rankadaptor.pruning import prune
     from rankadaptor.pruning.aggregation import AGGREGATIONS
-    from rankadaptor.pruning.groups import HEAD_UNITS
     from rankadaptor.pruning.depth import BLOCK_IMPORTANCES
+    from rankadaptor.pruning.groups import HEAD_UNITS
     from rankadaptor.pruning.selection import SCOPES
 
     assert get_args(Importance) == BLOCK_IMPORTANCES
