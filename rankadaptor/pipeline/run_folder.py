@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 RUN_FILE = "run.yaml"
 STEPS = "steps"
 LOCK = ".lock"
-HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}(\.old)?")
+HALF_WRITTEN = re.compile(r"\.(pruned|.+\.(json|jsonl|yaml|html|md|png|safetensors))\.[a-z0-9_]{8}(\.old)?")
 """Names that the writers of whole files and folders give to what is not whole yet."""
 
 

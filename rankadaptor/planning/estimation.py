@@ -299,7 +299,7 @@ def _list_assumptions(config: RunConfig, rate: Rate) -> list[str]:
     if config.prune is not None:
         notes.append("Sizes after pruning assume that every block loses the same share.")
     cores = os.cpu_count() or 1
-    if config.compute.workers * config.compute.threads > cores:
+    if config.compute.executor == "local" and config.compute.workers * config.compute.threads > cores:
         notes.append(
             f"compute.workers {config.compute.workers} x compute.threads {config.compute.threads} exceed "
             f"the {cores} "

@@ -47,7 +47,7 @@ def run_jobs(
     attempts: Counter[Job] = Counter()
     tickets = itertools.count()
     while waiting or running:
-        for job in [job for job in waiting if ready(job)][: pool.count_free()]:
+        for job in list(itertools.islice(filter(ready, waiting), pool.count_free())):
             waiting.remove(job)
             ticket = next(tickets)
             running[ticket] = job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,49 @@ def test_an_unwritable_output_is_named(tmp_path: Path) -> None:
         open_run(tmp_path / "file" / "out", build_run({})),
     ):
         pass
+
+
+def test_a_clearing_that_is_cut_off_leaves_no_finished_step_and_no_other_run_s_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_run(tmp_path, build_run({"seed": 1})) as folder:
+        folder.complete("step", lambda: {})
+        (tmp_path / "pruned").mkdir()
+        (tmp_path / "pruned" / "config.json").write_text("{}")
+    remove, removed = shutil.rmtree, []
+
+    def remove_then_die(path: Path) -> None:
+        remove(path)
+        removed.append(path.name)
+        if len(removed) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", remove_then_die)
+        with pytest.raises(KeyboardInterrupt), open_run(tmp_path, build_run({"seed": 2}), fresh=True):
+            pass
+    assert removed == ["steps", "pruned"]
+    with pytest.raises(InputError, match="seed 1 → 2"), open_run(tmp_path, build_run({"seed": 2})):
+        pass
+    with open_run(tmp_path, build_run({"seed": 1})) as folder:
+        assert not folder.finished("step")
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path: Path) -> None:
+    halves = [
+        ".result.json.ab12_x9z",
+        "steps/.prepare.json.abcdefgh",
+        ".pruned.12345678",
+        ".pruned.12345678.old",
+    ]
+    kept = [".notes.markdown", "records.jsonl", ".lock"]
+    for name in halves + kept:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        if "pruned" in name:
+            path.mkdir()
+            path = path / "model.safetensors"
+        path.write_text("half")
+    with open_run(tmp_path, build_run({})):
+        assert not any((tmp_path / name).exists() for name in halves)
+        assert all((tmp_path / name).exists() for name in kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.soak.killing import Killer
 
 logger = logging.getLogger(__name__)
 
-KILLS = 40
+KILLS = int(os.environ.get("SOAK_KILLS", "40"))
 
 
 def finish(command: list[str]) -> None:
