@@ -69,7 +69,8 @@ class Killer:
             until = self.count_records() + self.random.randint(0, self.stride)
             if not self._await(driver, records=max(until, spared_until if workers_too else 0)):
                 return True
-            if not self._sleep(driver, self.random.uniform(0, self.pause)):
+            # Mostly soon, because trials are short; now and then late, into the steps before and after them.
+            if not self._sleep(driver, self.pause * self.random.random() ** 3):
                 return True
             if workers_too:
                 spared_until = self._kill_worker(driver)
