@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rankadaptor.pipeline.experiment import run_experiment, run_search
     from rankadaptor.pipeline.predictor_contest import benchmark_predictors
     from rankadaptor.pipeline.repetition import repeat_records
-    from rankadaptor.pipeline.sharing import recover_shared
+    from rankadaptor.pipeline.shared_recovery import recover_shared
     from rankadaptor.pipeline.training import train_from_run
 
 __all__ = [
@@ -28,7 +28,7 @@ _MODULES = {
     "benchmark_predictors": "predictor_contest",
     "collect_records": "collection",
     "repeat_records": "repetition",
-    "recover_shared": "sharing",
+    "recover_shared": "shared_recovery",
     "run_experiment": "experiment",
     "run_search": "experiment",
     "train_from_run": "training",

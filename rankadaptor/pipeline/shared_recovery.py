@@ -1,0 +1,78 @@
+"""The run's full fine-tunes on several devices: the step `recover` under `accelerate launch`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.config import RunConfig
+from rankadaptor.errors import InputError
+from rankadaptor.pipeline.experiment import name_allocations
+from rankadaptor.pipeline.finals import recover_all
+from rankadaptor.pipeline.preparation import load_space, pick_compute
+from rankadaptor.pipeline.run_folder import RunFolder, open_run
+from rankadaptor.pipeline.tuning import tune_setting
+from rankadaptor.recovery.team import Team, join_team
+
+EARLIER = ("prepare", "space", "tune", "search", "confirm")
+
+
+def recover_shared(config: RunConfig, *, output: Path | None = None) -> dict[str, Any] | None:
+    """Fine-tune the run's allocations in full, each shared by all processes that were launched together.
+
+    Every process calls this with the same run; the first one writes. What a single process finds finished, or
+    half finished, it continues the same way, and `run_experiment` goes on from the result.
+
+    Args:
+        config: The run, whose steps up to the verdict are done.
+        output: Folder of the run, `config.output` by default; all processes see it.
+
+    Returns:
+        The step `recover` in the first process, None in the others.
+
+    Raises:
+        InputError: If earlier steps are missing, or a batch cannot be shared by so many processes.
+        CheckpointError: If the processes see different checkpoints.
+    """
+    compute = pick_compute(config)
+    path = output or Path(config.output)
+    with contextlib.ExitStack() as stack:
+        team = stack.enter_context(join_team(device=compute.device))
+        folder = RunFolder(path, config.digest())
+        if team.leads:
+            _check_steps(folder)
+            folder = stack.enter_context(open_run(path, config))
+        else:  # the first process tells the story
+            logging.getLogger("rankadaptor").setLevel(logging.WARNING)
+        team.wait()
+        finished = folder.finished("recover")
+        team.wait()
+        if not finished:
+            _recover(folder, config, team)
+        return folder.complete("recover", dict) if team.leads else None
+
+
+def _recover(folder: RunFolder, config: RunConfig, team: Team) -> None:
+    compute = pick_compute(config)
+    space = load_space(folder, config)
+    source, _ = tune_setting(folder, config, space, setting=folder.digest, compute=compute)
+    allocations = name_allocations(config, space, folder.complete("search", dict))
+
+    def recover() -> dict[str, Any]:
+        return recover_all(folder, config, source, allocations, team=team)
+
+    if team.leads:
+        folder.complete("recover", recover)
+    else:
+        recover()
+
+
+def _check_steps(folder: RunFolder) -> None:
+    missing = [step for step in EARLIER if not folder.finished(step)]
+    if missing:
+        raise InputError(
+            f"{folder.path}: the steps {', '.join(missing)} are not done, and the full fine-tunes need them. "
+            "Run `rankadaptor run RUN.yaml --until verdict` first, in one process."
+        )
