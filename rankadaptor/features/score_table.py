@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rankadaptor.errors import InputError
+from rankadaptor.space.slot import RANK
 
 if TYPE_CHECKING:
     from rankadaptor.space import Space
@@ -120,10 +121,13 @@ def build_score_table(
     Raises:
         InputError: If a module is missing.
     """
-    if missing := [name for slot in space.slots for name in slot.modules if name not in worth_by_module]:
+    if missing := [name for name in space.uniform().by_module() if name not in worth_by_module]:
         raise InputError(f"no scores for {missing[0]} ({len(missing)} missing). Measure this very model.")
     worths = []
     for slot in space.slots:
+        if slot.role != RANK:  # a score of ranks has no opinion on scales
+            worths.append((0.0,) * len(slot.options))
+            continue
         total = np.zeros(slot.options[-1] + 1)
         for name in slot.modules:
             terms = np.asarray(worth_by_module[name], dtype=float)[: slot.options[-1]]

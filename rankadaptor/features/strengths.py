@@ -3,7 +3,7 @@
 Whatever the slots of a space are (linears, halves, blocks), they are read down to the linears they cover: a
 slot that spans a block counts as its seven linears with one rank between them. What a linear's rank is worth
 is then a function of its type, its depth and what pruning took from its block, and a slot's worth is the sum
-over its linears.
+over its linears. Slots whose options cost nothing (LoRA scales) are not ranks, and have zeros here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.polynomial import legendre
 from numpy.typing import NDArray
 
 from rankadaptor.features.slots import KINDS
-from rankadaptor.space import Space
+from rankadaptor.space import Slot, Space
 from rankadaptor.space.grouping import find_half
 
 Floats = NDArray[np.float64]
@@ -73,11 +73,12 @@ def describe_strengths(space: Space) -> Strengths:
     contrast = np.array([1.0 if find_half(name) == "attention" else -1.0 for name in modules])
     depth = space.tables.depth.astype(np.float64)[slots]
     blocks = space.tables.blocks[slots]
+    ranks = np.array([not is_free(slot) for slot in space.slots])
     removed = np.array([slot.attribute("removed_share") for slot in space.slots])[slots]
     lost = np.array([slot.attribute("lost_importance") for slot in space.slots])[slots]
     intact = (removed < ROUGHLY_NONE) & bool((removed >= ROUGHLY_NONE).any())
     by_kind = {kind: np.array([each == kind for each in kinds], dtype=np.float64) for kind in KINDS}
-    budget = np.log(max(float(np.mean(space.reference)), 0.5) / USUAL_REFERENCE)
+    budget = np.log(max(float(np.mean(np.array(space.reference)[ranks])), 0.5) / USUAL_REFERENCE)
     columns: dict[str, Floats] = {"total:all": np.ones(len(modules)), "half:contrast": contrast}
     columns |= {f"kind:{kind}": column for kind, column in by_kind.items()}
     for degree in range(1, DEGREE + 1):
@@ -112,16 +113,22 @@ def list_strengths() -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def is_free(slot: Slot) -> bool:
+    """Tell whether a slot's options cost nothing, so that they are no ranks."""
+    return slot.costs[-1] == 0 and slot.options[-1] > 0
+
+
 def count_linears(space: Space) -> NDArray[np.int64]:
-    """Return how many linears each slot covers, `(n_slots,)`."""
+    """Return how many linears take their rank from each slot, `(n_slots,)`; 0 where options cost nothing."""
     return np.bincount(_list_linears(space)[0], minlength=space.n_slots).astype(np.int64)
 
 
 def _list_linears(space: Space) -> tuple[NDArray[np.int64], list[str]]:
-    """Return each linear's slot and name; a slot without modules counts as one linear."""
+    """Return each linear's slot and name; a slot of ranks without modules counts as one linear."""
     pairs = [
         (index, module)
         for index, slot in enumerate(space.slots)
+        if not is_free(slot)
         for module in (slot.modules or (f"{slot.name}.{slot.kind}",))
     ]
     return np.array([index for index, _ in pairs], dtype=np.int64), [module for _, module in pairs]
@@ -137,6 +144,6 @@ def _compare_costs(space: Space, slots: NDArray[np.int64]) -> Floats:
             for slot in space.slots
         ]
     )
-    each = np.maximum(steps / count_linears(space), 1e-9)[slots]
+    each = np.maximum(steps / np.maximum(count_linears(space), 1), 1e-9)[slots]
     compared: Floats = np.log(each / each.mean())
     return compared

@@ -30,7 +30,7 @@ DEFAULT = "meta"
 LOOKS = (
     (VERMILION, "-", "o"), (BLUE, "-", "s"), (GREEN, "-", "^"), (ORANGE, "-", "v"), (PURPLE, "-", "D"),
     (SKY, "-", "P"), (MUTED, "-", "X"), (BLUE, "--", "s"), (GREEN, "--", "^"), (ORANGE, "--", "v"),
-    (PURPLE, "--", "D"), (SKY, "--", "P"),
+    (PURPLE, "--", "D"), (SKY, "--", "P"), (MUTED, "--", "X"), (INK, ":", "o"), (BLUE, ":", "s"),
 )  # fmt: skip
 TARGETS = ((0, 0.6), (16, 0.85))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rankadaptor.features import is_free
 from rankadaptor.predictor.mixing import mix, weigh, whiten
 from rankadaptor.predictor.noise import describe_noise
 from rankadaptor.predictor.observations import Observations, gather_observations, read_values
@@ -147,9 +148,11 @@ def _share_worth(space: Space) -> tuple[Floats, ...]:
     parts = (np.ones_like(near), half, kind, near, near * kind, np.eye(space.n_slots))
     curves = _tabulate_curves(space, length=RANK_LENGTHS[0])
     sample = flatten_responses(curves, space, space.sample_array(SAMPLE, 0)).reshape(SAMPLE, CURVES, -1)
+    free = np.array([is_free(slot) for slot in space.slots])
+    alike = (free[:, None] == free[None, :]).astype(np.float64)  # a scale is worth nothing like a rank
     kernels = []
     for sharing in SHARINGS:
-        kernel = sum(share * part for share, part in zip(sharing, parts, strict=True))
+        kernel = alike * sum(share * part for share, part in zip(sharing, parts, strict=True))
         size = float(np.einsum("ncs,st,nct->n", sample, kernel, sample, optimize=True).mean())
         kernels.append(np.asarray(kernel) / max(size, 1e-12))
     return tuple(kernels)

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 STEPS = 60
 VARIANCE, VARIANCE_WIDTH = np.log(0.05), 2.0  # prior of the logarithm of a family's variance
+FREE_VARIANCE = np.log(0.5)  # of slots whose options cost nothing; a corpus of ranks says nothing about them
 SIZE_WIDTH = 1.0  # prior SD of the logarithm of a setting's size around the spread of its gains
 NOISE_SHARE, NOISE_WIDTH = np.log(0.4), 0.7  # prior of the logarithm of noise over size
 LUCK, LUCK_WIDTH = np.log(0.3), 1.0  # prior of the logarithm of the variance of uniform's luck
@@ -82,11 +83,15 @@ def fit_hierarchy(settings: Sequence[tuple[Space, Observations]], *, steps: int 
     """Learn the prior from settings, each with at least one observation."""
     import torch
 
-    families, shared_count = len(list_families()), count_shared_families()
+    shared_count = count_shared_families()
     batch = _stack(settings)
     index = torch.from_numpy(lay_out(settings[0][0]).shared_families)
     shared = torch.full((shared_count,), VARIANCE, dtype=torch.float64, requires_grad=True)
-    own = torch.full((families,), VARIANCE - 1.0, dtype=torch.float64, requires_grad=True)
+    centre_own = torch.tensor(
+        [FREE_VARIANCE if name.startswith("free.") else VARIANCE - 1.0 for name in list_families()],
+        dtype=torch.float64,
+    )
+    own = centre_own.clone().requires_grad_()
     size = batch.spreads.clone().requires_grad_()
     noise = torch.full((len(settings),), NOISE_SHARE, dtype=torch.float64, requires_grad=True)
     luck = torch.tensor(LUCK, dtype=torch.float64, requires_grad=True)
@@ -100,7 +105,7 @@ def fit_hierarchy(settings: Sequence[tuple[Space, Observations]], *, steps: int 
         energy = _measure_energy(batch, index, *unknowns)[0]
         for values, centre, width in (
             (shared, VARIANCE, VARIANCE_WIDTH),
-            (own, VARIANCE - 1.0, VARIANCE_WIDTH),
+            (own, centre_own, VARIANCE_WIDTH),
             (size, batch.spreads, SIZE_WIDTH),
             (noise, NOISE_SHARE, NOISE_WIDTH),
             (luck, LUCK, LUCK_WIDTH),

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rankadaptor.features import RESPONSES, count_linears, describe_strengths, tabulate_responses
+from rankadaptor.features import (
+    RESPONSES,
+    count_linears,
+    describe_strengths,
+    is_free,
+    tabulate_responses,
+)
 from rankadaptor.predictor.prediction import Floats
 from rankadaptor.predictor.slot_posterior import flatten_responses
 
@@ -23,8 +29,9 @@ SHARED = {
     "less": ("total", "half", "kind", "depth"),
     "starved": ("total", "half", "kind"),
 }
-OWN = {"log": ("block", "slot"), "bend": ("block", "slot")}
-"""What a setting may have to itself beside its own deviation of every shared weight."""
+OWN = {"log": ("block", "slot", "free"), "bend": ("block", "slot", "free")}
+"""What a setting may have to itself beside its own deviation of every shared weight; `free` are slots whose
+options cost nothing, of which nothing is shared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +87,8 @@ def lay_out(space: Space) -> Layout:
     linears = count_linears(space).astype(np.float64)
     unit = np.diag(linears / np.sqrt(linears.sum()))
     by_block = unit @ np.eye(int(space.tables.blocks.max()) + 1)[space.tables.blocks]
+    free = np.eye(space.n_slots)[:, [is_free(slot) for slot in space.slots]]
+    matrices = {"block": by_block, "slot": unit, "free": free}
     shared, own, shared_families, own_families = [], [], [], []
     for response, families in SHARED.items():
         chosen = strengths.choose(families)
@@ -87,7 +96,7 @@ def lay_out(space: Space) -> Layout:
         shared_families += [names.index(f"{family}.{response}") for family in chosen.families]
     for response, families in OWN.items():
         for family in families:
-            matrix = by_block if family == "block" else unit
+            matrix = matrices[family]
             own.append(_place(matrix, response))
             own_families += [names.index(f"{family}.{response}")] * matrix.shape[1]
     return Layout(
@@ -103,4 +112,4 @@ def _place(matrix: Floats, response: str) -> Floats:
     """Put columns over slots `(n_slots, k)` where one response finds them, `(responses · n_slots, k)`."""
     placed = np.zeros((len(RESPONSES), *matrix.shape))
     placed[RESPONSES.index(response)] = matrix
-    return placed.reshape(-1, matrix.shape[1])
+    return placed.reshape(len(RESPONSES) * len(matrix), matrix.shape[1])

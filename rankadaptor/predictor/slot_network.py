@@ -124,6 +124,6 @@ class SlotNetwork(nn.Module):
 
 def _describe_slots(space: Space) -> NDArray[np.float32]:
     """Return the means of the strengths over each slot's linears, and how many linears it has."""
-    linears = count_linears(space).astype(np.float64)
+    linears = np.maximum(count_linears(space), 1).astype(np.float64)
     matrix = describe_strengths(space).matrix * math.sqrt(float(linears.sum())) / linears[:, None]
     return np.concatenate([matrix, np.log(linears)[:, None]], axis=1).astype(np.float32)

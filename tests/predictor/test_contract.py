@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 
 from rankadaptor.errors import InputError
-from rankadaptor.predictor import PREDICTORS, Predictor, make_predictor, meta_train, train_network
+from rankadaptor.predictor import (
+    PREDICTORS,
+    GaussianProcess,
+    MetaPredictor,
+    Predictor,
+    Ridge,
+    make_predictor,
+    meta_train,
+    train_network,
+)
 from rankadaptor.predictor.network import PerceptronEnsemble
 from rankadaptor.predictor.quality import compute_kendall
-from rankadaptor.space import RankSpace
+from rankadaptor.space import RankSpace, widen_space
 from tests.predictor.oracle import Oracle, make_oracle, make_space, measure_sample
 
 SHARED = 11
@@ -150,3 +159,18 @@ def test_records_of_another_space_are_refused(predictor: Predictor, space: RankS
         predictor.update(make_space(blocks=2), measure_sample(oracle, 3))
     with pytest.raises(InputError, match="slots"):
         predictor.predict(space, np.zeros((2, 3), dtype=np.int64))
+
+
+def test_scales_beside_ranks_are_learned_too(predictor: Predictor, space: RankSpace) -> None:
+    wide = widen_space(space)
+    values = wide.sample_array(220, 3)
+    ranks = np.array([slot.costs[-1] > 0 for slot in wide.slots])
+    weights = np.where(ranks, 0.0, np.random.default_rng(0).normal(size=wide.n_slots))
+    oracle = Oracle(wide, 0.002 * weights, 0.0005)
+    records = [oracle(wide.allocation(row)) for row in values[:60].tolist()]
+    seen, rest = predictor.update(wide, records), values[60:]
+    prediction = seen.predict(wide, rest)
+    assert np.isfinite(prediction.mean).all()
+    assert predictor.predict(wide, [wide.uniform()]).mean[0] == 0.0
+    if isinstance(predictor, MetaPredictor | GaussianProcess | Ridge):
+        assert compute_kendall(prediction.mean, oracle.true_gains(rest)) > 0.35
