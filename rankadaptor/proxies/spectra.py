@@ -12,6 +12,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable, build_score_table
 from rankadaptor.proxies.examples import EXAMPLES, ExampleBatch, count_tokens, draw_examples, iterate_batches
 from rankadaptor.recovery.loss import choose_autocast, place, sum_losses
+from rankadaptor.recovery.nested import find_widest
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
@@ -51,12 +52,12 @@ def measure_spectra(
         InputError: If the model lacks a linear of the space, or the loss is not finite.
     """
     chosen = draw_examples(sequences, examples, seed=seed)
-    names = [name for slot in space.slots for name in slot.modules]
+    names = list(space.uniform().by_module())
     modules = dict(model.named_modules())
     if missing := [name for name in names if name not in modules]:
         raise InputError(f"the model has no linear {missing[0]}. Build the space from this very model.")
     weights = {name: modules[name].weight for name in names}
-    largest = max(slot.options[-1] for slot in space.slots)
+    largest = max(find_widest(space).by_module().values())
     spectra: dict[str, Sequence[float]] = {}
 
     def reduce(name: str, gradient: torch.Tensor) -> None:

@@ -11,6 +11,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable, build_score_table
 from rankadaptor.proxies.examples import EXAMPLES, count_tokens, draw_examples, iterate_batches
 from rankadaptor.recovery.loss import choose_autocast, place
+from rankadaptor.recovery.nested import find_widest
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
@@ -50,7 +51,7 @@ def measure_variance(
     """
     chosen = draw_examples(sequences, examples, seed=seed)
     inputs = _collect_inputs(model, space, chosen, compute=compute, seed=seed)
-    largest = max(slot.options[-1] for slot in space.slots)
+    largest = max(find_widest(space).by_module().values())
     ratios: dict[str, list[float]] = {}
     for owner, (names, rows) in inputs.items():
         explained = explain_variance(rows, count=largest)
@@ -79,7 +80,7 @@ def _collect_inputs(
 ) -> dict[str, tuple[list[str], torch.Tensor]]:
     """Return sampled input rows `(n, d)` under one linear's name, with all linears that are fed the same."""
     modules = dict(model.named_modules())
-    names = [name for slot in space.slots for name in slot.modules]
+    names = list(space.uniform().by_module())
     if missing := [name for name in names if name not in modules]:
         raise InputError(f"the model has no linear {missing[0]}. Build the space from this very model.")
     share = min(1.0, LARGEST_SAMPLE / count_tokens(chosen))

@@ -17,6 +17,7 @@ from peft.tuners.lora import LoraLayer
 
 from rankadaptor.recovery.lora import ADAPTER_NAME, attach_adapter, detach_adapter
 from rankadaptor.space import Allocation
+from rankadaptor.space.slot import RANK
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -71,13 +72,14 @@ class SuperAdapter:
                 side[ADAPTER_NAME] = LeadingLinear(side[ADAPTER_NAME].weight, axis=axis)
 
     def choose(self, values: Sequence[int]) -> None:
-        """Use these ranks from now on, one per slot of the space; they need not fit its budget."""
-        for slot, rank in zip(self.space.slots, values, strict=True):
-            for module in slot.modules:
-                if (layer := self._layers.get(module)) is None:
-                    continue  # its largest rank is 0
-                layer.lora_A[ADAPTER_NAME].rank = layer.lora_B[ADAPTER_NAME].rank = int(rank)
-                layer.scaling[ADAPTER_NAME] = self.recipe.scale(int(rank))
+        """Use this allocation from now on, one option per slot; it need not fit the budget."""
+        chosen = Allocation(values=tuple(int(value) for value in values), space=self.space)
+        factors = chosen.scale_factors()
+        for name, rank in chosen.by_module().items():
+            if (layer := self._layers.get(name)) is None:
+                continue  # its largest rank is 0
+            layer.lora_A[ADAPTER_NAME].rank = layer.lora_B[ADAPTER_NAME].rank = rank
+            layer.scaling[ADAPTER_NAME] = self.recipe.scale(rank) * factors.get(name, 1.0)
 
     def read_weights(self) -> dict[str, torch.Tensor]:
         """Return copies of all weights at the largest ranks, named `<linear>.A` and `<linear>.B`."""
@@ -89,8 +91,11 @@ class SuperAdapter:
 
 
 def find_widest(space: Space) -> Allocation:
-    """Return the allocation in which every slot takes its largest option; it ignores the budget."""
-    values = [slot.options[-1] if slot.pinned is None else slot.pinned for slot in space.slots]
+    """Return the allocation of the largest ranks, whatever they cost; scales are uniform's."""
+    values = [
+        slot.options[-1] if slot.pinned is None and slot.role == RANK else usual
+        for slot, usual in zip(space.slots, space.reference, strict=True)
+    ]
     return Allocation(values=tuple(values), space=space)
 
 

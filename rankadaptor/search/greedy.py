@@ -22,7 +22,8 @@ def allocate_by_scores(space: Space, table: ScoreTable) -> Allocation:
 
     Every slot starts at its smallest option; the step that adds most score per cost is taken until none
     fits. Then single exchanges, one slot a step down and another a step up, are made while they add score:
-    they mend what the greedy order leaves unused at the end of the budget. Pinned slots keep their value.
+    they mend what the greedy order leaves unused at the end of the budget. Pinned slots keep their value,
+    and slots that cost nothing uniform's.
 
     Raises:
         InputError: If the table was measured for another space.
@@ -39,14 +40,16 @@ def allocate_by_scores(space: Space, table: ScoreTable) -> Allocation:
         while True:
             step = tables.step[columns, choices]
             added = worths[columns, np.minimum(choices + 1, last)] - worths[columns, choices]
-            rate = np.where(step <= left, added / step, -np.inf)
+            rate = np.where((step > 0) & (step <= left), added / np.maximum(step, 1), -np.inf)
             best = int(np.argmax(rate))
             if np.isneginf(rate[best]):
                 return
             choices[best] += 1
             left -= int(step[best])
 
-    choices = tables.lowest.copy()
+    usual, _ = tables.find_choices(np.asarray([space.reference]))
+    charged = tables.costs.max(axis=1) > 0
+    choices = np.where(charged, tables.lowest, usual[0])
     fill(choices)
     for _ in range(worths.size):  # enough for any table that grows with the options; bounded for others
         if (exchange := _find_exchange(space, worths, choices)) is None:
@@ -65,12 +68,13 @@ def _find_exchange(space: Space, worths: Floats, choices: Ints) -> tuple[int, in
     last = worths.shape[1] - 1
     below = np.maximum(choices - 1, 0)
     now = worths[columns, choices]
-    lost = np.where(choices > tables.lowest, now - worths[columns, below], np.inf)
     freed = tables.costs[columns, choices] - tables.costs[columns, below]
+    lost = np.where((choices > tables.lowest) & (freed > 0), now - worths[columns, below], np.inf)
     added = worths[columns, np.minimum(choices + 1, last)] - now
     step = tables.step[columns, choices]
     left = space.budget - int(tables.costs[columns, choices].sum())
-    gain = np.where(step[None, :] <= left + freed[:, None], added[None, :] - lost[:, None], -np.inf)
+    fits = (step > 0) & (step <= left + freed[:, None])
+    gain = np.where(fits, added[None, :] - lost[:, None], -np.inf)
     np.fill_diagonal(gain, -np.inf)
     down, up = np.unravel_index(int(np.argmax(gain)), gain.shape)
     smallest = 1e-12 * max(1.0, float(np.abs(now).max()))  # rounding alone must not turn in circles

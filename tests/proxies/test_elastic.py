@@ -17,6 +17,7 @@ from rankadaptor.recovery import training as loop
 from rankadaptor.recovery.nested import attach_nested, cut_slice, find_widest
 from rankadaptor.recovery.start import load_start
 from rankadaptor.space import RankSpace
+from rankadaptor.space.widening import widen_space
 
 TOKENS = torch.tensor([[5, 9, 33, 80, 12, 7], [4, 4, 90, 21, 3, 60]])
 
@@ -46,6 +47,21 @@ def test_a_nested_slice_is_the_adapter_of_its_allocation(model, space, mixed, re
     load_start(alone, cut_slice(weights, mixed, trained=recipe, wanted=recipe))
     assert 0 in mixed.values
     assert (logits - bare).abs().max() > 0.1
+    assert torch.allclose(read_logits(alone), logits, atol=1e-6)
+
+
+def test_slices_of_a_space_with_scales_too(model, space, recipe):
+    wide = widen_space(space)
+    values = list(space.reference) + [200] * (wide.n_slots - space.n_slots)
+    with attach_nested(model, wide, recipe, seed=0) as nested:
+        for value in nested.peft_model.parameters():
+            if value.requires_grad:
+                value.data += 0.05
+        nested.choose(values)
+        logits, weights = read_logits(nested.peft_model), nested.read_weights()
+    allocation = wide.allocation(values)
+    alone = attach_adapter(model, allocation, recipe, seed=3)
+    load_start(alone, cut_slice(weights, allocation, trained=recipe, wanted=recipe))
     assert torch.allclose(read_logits(alone), logits, atol=1e-6)
 
 

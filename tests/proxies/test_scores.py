@@ -13,6 +13,7 @@ from rankadaptor.proxies.variance import explain_variance
 from rankadaptor.recovery.loss import make_device_batch, sum_losses
 from rankadaptor.search import allocate_by_scores
 from rankadaptor.space import RankSpace
+from rankadaptor.space.widening import widen_space
 
 
 def is_concave(table) -> bool:
@@ -36,6 +37,17 @@ def test_spectra_are_the_singular_values_of_the_first_gradients(model, space, se
     assert is_concave(table)
     assert table.tokens == sum(len(sequence) for sequence in chosen)
     assert np.ptp([worths[-1] for worths in table.worths]) > 0
+
+
+def test_scores_of_ranks_leave_scales_as_they_are(model, space, sequences, compute):
+    wide = widen_space(space)
+    plain = allocate_by_scores(space, measure_spectra(model, space, sequences, compute=compute, examples=4))
+    for measure in (measure_spectra, measure_variance):
+        table = measure(model, wide, sequences, compute=compute, examples=4)
+        dealt = allocate_by_scores(wide, table)
+        assert set(dealt.scale_factors().values()) == {1.0}
+        if measure is measure_spectra:
+            assert dealt.values[: space.n_slots] == plain.values
 
 
 def test_measuring_leaves_the_model_as_it_was(model, space, sequences, compute):
