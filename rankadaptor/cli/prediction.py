@@ -25,6 +25,13 @@ def benchmark(
         int, typer.Option(min=1, help="Passes over the corpus for meta-trained networks.")
     ] = 60,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    siblings: Annotated[
+        bool,
+        typer.Option(
+            help="Train on other settings of the same model too; without, only what carries over to another "
+            "model counts."
+        ),
+    ] = True,
     into: Annotated[
         Path | None, typer.Option(help="Only fill this document's generated parts from what was written.")
     ] = None,
@@ -47,6 +54,7 @@ def benchmark(
         draws=draws,
         epochs=epochs,
         seed=seed,
+        siblings=siblings,
     )
     from rankadaptor.cli.tables import show_contest
 

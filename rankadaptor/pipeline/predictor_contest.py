@@ -36,6 +36,7 @@ def benchmark_predictors(
     draws: int = DRAWS,
     epochs: int = EPOCHS,
     seed: int = 0,
+    siblings: bool = True,
 ) -> list[dict[str, Any]]:
     """Judge predictors on every setting of a corpus, trained on the others that are not held out.
 
@@ -51,6 +52,8 @@ def benchmark_predictors(
         draws: Random choices of the online records that each row is an average over.
         epochs: Passes over the corpus when a network is meta-trained.
         seed: Of everything random.
+        siblings: Whether other settings of the model that a setting is about may be trained on. Without them
+            the question is harder: what carries over to a model never seen.
 
     Raises:
         InputError: If a name is unknown or no setting has enough allocations.
@@ -64,12 +67,15 @@ def benchmark_predictors(
         raise InputError(f"no contestant {unknown[0]!r}. Allowed are {', '.join(contestants)}.")
     loaded = Corpus.load(corpus)
     evidence = [each for each in list_evidence(loaded) if len(each.observations) >= LEAST]
-    if len([each for each in evidence if not each.held_out]) < 2:
+    teachers = [each for each in evidence if not each.held_out]
+    models = {each.model or each.name for each in teachers}
+    if len(teachers) < 2 or (not siblings and len(models) < 2):
         raise InputError(
             f"{len(evidence)} settings have {LEAST} allocations or more; leaving one out takes at least two "
-            "that are not held out. Measure more with `rankadaptor collect`."
+            "that are not held out, and leaving a model out two models. Measure more with `rankadaptor "
+            "collect`."
         )
-    run = compute_digest([loaded.digest, _name_code(), draws, epochs, seed])
+    run = compute_digest([loaded.digest, _name_code(), draws, epochs, seed, siblings])
     partial = target.with_suffix(".partial.jsonl")
     known = _read_partial(partial, run)
     # What was written before stands beside what is asked for now, as long as nothing has changed.
@@ -85,7 +91,9 @@ def benchmark_predictors(
             progress.advance(note=f"{name} on {setting.name}")
             return known[key]
 
-        rows = hold_contest({name: contestants[name] for name in names}, evidence, judge=judge)
+        rows = hold_contest(
+            {name: contestants[name] for name in names}, evidence, judge=judge, siblings=siblings
+        )
     write_json(target, rows)
     summary = {
         "corpus_digest": loaded.digest,
@@ -93,6 +101,7 @@ def benchmark_predictors(
         "draws": draws,
         "epochs": epochs,
         "seed": seed,
+        "siblings": siblings,
         "settings": [_describe(each) for each in evidence],
         "with_signal": average_rows(rows, signal=True),
         "without_signal": average_rows(rows, signal=False),

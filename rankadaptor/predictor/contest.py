@@ -140,6 +140,7 @@ def hold_contest(
     evidence: Sequence[Evidence],
     *,
     judge: Callable[[str, Evidence, Callable[[], Predictor]], list[dict[str, Any]]],
+    siblings: bool = True,
 ) -> list[dict[str, Any]]:
     """Judge every contestant on every setting, trained on all others that are not held out.
 
@@ -148,12 +149,13 @@ def hold_contest(
         evidence: Settings with enough records to judge on.
         judge: Called with name, setting and a function that trains the predictor; returns the rows. It may
             know them already, and then nothing is trained.
+        siblings: Whether other settings of the same model may be trained on.
     """
     rows: list[dict[str, Any]] = []
     for name, train in contestants.items():
         trained: dict[tuple[str, ...], Predictor] = {}  # the held-out settings share one
         for setting in evidence:
-            others = [e for e in evidence if e.name != setting.name and not e.held_out]
+            others = [e for e in evidence if _may_teach(e, setting, siblings=siblings)]
 
             def make(
                 train: Train = train,
@@ -167,6 +169,11 @@ def hold_contest(
 
             rows += judge(name, setting, make)
     return rows
+
+
+def _may_teach(other: Evidence, setting: Evidence, *, siblings: bool) -> bool:
+    same_model = other.model != "" and other.model == setting.model
+    return not other.held_out and other.name != setting.name and (siblings or not same_model)
 
 
 def average_rows(rows: Sequence[Mapping[str, Any]], *, signal: bool | None = True) -> list[dict[str, Any]]:

@@ -29,13 +29,15 @@ class Evidence:
         name: Of the setting.
         space: Its space.
         records: Runs of one length, failed ones included.
-        held_out: Whether it may be trained on.
+        held_out: Whether it may not be trained on.
+        model: Name of the model that was pruned; settings of one model are siblings.
     """
 
     name: str
     space: Space
     records: tuple[Record, ...]
     held_out: bool = False
+    model: str = ""
 
     @property
     def observations(self) -> Observations:
@@ -55,20 +57,30 @@ def list_evidence(source: Source, *, all_lengths: bool = False) -> list[Evidence
     """
     if isinstance(source, Sequence):
         given = [
-            (f"setting-{index + 1}", space, records, False) for index, (space, records) in enumerate(source)
+            (f"setting-{index + 1}", space, records, False, "")
+            for index, (space, records) in enumerate(source)
         ]
     else:
         held_out = set(source.names(held_out=True))
-        given = [(n, source.space(n), source.records(n), n in held_out) for n in source.names()]
+        given = [
+            (
+                n,
+                source.space(n),
+                source.records(n),
+                n in held_out,
+                str(source.setting(n).model.get("name", "")),
+            )
+            for n in source.names()
+        ]
     found: list[Evidence] = []
-    for name, space, records, left_out in given:
+    for name, space, records, left_out, model in given:
         lengths = sorted({record.steps for record in records})
         usual = find_usual_steps(records)
         chosen = lengths if all_lengths else [usual] if usual is not None else []
         for steps in chosen or [0]:
             part = tuple(record for record in records if record.steps == steps)
             label = f"{name} ({steps} steps)" if all_lengths and len(lengths) > 1 else name
-            found.append(Evidence(label, space, part, left_out))
+            found.append(Evidence(label, space, part, left_out, model))
     return found
 
 

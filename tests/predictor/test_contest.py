@@ -12,7 +12,7 @@ from rankadaptor.pipeline import benchmark_predictors
 from rankadaptor.pipeline.training import write_card
 from rankadaptor.predictor import make_predictor
 from rankadaptor.predictor.ceiling import find_ceiling
-from rankadaptor.predictor.contest import average_rows, judge_setting
+from rankadaptor.predictor.contest import average_rows, hold_contest, judge_setting
 from rankadaptor.predictor.evidence import Evidence, list_evidence
 from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.predictor.rank_agreement import compute_kendall
@@ -107,6 +107,28 @@ def test_a_benchmark_that_is_cut_off_continues(corpus: Path, tmp_path: Path, cap
     assert "torn line" in caplog.text
     with pytest.raises(InputError, match="no contestant 'oracle'"):
         benchmark_predictors(corpus, output=output, predictors=["oracle"])
+
+
+def test_a_model_can_be_left_out_with_all_its_settings() -> None:
+    space = make_space(blocks=3)
+    evidence = [
+        Evidence(name, space, tuple(measure_sample(make_oracle(space, seed=index), 12)), model=name[0])
+        for index, name in enumerate(("a1", "a2", "b1"))
+    ]
+    seen: dict[str, set[str]] = {}
+
+    def judge(name, setting, make):
+        make()
+        return []
+
+    for siblings in (True, False):
+
+        def train(others, siblings=siblings):
+            seen.setdefault(str(siblings), set()).add("+".join(each.name for each in others))
+            return make_predictor("ridge")
+
+        hold_contest({"one": train}, evidence, judge=judge, siblings=siblings)
+    assert seen == {"True": {"a2+b1", "a1+b1", "a1+a2"}, "False": {"b1", "a1+a2"}}
 
 
 def test_runs_of_the_usual_length_are_the_setting_s_score(corpus: Path) -> None:
