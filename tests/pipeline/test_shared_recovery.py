@@ -25,8 +25,10 @@ def bench(tmp_path, monkeypatch, pico_model, pico_tokenizer):
 
 
 def launch(run_file: str, *, processes: int) -> subprocess.CompletedProcess[str]:
-    words = ["accelerate.commands.launch", "--cpu", "--num_processes", str(processes), "--num_machines", "1"]
-    words += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    # accelerate starts several local processes with --multi_gpu alone, also where there is no GPU.
+    words = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
+    words += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    words += ["--main_process_port", "0"]
     words += ["-m", "rankadaptor", "recover", run_file]
     return subprocess.run(
         [sys.executable, "-m", *words],
@@ -43,7 +45,8 @@ def test_two_processes_train_what_one_trains_with_the_whole_batch(bench, capsys)
 
     import rankadaptor as ra
 
-    changes = {"recover__steps": 5, "recover__evaluate_every": 2, "compute": {"dtype": "float32"}}
+    changes: dict[str, Any] = {"recover__steps": 5, "recover__evaluate_every": 2}
+    changes["compute"] = {"device": "cpu", "dtype": "float32"}
     _, run_file = bench.command("run", **changes)
     assert main(["recover", run_file]) == 2
     assert "--until verdict" in capsys.readouterr().err
@@ -56,7 +59,7 @@ def test_two_processes_train_what_one_trains_with_the_whole_batch(bench, capsys)
 
     done = launch(run_file, processes=2)  # two processes, two sequences each
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "2 processes share each batch (gloo)" in done.stderr
+    assert "2 processes share each batch (gloo)" in done.stderr, done.stderr
     assert done.stdout.count("uniform: held-out loss") == 1
     together = read_adapters(bench.output)
     assert together.keys() == alone.keys()
