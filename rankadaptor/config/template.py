@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from rankadaptor.config.faults import find_section
 from rankadaptor.config.run import RunConfig
 
 WIDTH = 100
@@ -40,6 +41,20 @@ def _write_section(section: BaseModel, *, indent: int) -> list[str]:
             lines.append(f"{entry}  # {comment[0]}")
         else:
             lines += [*(f"{margin}# {line}" for line in comment), f"{margin}{name}: {_write_value(value)}"]
+        if value is None and (inner := find_section(field.annotation)) is not None:
+            lines += [f"{margin}#   {line}" for line in _sketch_section(inner)]
+    return lines
+
+
+def _sketch_section(section: type[BaseModel]) -> list[str]:
+    """Describe the keys of a section that is off, one a line."""
+    lines: list[str] = []
+    for name, field in section.model_fields.items():
+        if (inner := find_section(field.annotation)) is not None:
+            lines += [f"{name}:", *(f"  {line}" for line in _sketch_section(inner))]
+            continue
+        value = "..." if field.is_required() else _write_value(field.get_default(call_default_factory=True))
+        lines += textwrap.wrap(f"{name}: {value}  # {field.description or ''}", WIDTH, break_long_words=False)
     return lines
 
 

@@ -29,5 +29,5 @@ def test_every_key_stands_in_the_template_with_a_comment():
     text = write_template(build_run({}))
     for key, field in list_keys(RunConfig).items():
         assert field.description, key
-        assert re.search(rf"^ *{key.rpartition('.')[2]}:", text, flags=re.MULTILINE), key
+        assert re.search(rf"^[ #]*{key.rpartition('.')[2]}:", text, flags=re.MULTILINE), key
         assert field.description.split()[0] in text
