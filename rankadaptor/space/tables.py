@@ -54,7 +54,8 @@ class Tables:
     @functools.cached_property
     def gratis(self) -> Ints:
         """Indices of free slots whose options cost nothing."""
-        return self.free[self.costs[self.free, -1] == 0]
+        gratis: Ints = self.free[self.costs[self.free, -1] == 0]
+        return gratis
 
     @property
     def columns(self) -> Ints:
@@ -91,7 +92,8 @@ class Tables:
     @functools.cached_property
     def _base(self) -> Ints:
         """`(n_slots,)` where each slot starts in a flattened table."""
-        return self.columns * self.options.shape[1]
+        base: Ints = self.columns * self.options.shape[1]
+        return base
 
     @functools.cached_property
     def _below(self) -> Ints | None:
@@ -108,7 +110,8 @@ class Tables:
     @functools.cached_property
     def _counts(self) -> Ints:
         """`(n_slots,)` number of options of each slot; short menus are padded with their last option."""
-        return (self.options[:, 1:] > self.options[:, :-1]).sum(axis=1) + 1
+        counts: Ints = (self.options[:, 1:] > self.options[:, :-1]).sum(axis=1) + 1
+        return counts
 
 
 def build_tables(slots: Sequence[Slot]) -> Tables:

@@ -70,7 +70,7 @@ def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for run in load_settings(config):
         with open_arena(run, config.folder / run.name, workers=config.workers) as arena:
-            choices = {}
+            choices: dict[str, Choice] = {}
             for name in config.methods:
                 choice = choose(arena, config, name)
                 if choice is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Sequence
@@ -56,11 +57,20 @@ def choose_like_paper(arena: Arena, given: ComparisonConfig) -> Choice:
 def choose_ours(arena: Arena, given: ComparisonConfig) -> Choice:
     """Search with the default predictor, then measure the finalists again under other seeds.
 
-    A search's best is flattered by its luck; a third of the trials goes into second opinions. If after them
-    no finalist is expected to gain, uniform it is.
+    Half of the search draws from what the predictor believes, the other half takes what it thinks best. A
+    search's best is flattered by its luck; a third of the trials goes into second opinions. If after them no
+    finalist is expected to gain, uniform it is.
     """
     predictor = learn_without(arena, given.corpus, name="meta")
-    search = run_search(arena, given, predictor, trials=share_trials(given)[0], stop=True)
+    search = run_search(
+        arena,
+        given,
+        predictor,
+        trials=share_trials(given)[0],
+        proposal="thompson",
+        then="greedy",
+        stop=True,
+    )
     return take_second_opinions(arena, given, search)
 
 
@@ -71,9 +81,14 @@ def share_trials(given: ComparisonConfig) -> tuple[int, int]:
 
 
 def take_second_opinions(arena: Arena, given: ComparisonConfig, search: Search) -> Choice:
-    """Measure a search's finalists again under other seeds, and choose by all records."""
+    """Measure a search's finalists under other seeds, and choose by all records.
+
+    One finalist was not measured before: what the predictor, having seen all, thinks best.
+    """
     searched, seeds = len(search.records), share_trials(given)[1]
-    finalists = rank_measured(search)[:FINALISTS]
+    finalists = rank_measured(search)[: FINALISTS - 1]
+    with contextlib.suppress(InputError):  # a small space may be measured whole
+        finalists += [allocation.values for allocation in search.with_proposal("greedy").ask()]
     for seed in range(arena.seed + SELECTION_SEED, arena.seed + SELECTION_SEED + seeds):
         allocations = [arena.space.allocation(values) for values in finalists]
         search.tell(arena.measure(allocations, label="finalists again", seed=seed))
@@ -89,10 +104,22 @@ def run_search(
     *,
     trials: int,
     proposal: str = "expected_improvement",
+    then: str | None = None,
     initial: int | None = None,
     stop: bool = False,
 ) -> Search:
-    """Ask, measure and tell until so many trials are measured, or nothing promises more than the noise."""
+    """Ask, measure and tell until so many trials are measured, or nothing promises more than the noise.
+
+    Args:
+        arena: The setting.
+        given: Gives the size of a batch.
+        predictor: What guides it.
+        trials: Records to reach.
+        proposal: How candidates are chosen.
+        then: How they are chosen in the second half, if otherwise.
+        initial: See `Search`.
+        stop: Whether to stop where nothing promises more than the noise.
+    """
     search = Search(
         arena.space,
         predictor,
@@ -102,6 +129,8 @@ def run_search(
         initial=initial,
     )
     while len(search.records) < trials:
+        if then is not None and search.proposal != then and 2 * len(search.records) >= trials:
+            search = search.with_proposal(then)
         if stop and search.exhausted:
             logger.info("%s: nothing promises more than the noise", predictor.name)
             break

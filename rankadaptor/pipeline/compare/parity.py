@@ -8,6 +8,7 @@ spread of uniform alone says what a single unpaired run would have shown.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from pathlib import Path
@@ -101,7 +102,7 @@ def _check_ratio(config: ParityConfig, run: RunConfig, ratio: float) -> list[dic
         for repeat in range(config.repeats):
             found = arena.folder.complete(
                 f"paper-{config.trials}-{repeat}",
-                lambda repeat=repeat: _search_like_paper(arena, config, repeat),
+                functools.partial(_search_like_paper, arena, config, repeat),
             )
             rows.append(_judge(arena, config, found, method="paper", repeat=repeat, ratio=ratio))
     return rows

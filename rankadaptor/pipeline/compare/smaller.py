@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
     for run in load_settings(config):
         run = run.model_copy(update={"space": _widen(run.space, config.like_uniform)})
         with open_arena(run, config.folder / run.name, workers=config.workers) as arena:
-            learned = arena.folder.complete("learn", lambda arena=arena: _learn(arena, config))
+            learned = arena.folder.complete("learn", functools.partial(_learn, arena, config))
             front = [arena.space.allocation(tuple(entry["values"])) for entry in learned["front"]]
             found = [
                 _halve_sizes(arena, config, "searched", front, cost=learned["tokens"]),
