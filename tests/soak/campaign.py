@@ -18,7 +18,7 @@ def main(folder: Path, count: int) -> None:
         open_run(folder, build_run({})) as run,
         TrialPool(make_source(run.path), workers=2) as pool,
     ):
-        pool.measure_all(make_jobs(count // 4, seeds=(0, 1, 2, 3)), label="campaign")
+        pool.measure_all(make_jobs(20, seeds=tuple(range(count // 20))), label="campaign")
 
 
 if __name__ == "__main__":

@@ -35,13 +35,14 @@ def check_once(path: Path) -> None:
     assert path.read_bytes().count(b"\n") == len(stored)  # no torn line is left
 
 
-def test_quick_trials_survive_kills_of_driver_and_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("trials", "kills"), [(80, 4), pytest.param(1200, 32, marks=pytest.mark.soak)])
+def test_quick_trials_survive_kills_of_driver_and_workers(tmp_path: Path, trials: int, kills: int) -> None:
     def command(name: str) -> list[str]:
-        return [sys.executable, "-m", "tests.soak.campaign", str(tmp_path / name), "80"]
+        return [sys.executable, "-m", "tests.soak.campaign", str(tmp_path / name), str(trials)]
 
     records = tmp_path / "killed" / "records.jsonl"
     killer = Killer(command("killed"), records, Random(0), pause=0.3, stride=8)
-    ended = killer.disturb(4)
+    ended = killer.disturb(kills)
     assert not ended
     assert killer.done.drivers
     assert killer.done.workers
@@ -49,6 +50,7 @@ def test_quick_trials_survive_kills_of_driver_and_workers(tmp_path: Path) -> Non
     finish(command("undisturbed"))
     check_once(records)
     assert read_records(tmp_path / "killed") == read_records(tmp_path / "undisturbed")
+    assert len(read_records(tmp_path / "killed")) == trials
 
 
 @pytest.mark.soak
