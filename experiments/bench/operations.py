@@ -11,28 +11,28 @@ import torch
 from rankadaptor.pruning.families import describe_blocks, describe_linears
 
 if TYPE_CHECKING:
-    from rankadaptor.data.sequences import TokenSequence
+    from rankadaptor.recovery.packing import Kin, PackedBatch
     from rankadaptor.runtime import Compute
 
 SIZE = 1024
 
 
-def count_operations(model: Any, sequences: Sequence[TokenSequence], *, rank: int) -> float:
-    """Count the floating-point operations of one pass over `sequences`, adapters of `rank` on all linears.
+def count_operations(model: Any, batches: Sequence[PackedBatch], *, rank: int) -> float:
+    """Count the floating-point operations of a step on each batch, adapters of `rank` on all linears.
 
-    Counted is what the result needs: real tokens only, 2 operations per weight and token forward and 2 more
-    for the gradient of the activations, none for gradients of frozen weights, no input gradient of the first
-    block's query, key and value, no recomputation, the head and the last block's MLP only where a label
-    follows, half of the causal attention's square.
+    Counted is what the result needs: no padding, a shared beginning once, 2 operations per weight and token
+    forward and 2 more for the gradient of the activations, none for gradients of frozen weights, no input
+    gradient of the first block's query, key and value, no recomputation, the head and the last block's MLP
+    only where a label follows, half of the causal attention's square.
 
     Args:
         model: The model without its adapter.
-        sequences: What is trained on.
+        batches: What is trained on.
         rank: Rank of every adapter.
     """
-    tokens = sum(map(len, sequences))
-    targets = sum(sequence.targets for sequence in sequences)
-    pairs = sum(len(sequence) * (len(sequence) + 1) / 2 for sequence in sequences)
+    tokens = sum(len(batch.input_ids) for batch in batches)
+    targets = sum(len(batch.targets) for batch in batches)
+    pairs = sum(_count_pairs(kin) for batch in batches for kin in batch.kins)
     blocks = describe_blocks(model)
     total = 0.0
     for linear in describe_linears(model):
@@ -44,6 +44,12 @@ def count_operations(model: Any, sequences: Sequence[TokenSequence], *, rank: in
         total += 6 * 2 * block.heads * block.head_dim * pairs
     head = model.get_output_embeddings()
     return total + 4.0 * head.in_features * head.out_features * targets
+
+
+def _count_pairs(kin: Kin) -> float:
+    """Count which token looks at which."""
+    rests = sum(count * length * (kin.prefix + (length + 1) / 2) for count, length in kin.runs)
+    return rests + kin.prefix * (kin.prefix + 1) / 2
 
 
 def _is_mlp(kind: str) -> bool:

@@ -40,8 +40,7 @@ class SequenceLosses:
     give the same losses and gradients up to rounding.
 
     Args:
-        model: A causal language model, with or without an adapter, on the device of `compute`. Its adapter
-            must not be exchanged while this object is used.
+        model: A causal language model, with or without an adapter, on the device of `compute`.
         compute: Device and precision.
         training: Whether gradients will be wanted.
     """

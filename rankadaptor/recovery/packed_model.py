@@ -1,7 +1,8 @@
 """A causal language model read for packed batches: no padding, adapters inside the products, no PEFT call.
 
 The model itself is not changed: the parts hold its very parameters, so training through them trains the PEFT
-adapter. It computes what the model's own forward computes, up to rounding.
+adapter. They are read anew for every batch, because a super-adapter's ranks change from step to step. What is
+computed is what the model's own forward computes, up to rounding.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from rankadaptor.pruning.families import FAMILIES
 from rankadaptor.recovery.half_blocks import AttentionOutput, GatedMlp, Norm, QueryKeyValue, Turn
-from rankadaptor.recovery.packing import PackedBatch
+from rankadaptor.recovery.nested import LeadingLinear
+from rankadaptor.recovery.packing import Kin, PackedBatch
 from rankadaptor.recovery.products import Frozen
 
 MODEL_TYPES = frozenset(name for family in FAMILIES for name in family.model_types)
@@ -39,10 +41,10 @@ class PackedBlock:
     leave_tensors: Tensors
     mlp_tensors: Tensors
 
-    def attend(self, hidden: torch.Tensor, turn: Turn, groups: tuple[tuple[int, int], ...]) -> torch.Tensor:
+    def attend(self, hidden: torch.Tensor, turn: Turn, kins: Sequence[Kin]) -> torch.Tensor:
         """Run the first half of the block."""
         query, key, value = self.enter(hidden, turn, self.enter_tensors)
-        attended = attend_groups(query, key, value, groups=groups, scaling=self.scaling)
+        attended = attend_kins(query, key, value, kins=kins, scaling=self.scaling)
         return self.leave(attended, hidden, self.leave_tensors)
 
     def transform(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -59,7 +61,6 @@ class PackedModel:
 
     def __init__(self, model: Any) -> None:
         self.causal_lm = get_causal_lm(model)
-        self.blocks = [_read_block(block) for block in self.causal_lm.model.layers]
 
     def compute_hidden(self, batch: PackedBatch) -> torch.Tensor:
         """Return the last hidden states of the predicting tokens, `(targets, hidden)`."""
@@ -69,11 +70,12 @@ class PackedModel:
         half = cosines.shape[-1] // 2  # both halves of the table are the same
         turn = (cosines[0, :, None, :half].contiguous(), sines[0, :, None, :half].contiguous())
         saving = self.causal_lm.is_activation_checkpointing and torch.is_grad_enabled()
-        for number, block in enumerate(self.blocks, start=1):
-            last = number == len(self.blocks)
+        blocks = [_read_block(block) for block in inner.layers]
+        for number, block in enumerate(blocks, start=1):
+            last = number == len(blocks)
 
             def run(given: torch.Tensor, block: PackedBlock = block, last: bool = last) -> torch.Tensor:
-                given = block.attend(given, turn, batch.groups)
+                given = block.attend(given, turn, batch.kins)
                 # Nothing reads the other tokens any more.
                 return block.transform(given[batch.predicting] if last else given)
 
@@ -82,40 +84,52 @@ class PackedModel:
         return normed
 
 
-def attend_groups(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    *,
-    groups: tuple[tuple[int, int], ...],
-    scaling: float,
+def attend_kins(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, kins: Sequence[Kin], scaling: float
 ) -> torch.Tensor:
     """Attend causally inside each sequence.
+
+    A shared prefix is put before the rest of each sequence again, for the attention alone.
 
     Args:
         query: `(tokens, heads, head_dim)`.
         key: `(tokens, kv_heads, head_dim)`.
         value: As `key`.
-        groups: Runs of equally long sequences, see `PackedBatch`.
+        kins: How tokens belong together, see `PackedBatch`.
         scaling: Factor of the scores.
 
     Returns:
         `(tokens, heads · head_dim)`.
     """
     grouped = query.shape[1] != key.shape[1]
-    sizes = [count * length for count, length in groups]
+    sizes = [
+        size
+        for kin in kins
+        for size in ([kin.prefix] if kin.prefix else []) + [count * length for count, length in kin.runs]
+    ]
+    pieces = zip(*(_split(each, sizes) for each in (query, key, value)), strict=True)
     parts = []
-    for (count, length), *heads in zip(
-        groups, *(_split(each, sizes) for each in (query, key, value)), strict=True
-    ):
-        shaped = [each.view(count, length, *each.shape[1:]).transpose(1, 2) for each in heads]
-        attended = F.scaled_dot_product_attention(*shaped, is_causal=True, scale=scaling, enable_gqa=grouped)
-        parts.append(attended.transpose(1, 2).reshape(count * length, -1))
+    for kin in kins:
+        shared = next(pieces) if kin.prefix else ()
+        for number, (count, length) in enumerate(kin.runs):
+            own = [piece.view(count, length, *piece.shape[1:]) for piece in next(pieces)]
+            if shared:
+                before = [piece.expand(count, *piece.shape) for piece in shared]
+                own = [torch.cat(both, dim=1) for both in zip(before, own, strict=True)]
+            heads = [each.transpose(1, 2) for each in own]
+            attended = F.scaled_dot_product_attention(
+                heads[0], heads[1], heads[2], is_causal=True, scale=scaling, enable_gqa=grouped
+            ).transpose(1, 2)
+            if shared:
+                first, attended = torch.split(attended, [kin.prefix, length], dim=1)
+                if number == 0:
+                    parts.append(first[0].flatten(1))
+            parts.append(attended.reshape(count * length, -1))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _split(tensor: torch.Tensor, sizes: Sequence[int]) -> Sequence[torch.Tensor]:
-    return (tensor,) if len(sizes) == 1 else tensor.split(list(sizes))
+    return (tensor,) if len(sizes) == 1 else torch.split(tensor, list(sizes))
 
 
 def get_causal_lm(model: Any) -> Any:
@@ -137,7 +151,7 @@ def find_obstacle(model: Any, *, dtype: torch.dtype, training: bool) -> str | No
         return f"model type {config.model_type}"
     if getattr(config, "hidden_act", None) not in ACTIVATIONS:
         return f"activation {getattr(config, 'hidden_act', None)}"
-    if training and getattr(config, "attention_dropout", 0.0):
+    if training and getattr(config, "attention_dropout", None):
         return "attention dropout"
     for obstacle in _list_obstacles(causal_lm, dtype=dtype, training=training):
         return obstacle
@@ -182,8 +196,11 @@ def _find_lora_obstacle(module: Any, *, training: bool) -> str | None:
         return f"{len(module.active_adapters)} active adapters"
     if module.lora_variant or any(module.lora_bias.values()):
         return "a variant of LoRA"
-    if any(type(side) is not torch.nn.Linear for side in (*module.lora_A.values(), *module.lora_B.values())):
-        return "ranks that change from step to step"  # a super-adapter; what is read here is read once
+    sides = (*module.lora_A.values(), *module.lora_B.values())
+    if strange := {
+        type(side).__name__ for side in sides if type(side) not in (torch.nn.Linear, LeadingLinear)
+    }:
+        return f"an adapter made of {', '.join(sorted(strange))}"
     dropouts = [dropout for dropout in module.lora_dropout.values() if getattr(dropout, "p", 0.0)]
     return "dropout" if training and dropouts else None
 

@@ -1,10 +1,14 @@
-"""A batch without padding: the tokens of several sequences in one line, and where each sequence lies."""
+"""A batch without padding, in which a beginning that several sequences share stands once.
+
+A causal model computes the same for a token whatever follows it. Rows made from one template begin alike, so
+the template's tokens are read, multiplied and differentiated once per batch instead of once per row.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,15 +19,30 @@ from rankadaptor.data.sequences import IGNORED
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
 
+SHORTEST_PREFIX = 16  # sharing less costs more in copies than it saves
+
+
+@dataclass(frozen=True)
+class Kin:
+    """Sequences that begin with the same tokens, or that share nothing.
+
+    Attributes:
+        prefix: Number of tokens they share; 0 if they share nothing.
+        runs: (sequences, length) of each run of equally long rests, longest first.
+    """
+
+    prefix: int
+    runs: tuple[tuple[int, int], ...]
+
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Tokens of several sequences one after the other, longest sequence first.
+    """Tokens of several sequences one after the other: of each `Kin` the shared prefix, then the rests.
 
     Attributes:
         input_ids: Token ids, `(tokens,)`.
         positions: Position of each token in its own sequence, `(tokens,)`.
-        groups: (sequences, length) of each run of equally long sequences, in the order of the tokens.
+        kins: How the tokens belong together, in their order.
         predicting: Indices of the tokens after which a label is wanted, `(targets,)`.
         targets: Those labels, `(targets,)`.
         owners: For each of them the sequence it belongs to, counted in the order given, `(targets,)`.
@@ -32,38 +51,77 @@ class PackedBatch:
 
     input_ids: torch.Tensor
     positions: torch.Tensor
-    groups: tuple[tuple[int, int], ...]
+    kins: tuple[Kin, ...]
     predicting: torch.Tensor
     targets: torch.Tensor
     owners: torch.Tensor
     count: int
 
-    @property
-    def longest(self) -> int:
-        """Length of the longest sequence."""
-        return self.groups[0][1]
-
 
 def pack_sequences(sequences: Sequence[TokenSequence], *, device: str) -> PackedBatch:
     """Lay sequences one after the other; at least one of them must have a label."""
-    order = sorted(range(len(sequences)), key=lambda index: (-len(sequences[index]), index))
-    lengths = [len(sequences[index]) for index in order]
-    ids = np.concatenate([np.asarray(sequences[index].input_ids, dtype=np.int64) for index in order])
-    # The label of a token stands at the token itself; it is predicted one place earlier.
-    following = [np.asarray((*sequences[index].labels[1:], IGNORED), dtype=np.int64) for index in order]
-    labels = np.concatenate(following)
-    predicting = np.flatnonzero(labels != IGNORED)
-    owners = np.repeat(np.asarray(order), lengths)[predicting]
+    kins, ids, positions, labels, owners = [], [], [], [], []
+
+    def lay(index: int, start: int, end: int) -> None:
+        sequence = sequences[index]
+        ids.append(np.asarray(sequence.input_ids[start:end], dtype=np.int64))
+        # The label of a token stands at the token itself; it is predicted one place earlier.
+        following = (*sequence.labels[start + 1 : end + 1], IGNORED)[: end - start]
+        labels.append(np.asarray(following, dtype=np.int64))
+        positions.append(np.arange(start, end))
+        owners.append(np.full(end - start, index))
+
+    for prefix, members in _find_kins(sequences):
+        order = sorted(members, key=lambda index: (-len(sequences[index]), index))
+        if prefix:
+            lay(order[0], 0, prefix)
+        for index in order:
+            lay(index, prefix, len(sequences[index]))
+        lengths = [len(sequences[index]) - prefix for index in order]
+        kins.append(Kin(prefix, tuple((len(list(run)), length) for length, run in groupby(lengths))))
+    all_labels = np.concatenate(labels)
+    predicting = np.flatnonzero(all_labels != IGNORED)
 
     def put(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64)).to(device)
 
     return PackedBatch(
-        input_ids=put(ids),
-        positions=put(np.concatenate([np.arange(length) for length in lengths])),
-        groups=tuple((len(list(run)), length) for length, run in groupby(lengths)),
+        input_ids=put(np.concatenate(ids)),
+        positions=put(np.concatenate(positions)),
+        kins=tuple(kins),
         predicting=put(predicting),
-        targets=put(labels[predicting]),
-        owners=put(owners),
+        targets=put(all_labels[predicting]),
+        owners=put(np.concatenate(owners)[predicting]),
         count=len(sequences),
     )
+
+
+def _find_kins(sequences: Sequence[TokenSequence]) -> list[tuple[int, list[int]]]:
+    """Group sequences by how they begin; return the length of each shared prefix and the members."""
+    order = sorted(range(len(sequences)), key=lambda index: sequences[index].input_ids)
+    groups: list[tuple[int, list[int]]] = [(_count_sharable(sequences[order[0]]), [order[0]])]
+    for before, index in pairwise(order):
+        sharable = min(_count_common(sequences[before], sequences[index]), _count_sharable(sequences[index]))
+        prefix, members = groups[-1]
+        if min(sharable, prefix) >= SHORTEST_PREFIX:
+            groups[-1] = (min(sharable, prefix), [*members, index])
+        else:
+            groups.append((_count_sharable(sequences[index]), [index]))
+    alone = sorted(members[0] for _, members in groups if len(members) == 1)
+    kins = [(prefix, members) for prefix, members in groups if len(members) > 1]
+    return [*kins, (0, alone)] if alone else kins
+
+
+def _count_common(left: TokenSequence, right: TokenSequence) -> int:
+    for count, (one, other) in enumerate(zip(left.input_ids, right.input_ids, strict=False)):
+        if one != other:
+            return count
+    return min(len(left), len(right))
+
+
+def _count_sharable(sequence: TokenSequence) -> int:
+    """Count the leading tokens that predict no label; one token at least is left to the sequence itself."""
+    for position, label in enumerate(sequence.labels[1:]):
+        if label != IGNORED:
+            return position
+    return len(sequence) - 1

@@ -10,6 +10,7 @@ import pytest
 from rankadaptor.data import Row, draw_batches, tokenise_rows
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery import attach_adapter, fine_tune
+from rankadaptor.recovery.packing import pack_sequences
 from rankadaptor.runtime import Compute
 from rankadaptor.space import RankSpace
 
@@ -56,9 +57,9 @@ def test_operations_are_those_that_torch_counts_but_for_what_is_not_needed(pico_
     from torch.utils.flop_counter import FlopCounterMode
 
     model = pico_model("llama", 2)
-    one = [sequences[0]]
+    one = [pack_sequences(sequences[:1], device="cpu")]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(input_ids=torch.tensor([one[0].input_ids]))
+        model(input_ids=one[0].input_ids[None])
     forward = counter.get_total_flops()
     needed = count_operations(model, one, rank=0)
     # Forward and backward of the activations, less the head and last MLP where nothing is predicted.

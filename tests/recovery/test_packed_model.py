@@ -13,7 +13,8 @@ from rankadaptor.pruning import prune
 from rankadaptor.recovery import fine_tune, products
 from rankadaptor.recovery.lora import attach_adapter, list_adapter_parameters
 from rankadaptor.recovery.loss import SequenceLosses, make_device_batch, sum_losses
-from rankadaptor.recovery.packing import pack_sequences
+from rankadaptor.recovery.nested import attach_nested
+from rankadaptor.recovery.packing import Kin, pack_sequences
 from rankadaptor.runtime import Compute
 from rankadaptor.space import RankSpace
 
@@ -64,6 +65,28 @@ def test_it_is_peft(pico_model, pico_tokenizer, recipe, sequences, compute, fami
     torch.testing.assert_close(losses, theirs[0], rtol=1e-6, atol=2e-5)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, theirs[1][name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("share", [0.0, 1e9], ids=["merged", "apart"])
+def test_a_super_adapter_may_change_its_ranks_between_batches(
+    model, recipe, sequences, compute, share, monkeypatch
+):
+    monkeypatch.setattr(products, "MERGE_SHARE", share)
+    space = RankSpace.from_model(model, like_uniform=4, slots="linear", ranks=(0, 1, 2, 3, 4, 6))
+    with attach_nested(model, space, recipe, seed=0) as nested:
+        with torch.no_grad():
+            for value in list_adapter_parameters(nested.peft_model).values():
+                value += 0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(2))
+        mine = SequenceLosses(nested.peft_model, compute, training=True)
+        assert mine.packed is not None
+        for ranks in ((6, 0, 3), (0, 1, 6)):
+            nested.choose([ranks[index % 3] for index in range(space.n_slots)])
+            batch = make_device_batch(sequences[:5], compute)
+            theirs = differentiate(nested.peft_model, sum_losses(nested.peft_model, batch))
+            losses, gradients = differentiate(nested.peft_model, mine(sequences[:5]))
+            torch.testing.assert_close(losses, theirs[0], rtol=1e-6, atol=2e-5)
+            for name, gradient in gradients.items():
+                torch.testing.assert_close(gradient, theirs[1][name], rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_a_plain_loop_of_peft_takes_the_same_steps(model, recipe, sequences, compute, pico_model):
@@ -173,8 +196,46 @@ def test_packing_keeps_order_and_labels_apart():
     )
     assert batch.input_ids.tolist() == [1, 2, 3, 5, 6, 8, 9]
     assert batch.positions.tolist() == [0, 1, 2, 0, 1, 0, 1]
-    assert batch.groups == ((1, 3), (2, 2))
+    assert batch.kins == (Kin(0, ((1, 3), (2, 2))),)
     assert batch.predicting.tolist() == [1, 3, 5]
     assert batch.targets.tolist() == [3, 6, 9]
     assert batch.owners.tolist() == [1, 0, 2]
-    assert (batch.count, batch.longest) == (3, 3)
+    assert batch.count == 3
+
+
+def begin_alike() -> list[TokenSequence]:
+    """Two templates, of which one is the beginning of a longer one; a row apart; equal rows."""
+    one, two = tuple(range(3, 23)), tuple(range(40, 60))
+    prompts = [(*one, 60), (*one, 61, 62), (*two, 63), (7, 8, 9), (*one, 64), (*two, 65, 66, 67), one, one]
+    answers = [(70, 2), (71, 2), (72, 73, 2), (74, 2), (75, 2), (76, 2), (77, 2), (77, 2)]
+    return [
+        TokenSequence(prompt + answer, (-100,) * len(prompt) + answer)
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+
+
+def test_a_shared_beginning_stands_once():
+    given = begin_alike()
+    batch = pack_sequences(given, device="cpu")
+    assert batch.kins == (Kin(19, ((1, 5), (2, 4), (2, 3))), Kin(20, ((1, 5), (1, 4))), Kin(0, ((1, 5),)))
+    assert len(batch.input_ids) == sum(map(len, given)) - 4 * 19 - 20
+    assert len(batch.targets) == sum(sequence.targets for sequence in given)
+    for index, sequence in enumerate(given):
+        mine = batch.targets[batch.owners == index].tolist()
+        assert mine == [label for label in sequence.labels[1:] if label != -100]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_a_shared_beginning_changes_nothing(pico_model, pico_tokenizer, recipe, compute, family):
+    peft_model = attach(build(pico_model, family, pico_tokenizer), recipe)
+    given = begin_alike()
+    theirs = differentiate(peft_model, sum_losses(peft_model, make_device_batch(given, compute)))
+    losses, gradients = differentiate(peft_model, SequenceLosses(peft_model, compute, training=True)(given))
+    torch.testing.assert_close(losses, theirs[0], rtol=1e-6, atol=2e-5)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, theirs[1][name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_every_token_learned_shares_nothing():
+    rows = [TokenSequence(tuple(range(3, 30)), tuple(range(3, 30)))] * 3
+    assert pack_sequences(rows, device="cpu").kins == (Kin(0, ((3, 27),)),)
