@@ -15,7 +15,7 @@ DEFAULT = "meta"
 
 
 def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
-    """Fill the parts `predictors`, `predictor-settings` and `predictor-figure` of a document.
+    """Fill the parts `NAME`, `NAME-settings` and `NAME-figure` of a document, NAME being that of the results.
 
     Args:
         results: The list of rows that `rankadaptor benchmark` wrote; its figure lies in `figures/` there.
@@ -36,9 +36,9 @@ def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
     return update_markers(
         target,
         {
-            "predictors": render_averages(rows),
-            "predictor-settings": render_settings(rows),
-            "predictor-figure": f"![Share of the noise ceiling over online records]({place.as_posix()})",
+            source.stem: render_averages(rows),
+            f"{source.stem}-settings": render_settings(rows),
+            f"{source.stem}-figure": f"![Share of the noise ceiling over online records]({place.as_posix()})",
         },
     )
 

@@ -161,7 +161,7 @@ def test_the_card_says_what_it_rests_on() -> None:
 def test_documents_are_filled_from_the_rows(corpus: Path, tmp_path: Path) -> None:
     output, page = tmp_path / "predictors.json", tmp_path / "page.md"
     benchmark_predictors(corpus, output=output, predictors=["ridge"], draws=1)
-    names = ("predictors", "predictor-settings", "predictor-figure")
+    names = ("predictors", "predictors-settings", "predictors-figure")
     page.write_text("\n".join(f"<!-- generated:{name} -->\n<!-- /generated:{name} -->" for name in names))
     assert "predictors" in fill_contest(output, file=page)
     text = page.read_text()
