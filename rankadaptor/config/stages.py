@@ -39,6 +39,12 @@ class SearchSection(Section):
         description="Allocations proposed at a time. More let workers share them, but each then knows "
         "less of the others. Changes results, unlike compute.workers.",
     )
+    objectives: tuple[Literal["loss", "parameters"], ...] = Field(
+        default=("loss",),
+        min_length=1,
+        description="[loss] looks for the best allocation inside the budget; [loss, parameters] also reports "
+        "the best of each size, predicted from the same measurements.",
+    )
     candidates: int = Field(
         default=5000, ge=2, description="Allocations the predictor ranks before each proposal."
     )

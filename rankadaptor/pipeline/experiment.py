@@ -28,7 +28,7 @@ from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.predictor import MetaPredictor, Predictor, make_predictor
 from rankadaptor.predictor.storage import DESCRIPTION
 from rankadaptor.runtime import describe_environment, find_commit
-from rankadaptor.search import Search, draw_random, linear_in_depth
+from rankadaptor.search import Search, SearchResult, draw_random, find_front, linear_in_depth
 from rankadaptor.space import Allocation, Space
 from rankadaptor.tracking import Tracker, open_tracker
 
@@ -245,9 +245,19 @@ def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Trac
         "steps": measurement.steps,
         "best": list(best.values),
         "history": [entry.to_json() for entry in result.history],
+        **_find_front(config, result),
         "tokens": measurement.tokens + sum(record.tokens for record in result.records),
         **more,
     }
+
+
+def _find_front(config: RunConfig, result: SearchResult) -> dict[str, Any]:
+    """Return the predicted trade between gain and adapter parameters, where the run asks for it."""
+    if "parameters" not in config.search.objectives:
+        return {}
+    measured = [result.best.space.allocation(record.values) for record in result.records]
+    front = find_front(result.best.space, result.predictor, seed=config.seed, start=measured)
+    return {"front": front.to_json()}
 
 
 def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation, tracker: Tracker) -> dict[str, Any]:

@@ -184,6 +184,24 @@ class Search:
         self._history += tuple(steps)
         self._conditioned = None
 
+    def with_proposal(self, proposal: str) -> Search:
+        """Return a search that knows the same records and chooses otherwise from now on.
+
+        Raises:
+            InputError: If the proposal is unknown.
+        """
+        other = Search(
+            self.space,
+            self.predictor,
+            seed=self.seed,
+            proposal=proposal,
+            candidates=self._candidates,
+            initial=self._initial,
+        )
+        other._records, other._history = self._records, self._history
+        other._conditioned = self._conditioned
+        return other
+
     def run(
         self,
         measure: Callable[[Allocation], Record],

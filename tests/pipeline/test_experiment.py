@@ -99,6 +99,14 @@ def test_a_diverging_rate_fails_its_trial_not_the_run(pico_run: dict[str, Any], 
     assert result["recipe"]["learning_rate"] <= 1e-3
 
 
+def test_a_run_with_two_objectives_keeps_the_front(pico_run: dict[str, Any], tmp_path: Path) -> None:
+    pico_run["search"] |= {"objectives": ["loss", "parameters"], "evaluations": 2}
+    front = run_experiment(build_run(pico_run), output=tmp_path)["result"]["search"]["front"]
+    costs, gains = ([entry[key] for entry in front] for key in ("cost", "predicted_gain"))
+    assert costs == sorted(set(costs))
+    assert gains == sorted(gains)
+
+
 def test_a_space_smaller_than_the_search_is_measured_whole(pico_run: dict[str, Any], tmp_path: Path) -> None:
     pico_run["space"] = {"slots": "block", "ranks": [1, 2, 3], "like_uniform": 2}
     pico_run["search"] |= {"evaluations": 40, "steps": 1}

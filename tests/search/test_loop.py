@@ -169,6 +169,24 @@ def test_a_space_with_few_allocations_ends_instead_of_repeating() -> None:
         done.ask()
 
 
+def test_another_proposal_goes_on_from_the_same_records(space: RankSpace) -> None:
+    oracle = make_oracle(space, seed=2)
+    search = make_search(space, proposal="thompson")
+    search.run(oracle, evaluations=6)
+    greedy = search.with_proposal("greedy")
+    assert greedy.records == search.records
+    assert greedy.proposal == "greedy"
+    direct = make_search(space, proposal="greedy")
+    direct.tell(search.records)
+    assert greedy.ask() == direct.ask()
+    (best,) = greedy.ask()
+    pool = space.sample(200, seed=1)
+    assert (
+        greedy.conditioned.predict(space, [best]).mean[0]
+        >= greedy.conditioned.predict(space, pool).mean.max()
+    )
+
+
 def test_wrong_arguments_are_named(space: RankSpace) -> None:
     with pytest.raises(InputError, match="expected_improvement, upper_confidence_bound"):
         make_search(space, proposal="magic")
