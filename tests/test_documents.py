@@ -77,7 +77,10 @@ def test_commands_and_options_exist(path: Path) -> None:
         if words[0].startswith("-"):
             continue
         assert words[0] in known.commands, words
-        options = {option for each in known.commands[words[0]].params for option in each.opts} | {"--help"}
+        parameters = known.commands[words[0]].params
+        options = {option for each in parameters for option in (*each.opts, *each.secondary_opts)} | {
+            "--help"
+        }
         assert {word for word in words[1:] if word.startswith("-")} <= options, words
 
 
