@@ -164,6 +164,11 @@ def describe_case(name: str, measured: dict[str, float]) -> dict[str, Any]:
     }
 
 
+def is_variant(case: dict[str, Any]) -> bool:
+    """Tell whether a case recomputes activations or has quantised weights."""
+    return bool(case["checkpointing"] or case["quantise"])
+
+
 def main() -> None:
     """Measure all cases, or one."""
     parser = argparse.ArgumentParser(
@@ -190,7 +195,15 @@ def main() -> None:
             entry["measured"]["peak_bytes"] / 1e6, 100 * entry["peak_bytes_error"],
         )  # fmt: skip
     errors = {
-        f"largest_{key}_error": max(abs(entry[f"{key}_error"]) for entry in cases.values())
+        f"largest_{part}{key}_error": max(
+            (
+                abs(entry[f"{key}_error"])
+                for entry in cases.values()
+                if is_variant(entry["case"]) == bool(part)
+            ),
+            default=None,
+        )
+        for part in ("", "variant_")
         for key in ("seconds", "peak_bytes")
     }
     environment = known.get("environment") if given.again else describe_environment()

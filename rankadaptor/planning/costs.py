@@ -87,7 +87,7 @@ def _count(shape: ModelShape, work: Work, *, adapter: int, backward: bool) -> Co
     width = sum(block.heads * shape.head_dim for block in shape.blocks)
     operations += (6 if backward else 2) * work.length * width * work.tokens
     touched = sum(_count_touched(shape, block) for block in shape.blocks) * work.tokens
-    moved = touched * (3 if backward else 1) + shape.vocabulary * work.targets * (6 if backward else 3)
+    moved = touched * (3.0 if backward else 0.5) + shape.vocabulary * work.targets * (6 if backward else 3)
     return Cost(operations, moved)
 
 
@@ -107,12 +107,11 @@ def count_weight_bytes(shape: ModelShape, *, dtype: str, quantise: str | None = 
 def count_kept_numbers(shape: ModelShape, block: BlockShape) -> int:
     """Count the numbers per token that one block keeps for its backward pass.
 
-    Both norms keep input and output (4 hidden); attention keeps queries, keys and values as it reads them
-    (key heads repeated) and its output twice, as made and as laid out for the next product; the MLP keeps
-    gate, up and their product.
+    Both norms keep input and output (4 hidden); attention keeps queries, keys and values, and its output
+    twice, as made and as laid out for the next product; the MLP keeps gate, up and their product.
     """
-    query = block.heads * shape.head_dim
-    return 4 * shape.hidden + 5 * query + 3 * block.channels
+    query, key = block.heads * shape.head_dim, block.kv_heads * shape.head_dim
+    return 4 * shape.hidden + 3 * query + 2 * key + 3 * block.channels
 
 
 def count_training_bytes(

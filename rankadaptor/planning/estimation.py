@@ -305,6 +305,10 @@ def _list_assumptions(config: RunConfig, rate: Rate) -> list[str]:
             f"the {cores} "
             "cores here: trials will slow each other down."
         )
+    if config.compute.quantise is not None or config.recipe.gradient_checkpointing:
+        notes.append(
+            "On a CPU, quantised weights or gradient checkpointing took up to twice the memory that is counted."
+        )
     unknown = [name for name in config.evaluate.benchmarks if name not in BENCHMARKS]
     if unknown:
         notes.append(f"Length of {', '.join(unknown)} is unknown; taken as {UNKNOWN_BENCHMARK[0]} questions.")
