@@ -307,7 +307,7 @@ def _list_assumptions(config: RunConfig, rate: Rate) -> list[str]:
         )
     if config.compute.quantise is not None or config.recipe.gradient_checkpointing:
         notes.append(
-            "On a CPU, quantised weights or gradient checkpointing took up to twice the memory that is counted."
+            "On a CPU, quantised weights or gradient checkpointing took up to twice the memory counted here."
         )
     unknown = [name for name in config.evaluate.benchmarks if name not in BENCHMARKS]
     if unknown:
