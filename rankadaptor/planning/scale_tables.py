@@ -128,8 +128,8 @@ def _render_check(measured: Mapping[str, Any]) -> str:
         f"{table}\n\nWithout a variant the largest error is {seconds:.0%} in seconds and {peak:.0%} in "
         "memory. That is how well the model fits, not how well it foretells: the shares of the speed of "
         "matrix products, which was measured in the same process, and the memory of a bare process were set "
-        "by these very runs. With gradient checkpointing or quantised weights the model counts far too little "
-        "memory for a CPU."
+        "by these very runs. With gradient checkpointing or quantised weights the model counts far too "
+        "little memory for a CPU."
     )
 
 
