@@ -161,8 +161,12 @@ def test_workers_end_with_their_driver() -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process runs; one that ended but was not collected yet does not."""
+    """Tell whether a process runs; one that ended but was not collected yet does not.
+
+    While one of its threads still ends, its pipes are open, and what is written to them is lost.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
+    except (FileNotFoundError, ProcessLookupError):
         return False
