@@ -20,13 +20,7 @@ from document import RESULTS, merge_results, summarise
 
 from rankadaptor.config import RunConfig
 from rankadaptor.config.loading import build_run
-from rankadaptor.data import load_rows
-from rankadaptor.measure import ShortFineTune
-from rankadaptor.models import load
 from rankadaptor.planning import estimate
-from rankadaptor.recipe import Recipe
-from rankadaptor.runtime import choose_compute
-from rankadaptor.space import RankSpace
 
 logger = logging.getLogger(__name__)
 TARGET = 0.25
@@ -36,6 +30,13 @@ SOURCES = {"alpaca": "kit:alpaca", "text": "kit:c4"}
 
 def measure_plan(*, trials: int) -> dict[str, Any]:
     """Measure trials of each source and compare them with the plan made just before."""
+    from rankadaptor.data import load_rows
+    from rankadaptor.measure import ShortFineTune
+    from rankadaptor.models import load
+    from rankadaptor.recipe import Recipe
+    from rankadaptor.runtime import choose_compute
+    from rankadaptor.space import RankSpace
+
     compute = choose_compute()
     model, tokenizer = load("kit:smollm2-135m", compute=compute)
     space = RankSpace.from_model(model, like_uniform=8, slots="half_block")
@@ -118,10 +119,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--trials", type=int, default=3)
+    parser.add_argument(
+        "--count", action="store_true", help="only count the search's tokens; measure nothing"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logger.setLevel(logging.INFO)
+    if given.count:
+        merge_results("search_cost", count_search(), path=given.results)
+        return
     found = {**count_search(), **measure_plan(trials=given.trials)}
     merge_results("plan", found, path=given.results)
     logger.info(
