@@ -14,7 +14,7 @@ from rankadaptor.planning.shape import BlockShape, ModelShape
 
 FORWARD, BACKWARD = 2, 2  # operations per weight and token
 ADAPTER_BYTES = 16  # float32 weight, gradient, two moments of Adam
-HEAD_PIECE = 256  # rows of logits that exist at once
+HEAD_PIECE = 128  # rows of logits that exist at once, as `PIECE` of the training loop
 HEAD_BYTES = 12  # logits, their logarithms, and their gradient in the weights' precision, per entry
 TAYLOR_TOKENS = 256  # tokens per forward pass of Taylor importance
 TAYLOR_HEAD_BYTES = 16  # there the model's own loss keeps logits, their float32 copy, logarithms and gradient

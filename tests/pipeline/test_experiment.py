@@ -59,7 +59,7 @@ def test_the_adapter_loads_with_plain_peft_onto_the_plainly_loaded_model(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lines", [1, 3])
+@pytest.mark.parametrize("lines", [pytest.param(1, marks=pytest.mark.soak), 3])
 def test_a_killed_run_continues_as_if_undisturbed(
     pico_run: dict[str, Any], tmp_path: Path, lines: int
 ) -> None:
