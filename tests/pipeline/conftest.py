@@ -39,17 +39,35 @@ def pico_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def pico_run(pico_folder: Path, pico_rows: Path, tmp_path: Path) -> dict[str, Any]:
     """The values of a run file that takes seconds; tests change what they are about."""
+    return describe_run(pico_folder, pico_rows, output=tmp_path / "out")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    pico_folder: Path, pico_rows: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], Path]:
+    """The document and the folder of a whole `pico_run` with one worker; tests only read them."""
+    from rankadaptor.config import build_run
+    from rankadaptor.pipeline import run_experiment
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    values = describe_run(pico_folder, pico_rows, output=folder / "out")
+    return run_experiment(build_run(values), output=folder), folder
+
+
+def describe_run(model: Path, rows: Path, *, output: Path) -> dict[str, Any]:
+    """Describe a whole run at pico size."""
     return {
         "name": "pico",
-        "output": str(tmp_path / "out"),
-        "model": str(pico_folder),
+        "output": str(output),
+        "model": str(model),
         "prune": {
             "ratio": 0.3,
             "scope": "global",
             "align": 4,
-            "calibration": {"source": str(pico_rows), "examples": 4, "length": 16},
+            "calibration": {"source": str(rows), "examples": 4, "length": 16},
         },
-        "data": {"train": str(pico_rows), "train_rows": None, "held_out_rows": 8},
+        "data": {"train": str(rows), "train_rows": None, "held_out_rows": 8},
         "space": {"slots": "half_block", "ranks": [0, 1, 2, 3, 4], "like_uniform": 2},
         "recipe": {
             "batch_size": 4,

@@ -18,9 +18,11 @@ from rankadaptor.pipeline import run_experiment
 from tests.pipeline.comparing import read_records, strip_result
 
 
-def test_a_run_is_whole_and_repeats(pico_run: dict[str, Any], tmp_path: Path) -> None:
-    first = run_experiment(build_run(pico_run), output=tmp_path / "first")
-    second = run_experiment(build_run(pico_run), output=tmp_path / "second")
+def test_a_run_is_whole_and_repeats(
+    pico_run: dict[str, Any], tmp_path: Path, undisturbed: tuple[dict[str, Any], Path]
+) -> None:
+    first, folder = undisturbed
+    second = run_experiment(build_run(pico_run), output=tmp_path)
     assert strip_result(first) == strip_result(second)
 
     result = first["result"]
@@ -31,13 +33,13 @@ def test_a_run_is_whole_and_repeats(pico_run: dict[str, Any], tmp_path: Path) ->
     uniform, searched = result["recovered"]["uniform"], result["recovered"]["searched"]
     assert uniform["parameters"] == space["budget"]
     assert searched["parameters"] <= space["budget"]
-    assert json.loads((tmp_path / "first" / "result.json").read_text()) == first
-    assert (tmp_path / "first" / "report.html").stat().st_size > 10_000
-    assert (tmp_path / "first" / "adapters" / "uniform" / "README.md").exists()
+    assert json.loads((folder / "result.json").read_text()) == first
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert (folder / "adapters" / "uniform" / "README.md").exists()
 
 
 def test_the_adapter_loads_with_plain_peft_onto_the_plainly_loaded_model(
-    pico_run: dict[str, Any], tmp_path: Path
+    undisturbed: tuple[dict[str, Any], Path],
 ) -> None:
     import torch
     from peft import PeftModel
@@ -45,23 +47,23 @@ def test_the_adapter_loads_with_plain_peft_onto_the_plainly_loaded_model(
 
     from rankadaptor.models import load
 
-    run_experiment(build_run(pico_run), output=tmp_path)
-    adapter = tmp_path / "adapters" / "uniform"
-    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned", trust_remote_code=True)
+    folder = undisturbed[1]
+    adapter = folder / "adapters" / "uniform"
+    plain = AutoModelForCausalLM.from_pretrained(folder / "pruned", trust_remote_code=True)
     plain = PeftModel.from_pretrained(plain, adapter).eval()
-    ours = PeftModel.from_pretrained(load(tmp_path / "pruned")[0], adapter).eval()
-    tokens = AutoTokenizer.from_pretrained(tmp_path / "pruned")("The quick brown fox", return_tensors="pt")
+    ours = PeftModel.from_pretrained(load(folder / "pruned")[0], adapter).eval()
+    tokens = AutoTokenizer.from_pretrained(folder / "pruned")("The quick brown fox", return_tensors="pt")
     with torch.no_grad():
         difference = plain(tokens["input_ids"]).logits - ours(tokens["input_ids"]).logits
     assert difference.abs().max() == 0.0
     loss = json.loads((adapter / "outcome.json").read_text())["loss"]
-    assert loss < json.loads((tmp_path / "result.json").read_text())["result"]["losses"]["pruned"]
+    assert loss < json.loads((folder / "result.json").read_text())["result"]["losses"]["pruned"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lines", [pytest.param(1, marks=pytest.mark.soak), 3])
 def test_a_killed_run_continues_as_if_undisturbed(
-    pico_run: dict[str, Any], tmp_path: Path, lines: int
+    pico_run: dict[str, Any], tmp_path: Path, undisturbed: tuple[dict[str, Any], Path], lines: int
 ) -> None:
     values = {**pico_run, "output": str(tmp_path / "killed")}
     file = tmp_path / "run.yaml"
@@ -80,16 +82,17 @@ def test_a_killed_run_continues_as_if_undisturbed(
 
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    undisturbed = run_experiment(build_run(pico_run), output=tmp_path / "undisturbed")
+    expected, folder = undisturbed
     continued = json.loads((tmp_path / "killed" / "result.json").read_text())
-    assert read_records(tmp_path / "killed") == read_records(tmp_path / "undisturbed")
-    assert strip_result(continued) == strip_result(undisturbed)
+    assert read_records(tmp_path / "killed") == read_records(folder)
+    assert strip_result(continued) == strip_result(expected)
 
 
-def test_two_workers_give_what_one_gives(pico_run: dict[str, Any], tmp_path: Path) -> None:
-    one = run_experiment(build_run(pico_run), output=tmp_path / "one")
-    two = run_experiment(build_run({**pico_run, "compute": {"workers": 2}}), output=tmp_path / "two")
-    assert strip_result(one) == strip_result(two)
+def test_two_workers_give_what_one_gives(
+    pico_run: dict[str, Any], tmp_path: Path, undisturbed: tuple[dict[str, Any], Path]
+) -> None:
+    two = run_experiment(build_run({**pico_run, "compute": {"workers": 2}}), output=tmp_path)
+    assert strip_result(two) == strip_result(undisturbed[0])
 
 
 def test_a_diverging_rate_fails_its_trial_not_the_run(pico_run: dict[str, Any], tmp_path: Path) -> None:
