@@ -41,7 +41,7 @@ class Recipe:
     batch_size: int = 8
     micro_batch_size: int = 8
     sequence_length: int = 128
-    steps: int = 100
+    steps: int = 400
     warmup_share: float = 0.06
     schedule: str = "cosine"
     weight_decay: float = 0.0

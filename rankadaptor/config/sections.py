@@ -145,7 +145,7 @@ class DataSection(Section):
         min_length=1,
         description="Source of the held-out rows; null splits them off the training source.",
     )
-    train_rows: int | None = Field(default=800, ge=1, description="Rows to train on; null takes all.")
+    train_rows: int | None = Field(default=4000, ge=1, description="Rows to train on; null takes all.")
     held_out_rows: int = Field(
         default=64, ge=1, description="Rows on which the loss is measured; the same for every trial."
     )

@@ -31,7 +31,7 @@ class SearchSection(Section):
     proposal: ProposalName = Field(
         default="expected_improvement", description="How the next allocation is chosen."
     )
-    evaluations: int = Field(default=12, ge=1, description="Allocations to measure, uniform not counted.")
+    evaluations: int = Field(default=10, ge=1, description="Allocations to measure, uniform not counted.")
     steps: int = Field(default=24, ge=1, description="Optimiser steps of one measurement.")
     batch: int = Field(
         default=1,
@@ -68,7 +68,7 @@ class RecoverSection(Section):
     """The full fine-tunes at the end."""
 
     steps: int = Field(
-        default=100, ge=1, description="Optimiser steps of a full fine-tune; fidelity is a share of them."
+        default=400, ge=1, description="Optimiser steps of a full fine-tune; fidelity is a share of them."
     )
     baselines: tuple[BaselineName, ...] = Field(
         default=("uniform",),

@@ -165,7 +165,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
             "between 0 and 1",
         ),
         ({"data": {"train": "kit:wiki", "held_out": "kit:wiki"}}, "data.held_out", "null"),
-        ({"search": {"steps": 200}}, "search.steps", "more than the 100 steps"),
+        ({"search": {"steps": 800}}, "search.steps", "more than the 400 steps"),
         ({"search": {"predictor": "ridge", "predictor_path": "x"}}, "search.predictor_path", "null"),
         ({"evaluate": {"benchmarks": ["piqa", "piqa"]}}, "evaluate.benchmarks", "once"),
         ({"evaluate": {"models": ["random"]}}, "evaluate.models", "recover.baselines"),

@@ -130,7 +130,7 @@ def test_steps_that_are_on_disk_are_done(pico_folder, tmp_path):
 
 def test_more_work_takes_longer_and_larger_batches_more_memory():
     base = estimate(build_run({}))
-    longer = estimate(build_run({"recover": {"steps": 400}}))
+    longer = estimate(build_run({"recover": {"steps": 1600}}))
     assert find_step(longer, "recover").seconds > 3 * find_step(base, "recover").seconds
     heavier = estimate(build_run({"recipe": {"batch_size": 32, "micro_batch_size": 32}}))
     assert heavier.peak_bytes > 2 * base.peak_bytes
