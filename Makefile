@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test evidence soak check lint types readme clean
+.PHONY: help install quickstart bench test evidence soak check lint types readme clean
 
 help: ## list the goals
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml third_party/learn2learn/pyproject.toml third_party/lear
 quickstart: $(STAMP) ## the main job on a real model: prune, search ranks, confirm, recover, evaluate
 	$(BIN)/rankadaptor run experiments/quickstart/run.yaml
 
-bench: $(STAMP) ## speed, memory and cost of the trial engine, into experiments/results/engine.json (10 minutes)
+bench: $(STAMP) ## speed, memory and cost of the trial engine, into experiments/results/engine.json and docs/engine.md (20 minutes)
 	$(BIN)/python experiments/bench/run.py
 
 test: $(STAMP) ## all tests (the first time this downloads the kit, about 330 MB)

@@ -35,6 +35,9 @@ def main() -> int:
         if subprocess.run([sys.executable, script, "--results", given.results]).returncode:
             failed.append(part)
         logger.info("%s: %.0f s", part, time.monotonic() - started)
+    page = Path(__file__).with_name("page.py")
+    if given.results == RESULTS and subprocess.run([sys.executable, page]).returncode:
+        failed.append("page")
     if failed:
         logger.error("failed: %s; their keys in %s are old or missing", ", ".join(failed), given.results)
     return 1 if failed else 0

@@ -80,3 +80,16 @@ def test_a_part_leaves_the_keys_of_others_alone(tmp_path):
     assert found["matmul_share_spread"] == [0.7, 0.9]
     assert set(found["commits"]) == {"memory", "speed"}
     assert found["environment"]["packages"]
+
+
+def test_documents_quote_the_result_file():
+    from page import PAGES, render_page
+
+    root = BENCH.parents[1]
+    blocks = render_page(json.loads((root / "experiments" / "results" / "engine.json").read_text()))
+    for page in PAGES:
+        text = (root / page).read_text()
+        shown = [name for name in blocks if f"<!-- generated:{name} -->" in text]
+        assert shown
+        for name in shown:
+            assert f"<!-- generated:{name} -->\n{blocks[name]}\n<!-- /generated:{name} -->" in text

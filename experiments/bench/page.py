@@ -1,0 +1,87 @@
+"""Fill docs/engine.md and README's line about the engine from the bench's result file.
+
+python experiments/bench/page.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from document import RESULTS
+
+from rankadaptor.files import read_json
+from rankadaptor.report.markers import update_markers
+
+PAGES = (Path("docs/engine.md"), Path("README.md"))
+FIGURES = {
+    "tokens_per_second_ratio": ("tokens per second over those of `Trainer` + PEFT", "at least 1.6"),
+    "matmul_share": ("share of the machine's matrix products that the needed operations reach", "0.75"),
+    "two_workers_ratio": ("trials per second of two workers over those of one", "at least 1.8"),
+    "plan_error": ("error of `plan` for the seconds of a trial", "at most 0.25"),
+    "taylor_memory_ratio": (
+        "Taylor pruning's memory beyond the weights over the plain way's",
+        "at most 0.40",
+    ),
+    "search_to_finetune_ratio": (
+        "tokens of a default run's search over those of one full fine-tune",
+        "below 1",
+    ),
+}
+"""What is shown: key, meaning, aim."""
+
+
+def render_page(results: dict[str, Any]) -> dict[str, str]:
+    """Return the content of each marker: tables and a sentence."""
+    return {
+        "engine": "\n".join([*_write_figures(results), "", _describe_machine(results)]),
+        "engine-speed": "\n".join(_write_speed(results)),
+        "engine-sentence": _write_sentence(results),
+    }
+
+
+def _write_figures(results: dict[str, Any]) -> list[str]:
+    lines = ["| figure | median | lowest to highest | aim |", "|---|---:|---:|---:|"]
+    for key, (meaning, aim) in FIGURES.items():
+        low, high = results[f"{key}_spread"]
+        spread = "counted" if low == high else f"{low:.2f} to {high:.2f}"
+        lines.append(f"| {meaning} (`{key}`) | {results[key]:.2f} | {spread} | {aim} |")
+    return lines
+
+
+def _write_speed(results: dict[str, Any]) -> list[str]:
+    lines = [
+        "| trained | tokens/s | `Trainer` + PEFT | ratio | share of products |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for key in sorted(key for key in results if key.startswith("speed_")):
+        case, rate = results[key], results[key]["tokens_per_second"]
+        lines.append(
+            f"| {case['what']}; r={case['rank']} on all linears | {rate['ours']:.0f} | {rate['plain']:.0f} "
+            f"| {case['tokens_per_second_ratio']:.2f} | {case['matmul_share']:.2f} |"
+        )
+    return lines
+
+
+def _describe_machine(results: dict[str, Any]) -> str:
+    machine = results["environment"]
+    packages = ", ".join(f"{name} {machine['packages'][name]}" for name in ("torch", "transformers", "peft"))
+    return (
+        f"{machine['cores']} cores ({machine['machine']}), {results['threads']} thread a process, "
+        f"{results['dtype']} ({results['dtype_reason']}); {packages}."
+    )
+
+
+def _write_sentence(results: dict[str, Any]) -> str:
+    low, high = results["tokens_per_second_ratio_spread"]
+    ratio, search = results["tokens_per_second_ratio"], results["search_to_finetune_ratio"]
+    return (
+        f"On instruction rows a trial trains {ratio:.2f} times the tokens per second ({low:.2f} to {high:.2f}) of "
+        f"`transformers.Trainer` with PEFT, with the same losses; a default run's search trains {search:.2f} "
+        "times the tokens of its one full fine-tune."
+    )
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        update_markers(page, render_page(read_json(RESULTS)))
