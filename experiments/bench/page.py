@@ -76,9 +76,9 @@ def _write_sentence(results: dict[str, Any]) -> str:
     low, high = results["tokens_per_second_ratio_spread"]
     ratio, search = results["tokens_per_second_ratio"], results["search_to_finetune_ratio"]
     return (
-        f"On instruction rows a trial trains {ratio:.2f} times the tokens per second ({low:.2f} to {high:.2f}) "
-        f"of `transformers.Trainer` with PEFT, with the same losses; a default run's search trains {search:.2f} "
-        "times the tokens of its one full fine-tune."
+        f"On instruction rows a trial trains {ratio:.2f} times the tokens per second ({low:.2f} to "
+        f"{high:.2f}) of `transformers.Trainer` with PEFT, with the same losses; a default run's search "
+        f"trains {search:.2f} times the tokens of its one full fine-tune."
     )
 
 
