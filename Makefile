@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart bench test evidence soak check lint types readme clean
+.PHONY: help install quickstart bench benchmark test evidence soak check lint types readme clean
 
 help: ## list the goals
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,13 @@ readme: $(STAMP) ## generate README's figures from the kept result
 
 evidence: $(STAMP) ## generate docs/evidence.md, its tables and figures, from meta_data/
 	$(BIN)/rankadaptor report --evidence --corpus meta_data --into docs/evidence.md
+
+benchmark: $(STAMP) ## judge all predictors on the corpus, into docs/predictors.md and README (an hour)
+	$(BIN)/rankadaptor benchmark
+	$(BIN)/rankadaptor benchmark --no-siblings --output experiments/results/predictors-other-models.json
+	$(BIN)/rankadaptor benchmark --into docs/predictors.md
+	$(BIN)/rankadaptor benchmark --output experiments/results/predictors-other-models.json --into docs/predictors.md
+	$(BIN)/rankadaptor benchmark --into README.md
 
 clean: ## remove the environment and caches (not the kit, not results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -14,7 +14,8 @@ import rankadaptor.predictor
 from rankadaptor.corpus import Corpus
 from rankadaptor.errors import InputError
 from rankadaptor.files import append_line, compute_digest, write_bytes, write_json
-from rankadaptor.plots import plot_contest, to_png
+from rankadaptor.plots import plot_contest, plot_start, to_png
+from rankadaptor.plots.contest import DEFAULT, UNTAUGHT
 from rankadaptor.predictor.contest import DRAWS, average_rows, hold_contest, judge_setting
 from rankadaptor.predictor.contestants import EPOCHS, list_contestants
 from rankadaptor.predictor.evidence import Evidence, list_evidence
@@ -40,9 +41,10 @@ def benchmark_predictors(
 ) -> list[dict[str, Any]]:
     """Judge predictors on every setting of a corpus, trained on the others that are not held out.
 
-    Writes the rows to `output`, averages and facts of the run to `<output>-summary.json` beside it, and a
-    figure to `figures/<output>.png` there. Rows are kept in `<output>.partial.jsonl` until all are there: the
-    same command, on the same corpus and code, continues.
+    Writes the rows to `output`, averages and facts of the run to `<output>-summary.json` beside it, and two
+    figures to `figures/` there: `<output>.png`, and `<output>-start.png` on what the corpus is worth. Rows
+    are kept in `<output>.partial.jsonl` until all are there: the same command, on the same corpus and code,
+    continues.
 
     Args:
         corpus: Folder, or folders.
@@ -112,7 +114,10 @@ def benchmark_predictors(
         else None,
     }
     write_json(target.with_name(f"{target.stem}-summary.json"), summary)
-    write_bytes(target.parent / "figures" / f"{target.stem}.png", to_png(plot_contest(rows)))
+    figures = target.parent / "figures"
+    write_bytes(figures / f"{target.stem}.png", to_png(plot_contest(rows)))
+    if {DEFAULT, UNTAUGHT} <= set(names):
+        write_bytes(figures / f"{target.stem}-start.png", to_png(plot_start(rows)))
     return rows
 
 

@@ -7,7 +7,7 @@ figure whose data a run does not have raises `InputError` with one sentence that
 from __future__ import annotations
 
 from rankadaptor.plots.accuracy import plot_accuracy
-from rankadaptor.plots.contest import plot_contest
+from rankadaptor.plots.contest import plot_contest, plot_start
 from rankadaptor.plots.losses import plot_curves
 from rankadaptor.plots.ranks import plot_ranks
 from rankadaptor.plots.search import plot_predictions, plot_search
@@ -20,6 +20,7 @@ __all__ = [
     "plot_predictions",
     "plot_ranks",
     "plot_search",
+    "plot_start",
     "to_png",
     "to_svg",
 ]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DEFAULT = "meta"
+UNTAUGHT = "gaussian_process"
+"""The contestant that sees the same slots and has learned from no other setting."""
 LOOKS = (
     (VERMILION, "-", "o"), (BLUE, "-", "s"), (GREEN, "-", "^"), (ORANGE, "-", "v"), (PURPLE, "-", "D"),
     (SKY, "-", "P"), (MUTED, "-", "X"), (BLUE, "--", "s"), (GREEN, "--", "^"), (ORANGE, "--", "v"),
@@ -74,6 +76,39 @@ def plot_contest(rows: Sequence[Mapping[str, Any]]) -> Figure:
     lower.set_xticks(list(places.values()), [str(count) for count in counts])
     lower.set_ylim(0.0, 1.02)
     style_legend(upper, columns=3)
+    return figure
+
+
+def plot_start(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw what a corpus is worth at the start of a search: the default predictor and one without a corpus.
+
+    Averages over the settings that `plot_contest` averages over.
+
+    Raises:
+        InputError: If one of the two is not among the rows.
+    """
+    chosen = [row for row in rows if row["signal"]] or list(rows)
+    names = {row["predictor"] for row in chosen}
+    if missing := [name for name in (DEFAULT, UNTAUGHT) if name not in names]:
+        raise InputError(
+            f"No rows of {missing[0]} to draw: run `rankadaptor benchmark` with all contestants."
+        )
+    counts = sorted({row["records"] for row in chosen})
+    places = {count: place for place, count in enumerate(counts)}
+    figure, (axis,) = make_figure(height=3.2)
+    for name, label, colour, marker in (
+        (DEFAULT, "trained on the corpus (meta)", VERMILION, "o"),
+        (UNTAUGHT, "without a corpus (gaussian_process)", BLUE, "s"),
+    ):
+        style = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 2.0, "label": label}
+        _draw(axis, chosen, places, name=name, field="kendall_ratio", style=style)
+    axis.axhline(1.0, color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
+    settings = len({row["setting"] for row in chosen})
+    style_title(axis, f"Order of unseen allocations in {settings} settings not trained on")
+    axis.set_ylabel("Kendall τ as a share of\nwhat noise allows")
+    axis.set_xlabel("short runs measured in the setting")
+    axis.set_xticks(list(places.values()), [str(count) for count in counts])
+    style_legend(axis, columns=2)
     return figure
 
 

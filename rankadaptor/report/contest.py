@@ -8,14 +8,15 @@ from typing import Any
 
 from rankadaptor.errors import InputError
 from rankadaptor.files import read_json
+from rankadaptor.plots.contest import DEFAULT, UNTAUGHT
 from rankadaptor.predictor.contest import average_rows
 from rankadaptor.report.markers import update_markers
 
-DEFAULT = "meta"
-
 
 def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
-    """Fill the parts `NAME`, `NAME-settings` and `NAME-figure` of a document, NAME being that of the results.
+    """Fill the parts `NAME`, `NAME-settings`, `NAME-figure` and `NAME-start` of a document.
+
+    NAME is that of the results.
 
     Args:
         results: The list of rows that `rankadaptor benchmark` wrote; its figure lies in `figures/` there.
@@ -31,16 +32,52 @@ def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
     rows = read_json(source)
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{source}: not a list of rows. Write it with `rankadaptor benchmark`.")
-    figure = source.parent / "figures" / f"{source.stem}.png"
-    place = Path(*[".."] * len(target.parent.parts), figure) if not figure.is_absolute() else figure
+    figures = source.parent / "figures"
+    if not figures.is_absolute():
+        figures = Path(*[".."] * len(target.parent.parts), figures)
+    place = (figures / f"{source.stem}.png").as_posix()
+    blocks = {}
+    if (source.parent / "figures" / f"{source.stem}-start.png").is_file():
+        start = (figures / f"{source.stem}-start.png").as_posix()
+        blocks[f"{source.stem}-start"] = f"![With the corpus and without it]({start})\n\n{write_start(rows)}"
     return update_markers(
         target,
         {
             source.stem: render_averages(rows),
             f"{source.stem}-settings": render_settings(rows),
-            f"{source.stem}-figure": f"![Share of the noise ceiling over online records]({place.as_posix()})",
+            f"{source.stem}-figure": f"![Share of the noise ceiling over online records]({place})",
+            **blocks,
         },
     )
+
+
+def write_start(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say what the corpus is worth at the start of a search, and how many runs stand in for it."""
+    signal = True if any(row["signal"] for row in rows) else None
+    chosen = [row for row in rows if signal is None or row["signal"]]
+    reached = {name: _average_share(chosen, name) for name in (DEFAULT, UNTAUGHT)}
+    first = reached[DEFAULT].get(0, 0.0)
+    enough = [count for count, share in sorted(reached[UNTAUGHT].items()) if share >= first]
+    most = max(reached[UNTAUGHT], default=0)
+    needed = (
+        f"needs {enough[0]} short runs for that" if enough else f"has not got there after {most} short runs"
+    )
+    settings = len({row["setting"] for row in chosen})
+    return (
+        f"In {settings} settings that it was not trained on, the predictor trained on the others reaches "
+        f"{first:.2f} of the rank correlation that noise allows before anything is measured; one that sees "
+        f"the same slots and no corpus {needed}. Most of that order is how far an allocation strays from "
+        "uniform: see the row `distance` in docs/predictors.md."
+    )
+
+
+def _average_share(rows: Sequence[Mapping[str, Any]], name: str) -> dict[int, float]:
+    """Return the mean share of the ceiling by number of online records."""
+    shares: dict[int, list[float]] = {}
+    for row in rows:
+        if row["predictor"] == name and row["kendall_ratio"] is not None:
+            shares.setdefault(row["records"], []).append(row["kendall_ratio"])
+    return {count: sum(found) / len(found) for count, found in shares.items()}
 
 
 def render_averages(rows: Sequence[Mapping[str, Any]]) -> str:

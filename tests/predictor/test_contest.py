@@ -17,6 +17,7 @@ from rankadaptor.predictor.evidence import Evidence, list_evidence
 from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.predictor.rank_agreement import compute_kendall
 from rankadaptor.report import fill_contest
+from rankadaptor.report.contest import write_start
 from tests.predictor.oracle import Oracle, make_oracle, make_space, measure_sample
 
 FIELDS = {
@@ -171,3 +172,17 @@ def test_documents_are_filled_from_the_rows(corpus: Path, tmp_path: Path) -> Non
     output.write_text("{}")
     with pytest.raises(InputError, match="rankadaptor benchmark"):
         fill_contest(output, file=page)
+
+
+def test_what_the_corpus_is_worth_is_said_and_drawn(corpus: Path, tmp_path: Path) -> None:
+    output, page = tmp_path / "predictors.json", tmp_path / "page.md"
+    rows = benchmark_predictors(corpus, output=output, predictors=["meta", "gaussian_process"], draws=1)
+    page.write_text("<!-- generated:predictors-start -->\n<!-- /generated:predictors-start -->")
+    assert fill_contest(output, file=page) == ["predictors-start"]
+    assert (tmp_path / "figures" / "predictors-start.png").read_bytes().startswith(b"\x89PNG")
+    assert "figures/predictors-start.png" in page.read_text()
+    flat = [{**row, "signal": True, "kendall_ratio": 0.5} for row in rows]
+    assert "reaches 0.50" in write_start(flat)
+    assert "needs 0 short runs" in write_start(flat)
+    behind = [{**row, "kendall_ratio": 0.6 if row["predictor"] == "meta" else 0.5} for row in flat]
+    assert f"after {max(row['records'] for row in rows)} short runs" in write_start(behind)
