@@ -17,7 +17,7 @@ from rankadaptor.planning.costs import (
     count_training,
     count_training_bytes,
 )
-from rankadaptor.planning.lengths import guess_row
+from rankadaptor.planning.lengths import count_sequences, guess_row
 from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
 from rankadaptor.planning.shape import ModelShape, read_shape, shrink_shape
@@ -106,8 +106,9 @@ class _Costs:
         self.config, self.dense, self.pruned, self.adapter, self.rate = config, dense, pruned, adapter, rate
         recipe, data = config.recipe, config.data
         self.row = guess_row(data.train, length=recipe.sequence_length)
-        self.held_out = guess_row(data.held_out or data.train, length=recipe.sequence_length).repeat(
-            data.held_out_rows
+        scored, length = data.held_out or data.train, recipe.sequence_length
+        self.held_out = guess_row(scored, length=length).repeat(
+            count_sequences(scored, rows=data.held_out_rows, length=length)
         )
 
     def list_steps(self) -> list[PlanStep]:

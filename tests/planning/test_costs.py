@@ -14,7 +14,7 @@ from rankadaptor.planning.costs import (
     count_training_bytes,
     count_weight_bytes,
 )
-from rankadaptor.planning.lengths import guess_row
+from rankadaptor.planning.lengths import count_sequences, guess_row
 from rankadaptor.planning.rates import Rate
 from rankadaptor.planning.shape import KIT_CONFIGS, parse_shape
 
@@ -80,6 +80,13 @@ def test_taylor_importance_is_far_below_all_gradients() -> None:
     weights = count_weight_bytes(KIT, dtype="float32")
     extra = count_taylor_bytes(KIT, Work(640, 630, 64), dtype="float32") - weights
     assert 0 < extra < 0.5 * weights
+
+
+def test_texts_are_cut_into_pieces_and_other_rows_are_one_sequence_each() -> None:
+    assert count_sequences("kit:c4", rows=16, length=128) > 4 * 16
+    assert count_sequences("kit:lambada", rows=16, length=128) < 16
+    assert count_sequences("kit:alpaca", rows=16, length=128) == 16
+    assert count_sequences("rows.jsonl", rows=16, length=128) == 16
 
 
 def test_rows_of_the_kit_have_their_lengths_and_others_are_full() -> None:
