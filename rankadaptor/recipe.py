@@ -34,7 +34,7 @@ class Recipe:
         gradient_checkpointing: Recompute activations in the backward pass to save memory.
     """
 
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     scaling_exponent: float = 1.0
     scale_at_reference: float = 2.0
     reference_rank: int = 8

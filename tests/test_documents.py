@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 
 import rankadaptor
 from rankadaptor.config import build_run
+from rankadaptor.config.comparison import JOBS
 from tests.documents import DOCUMENTS, ROOT, find_blocks, name_document
 
 
@@ -40,8 +42,12 @@ def test_python_blocks_name_what_exists(block: str) -> None:
 
 
 @pytest.mark.parametrize("block", list_blocks("yaml"))
-def test_yaml_blocks_are_run_files(block: str) -> None:
-    build_run(yaml.safe_load(block), source="document")
+def test_yaml_blocks_are_run_files_or_comparisons(block: str) -> None:
+    values = yaml.safe_load(block)
+    if "settings" in values:
+        JOBS[values.get("job", "methods")].model_validate_json(json.dumps(values))
+    else:
+        build_run(values, source="document")
 
 
 def test_committed_run_files_are_sound() -> None:

@@ -24,7 +24,7 @@ FIGURES = {
         "at most 0.40",
     ),
     "search_to_finetune_ratio": (
-        "tokens of a default run's search over those of one full fine-tune",
+        "tokens of a default run's search over those of one full fine-tune, scoring included",
         "below 1",
     ),
 }
@@ -77,8 +77,8 @@ def _write_sentence(results: dict[str, Any]) -> str:
     ratio, search = results["tokens_per_second_ratio"], results["search_to_finetune_ratio"]
     return (
         f"On instruction rows a trial trains {ratio:.2f} times the tokens per second ({low:.2f} to "
-        f"{high:.2f}) of `transformers.Trainer` with PEFT, with the same losses; a default run's search "
-        f"trains {search:.2f} times the tokens of its one full fine-tune."
+        f"{high:.2f}) of `transformers.Trainer` with PEFT, with the same losses; the search of a default "
+        f"run takes {search:.2f} times the tokens of one full fine-tune, scoring included."
     )
 
 

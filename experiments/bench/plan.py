@@ -4,8 +4,8 @@
 
 `plan_error` is |predicted - measured| / measured of one trial's seconds, on instruction rows and on text, for
 the kit's model and with the products measured as `plan --measure` does. `search_to_finetune_ratio` is
-counted, not timed: tokens that a run of the defaults trains in its search, over those of one of its full
-fine-tunes. The tuning before the search and the verdict after it are counted beside it.
+counted, not timed: tokens of the search in a run of the defaults, over those of one of its full fine-tunes,
+scoring included in both. The tuning before the search and the verdict after it are counted beside it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def measure_plan(*, trials: int) -> dict[str, Any]:
 
 
 def predict_trial(source: str) -> float:
-    """Return the seconds of one trial: what a plan with three of them takes more than one with two."""
+    """Return the seconds of one trial: a tenth of what ten more of them add to a plan."""
     few, more = (
         estimate(
             build_run(
@@ -95,20 +95,19 @@ def predict_trial(source: str) -> float:
 def count_search() -> dict[str, Any]:
     """Count the tokens of a run of the defaults."""
     config = RunConfig()
-    recipe = config.recipe
     plan = {step.name: step for step in estimate(config).steps}
-    full = config.recover.steps * recipe.batch_size * recipe.sequence_length
+    full = plan["recover"].tokens / plan["recover"].runs
     ratio = plan["search"].tokens / full
     return {
         "search_to_finetune_ratio": round(ratio, 4),
         "search_to_finetune_ratio_spread": [round(ratio, 4)] * 2,  # counted: it does not vary
         "search_cost": {
-            "tokens_of_one_full_fine_tune": full,
+            "tokens_of_one_full_fine_tune": round(full),
             **{
                 f"{name}_over_full_fine_tune": round(plan[name].tokens / full, 4)
                 for name in ("tune", "search", "confirm")
             },
-            "note": "tokens as planned: sequences taken to be full, scored tokens counted like trained ones",
+            "note": "tokens as planned: rows at their mean length, scored tokens counted like trained ones",
         },
     }
 

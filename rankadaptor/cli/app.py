@@ -58,8 +58,9 @@ def _read_options(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code.
 
-    0 is success; 1 a fault found by `doctor`; 2 a fault that the user can mend, printed without a traceback;
-    130 an interruption from the keyboard. Any other error is a defect of the toolkit and keeps its traceback.
+    0 is success; 1 a fault found by `doctor` or by `collect --repeat`; 2 a fault that the user can mend,
+    printed without a traceback; 130 an interruption from the keyboard. Any other error is a defect of the
+    toolkit and keeps its traceback.
     """
     try:
         app(args=None if arguments is None else list(arguments), prog_name="rankadaptor")

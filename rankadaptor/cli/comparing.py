@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rankadaptor.cli.commands import Overrides, Verbose
+from rankadaptor.cli.commands import Verbose
 from rankadaptor.cli.logs import start_logging
 
 if TYPE_CHECKING:
@@ -17,8 +17,18 @@ JobFilePath = Annotated[
     Path, typer.Argument(metavar="FILE.yaml", help="The comparison's file.", show_default=False)
 ]
 
+JobOverrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="A.B=C",
+        help="Override a key of this file; keys of the run files go under its `overrides`.",
+        show_default=False,
+    ),
+]
 
-def compare(path: JobFilePath, overrides: Overrides = None, verbose: Verbose = False) -> None:
+
+def compare(path: JobFilePath, overrides: JobOverrides = None, verbose: Verbose = False) -> None:
     """Compare ways of choosing ranks at equal parameters and cost. The same command continues.
 
     The file's key `job` says what is done: `methods` (all methods on every setting), `smaller` (the smallest

@@ -142,6 +142,9 @@ JOBS: dict[str, type[JobFile]] = {
 }
 
 
+REMEDY = "Copy one from experiments/compare/ and change its settings, or check the path."
+
+
 def load_job(path: str | Path, overrides: Sequence[str] = ()) -> JobFile:
     """Read the file of a comparing job; its key `job` says which, `methods` by default.
 
@@ -153,13 +156,15 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> JobFile:
         ConfigError: With all faults at once.
     """
     path = Path(path)
-    document = read_document(path)
+    document = read_document(path, remedy=REMEDY)
     values, faults = document.values, []
     values.setdefault("name", guess_name(path))
     for override in overrides:
         key, separator, text = override.partition("=")
-        if not separator or assign_value(values, key.strip(), parse_value(text, source=f"--set {override}")):
+        if not separator:
             faults.append(f"--set {override}: must read key=value, for example --set trials=12.")
+        elif blocked := assign_value(values, key.strip(), parse_value(text, source=f"--set {override}")):
+            faults.append(f"--set {override}: {blocked} holds a value, not a section. Set {blocked} itself.")
     job = values.get("job", "methods")
     if job not in JOBS:
         faults.append(f"job: given {job!r}; allowed are {', '.join(JOBS)}.")

@@ -36,8 +36,12 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_document(path: Path) -> Document:
-    """Read a run file.
+def read_document(path: Path, *, remedy: str | None = None) -> Document:
+    """Read a YAML file of this package, by default a run file.
+
+    Args:
+        path: The file.
+        remedy: What to do if it is missing; by default, how to write a run file.
 
     Raises:
         ConfigError: If it is missing, not YAML (the line is named), or not a mapping of keys to values.
@@ -45,9 +49,8 @@ def read_document(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(
-            str(path), [f"no such file. Write one with `rankadaptor init {path}`, or check the path."]
-        ) from error
+        remedy = remedy or f"Write one with `rankadaptor init {path}`, or check the path."
+        raise ConfigError(str(path), [f"no such file. {remedy}"]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             str(path), [f"cannot be read as UTF-8 text ({error}). Give the path of a YAML file."]

@@ -86,7 +86,11 @@ def describe_fault(error: ErrorDetails, *, keys: Mapping[str, FieldInfo]) -> tup
         allowed = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == section]
         return path, f"unknown key. Allowed {f'in {section}' if section else 'here'}: {', '.join(allowed)}."
     if kind == "missing":
-        return path, "missing; it needs another entry here. Add it."
+        entry = isinstance(error["loc"][-1], int)
+        return (
+            path,
+            "missing; the list needs another entry." if entry else "missing; it has no default. Add it.",
+        )
     if kind == "literal_error":
         allowed = [part.strip().strip("'") for part in context["expected"].replace(" or ", ", ").split(",")]
         meant_value = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.6)

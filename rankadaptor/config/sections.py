@@ -96,7 +96,8 @@ class PruneSection(Section):
         default=0.2,
         gt=0,
         lt=1,
-        description="Share of the searched blocks' parameters to cut, between 0 and 1 exclusive.",
+        description="Share of the targets' parameters to cut in the blocks between skip_first and "
+        "skip_last, above 0 and below 1.",
     )
     scope: Literal["local", "global"] = Field(
         default="local",

@@ -79,7 +79,7 @@ def score_blocks(
 def select_blocks(
     scores: Array, sizes: Sequence[int], *, ratio: float, searched: Collection[int]
 ) -> tuple[int, ...]:
-    """Choose the blocks of least score so that about `ratio` of the searched blocks' parameters goes.
+    """Choose the blocks of least score so that about `ratio` of the eligible blocks' parameters goes.
 
     Args:
         scores: One score per block of the model, `(blocks,)`.
@@ -103,7 +103,7 @@ def select_blocks(
         count += 1
     if count == len(order) and removed + max(sizes) / 2 < wanted:
         raise InputError(
-            f"ratio={ratio} is unreachable: at most {removed / total:.4f} of the searched blocks can go, "
+            f"ratio={ratio} is unreachable: at most {removed / total:.4f} of the eligible blocks can go, "
             "because one block stays. Lower the ratio."
         )
     if not count:

@@ -61,8 +61,8 @@ def prune(
     Args:
         model: A supported causal language model, without adapters.
         tokenizer: Its tokenizer; only importances that look at text need it.
-        ratio: Share of the parameters of the searched blocks' heads and channels to remove, in (0, 1); with
-            whole blocks, of the searched blocks' parameters, rounded to whole blocks.
+        ratio: Share of the parameters in the targets (heads, channels) of the eligible blocks to remove, in
+            (0, 1); with whole blocks, of the eligible blocks' parameters, rounded to whole blocks.
         calibration: Texts, rows, a file or `kit:NAME`, for importances that look at text.
         importance: `param_first`, `param_second`, `param_mix`, `vectorwise`, `l1`, `l2`, `wanda`, `flap`,
             `random`; for whole blocks also `block_influence`.
@@ -95,7 +95,7 @@ def prune(
     refuse_quantised(model, verb="pruned")
     if not 0 < ratio < 1:
         raise InputError(
-            f"ratio={ratio} is outside (0, 1). ratio=0.2 removes 20 % of the searched blocks' structure."
+            f"ratio={ratio} is outside (0, 1). ratio=0.2 removes 20 % of the eligible blocks' structure."
         )
     if aggregation not in AGGREGATIONS:
         raise InputError(f"aggregation={aggregation!r}: allowed are {AGGREGATIONS}.")

@@ -73,7 +73,7 @@ def select_groups(
     it is the z-score within block and target instead.
 
     Args:
-        groups: Coupled groups of the searched blocks.
+        groups: Coupled groups of the eligible blocks.
         scores: One array `(count,)` for each.
         ratio: Share to remove, in (0, 1).
         scope: `local` or `global`.
@@ -88,7 +88,7 @@ def select_groups(
     """
     if not 0 < ratio < 1:
         raise InputError(
-            f"ratio={ratio} is outside (0, 1). ratio=0.2 removes 20 % of the searched blocks' structure."
+            f"ratio={ratio} is outside (0, 1). ratio=0.2 removes 20 % of the eligible blocks' structure."
         )
     if scope not in SCOPES:
         raise InputError(f"scope={scope!r}: allowed are {SCOPES}.")
