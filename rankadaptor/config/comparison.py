@@ -102,8 +102,8 @@ class SmallerConfig(JobFile):
     margin: float | None = Field(
         default=None,
         ge=0,
-        description="Not worse means that the interval of the gain does not lie below 0; with a margin, that "
-        "it lies above minus the margin, nats per token.",
+        description="Not worse means that the interval of the gain lies above minus this, nats per token; "
+        "null takes 2 % of what uniform wins back of the pruned model's loss.",
     )
     attempts: int = Field(default=4, ge=1, description="Sizes tried by full recoveries, a bisection.")
     results: str = Field(default="experiments/results/smaller.json", description="File that gets the rows.")

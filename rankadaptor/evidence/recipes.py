@@ -44,7 +44,7 @@ class RateCurve:
 
     @property
     def cost_of_neighbour(self) -> float:
-        """Loss at the better neighbour of the best rate minus the lowest loss, nats per token."""
+        """What the second best rate costs: its loss minus the lowest, nats per token."""
         ordered = sorted(self.losses)
         return ordered[1] - ordered[0] if len(ordered) > 1 else 0.0
 

@@ -265,9 +265,8 @@ def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation, tracker:
     steps = given.steps or config.search.steps
     first = config.seed + FRESH
     seeds = range(first, first + given.seeds)
-    records = pool.measure_all(
-        [Job(candidate, seed, steps) for seed in seeds], label="confirm on fresh seeds"
-    )
+    jobs = [] if candidate.is_uniform else [Job(candidate, seed, steps) for seed in seeds]
+    records = pool.measure_all(jobs, label="confirm on fresh seeds")
     verdict: Verdict = confirm(
         lambda allocation, *, seed: pool.measure(allocation, seed=seed, steps=steps),
         candidate,

@@ -24,7 +24,8 @@ SCHEMA = 1
 def study_recipe(config: RunConfig, source: TrialSource, steps: int) -> dict[str, list[dict[str, Any]]]:
     """Measure some allocations under other scaling exponents and other learning rates.
 
-    At uniform all exponents agree, so uniform is measured once for each seed and rate.
+    At uniform all exponents agree; it is trained under each all the same, so that every trial has its pair
+    beside it.
 
     Returns:
         `exponents` and `rates_by_allocation`, a list of trials each; losses in nats per token.

@@ -94,6 +94,8 @@ def plot_start(rows: Sequence[Mapping[str, Any]]) -> Figure:
             f"No rows of {missing[0]} to draw: run `rankadaptor benchmark` with all contestants."
         )
     counts = sorted({row["records"] for row in chosen})
+    whole = {row["setting"] for row in chosen if row["records"] == counts[-1]}
+    chosen = [row for row in chosen if row["setting"] in whole]  # the same settings at every count
     places = {count: place for place, count in enumerate(counts)}
     figure, (axis,) = make_figure(height=3.2)
     for name, label, colour, marker in (

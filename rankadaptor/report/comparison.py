@@ -29,23 +29,38 @@ def render_comparison(rows: Sequence[Row]) -> str:
     """Return the document as Markdown: averages over settings first, then each setting."""
     parts = [
         "# Ways of choosing ranks, compared\n",
-        "Written from `experiments/results/compare.json` by `rankadaptor compare`; not edited by hand. All "
-        "methods have uniform's adapter parameters and may spend the same number of tokens on choosing; what "
-        "they choose is recovered in full on fresh seeds, paired with uniform.\n",
-        average_methods(rows).to_markdown(),
+        "Written from the result file of `rankadaptor compare`; not edited by hand. All methods have "
+        "uniform's adapter parameters and may spend the same number of tokens on choosing; what they choose "
+        "is recovered in full on fresh seeds, paired with uniform. Choice and judgement share the held-out "
+        "text, so a gain may be a little less on other text.\n",
     ]
-    for setting in sorted({str(row["setting"]) for row in rows}):
-        table = build_table([row for row in rows if row["setting"] == setting], setting)
-        parts += [f"## {setting}\n", table.to_markdown()]
+    for job in dict.fromkeys(row["job"] for row in rows):
+        own = [row for row in rows if row["job"] == job]
+        parts += [f"## {job}: {_describe_job(own)}\n", average_methods(own).to_markdown()]
+        for setting in sorted({str(row["setting"]) for row in own}):
+            table = build_table([row for row in own if row["setting"] == setting], setting)
+            parts += [f"### {setting}\n", table.to_markdown()]
     return "\n".join(parts)
+
+
+def _describe_job(rows: Sequence[Row]) -> str:
+    shown = [
+        " or ".join(map(str, sorted({row[key] for row in rows})))
+        for key in ("trials", "trial_steps", "steps")
+    ]
+    return "{} trials of {} steps, recoveries of {}".format(*shown)
 
 
 def average_methods(rows: Sequence[Row]) -> Table:
     """Return one line per method: its mean gain over all settings, wins and losses, and cost."""
+    methods = dict.fromkeys(row["method"] for row in rows)
+    judged = {(row["setting"], row["method"]) for row in rows if row["gain"] is not None}
     settings = {row["setting"] for row in rows}
+    shared = {setting for setting in settings if all((setting, method) in judged for method in methods)}
     lines = []
-    for method in dict.fromkeys(row["method"] for row in rows):
-        own = [row for row in rows if row["method"] == method and row["gain"] is not None]
+    for method in methods:
+        usable = [row for row in rows if row["method"] == method and row["gain"] is not None]
+        own = [row for row in usable if row["setting"] in shared] or usable
         if not own:
             continue
         extra = [row["extra_regained"] for row in own if row["extra_regained"] is not None]
@@ -62,12 +77,12 @@ def average_methods(rows: Sequence[Row]) -> Table:
         )
     return Table(
         name="methods",
-        title=f"Mean over {len(settings)} settings",
+        title=f"Mean over the {len(shared)} of {len(settings)} settings in which every method has a result",
         header=("method", "settings", "gain", "more regained", "better", "worse", "tokens to choose"),
         rows=tuple(lines),
         note="Gains in nats per token of held-out text, positive is better than uniform. *More regained*: "
         "the gain as a share of what uniform wins back of the pruned model's loss. *Better*, *worse*: "
-        "settings in which the 95 % interval leaves out zero.",
+        "settings in which the interval leaves out zero.",
     )
 
 
@@ -90,7 +105,7 @@ def build_table(rows: Sequence[Row], setting: str) -> Table:
     return Table(
         name=f"methods-{setting}",
         title=setting,
-        header=("method", "loss", "gain", "95 % interval", "verdict", "parameters", "tokens to choose"),
+        header=("method", "loss", "gain", "interval", "verdict", "parameters", "tokens to choose"),
         rows=lines,
     )
 

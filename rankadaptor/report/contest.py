@@ -55,10 +55,12 @@ def write_start(rows: Sequence[Mapping[str, Any]]) -> str:
     """Say what the corpus is worth at the start of a search, and how many runs stand in for it."""
     signal = True if any(row["signal"] for row in rows) else None
     chosen = [row for row in rows if signal is None or row["signal"]]
+    most = max(row["records"] for row in chosen)
+    whole = {row["setting"] for row in chosen if row["records"] == most}
+    chosen = [row for row in chosen if row["setting"] in whole]  # the same settings at every count
     reached = {name: _average_share(chosen, name) for name in (DEFAULT, UNTAUGHT)}
     first = reached[DEFAULT].get(0, 0.0)
     enough = [count for count, share in sorted(reached[UNTAUGHT].items()) if share >= first]
-    most = max(reached[UNTAUGHT], default=0)
     needed = (
         f"needs {enough[0]} short runs for that" if enough else f"has not got there after {most} short runs"
     )
@@ -98,7 +100,7 @@ def render_averages(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for name in dict.fromkeys(row["predictor"] for row in averages):
             cells = {row["records"]: row for row in averages if row["predictor"] == name}
-            written = " | ".join(_write_cell(cells.get(count)) for count in counts)
+            written = " | ".join(_write_cell(cells.get(count), settings) for count in counts)
             lines.append(f"| {f'**{name}**' if name == DEFAULT else name} | {written} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
@@ -131,8 +133,9 @@ def _write_number(value: float | None, digits: int) -> str:
     return "not known" if value is None else f"{value:.{digits}f}"
 
 
-def _write_cell(row: Mapping[str, Any] | None) -> str:
+def _write_cell(row: Mapping[str, Any] | None, settings: int) -> str:
     if row is None:
         return ""
+    fewer = f" (n={row['settings']})" if row["settings"] < settings else ""  # too few allocations are left
     share = f"τ {row['kendall']:.2f}" if row["kendall_ratio"] is None else f"{row['kendall_ratio']:.2f}"
-    return f"{share} · {row['coverage90']:.2f}"
+    return f"{share} · {row['coverage90']:.2f}{fewer}"

@@ -79,10 +79,10 @@ def build_table(rows: Sequence[Row], setting: str) -> Table:
         ),
         rows=tuple(lines),
         note="Losses and gains in nats per token, positive is better than uniform. *Claimed*: the winner's "
-        "own run in the search (for our default, what its predictor expects). *Held*: the winner against "
-        "uniform on fresh seeds. *Perplexity*: by how much it is lower. *More regained*: the gain as a share "
-        "of what uniform wins back. *Chance*: standard deviation of the difference between two unpaired runs "
-        "of uniform itself.",
+        "own run in the search, at the length of a trial (for our default, what its predictor expects). "
+        "*Held*: the winner against uniform on fresh seeds. *Perplexity*: by how much it is lower. *More "
+        "regained*: the gain as a share of what uniform wins back. *Chance*: standard deviation of the "
+        "difference between two unpaired runs of uniform itself.",
     )  # fmt: skip
 
 
@@ -95,8 +95,10 @@ def _summarise(paper: Sequence[Row], ours: Sequence[Row]) -> str:
     reached = sum((row["percent_low"] or -1.0) >= CLAIMED[0] for row in paper)
     sentences = [
         f"Over {len(paper)} searches at {len({row['ratio'] for row in paper})} ratios, the winners' own "
-        f"runs claim a perplexity lower by {_write_signed(claimed)} on average; recovered again on fresh "
-        f"seeds, {_write_signed(held)} is left. On fresh seeds {better} of {len(paper)} winners are better "
+        f"runs of {_list_steps(paper, 'trial_steps')} steps claim a perplexity lower by "
+        f"{_write_signed(claimed)} on average; recovered for {_list_steps(paper, 'steps')} steps on fresh "
+        f"seeds, {_write_signed(held)} is left, for want of that luck or because of the length. On fresh "
+        f"seeds {better} of {len(paper)} winners are better "
         f"than uniform, {worse} are worse, and for the other {len(paper) - better - worse} no difference is "
         f"found. A gain of at least {CLAIMED[0]} % is established for {reached} of them."
     ]
@@ -121,6 +123,10 @@ def _summarise(paper: Sequence[Row], ours: Sequence[Row]) -> str:
 def _mean(rows: Sequence[Row], key: str) -> float | None:
     values = [row[key] for row in rows if row[key] is not None]
     return float(np.mean(values)) if values else None
+
+
+def _list_steps(rows: Sequence[Row], key: str) -> str:
+    return " or ".join(str(steps) for steps in sorted({row[key] for row in rows}))
 
 
 def _write_signed(percent: float | None) -> str:

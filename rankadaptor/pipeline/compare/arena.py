@@ -31,6 +31,7 @@ class Arena:
         source: What trials are made from, with the tuned recipe.
         pool: Measures trials; methods that ask for the same trial share it.
         losses: Held-out loss of the pruned and, if it was pruned here, the dense model, nats per token.
+        model_digest: Of the pruned model.
         tuning_tokens: Tokens trained to tune the recipe that all methods share.
     """
 
@@ -39,6 +40,7 @@ class Arena:
     source: TrialSource
     pool: TrialPool
     losses: dict[str, float]
+    model_digest: str
     tuning_tokens: int
 
     @property
@@ -116,4 +118,5 @@ def open_arena(config: RunConfig, folder: Path, *, workers: int) -> Iterator[Are
         space = load_space(opened, config)
         source, tuned = tune_setting(opened, config, space, setting=config.name, compute=compute)
         with TrialPool(source, workers=workers) as pool:
-            yield Arena(config, opened, source, pool, prepared["losses"], tuned["tokens"])
+            losses, digest = prepared["losses"], prepared["digests"]["model"]
+            yield Arena(config, opened, source, pool, losses, digest, tuned["tokens"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from rankadaptor.config import RunConfig, load_run
 from rankadaptor.config.comparison import ComparisonConfig, JobFile
-from rankadaptor.errors import RankAdaptorError
+from rankadaptor.errors import RankAdaptorError, StorageError
 from rankadaptor.files import read_json, write_json
 from rankadaptor.pipeline.compare.arena import Arena, open_arena
 from rankadaptor.pipeline.compare.choice import Choice
@@ -60,8 +60,8 @@ def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
     with a warning. Rows of other settings and methods that the file holds are kept.
 
     Returns:
-        The rows of this comparison: `setting, method, parameters, cost_tokens, seeds, loss, gain, gain_low,
-        gain_high, benchmarks` and more, losses and gains in nats per token.
+        The rows of this comparison: `job, setting, method, parameters, cost_tokens, seeds, loss, gain,
+        gain_low, gain_high, benchmarks` and more, losses and gains in nats per token.
 
     Raises:
         InputError: If a run file does not fit its model, or a folder holds another setting.
@@ -75,7 +75,8 @@ def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
                 choice = choose(arena, config, name)
                 if choice is not None:
                     choices[name] = choice
-            found = judge_choices(arena, choices, final=config.final, benchmarks=config.benchmarks)
+            judged = judge_choices(arena, choices, final=config.final, benchmarks=config.benchmarks)
+        found = [{"job": config.name, "trials": config.trials, **row} for row in judged]
         rows += found
         for row in found:
             logger.info("%s", describe_row(row))
@@ -96,6 +97,8 @@ def choose(arena: Arena, config: ComparisonConfig, name: str) -> Choice | None:
     step = f"choose-{name}-{config.trials}x{config.batch}"
     try:
         found = arena.folder.complete(step, lambda: {"choice": METHODS[name](arena, config).to_json()})
+    except StorageError:
+        raise
     except RankAdaptorError as error:
         logger.warning("%s cannot be applied to %s: %s", name, arena.config.name, error)
         return None
@@ -103,13 +106,13 @@ def choose(arena: Arena, config: ComparisonConfig, name: str) -> Choice | None:
 
 
 def merge_rows(
-    path: Path, rows: Sequence[dict[str, Any]], *, keys: Sequence[str] = ("setting", "method")
+    path: Path, rows: Sequence[dict[str, Any]], *, keys: Sequence[str] = ("job", "setting", "method")
 ) -> list[dict[str, Any]]:
     """Write rows into a result file in place of those with the same keys; the others stay as they are."""
     kept: list[dict[str, Any]] = read_json(path) if path.is_file() else []
-    merged = {tuple(row[key] for key in keys): row for row in kept}
-    merged |= {tuple(row[key] for key in keys): row for row in rows}
-    ordered = sorted(merged.values(), key=lambda row: str(row[keys[0]]))  # methods stay in their order
+    merged = {tuple(row.get(key) for key in keys): row for row in kept}
+    merged |= {tuple(row.get(key) for key in keys): row for row in rows}
+    ordered = sorted(merged.values(), key=lambda row: (str(row.get("job")), str(row["setting"])))  # stable
     write_json(path, ordered)
     return ordered
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankadaptor.comparison import judge_gains
+from rankadaptor.comparison import SMALLEST_SHARE, Judgement, judge_gains
 from rankadaptor.evaluation.benchmarks import Scores, compare_scores
+from rankadaptor.files import compute_digest
 from rankadaptor.pipeline.compare.choice import Choice
 from rankadaptor.pipeline.finals import evaluate_one, recover_one
 from rankadaptor.pipeline.trials import Job, TrialPool
@@ -107,8 +108,7 @@ def _write_row(
     confidence: float,
     scores: Mapping[str, Any],
 ) -> dict[str, Any]:
-    gains = pair_gains(records, uniform)
-    judged = judge_gains(gains, confidence=confidence)
+    gains, judged = judge_pairs(records, uniform, confidence=confidence)
     losses = [record.loss for record in records if record.loss is not None]
     loss = float(np.mean(losses)) if losses else None
     is_uniform = name == UNIFORM
@@ -119,6 +119,10 @@ def _write_row(
         "parameters": count_parameters(arena.space, choice.values[: arena.space.n_slots]),
         "cost_tokens": choice.tokens,
         "seeds": len(gains),
+        "failures": len(records) - len(gains),
+        "confidence": confidence,
+        "trial_steps": arena.steps,
+        "steps": arena.source.recipe.steps,
         "loss": loss,
         "gain": 0.0 if is_uniform else judged.gain,
         "gain_low": None if is_uniform else judged.low,
@@ -132,7 +136,7 @@ def _write_row(
         "extra_regained": find_extra(judged.gain, uniform, pruned) if not is_uniform else 0.0,
         "learning_rate": choice.learning_rate or arena.source.recipe.learning_rate,
         "values": list(choice.values),
-        "equals_uniform": choice.values == tuple(arena.space.reference) and choice.learning_rate is None,
+        "equals_uniform": _is_uniform(arena, choice),
         "scales": dict(choice.details.get("scales", {})),
         "cost_seconds": round(choice.seconds, 1),
         "recovery_seconds": round(sum(record.seconds for record in records), 1),
@@ -143,7 +147,27 @@ def _write_row(
     return row
 
 
-def pair_gains(records: list[Record], uniform: list[Record]) -> list[float]:
+def judge_pairs(
+    records: Sequence[Record], uniform: Sequence[Record], *, confidence: float
+) -> tuple[list[float], Judgement]:
+    """Pair records with uniform's by seed and judge the gains; a verdict needs four fifths of the pairs.
+
+    Runs that break down are not missing at random, so what the others say decides nothing then.
+    """
+    gains = pair_gains(records, uniform)
+    judged = judge_gains(gains, confidence=confidence)
+    if len(gains) < SMALLEST_SHARE * len(records):
+        reason = f"{len(records) - len(gains)} of {len(records)} pairs failed"
+        judged = dataclasses.replace(judged, outcome="no difference", reason=reason)
+    return gains, judged
+
+
+def _is_uniform(arena: Arena, choice: Choice) -> bool:
+    same_ranks = choice.values[: arena.space.n_slots] == tuple(arena.space.reference)
+    return same_ranks and choice.learning_rate is None and not choice.details.get("scales")
+
+
+def pair_gains(records: Sequence[Record], uniform: Sequence[Record]) -> list[float]:
     """Return uniform's loss minus the record's, seed by seed, where both succeeded; nats per token."""
     reference = {record.seed: record.loss for record in uniform}
     gains = []
@@ -192,6 +216,15 @@ def _score_choices(
 def _answer(
     arena: Arena, name: str, choice: Choice, *, final: FinalSection, benchmarks: BenchmarkSection
 ) -> Scores:
+    # Named by all that it depends on: another choice, length or limit must not find this one's files.
+    depends = [
+        choice.values,
+        choice.learning_rate,
+        choice.widened,
+        final.first_seed,
+        arena.source.recipe.steps,
+    ]
+    name = f"{name}-{compute_digest([*depends, benchmarks.names, benchmarks.limit], length=8)}"
     target = arena.folder.adapter(name)
     if not (target / "outcome.json").exists():
         recipe = arena.source.recipe

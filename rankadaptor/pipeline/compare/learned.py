@@ -18,7 +18,9 @@ FALLBACKS = {"meta": "ridge", "meta_perceptron": "perceptron"}
 
 
 def learn_without(arena: Arena, corpus: str | Path, *, name: str) -> Predictor:
-    """Train a predictor on a corpus's settings, the arena's own and held-out ones left out.
+    """Train a predictor on a corpus's settings, held-out ones and those of the arena's pruned model left out.
+
+    Settings of the same pruned model differ in text, length or budget alone, whatever they are called.
 
     It is kept in the arena's folder, so that a comparison that goes on later asks the same one. Without
     another setting to learn from, one that needs no corpus takes its place.
@@ -37,11 +39,13 @@ def learn_without(arena: Arena, corpus: str | Path, *, name: str) -> Predictor:
         return MetaPredictor.from_pretrained(kept)
     others = []
     if Path(corpus).is_dir():
+        loaded = Corpus.load(corpus)
         others = [
             each
-            for each in list_evidence(Corpus.load(corpus))
+            for each in list_evidence(loaded)
             if not each.held_out
             and each.name != arena.config.name
+            and loaded.setting(each.name).model.get("digest") != arena.model_digest
             and len(each.observations) >= MINIMUM_RECORDS
         ]
     if not others:

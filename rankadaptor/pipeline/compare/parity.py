@@ -11,19 +11,19 @@ from __future__ import annotations
 import functools
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankadaptor.comparison import judge_gains
 from rankadaptor.config import RunConfig, load_run
 from rankadaptor.config.comparison import ComparisonConfig, ParityConfig
 from rankadaptor.errors import InputError
 from rankadaptor.pipeline.compare.arena import Arena, open_arena
 from rankadaptor.pipeline.compare.choice import Choice
 from rankadaptor.pipeline.compare.contest import choose, merge_rows
-from rankadaptor.pipeline.compare.judgement import find_extra, pair_gains, recover_choices
+from rankadaptor.pipeline.compare.judgement import find_extra, judge_pairs, recover_choices
 from rankadaptor.pipeline.trials import Job
 from rankadaptor.predictor import make_predictor
 from rankadaptor.report.parity import write_parity
@@ -50,7 +50,8 @@ def check_claim(config: ParityConfig) -> list[dict[str, Any]]:
         for ratio in config.ratios:
             found = _check_ratio(config, load_run(path, _overrides(config, ratio)), ratio)
             if config.ours:
-                plain = (*config.overrides, *_pruning(config, ratio), f"compute.workers={config.workers}")
+                plain = [*config.overrides, *_pruning(config, ratio), f"compute.workers={config.workers}"]
+                plain += [f"search.steps={config.steps}"] if config.steps else []
                 found += _check_ours(config, load_run(path, plain), ratio)
             rows += found
             everything = merge_rows(
@@ -101,7 +102,7 @@ def _check_ratio(config: ParityConfig, run: RunConfig, ratio: float) -> list[dic
     with open_arena(run, config.folder / f"{run.name}-{ratio:g}", workers=config.workers) as arena:
         for repeat in range(config.repeats):
             found = arena.folder.complete(
-                f"paper-{config.trials}-{repeat}",
+                f"paper-{config.trials}-{config.initial}-{config.steps or arena.steps}-{repeat}",
                 functools.partial(_search_like_paper, arena, config, repeat),
             )
             rows.append(_judge(arena, config, found, method="paper", repeat=repeat, ratio=ratio))
@@ -130,10 +131,16 @@ def _search_like_paper(arena: Arena, config: ParityConfig, repeat: int) -> dict[
         "values": list(best.values),
         "claimed_gain": best.gain,
         "claimed_loss": best.loss,
-        "random_gain": float(np.mean([record.gain for record in usable[: len(drawn)]])),
+        "random_gain": _average_gain(search.records[: len(drawn)]),
+        "trial_steps": steps,
         "trials": len(search.records),
         "tokens": arena.count_tokens(search.records),
     }
+
+
+def _average_gain(records: Sequence[Record]) -> float | None:
+    gains = [record.gain for record in records if record.gain is not None]
+    return float(np.mean(gains)) if gains else None
 
 
 def _ask(search: Search) -> list[Allocation]:
@@ -157,6 +164,7 @@ def _check_ours(config: ParityConfig, run: RunConfig, ratio: float) -> list[dict
             "values": list(choice.values),
             "claimed_gain": choice.details.get("expected_gain"),
             "trials": given.trials,
+            "trial_steps": arena.steps,
             "tokens": choice.tokens,
         }
         return [_judge(arena, config, found, method="ours", repeat=0, ratio=ratio)]
@@ -169,8 +177,7 @@ def _judge(
         arena, {method: Choice(tuple(found["values"]))}, config.final
     )
     uniform = [record.loss for record in records["uniform"] if record.loss is not None]
-    gains = pair_gains(records[method], records["uniform"])
-    judged = judge_gains(gains, confidence=config.final.confidence)
+    gains, judged = judge_pairs(records[method], records["uniform"], confidence=config.final.confidence)
     loss, pruned = float(np.mean(uniform)), arena.losses["pruned"]
     return {
         "setting": arena.config.name,
@@ -178,6 +185,7 @@ def _judge(
         "method": method,
         "repeat": repeat,
         "trials": found["trials"],
+        "trial_steps": found["trial_steps"],
         "cost_tokens": found["tokens"],
         "claimed_gain": found["claimed_gain"],
         "random_gain": found.get("random_gain"),

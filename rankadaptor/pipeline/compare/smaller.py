@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankadaptor.comparison import Judgement, judge_gains
+from rankadaptor.comparison import Judgement
 from rankadaptor.config.comparison import FinalSection, SmallerConfig
 from rankadaptor.pipeline.compare.arena import Arena, open_arena
 from rankadaptor.pipeline.compare.choice import Choice
 from rankadaptor.pipeline.compare.contest import load_settings, merge_rows
-from rankadaptor.pipeline.compare.judgement import pair_gains, recover_choices
+from rankadaptor.pipeline.compare.judgement import judge_pairs, recover_choices
 from rankadaptor.pipeline.compare.learned import learn_without
 from rankadaptor.pipeline.design import allocate_by_weights
 from rankadaptor.runtime import find_commit
@@ -34,6 +34,7 @@ LOWEST_SHARE = 0.1
 FIRST_SHARE = 0.6
 GENERATIONS = 50
 CAUTION = 0.5  # standard deviations taken off a prediction when the front is drawn
+MARGIN_SHARE = 0.02  # of what uniform wins back, where no margin is given
 CONFIRMED = 100  # the winner's own seeds start this far above those of the attempts
 
 
@@ -52,7 +53,9 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
     for run in load_settings(config):
         run = run.model_copy(update={"space": _widen(run.space, config.like_uniform)})
         with open_arena(run, config.folder / run.name, workers=config.workers) as arena:
-            learned = arena.folder.complete("learn", functools.partial(_learn, arena, config))
+            learned = arena.folder.complete(
+                f"learn-{config.trials}x{config.batch}", functools.partial(_learn, arena, config)
+            )
             front = [arena.space.allocation(tuple(entry["values"])) for entry in learned["front"]]
             found = [
                 _halve_sizes(arena, config, "searched", front, cost=learned["tokens"]),
@@ -61,7 +64,10 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
         rows += found
         merge_rows(Path(config.results), found)
         for row in found:
-            logger.info("%s, %s: %.0f %% of uniform", row["setting"], row["method"], 100 * row["share"])
+            held = "not worse" if row["not_worse"] else "worse on fresh seeds"
+            logger.info(
+                "%s, %s: %.0f %% of uniform, %s", row["setting"], row["method"], 100 * row["share"], held
+            )
     return rows
 
 
@@ -148,8 +154,8 @@ def _halve_sizes(
         if candidate is None or candidate.cost <= low * space.budget:
             low = share
         else:
-            judged = _judge(arena, candidate, config.final)
-            accepted = is_not_worse(judged, margin=config.margin)
+            judged, margin = _judge(arena, candidate, config.final, given=config.margin)
+            accepted = is_not_worse(judged, margin=margin)
             steps.append(_describe(space, candidate, judged, accepted=accepted))
             if accepted:
                 high, best = candidate.cost / space.budget, candidate
@@ -157,7 +163,7 @@ def _halve_sizes(
                 low = share
         share = (low + high) / 2
     fresh = config.final.model_copy(update={"first_seed": config.final.first_seed + CONFIRMED})
-    judged = _judge(arena, best, fresh)
+    judged, margin = _judge(arena, best, fresh, given=config.margin)
     parameters, whole = count_parameters(space, best.values), count_parameters(space, space.reference)
     return {
         "setting": arena.config.name,
@@ -166,12 +172,14 @@ def _halve_sizes(
         "parameters_uniform": whole,
         "share": parameters / whole,
         "outcome": judged.outcome,
-        "not_worse": best.is_uniform or is_not_worse(judged, margin=config.margin),
+        "not_worse": best.is_uniform or is_not_worse(judged, margin=margin),
         "gain": judged.gain,
         "gain_low": judged.low,
         "gain_high": judged.high,
         "seeds": judged.count,
-        "margin": config.margin,
+        "margin": margin,
+        "trials": config.trials,
+        "steps": arena.source.recipe.steps,
         "cost_tokens": cost,
         "values": list(best.values),
         "attempts": steps,
@@ -179,16 +187,23 @@ def _halve_sizes(
     }
 
 
-def is_not_worse(judged: Judgement, *, margin: float | None) -> bool:
-    """Tell whether paired gains say that an allocation is not worse; see `SmallerConfig.margin`."""
-    if judged.low is None or judged.high is None:
-        return False
-    return judged.high >= 0 if margin is None else judged.low >= -margin
+def is_not_worse(judged: Judgement, *, margin: float) -> bool:
+    """Tell whether paired gains establish that an allocation is worse by no more than a margin.
+
+    That no difference was found would not do: the noisier the runs, the more would pass.
+    """
+    return judged.low is not None and not judged.reason and judged.low >= -margin
 
 
-def _judge(arena: Arena, allocation: Allocation, final: FinalSection) -> Judgement:
+def _judge(
+    arena: Arena, allocation: Allocation, final: FinalSection, *, given: float | None
+) -> tuple[Judgement, float]:
+    """Recover an allocation and uniform on fresh seeds; return the judgement and the margin it is held to."""
     records: dict[str, list[Record]] = recover_choices(arena, {"candidate": Choice(allocation.values)}, final)
-    return judge_gains(pair_gains(records["candidate"], records["uniform"]), confidence=final.confidence)
+    judged = judge_pairs(records["candidate"], records["uniform"], confidence=final.confidence)[1]
+    losses = [record.loss for record in records["uniform"] if record.loss is not None]
+    regained = arena.losses["pruned"] - float(np.mean(losses)) if losses else 0.0
+    return judged, given if given is not None else MARGIN_SHARE * max(regained, 0.0)
 
 
 def _describe(space: Space, allocation: Allocation, judged: Judgement, *, accepted: bool) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from rankadaptor.comparison import judge_gains
 from rankadaptor.config import build_run, dump_run
 from rankadaptor.config.comparison import ComparisonConfig, ParityConfig, SmallerConfig, load_job
 from rankadaptor.errors import ConfigError
 from rankadaptor.pipeline.compare import check_claim, compare_methods, find_smaller
 from rankadaptor.pipeline.compare.contest import METHODS, merge_rows
+from rankadaptor.pipeline.compare.judgement import judge_pairs
+from rankadaptor.pipeline.compare.smaller import is_not_worse
 from rankadaptor.report.comparison import render_comparison
 from rankadaptor.report.parity import render_parity
 
@@ -92,6 +95,63 @@ def test_rows_of_others_stay(tmp_path: Path) -> None:
     merge_rows(path, [{"setting": "b", "method": "x", "gain": 1}, {"setting": "a", "method": "x", "gain": 1}])
     rows = merge_rows(path, [{"setting": "b", "method": "x", "gain": 2}])
     assert rows == [{"setting": "a", "method": "x", "gain": 1}, {"setting": "b", "method": "x", "gain": 2}]
+
+
+def test_jobs_keep_rows_of_their_own(tmp_path: Path) -> None:
+    row = {"setting": "a", "method": "x", "trials": 12, "trial_steps": 8, "steps": 16, "gain": None}
+    rows = merge_rows(tmp_path / "rows.json", [{**row, "job": "short"}])
+    rows = merge_rows(tmp_path / "rows.json", [{**row, "job": "full", "trials": 24}])
+    assert [each["job"] for each in rows] == ["full", "short"]
+
+
+def test_what_breaks_down_is_no_verdict() -> None:
+    from rankadaptor.corpus import Record
+
+    def record(seed: int, loss: float | None) -> Any:
+        return Record(
+            setting="a", values=(1,), seed=seed, steps=1, fidelity=1.0, loss=loss, loss_uniform=loss,
+            parameters=1, tokens=1, seconds=1.0, status="ok" if loss is not None else "failed",
+            error=None if loss is not None else "diverged", commit="c", created="now",
+        )  # fmt: skip
+
+    uniform = [record(seed, 2.0) for seed in range(5)]
+    good = [record(seed, 1.9 + 0.001 * seed) for seed in range(5)]
+    assert judge_pairs(good, uniform, confidence=0.95)[1].outcome == "better"
+    gains, judged = judge_pairs([*good[:2], *(record(s, None) for s in (2, 3, 4))], uniform, confidence=0.95)
+    assert len(gains) == 2
+    assert judged.outcome == "no difference"
+    assert "3 of 5" in judged.reason
+
+
+def test_not_worse_must_be_established() -> None:
+    noisy = judge_gains([-0.05, 0.04, -0.03, 0.02, -0.01])
+    sure = judge_gains([-0.001, -0.002, -0.001, -0.002, -0.001])
+    assert not is_not_worse(noisy, margin=0.01)
+    assert is_not_worse(sure, margin=0.01)
+    assert not is_not_worse(sure, margin=0.0)
+
+
+def test_the_predictor_never_learns_from_the_pruned_model_at_hand(setting: str, tmp_path: Path) -> None:
+    """Not even where its settings have other names."""
+    from rankadaptor.config import load_run
+    from rankadaptor.corpus import Corpus
+    from rankadaptor.pipeline.collection import collect_records
+    from rankadaptor.pipeline.compare.arena import open_arena
+    from rankadaptor.pipeline.compare.learned import learn_without
+
+    corpus = tmp_path / "corpus"
+    given = [f"collect.corpus={corpus}", "recipe.tune=null"]
+    for name, more in (
+        ("same", ["collect.allocations=7"]),
+        ("other", ["collect.allocations=6", "prune.ratio=0.5"]),
+    ):
+        run = load_run(setting, [*given, *more, f"name={name}", f"output={tmp_path / name}"])
+        collect_records(run)
+    assert set(Corpus.load(corpus).settings()["setting"]) == {"same", "other"}
+    with open_arena(load_run(setting, ["recipe.tune=null"]), tmp_path / "arena", workers=1) as arena:
+        learn_without(arena, corpus, name="meta")
+        card = json.loads((tmp_path / "arena" / "predictor-meta" / "predictor.json").read_text())
+    assert list(card["card"]["settings"].values()) == [6]
 
 
 def test_a_smaller_adapter_is_found_and_confirmed(setting: str, tmp_path: Path) -> None:
