@@ -24,11 +24,14 @@ from rankadaptor.recovery.start import load_start
 from rankadaptor.recovery.team import ALONE, Team
 from rankadaptor.runtime import Compute
 from rankadaptor.space import Allocation
+from rankadaptor.space.ranks import count_parameters
 from rankadaptor.workers import run_side_by_side
 
 logger = logging.getLogger(__name__)
 
 OUTCOME = "outcome.json"
+SAME = "same_as.json"
+"""In the folder of an adapter that is another's, because both have the same ranks."""
 
 
 def recover_all(
@@ -73,6 +76,9 @@ def recover_all(
         finished = run_side_by_side(recover_one, jobs, workers=count_local_workers(config))
     for index, outcome in finished:
         logger.info("recovered %s: held-out loss %.4f", missing[index], outcome["loss"])
+    for name, allocation in allocations.items():
+        if owners[allocation.values] != name and team.leads:
+            write_json(folder.adapter(name) / SAME, {"adapter": owners[allocation.values]})
     return {
         "adapters": {
             name: read_json(folder.adapter(owners[allocation.values]) / OUTCOME)
@@ -128,7 +134,7 @@ def recover_one(
     outcome = {
         "values": list(values),
         "loss": measure_loss(peft_model, held_out, compute=source.compute).mean,
-        "parameters": allocation.cost,
+        "parameters": count_parameters(source.space, values),
         "tokens": trained.tokens,
         "seconds": round(trained.seconds, 2),
         "curve": [
@@ -197,6 +203,8 @@ def evaluate_one(
 
 
 def find_adapter(folder: RunFolder, name: str) -> Path:
-    """Return the folder that holds an adapter's weights; uniform's where the search ended at uniform."""
+    """Return the folder that holds an adapter's weights: that of another where both have the same ranks."""
     own = folder.adapter(name)
-    return own if (own / OUTCOME).exists() else folder.adapter("uniform")
+    if (own / OUTCOME).exists() or not (own / SAME).exists():
+        return own
+    return folder.adapter(read_json(own / SAME)["adapter"])

@@ -118,3 +118,25 @@ def test_a_space_smaller_than_the_search_is_measured_whole(pico_run: dict[str, A
     values = [tuple(entry["values"]) for entry in result["search"]["history"]]
     assert 1 <= len(values) < 40
     assert len(set(values)) == len(values)
+
+
+def test_a_name_with_the_ranks_of_another_points_to_its_adapter(
+    pico_run: dict[str, Any], tmp_path: Path
+) -> None:
+    from rankadaptor.pipeline.finals import find_adapter, recover_all
+    from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
+    from rankadaptor.pipeline.run_folder import open_run
+    from rankadaptor.pipeline.tuning import tune_setting
+
+    pico_run["recipe"]["tune"] = None
+    config = build_run(pico_run)
+    compute = pick_compute(config)
+    with open_run(tmp_path, config) as folder:
+        prepare_model(folder, config, compute=compute)
+        space = load_space(folder, config)
+        source, _ = tune_setting(folder, config, space, setting=config.name, compute=compute)
+        allocations = {"searched": space.uniform(), "uniform": space.uniform()}
+        adapters = recover_all(folder, config, source, allocations)["adapters"]
+        assert adapters["uniform"] == adapters["searched"]
+        assert (find_adapter(folder, "uniform") / "adapter_model.safetensors").exists()
+        assert find_adapter(folder, "uniform") == find_adapter(folder, "searched")
