@@ -65,15 +65,25 @@ class ShortRuns:
     def __init__(self, config: RunConfig, pool: TrialPool) -> None:
         self.steps, self.tokens = config.search.steps, 0
         self._seed, self._pool = config.seed, pool
+        tune = config.recipe.tune
+        # At that length the tuning has trained uniform under the rate it chose, and counted it.
+        self._counted = None if tune is None else tune.steps or config.search.steps
 
     def measure(self, allocations: Sequence[Allocation], *, label: str) -> list[Record]:
         """Measure side by side, or read from the record file."""
         jobs = [Job(allocation, self._seed, self.steps) for allocation in allocations]
-        return self._pool.measure_all(jobs, label=label)
+        records = self._pool.measure_all(jobs, label=label)
+        self.tokens = self._count_reference(self.steps)
+        return records
 
     def choose(self, result: SearchResult) -> tuple[Allocation, dict[str, Any]]:
         """Take what the predictor expects to be best."""
         return result.best, {}
+
+    def _count_reference(self, steps: int) -> int:
+        """Return the tokens of uniform's run of so many steps that no other count has."""
+        uniform = self._pool.find(Job(self._pool.source.space.uniform(), self._seed, steps))
+        return uniform.tokens if uniform is not None and steps != self._counted else 0
 
 
 class HalvingMeasurement(ShortRuns):
@@ -95,6 +105,7 @@ class HalvingMeasurement(ShortRuns):
         )
         first = len(halving.rungs[0].records)
         self.tokens = sum(record.tokens for record in halving.records[first:])
+        self.tokens += sum(self._count_reference(steps) for steps in self._rungs)
         return halving.best, {"rungs": [rung.to_json() for rung in halving.rungs]}
 
     def _measure_rung(self, allocations: Sequence[Allocation], steps: int) -> list[Record]:
