@@ -86,7 +86,7 @@ def test_the_default_measure_leaves_the_digest_and_others_change_it():
     ("values", "key"),
     [
         ({"measure": {"rungs": [4, 4]}}, "measure.rungs"),
-        ({"measure": {"rungs": [4, 400]}}, "measure.rungs"),
+        ({"measure": {"rungs": [4, 4000]}}, "measure.rungs"),
         ({"measure": {"kind": "reconstruction"}, "prune": None}, "measure.kind"),
         ({"measure": {"warm_start": True}}, "measure.warm_start"),
         ({"measure": {"kind": "guess"}}, "measure.kind"),
