@@ -32,8 +32,8 @@ def render_comparison(rows: Sequence[Row]) -> str:
         "Written from the result file of `rankadaptor compare`; not edited by hand. All methods have "
         "uniform's adapter parameters and may train on the same number of tokens to choose; passes that only "
         "score are counted on top where they are not part of a trial (elastic scores four slices a trial). "
-        "What they choose is recovered in full on fresh seeds, paired with uniform. Choice and judgement share "
-        "the held-out text, so a gain may be a little less on other text.\n",
+        "What they choose is recovered in full on fresh seeds, paired with uniform. Choice and judgement "
+        "share the held-out text, so a gain may be a little less on other text.\n",
     ]
     for job in dict.fromkeys(row["job"] for row in rows):
         own = [row for row in rows if row["job"] == job]
