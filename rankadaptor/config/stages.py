@@ -136,7 +136,8 @@ class RecipeStudySection(Section):
         default=(0.0, 0.5, 1.0), description="Scaling exponents measured side by side."
     )
     learning_rates: tuple[float, ...] = Field(
-        default=(), description="Rates, as multiples of the tuned one, so that each allocation finds its own."
+        default=(),
+        description="Rates beside the tuned one, as multiples of it, so that each allocation finds its own.",
     )
     allocations: int = Field(default=10, ge=1, description="How many, spread evenly over those measured.")
     seeds: int = Field(default=3, ge=1, description="Seeds of each.")

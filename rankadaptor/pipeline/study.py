@@ -44,9 +44,10 @@ def study_recipe(config: RunConfig, source: TrialSource, steps: int) -> dict[str
             config, source, recipe.replace(scaling_exponent=exponent), chosen, seeds=seeds, steps=steps
         )
     ]
+    factors = sorted({1.0, *given.learning_rates}) if given.learning_rates else []
     rates = [
         _describe(record, changed)
-        for factor in given.learning_rates
+        for factor in factors
         for changed in [recipe.replace(learning_rate=recipe.learning_rate * factor)]
         for record in _measure_under(config, source, changed, chosen, seeds=seeds, steps=steps)
     ]

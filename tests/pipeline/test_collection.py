@@ -61,7 +61,8 @@ def test_a_collection_measures_what_its_run_asks_for(pico_collection: dict[str, 
     assert len({entry["learning_rate"] for entry in study["learning_rates"]}) >= 2
     assert [point["steps"] for point in study["curve"]] == [1, 2, 4]
     assert len(study["exponents"]) == 2 * 2 * 3
-    assert len(study["rates_by_allocation"]) == 2 * 3
+    assert len(study["rates_by_allocation"]) == 2 * 2 * 3  # the tuned rate is one of them
+    assert len({entry["learning_rate"] for entry in study["rates_by_allocation"]}) == 2
     at_uniform = {
         entry["loss"]
         for entry in study["exponents"]
