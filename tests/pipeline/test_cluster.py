@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 
 from rankadaptor.config import build_run
+from rankadaptor.corpus import Record
 from rankadaptor.errors import CheckpointError
 from rankadaptor.pipeline.cluster import read_tensors
 from rankadaptor.pipeline.execution import Execution, pick_execution
@@ -45,18 +44,16 @@ def cluster() -> Iterator[Any]:
     built.shutdown()
 
 
-def lose_after(source: TrialSource, count: int, cluster: Any, node: Any) -> threading.Thread:
-    """Once so many records are there, end a node, and take away the folder that nodes must not need."""
+def lose_worker(source: TrialSource, cluster: Any) -> None:
+    """End a node that has a worker, and take away the folder that nodes must not need."""
+    import ray
 
-    def lose() -> None:
-        while not source.records.exists() or source.records.read_bytes().count(b"\n") < count:
-            time.sleep(0.01)
-        shutil.rmtree(source.model)
-        cluster.remove_node(node, allow_graceful=False)
-
-    thread = threading.Thread(target=lose, daemon=True)
-    thread.start()
-    return thread
+    shutil.rmtree(source.model)
+    # The public list of actors needs the dashboard, which this cluster goes without.
+    actors = ray._private.state.actors().values()
+    hosts = [actor["Address"]["NodeID"] for actor in actors if actor["State"] == "ALIVE"]
+    node = next(node for node in cluster.worker_nodes if node.node_id in hosts)
+    cluster.remove_node(node, allow_graceful=False)
 
 
 def test_trials_share_a_gpu_by_fractions(cluster: Any) -> None:
@@ -82,11 +79,17 @@ def test_a_campaign_that_loses_a_node_has_the_records_of_this_machine(
     here = dataclasses.replace(source, records=tmp_path / "here" / "records.jsonl", execution=Execution())
     with TrialPool(here, workers=1) as pool:
         pool.measure_all(jobs, label="here")
-    third = cluster.add_node(num_cpus=2, object_store_memory=STORE)
-    lost = lose_after(source, 3, cluster, third)
+    cluster.add_node(num_cpus=2, object_store_memory=STORE)
+    done: list[Record] = []
+
+    def lose_one(record: Record) -> None:
+        """Lose a node in the middle, while the driver waits: what is left must go through its loss."""
+        done.append(record)
+        if len(done) == 3:
+            lose_worker(source, cluster)
+
     with TrialPool(source, workers=3) as pool, caplog.at_level(logging.WARNING):
-        pool.measure_all(jobs, label="cluster")
-    lost.join(timeout=60)
+        pool.measure_all(jobs, label="cluster", on_record=lose_one)
     assert not source.model.exists()
     assert "a worker of the cluster was lost" in caplog.text
     assert read_records(source.records.parent) == read_records(here.records.parent)
