@@ -159,6 +159,7 @@ def _check_stages(config: RunConfig) -> Iterator[Conflict]:
         ("recover.baselines", recover.baselines),
         ("collect.lengths.steps", config.collect.lengths.steps if config.collect.lengths else ()),
         ("collect.curve", config.collect.curve),
+        ("collect.benchmarks.names", config.collect.benchmarks.names if config.collect.benchmarks else ()),
     ):
         if len(set(values)) != len(values):
             yield Conflict((key,), f"given {list(values)}; each may be named once.")

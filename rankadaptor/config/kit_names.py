@@ -26,10 +26,14 @@ def find_unknown_names(config: RunConfig) -> Iterator[tuple[str, str]]:
     for key, source in sources.items():
         if source is not None and source.startswith(PREFIX) and source not in rows:
             yield key, _describe(source, rows, "hub:NAME, or a data file")
-    for name in config.evaluate.benchmarks:
-        if name not in BENCHMARKS and not name.endswith((".yaml", ".yml")) and not name.startswith("hub:"):
-            others = "a task file of lm-eval (.yaml), or hub:NAME for any of its tasks"
-            yield "evaluate.benchmarks", _describe(name, BENCHMARKS, others)
+    asked = {"evaluate.benchmarks": config.evaluate.benchmarks}
+    if config.collect.benchmarks is not None:
+        asked["collect.benchmarks.names"] = config.collect.benchmarks.names
+    for key, names in asked.items():
+        for name in names:
+            if not (name in BENCHMARKS or name.endswith((".yaml", ".yml")) or name.startswith("hub:")):
+                others = "a task file of lm-eval (.yaml), or hub:NAME for any of its tasks"
+                yield key, _describe(name, BENCHMARKS, others)
 
 
 def _describe(given: str, allowed: Iterable[str], others: str) -> str:

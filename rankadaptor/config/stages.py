@@ -15,6 +15,8 @@ ProposalName = Literal[
 BaselineName = Literal["uniform", "random", "linear_in_depth"]
 ModelName = Literal["dense", "pruned", "uniform", "searched", "random", "linear_in_depth"]
 
+SEVEN = ("boolq", "piqa", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa")
+
 
 class SearchSection(Section):
     """How allocations are proposed and how many are measured."""
@@ -90,7 +92,7 @@ class EvaluateSection(Section):
     """Zero-shot benchmarks."""
 
     benchmarks: tuple[str, ...] = Field(
-        default=("boolq", "piqa", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa"),
+        default=SEVEN,
         description="Benchmark names; [] evaluates none.",
     )
     limit: int | None = Field(default=200, ge=1, description="Questions per benchmark; null takes all.")
@@ -143,6 +145,20 @@ class RecipeStudySection(Section):
     seeds: int = Field(default=3, ge=1, description="Seeds of each.")
 
 
+class ExtremesSection(Section):
+    """Allocations at both ends of the order, recovered in full and scored: does the loss tell accuracy?"""
+
+    extremes: int = Field(default=5, ge=1, description="How many of the best, and as many of the worst.")
+    names: tuple[str, ...] = Field(
+        default=SEVEN, min_length=1, description="Benchmark names, all seven by default."
+    )
+    limit: int | None = Field(default=200, ge=1, description="Questions per benchmark; null takes all.")
+    steps: int | None = Field(
+        default=None, ge=1, description="Optimiser steps of the recoveries; null takes recover.steps."
+    )
+    seed: int = Field(default=1000, ge=0, description="Seed of all recoveries, one that gave no order.")
+
+
 class CollectSection(Section):
     """What `rankadaptor collect` measures and where the records go. `rankadaptor run` does not read it."""
 
@@ -163,6 +179,9 @@ class CollectSection(Section):
     )
     study: RecipeStudySection | None = Field(
         default=None, description="Allocations measured under other recipes; null studies none."
+    )
+    benchmarks: ExtremesSection | None = Field(
+        default=None, description="Best and worst allocations scored on benchmarks; null scores none."
     )
     held_out: bool = Field(default=False, description="Mark the setting as held out from meta-training.")
 

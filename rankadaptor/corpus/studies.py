@@ -87,6 +87,7 @@ class ScoredModel:
         loss: Held-out loss in nats per token.
         role: `uniform`, or whether the allocation was among the `best` or the `worst` by loss.
         scores: By name of the benchmark.
+        steps: Optimiser steps of the recovery; None if not written down.
     """
 
     values: tuple[int, ...]
@@ -94,6 +95,7 @@ class ScoredModel:
     loss: float
     role: str
     scores: Mapping[str, Score]
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,9 @@ def _read_trial(entry: Any, place: str, *, needed: tuple[str, ...], space: Space
 
 
 def _read_model(entry: Any, place: str, *, space: Space | None) -> ScoredModel:
-    names = tuple(entry.name for entry in dataclasses.fields(ScoredModel))
+    names = tuple(
+        entry.name for entry in dataclasses.fields(ScoredModel) if entry.default is dataclasses.MISSING
+    )
     fields = _read_fields(entry, place, kind=ScoredModel, needed=names)
     loss = _read_number(fields["loss"], f"{place}.loss")
     if loss is None:
@@ -220,6 +224,7 @@ def _read_model(entry: Any, place: str, *, space: Space | None) -> ScoredModel:
         loss=loss,
         role=fields["role"],
         scores=scores,
+        steps=None if fields.get("steps") is None else _read_whole(fields["steps"], f"{place}.steps"),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
+from rankadaptor.pipeline.extremes import score_extremes
 from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.pipeline.study import study_recipe, write_study
@@ -55,7 +56,16 @@ def collect_records(
         study = study_recipe(config, source, config.search.steps) if given.study else {}
         for record in RecordFile(source.records).records:
             corpus.append(record)
-        write_study(corpus, config.name, tuned=tuned, seed=config.seed, curve=curve, study=study)
+        # The records are whole by now: what follows may take long and costs none of them.
+        scored = score_extremes(folder, config, source, measured)
+        write_study(
+            corpus,
+            config.name,
+            tuned=tuned,
+            seed=config.seed,
+            curve=curve,
+            study={**study, **({"benchmarks": scored} if scored else {})},
+        )
     return len(corpus.records(config.name))
 
 

@@ -168,6 +168,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         ({"search": {"steps": 800}}, "search.steps", "more than the 400 steps"),
         ({"search": {"predictor": "ridge", "predictor_path": "x"}}, "search.predictor_path", "null"),
         ({"evaluate": {"benchmarks": ["piqa", "piqa"]}}, "evaluate.benchmarks", "once"),
+        ({"collect": {"benchmarks": {"names": ["piqua"]}}}, "collect.benchmarks.names", "Did you mean piqa?"),
+        ({"collect": {"benchmarks": {"names": ["piqa", "piqa"]}}}, "collect.benchmarks.names", "once"),
         ({"evaluate": {"models": ["random"]}}, "evaluate.models", "recover.baselines"),
         ({"collect": {"lengths": {"steps": [0]}}}, "collect.lengths.steps", "1 or more"),
         ({"collect": {"curve": [4, 4]}}, "collect.curve", "once"),
