@@ -40,6 +40,24 @@ class RecoveryCurve:
         """Whether the last doubling adds at most `FLAT`; None if not known."""
         return None if self.last_doubling is None else self.last_doubling <= FLAT
 
+    def measure_reached(self, tokens: int) -> float | None:
+        """Return what a run of so many tokens recovers, as a share of the best on the curve.
+
+        None if nothing is recovered, the loss before recovery is not known, or the curve is shorter.
+        """
+        best = min(self.losses)
+        if self.pruned_loss is None or self.pruned_loss <= best:
+            return None
+        if not self.tokens[0] <= tokens <= self.tokens[-1]:
+            return None
+        loss = float(np.interp(np.log(tokens), np.log(self.tokens), self.losses))
+        return (self.pruned_loss - loss) / (self.pruned_loss - best)
+
+    def flattened_at(self, tokens: int) -> bool:
+        """Whether the curve flattens and a run of so many tokens is there: at most `FLAT` is left."""
+        reached = self.measure_reached(tokens)
+        return bool(self.flattened) and reached is not None and reached >= 1 - FLAT
+
 
 def build_recovery_curve(corpus: Corpus, setting: str, study: Study) -> RecoveryCurve | None:
     """Return uniform's curve from study and records, one run per length; None below two lengths."""

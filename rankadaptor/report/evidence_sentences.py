@@ -116,8 +116,10 @@ def _summarise_studies(entries: Sequence[SettingEvidence]) -> list[str]:
         )
     flat = [entry.curve.flattened for entry in entries if entry.curve and entry.curve.flattened is not None]
     if flat:
+        ended = [entry for entry in entries if _was_recovered(entry)]
         lines.append(
-            f"**Recovery** has flattened in {sum(flat)} of {len(flat)} settings whose curve is known."
+            f"**Recovery** has flattened in {sum(flat)} of {len(flat)} settings whose curve is known; in "
+            f"{len(ended)} of them most allocations were measured there, at the end of recovery."
         )
     scored = [
         entry.accuracy.correlation for entry in entries if entry.accuracy and entry.accuracy.correlation
@@ -159,4 +161,11 @@ def describe_claims() -> str:
         f"{below} of them the rank vector predicts nothing on left-out runs (R² of zero or less). The "
         f"published predictor's mean absolute error is {min(PREDICTOR_ERRORS.values()):.2f} to "
         f"{PREDICTOR_ERRORS[worst]:.2f} points a benchmark, more than the spread inside one model.\n"
+    )
+
+
+def _was_recovered(entry: SettingEvidence) -> bool:
+    """Tell whether the usual length of a setting is one at which uniform has flattened."""
+    return (
+        entry.curve is not None and entry.gains is not None and entry.curve.flattened_at(entry.gains.tokens)
     )
