@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rankadaptor.evidence import Evidence
 from rankadaptor.evidence.correlation import Correlation
@@ -23,6 +24,8 @@ from rankadaptor.results.table import (
     write_percent,
     write_points,
 )
+
+Floats = NDArray[np.float64]
 
 
 def write_correlation(correlation: Correlation | None) -> str:
@@ -140,7 +143,7 @@ def build_exponent_table(evidence: Evidence) -> Table:
     for entry in evidence.settings:
         for each in entry.exponents:
             gains = np.array(each.gains)
-            error = float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else None
+            paired = gains - np.array(entry.exponents[-1].gains)  # the same allocations in the same order
             rows.append(
                 (
                     name_setting(entry),
@@ -149,7 +152,8 @@ def build_exponent_table(evidence: Evidence) -> Table:
                     write_count(len(gains)),
                     write_count(each.seeds),
                     write_loss(each.loss_uniform),
-                    write_gain(float(gains.mean())) + ("" if error is None else f" ± {error:.4f}"),
+                    _write_mean(gains),
+                    ABSENT if each is entry.exponents[-1] else _write_mean(paired),
                     write_gain(float(gains.max())),
                     write_gain(float(gains.min())),
                     write_percent(float((gains > 0).mean())),
@@ -160,13 +164,21 @@ def build_exponent_table(evidence: Evidence) -> Table:
         name="exponents",
         title="Scaling exponents side by side, gains in nats per token",
         header=(
-            "setting", "exponent γ", "rate", "allocations", "seeds", "uniform's loss", "mean gain", "best",
+            "setting", "exponent γ", "rate", "allocations", "seeds", "uniform's loss", "mean gain",
+            "over that of the largest γ", "best",
             "worst", "share above uniform", "order with that of the largest γ: ρ (95 %)",
         ),
         rows=tuple(rows),
         note="LoRA scale ∝ r^−γ; at uniform ranks all exponents are the same run. ±: standard error over "
         "allocations.",
     )  # fmt: skip
+
+
+def _write_mean(gains: Floats) -> str:
+    """Write a mean over allocations with its standard error."""
+    if len(gains) < 2:
+        return write_gain(float(gains.mean()))
+    return f"{write_gain(float(gains.mean()))} ± {gains.std(ddof=1) / np.sqrt(len(gains)):.4f}"
 
 
 def build_curve_table(evidence: Evidence) -> Table:
