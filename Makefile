@@ -31,7 +31,7 @@ bench: $(STAMP) ## speed, memory and cost of the trial engine, into experiments/
 test: $(STAMP) ## all tests (the first time this downloads the kit, about 330 MB)
 	$(BIN)/python -m pytest -q -n 2 --dist loadscope --durations=10
 
-soak: $(STAMP) ## the long tests: runs killed at random points, a cluster that loses nodes (half an hour)
+soak: $(STAMP) ## the long tests: runs killed at random points, a cluster that loses a node (a quarter of an hour)
 	$(BIN)/python -m pytest -q -m soak --durations=0
 
 check: lint types test ## what CI runs

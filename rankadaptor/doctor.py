@@ -9,12 +9,11 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from rankadaptor.runtime import choose_compute, find_home
+from rankadaptor.runtime import choose_compute, count_cores, find_home
 
 PYTHON = (3, 11)
 NEEDED_GIGABYTES = 3.0
@@ -214,12 +213,6 @@ def check_index(timeout: float = 5.0) -> Check:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         return Check("package index", "note", f"does not answer ({reason})", "Needed only to fetch the kit.")
-
-
-def count_cores() -> int:
-    """Return the cores this process may use, which in a container are fewer than the machine's."""
-    ask: Callable[[int], Any] | None = getattr(os, "sched_getaffinity", None)
-    return len(ask(0)) if ask is not None else os.cpu_count() or 1
 
 
 def _read_free_memory() -> float | None:

@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,6 +143,20 @@ def find_commit() -> str:
 def _ask_git(folder: Path, *arguments: str) -> str:
     answer = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
     return answer.stdout.strip()
+
+
+def count_cores() -> int:
+    """Return the cores this process may use, which in a container are fewer than the machine's."""
+    ask: Callable[[int], Any] | None = getattr(os, "sched_getaffinity", None)
+    return len(ask(0)) if ask is not None else os.cpu_count() or 1
+
+
+def fit_workers(workers: int, *, threads: int) -> int:
+    """Return how many of `workers` processes of `threads` threads find a core for each thread; at least one.
+
+    More of them only slow each other down, several times over where every thread waits for the others.
+    """
+    return max(1, min(workers, count_cores() // threads))
 
 
 def describe_environment() -> dict[str, Any]:

@@ -36,6 +36,8 @@ def render_page(results: dict[str, Any]) -> dict[str, str]:
     return {
         "engine": "\n".join([*_write_figures(results), "", _describe_machine(results)]),
         "engine-speed": "\n".join(_write_speed(results)),
+        "engine-plan": _describe_plan(results),
+        "engine-search": _describe_search(results),
         "engine-sentence": _write_sentence(results),
     }
 
@@ -74,12 +76,43 @@ def _describe_machine(results: dict[str, Any]) -> str:
 
 def _write_sentence(results: dict[str, Any]) -> str:
     low, high = results["tokens_per_second_ratio_spread"]
-    ratio, search = results["tokens_per_second_ratio"], results["search_to_finetune_ratio"]
+    ratio, text = results["tokens_per_second_ratio"], results["speed_text"]["tokens_per_second_ratio"]
+    tune, search, verdict = _read_costs(results)
     return (
         f"On instruction rows a trial trains {ratio:.2f} times the tokens per second ({low:.2f} to "
-        f"{high:.2f}) of `transformers.Trainer` with PEFT, with the same losses; the search of a default "
-        f"run takes {search:.2f} times the tokens of one full fine-tune, scoring included."
+        f"{high:.2f}; {results['dtype']}) of `transformers.Trainer` with PEFT, with the same losses; on "
+        f"full pieces of text {text:.2f} times. The search of a default run takes {search:.2f} times the "
+        "tokens of one full fine-tune, scoring included; tuning the rate before it takes "
+        f"{tune:.2f}, the verdict after it {verdict:.2f}."
     )
+
+
+def _describe_plan(results: dict[str, Any]) -> str:
+    trials = [each for case in ("alpaca", "text") for each in results["plan"][case]["seconds"]]
+    ratios = [each["predicted"] / each["measured"] for each in trials]
+    outside, high = sum(abs(ratio - 1) > 0.25 for ratio in ratios), sum(ratio > 1 for ratio in ratios)
+    return (
+        f"Of the {len(ratios)} trials that `plan` foretold, {outside} took more than a quarter less or more, "
+        f"and {high} less than foretold: the estimate is on the safe side."
+    )
+
+
+def _describe_search(results: dict[str, Any]) -> str:
+    tune, search, verdict = _read_costs(results)
+    return (
+        f"In tokens of one full fine-tune a default run spends {tune:.2f} on tuning the learning rate, "
+        f"{search:.2f} on the search and {verdict:.2f} on the verdict under fresh seeds: "
+        f"{tune + search:.2f} until there is an allocation to recover with, {tune + search + verdict:.2f} "
+        "until it is known whether that was worth it. Scored tokens count like trained ones."
+    )
+
+
+def _read_costs(results: dict[str, Any]) -> tuple[float, float, float]:
+    cost = results["search_cost"]
+    tune, search, verdict = (
+        float(cost[f"{part}_over_full_fine_tune"]) for part in ("tune", "search", "confirm")
+    )
+    return tune, search, verdict
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
     python experiments/bench/speed.py [--pairs 5] [--case alpaca]
 
 Both train the same model from the same adapter on the same batches at the same rate, in turn and in one
-process, in the precision that the machine chooses, on one thread. Tokens are real ones: padding counts for
-neither, and a beginning that several rows share counts in each of them for both. The losses of all steps are
-compared too. `tokens_per_second_ratio` and `matmul_share` at the top of the result are those of `alpaca`.
+process, in the precision that the machine chooses (and once in bfloat16), on one thread. Tokens are real
+ones: padding counts for neither, and a beginning that several rows share counts in each of them for both. The
+losses of all steps are compared too. `tokens_per_second_ratio` and `matmul_share` at the top of the result
+are those of `alpaca`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Case:
         batch_size: Sequences per step.
         steps: Steps of one measurement.
         small: Whether the model is a small Llama with random weights instead of the kit's.
+        dtype: Precision, `auto` for the machine's choice.
     """
 
     what: str
@@ -55,6 +57,7 @@ class Case:
     batch_size: int = 8
     steps: int = 2
     small: bool = False
+    dtype: str = "auto"
 
 
 CASES = {
@@ -64,12 +67,16 @@ CASES = {
         "Llama of 2.1M parameters (8 blocks of 128, vocabulary 4096) on text, 16 x 128 tokens",
         "kit:c4", rank=4, batch_size=16, steps=8, small=True,
     ),
+    "bfloat16": Case(
+        "SmolLM2-135M on instruction rows in bfloat16, which this machine emulates", "kit:alpaca",
+        dtype="bfloat16",
+    ),
 }  # fmt: skip
 
 
 def measure_case(case: Case, *, pairs: int) -> dict[str, Any]:
     """Measure one case, a warm-up and `pairs` times both loops in turn."""
-    compute = choose_compute()
+    compute = choose_compute(dtype=case.dtype)
     compute.apply()
     model, sequences, pad_id = _prepare(case, compute)
     recipe = Recipe(

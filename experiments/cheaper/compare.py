@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from halving import RESULT, replay_halving
 from scipy.stats import rankdata
 
 from rankadaptor.config import RunConfig, load_run
@@ -54,7 +55,6 @@ from rankadaptor.space import Allocation, Space
 
 logger = logging.getLogger(__name__)
 
-RESULT = Path(__file__).parents[1] / "results" / "cheaper.json"
 SEARCH_SEED, FRESH_SEED = 0, 1
 EXAMPLES = 64
 ELASTIC = {"elastic": False, "elastic_sandwich": True}
@@ -232,6 +232,8 @@ def compare(bench: Bench) -> dict[str, Any]:
             "dealt_out": {"values": list(dealt[label].values), "gain": dealt[label].gain},
             **judge(bench, {a.values: s for a, s in zip(bench.chosen, scores, strict=True)}, target),
         }
+    gains = {label: bench.gains(label) for label in bench.records}
+    measures["successive_halving"] = replay_halving(bench.space, gains, full=full)
     return {
         "full_steps": full,
         "tokens_of_a_full_run": one.tokens,
@@ -245,7 +247,7 @@ def compare(bench: Bench) -> dict[str, Any]:
         "better_than_uniform": sum(gain > 0 for gain in target.values()),
         "measures": measures,
         "starts": {key: value for key, value in started.items() if key != "seconds"},
-        "gains": {label: [*bench.gains(label).values()] for label in bench.records},
+        "gains": {label: [*found.values()] for label, found in gains.items()},
         "values": [list(allocation.values) for allocation in bench.chosen],
     }
 

@@ -55,8 +55,8 @@ class ComputeSection(Section):
     workers: int = Field(
         default=1,
         ge=1,
-        description="Trials measured side by side, each in its own process. workers x threads should not "
-        "exceed the cores. Does not change any result.",
+        description="Trials measured side by side, each in its own process; never more than have a core for "
+        "each of their threads. Does not change any result.",
     )
     executor: Literal["local", "ray"] = Field(
         default="local",

@@ -10,6 +10,7 @@ from typing import Any
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
+from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.extremes import score_extremes
 from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import open_run
@@ -45,7 +46,7 @@ def collect_records(
         source, tuned = tune_setting(folder, config, space, setting=config.name, compute=compute)
         corpus = Corpus.create(given.corpus)
         corpus.add_setting(_describe_setting(config, source, prepared, command=command))
-        with TrialPool(source, workers=config.compute.workers) as pool:
+        with TrialPool(source, workers=count_trial_workers(config)) as pool:
             for record in pool.records.records:  # measured by an interrupted collection, not passed on yet
                 corpus.append(record)
             jobs = list_jobs(config, space)

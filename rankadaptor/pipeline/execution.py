@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from rankadaptor.config import RunConfig
-from rankadaptor.runtime import Compute
+from rankadaptor.runtime import Compute, fit_workers
+
+logger = logging.getLogger(__name__)
 
 LOCAL, RAY = "local", "ray"
 
@@ -41,10 +44,25 @@ def pick_execution(config: RunConfig, compute: Compute) -> Execution:
     )
 
 
+def count_trial_workers(config: RunConfig) -> int:
+    """Return how many trials run side by side; on this machine no more than have a core for each thread."""
+    given = config.compute
+    if given.executor == RAY:
+        return given.workers
+    fitting = fit_workers(given.workers, threads=given.threads)
+    if fitting < given.workers:
+        logger.warning(
+            "compute.workers %d x compute.threads %d are more than the cores here: %d at a time. No result "
+            "depends on it.",
+            given.workers, given.threads, fitting,
+        )  # fmt: skip
+    return fitting
+
+
 def count_local_workers(config: RunConfig) -> int:
     """Return how many processes the steps share that run beside the driver, whatever the executor.
 
     With a cluster `compute.workers` counts the trials on all its nodes; the full fine-tunes and the
     benchmarks then run one after the other.
     """
-    return 1 if config.compute.executor == RAY else config.compute.workers
+    return 1 if config.compute.executor == RAY else count_trial_workers(config)

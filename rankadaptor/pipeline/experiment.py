@@ -19,6 +19,7 @@ from rankadaptor.comparison import Verdict, confirm
 from rankadaptor.config import RunConfig
 from rankadaptor.errors import InputError
 from rankadaptor.files import write_json
+from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.finals import evaluate_models, recover_all
 from rankadaptor.pipeline.measurement import deal_out, is_dealt_out, open_measurement
 from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
@@ -126,7 +127,7 @@ def _find_allocation(folder: RunFolder, config: RunConfig, tracker: Tracker) -> 
     space = load_space(folder, config)
     source, tuned = tune_setting(folder, config, space, setting=folder.digest, compute=compute)
 
-    with TrialPool(source, workers=config.compute.workers) as pool:
+    with TrialPool(source, workers=count_trial_workers(config)) as pool:
         searched = folder.complete("search", lambda: _search(folder, config, pool, tracker))
         candidate = space.allocation(tuple(searched["best"]))
         verdict = folder.complete("confirm", lambda: _confirm(config, pool, candidate, tracker))

@@ -12,6 +12,7 @@ from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Corpus, Record
 from rankadaptor.files import write_text
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
+from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.recipe import Recipe
 from rankadaptor.space import Allocation
@@ -100,7 +101,7 @@ def _measure_under(
         for seed in seeds
         for allocation in [source.space.uniform(), *allocations]
     ]
-    with TrialPool(changed, workers=config.compute.workers) as pool:
+    with TrialPool(changed, workers=count_trial_workers(config)) as pool:
         return pool.measure_all(jobs, label=name.removesuffix(".jsonl"))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.pipeline.data_split import split_data
-from rankadaptor.pipeline.execution import pick_execution
+from rankadaptor.pipeline.execution import count_trial_workers, pick_execution
 from rankadaptor.pipeline.preparation import make_recipe
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.trials import TrialSource, open_trials
@@ -72,7 +72,7 @@ def tune_side_by_side(config: RunConfig, source: TrialSource) -> dict[str, Any]:
         return {"recipe": source.recipe.to_json(), "trials": [], "tokens": 0}
     steps = given.steps or config.search.steps
     spent: list[int] = []
-    with closing(open_trials(source, workers=config.compute.workers)) as pool:
+    with closing(open_trials(source, workers=count_trial_workers(config))) as pool:
 
         def measure(tried: Sequence[tuple[Allocation, Recipe]]) -> list[Record]:
             records = measure_recipes(pool, source, tried, seed=config.seed, steps=steps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from rankadaptor.planning.lengths import count_sequences, guess_row
 from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
 from rankadaptor.planning.shape import ModelShape, read_shape, shrink_shape
+from rankadaptor.runtime import count_cores, fit_workers
 from rankadaptor.space import RankSpace, Space, count_parameters
 
 # Rows a benchmark scores, and tokens per question with all its answers, as SmolLM2's tokenizer counts them.
@@ -200,7 +200,7 @@ class _Costs:
             )
         )
         one += scored * self._score_held_out(self.pruned)
-        beside = min(config.compute.workers, width or runs, runs)
+        beside = min(_count_workers(config), width or runs, runs)
         rounds = -(-runs // beside)
         return PlanStep(
             name=name,
@@ -249,7 +249,7 @@ class _Costs:
                 count_forward(self.pruned, Work(rows * tokens, rows * tokens, tokens / 4))
             )
         runs = len(given.models)
-        beside = min(self.config.compute.workers, runs)
+        beside = min(_count_workers(self.config), runs)
         longest = self.config.recipe.sequence_length
         batch = Work(BENCHMARK_BATCH * longest, BENCHMARK_BATCH * longest, longest)
         held = count_scoring_bytes(
@@ -299,12 +299,10 @@ def _list_assumptions(config: RunConfig, rate: Rate) -> list[str]:
     ]
     if config.prune is not None:
         notes.append("Sizes after pruning assume that every block loses the same share.")
-    cores = os.cpu_count() or 1
-    if config.compute.executor == "local" and config.compute.workers * config.compute.threads > cores:
+    if (workers := _count_workers(config)) < config.compute.workers:
         notes.append(
             f"compute.workers {config.compute.workers} x compute.threads {config.compute.threads} exceed "
-            f"the {cores} "
-            "cores here: trials will slow each other down."
+            f"the {count_cores()} cores here: {workers} trials at a time."
         )
     if config.compute.quantise is not None or config.recipe.gradient_checkpointing:
         notes.append(
@@ -314,3 +312,10 @@ def _list_assumptions(config: RunConfig, rate: Rate) -> list[str]:
     if unknown:
         notes.append(f"Length of {', '.join(unknown)} is unknown; taken as {UNKNOWN_BENCHMARK[0]} questions.")
     return notes
+
+
+def _count_workers(config: RunConfig) -> int:
+    given = config.compute
+    if given.executor != "local":
+        return given.workers
+    return fit_workers(given.workers, threads=given.threads)

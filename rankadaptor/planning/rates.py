@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankadaptor.planning.costs import Cost
-from rankadaptor.runtime import read_cpu_flags
+from rankadaptor.runtime import count_cores, read_cpu_flags
 
 if TYPE_CHECKING:
     from rankadaptor.config.sections import ComputeSection
@@ -70,7 +69,7 @@ def choose_rate(compute: ComputeSection, *, measure: bool = False, seconds: floa
     brief = compute.dtype == "bfloat16" or (compute.dtype == "auto" and native)
     # Where bfloat16 is emulated it is slower than float32, not faster.
     gain = (BFLOAT16_GAIN if native else 0.3) if brief else 1.0
-    threads = min(compute.threads, os.cpu_count() or 1)
+    threads = min(compute.threads, count_cores())
     if measure:
         flops, source = measure_matmul(threads=threads, seconds=seconds), "measured on this machine just now"
     else:

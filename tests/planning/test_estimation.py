@@ -140,7 +140,8 @@ def test_more_work_takes_longer_and_larger_batches_more_memory():
     assert lighter.peak_bytes < heavier.peak_bytes
 
 
-def test_two_workers_halve_independent_trials():
+def test_two_workers_halve_independent_trials(monkeypatch):
+    monkeypatch.setattr("rankadaptor.runtime.count_cores", lambda: 2)
     alone, beside = (estimate(build_run({"compute": {"workers": workers}})) for workers in (1, 2))
     assert find_step(beside, "confirm").seconds < 0.7 * find_step(alone, "confirm").seconds
     assert find_step(beside, "search").seconds == find_step(alone, "search").seconds  # one proposal at a time
@@ -149,6 +150,12 @@ def test_two_workers_halve_independent_trials():
 def test_too_many_threads_are_remarked_on():
     plan = estimate(build_run({"compute": {"workers": 500}}))
     assert any("exceed" in line for line in plan.assumptions)
+
+
+def test_workers_without_a_core_are_not_counted(monkeypatch):
+    monkeypatch.setattr("rankadaptor.runtime.count_cores", lambda: 2)
+    two, many = (estimate(build_run({"compute": {"workers": workers}})) for workers in (2, 500))
+    assert find_step(two, "confirm").seconds == find_step(many, "confirm").seconds
 
 
 @pytest.mark.parametrize(

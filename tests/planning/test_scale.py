@@ -51,3 +51,13 @@ def test_what_was_measured_was_foretold() -> None:
     # The goal is a quarter; plain fine-tunes are near it, checkpointing and 4-bit bases are not yet.
     assert measured["largest_seconds_error"] <= 0.5
     assert measured["largest_peak_bytes_error"] <= 0.5
+
+
+def test_stored_predictions_are_those_of_the_model_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "experiments/scale"))
+    from measure import describe_case
+
+    stored = json.loads((ROOT / "experiments/results/scale.json").read_text("utf-8"))["cases"]
+    for name, entry in stored.items():
+        again = describe_case(name, entry["measured"])
+        assert again["predicted"] == pytest.approx(entry["predicted"]), "run: measure.py --again, document.py"
