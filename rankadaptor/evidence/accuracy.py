@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from rankadaptor.corpus.studies import ScoredModel
 
 BOOLQ = "boolq"
+CHANCE = {
+    "boolq": 1 / 2, "piqa": 1 / 2, "hellaswag": 1 / 4, "winogrande": 1 / 2, "arc_easy": 1 / 4,
+    "arc_challenge": 1 / 4, "openbookqa": 1 / 4,
+}  # fmt: skip
+"""Share that guessing gets right. (A few questions of ARC have three or five answers.)"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Accuracy:
             accuracy.
         without_boolq: The same with BoolQ left out, the noisiest of the seven; None if it was not measured.
         contrasts: Best against worst, and each against uniform, where measured.
+        by_role: Mean accuracy of each role's models on each of `benchmarks`, in that order.
     """
 
     benchmarks: tuple[str, ...]
@@ -76,6 +82,13 @@ class Accuracy:
     correlation: Correlation | None
     without_boolq: Correlation | None
     contrasts: tuple[Contrast, ...]
+    by_role: Mapping[str, tuple[float, ...]]
+
+    @property
+    def chance(self) -> float | None:
+        """Mean accuracy of guessing; None if a benchmark is not one of the seven."""
+        known = [CHANCE[name] for name in self.benchmarks if name in CHANCE]
+        return float(np.mean(known)) if len(known) == len(self.benchmarks) else None
 
 
 def compare_accuracy(study: Study) -> Accuracy | None:
@@ -100,6 +113,13 @@ def compare_accuracy(study: Study) -> Accuracy | None:
         correlation=correlate(losses, [model.accuracy for model in scored]),
         without_boolq=without,
         contrasts=tuple(contrast for contrast in contrasts if contrast is not None),
+        by_role={
+            role: tuple(
+                float(np.mean([model.scores[name].value for model in models if model.role == role]))
+                for name in shared
+            )
+            for role in dict.fromkeys(model.role for model in models)
+        },
     )
 
 

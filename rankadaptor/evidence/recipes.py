@@ -26,11 +26,14 @@ class RateCurve:
         rates: Learning rates, ascending.
         losses: Mean loss over seeds at each, nats per token.
         tuned: The rate that the setting uses.
+        later: Rates that uniform was trained at after the tuning, beside allocations at rates of their own,
+            with their losses.
     """
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
     tuned: float | None
+    later: tuple[tuple[float, float], ...] = ()
 
     @property
     def best(self) -> float:
@@ -41,6 +44,12 @@ class RateCurve:
     def at_edge(self) -> bool:
         """Whether the lowest loss lies at the first or last rate tried: the grid may be too narrow."""
         return len(self.rates) < 3 or self.best in (self.rates[0], self.rates[-1])
+
+    @property
+    def found_later(self) -> tuple[float, float] | None:
+        """A later rate that is better than all of the tuning, and by how much; None if there is none."""
+        rate, loss = min(self.later, key=lambda point: point[1], default=(0.0, np.inf))
+        return (rate, min(self.losses) - loss) if loss < min(self.losses) else None
 
     @property
     def cost_of_neighbour(self) -> float:
@@ -107,7 +116,13 @@ def build_rate_curve(study: Study, *, reference: Sequence[int], tuned: float | N
         return None
     curve = lengths[max(lengths, key=lambda steps: (len(lengths[steps]), steps))]
     rates = sorted(curve)
-    return RateCurve(tuple(rates), tuple(float(np.mean(curve[rate])) for rate in rates), tuned)
+    uniform = _average(study.rates_by_allocation).get(tuple(reference), {})
+    return RateCurve(
+        tuple(rates),
+        tuple(float(np.mean(curve[rate])) for rate in rates),
+        tuned,
+        later=tuple((rate, loss) for rate, loss in sorted(uniform.items()) if rate not in curve),
+    )
 
 
 def compare_own_rates(study: Study, *, reference: Sequence[int], tuned: float | None) -> OwnRates | None:

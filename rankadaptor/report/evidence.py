@@ -14,6 +14,7 @@ from rankadaptor.evidence import Evidence, gather_evidence
 from rankadaptor.files import write_bytes, write_text
 from rankadaptor.report.evidence_sentences import describe_chance, describe_claims, summarise_findings
 from rankadaptor.report.evidence_studies import (
+    build_accuracy_table,
     build_benchmark_table,
     build_curve_table,
     build_exponent_table,
@@ -59,6 +60,7 @@ TABLES: dict[str, Callable[[Evidence], Table]] = {
     "exponents": build_exponent_table,
     "curves": build_curve_table,
     "benchmarks": build_benchmark_table,
+    "accuracies": build_accuracy_table,
     "published": build_published_table,
 }
 MISSING = {
@@ -67,6 +69,7 @@ MISSING = {
     "own-rates": "Not measured yet: no setting has allocations at several learning rates.",
     "exponents": "Not measured yet: no setting has allocations under several scaling exponents.",
     "benchmarks": "Not measured yet: no setting has models scored on benchmarks.",
+    "accuracies": "Not measured yet: no setting has models scored on benchmarks.",
 }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankadaptor.evidence import Evidence
+from rankadaptor.evidence.accuracy import CHANCE
 from rankadaptor.evidence.correlation import Correlation
 from rankadaptor.evidence.curves import FLAT
 from rankadaptor.evidence.recipes import FEWEST_RATES
@@ -80,6 +81,7 @@ def build_rate_table(evidence: Evidence) -> Table:
         remarks = [
             *(["fewer than needed"] if len(curve.rates) < FEWEST_RATES else []),
             *(["best at the edge"] if curve.at_edge else []),
+            *([f"{later[0]:g} is better by {later[1]:.4f}"] if (later := curve.found_later) else []),
         ]
         rows.append(
             (
@@ -99,7 +101,9 @@ def build_rate_table(evidence: Evidence) -> Table:
             "setting", "rate: loss", "best", "used", "next best costs", "worst costs", "curve",
         ),
         rows=tuple(rows),
-        note=f"A curve needs at least {FEWEST_RATES} rates, and its lowest loss inside them.",
+        note=f"A curve needs at least {FEWEST_RATES} rates, and its lowest loss inside them. Where "
+        "allocations were given rates of their own, uniform was trained at rates between those of the grid "
+        "too; one that is better is named. The setting keeps the rate it was measured at.",
     )  # fmt: skip
 
 
@@ -243,6 +247,8 @@ def build_benchmark_table(evidence: Evidence) -> Table:
                 name_setting(entry),
                 write_count(len(found.benchmarks)),
                 write_count(len(found.models)),
+                write_points(float(np.mean([each.accuracy for each in found.models]))),
+                write_points(found.chance),
                 write_correlation(found.correlation),
                 write_correlation(found.without_boolq),
                 *cells,
@@ -252,10 +258,34 @@ def build_benchmark_table(evidence: Evidence) -> Table:
         name="benchmarks",
         title="Does held-out loss predict accuracy? Mean accuracy in points",
         header=(
-            "setting", "benchmarks", "models", "lower loss with higher accuracy: ρ (95 %)", "without BoolQ",
+            "setting", "benchmarks", "models", "mean of all", "guessing",
+            "lower loss with higher accuracy: ρ (95 %)", "without BoolQ",
             "best − worst", "best − uniform", "worst − uniform",
         ),
         rows=tuple(rows),
         note="±: one standard error, in brackets what it rests on: paired items, the spread between models, "
         "or items as if they were different ones (too wide).",
     )  # fmt: skip
+
+
+def build_accuracy_table(evidence: Evidence) -> Table:
+    """Build the table of accuracies by benchmark and role."""
+    scored = [(entry, entry.accuracy) for entry in evidence.settings if entry.accuracy is not None]
+    names = list(dict.fromkeys(name for _, found in scored for name in found.benchmarks))
+    rows = []
+    for entry, found in scored:
+        for role, accuracies in found.by_role.items():
+            known = dict(zip(found.benchmarks, accuracies, strict=True))
+            count = sum(model.role == role for model in found.models)
+            rows.append(
+                (name_setting(entry), role, write_count(count), *(write_points(known.get(n)) for n in names))
+            )
+    if rows:
+        rows.append(("guessing", ABSENT, ABSENT, *(write_points(CHANCE.get(name)) for name in names)))
+    return Table(
+        name="accuracies",
+        title="Mean accuracy by benchmark, in points",
+        header=("setting", "allocations", "models", *names),
+        rows=tuple(rows),
+        note="One seed a model, the same questions for all models of a setting.",
+    )

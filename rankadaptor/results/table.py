@@ -54,7 +54,7 @@ def write_count(count: float | None) -> str:
     return ABSENT if count is None else f"{count:,.0f}"
 
 
-def write_points(share: float | None, error: float | None, *, signed: bool = False) -> str:
+def write_points(share: float | None, error: float | None = None, *, signed: bool = False) -> str:
     """Write a share as percentage points with its standard error, for example `58.3 ± 2.1`."""
     if share is None:
         return ABSENT
