@@ -37,6 +37,7 @@ def render_page(results: dict[str, Any]) -> dict[str, str]:
         "engine": "\n".join([*_write_figures(results), "", _describe_machine(results)]),
         "engine-speed": "\n".join(_write_speed(results)),
         "engine-plan": _describe_plan(results),
+        "engine-sharing": _describe_sharing(results),
         "engine-search": _describe_search(results),
         "engine-sentence": _write_sentence(results),
     }
@@ -94,6 +95,16 @@ def _describe_plan(results: dict[str, Any]) -> str:
     return (
         f"Of the {len(ratios)} trials that `plan` foretold, {outside} took more than a quarter less or more, "
         f"and {high} less than foretold: the estimate is on the safe side."
+    )
+
+
+def _describe_sharing(results: dict[str, Any]) -> str:
+    found = results["weights_shared"]
+    shared = min(each["mapped"] / each["weights"] for each in found)
+    private = max(each["private"] for each in found)
+    return (
+        f"{len(found)} workers side by side hold {100 * shared:.0f} % of the {found[0]['weights'] / 1e6:.0f} MB of "
+        f"frozen weights in pages of the checkpoint that they share, and {private / 1e6:.0f} MB each alone."
     )
 
 

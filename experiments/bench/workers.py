@@ -10,6 +10,7 @@ clock starts. Two workers need two free cores.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import os
 import statistics
@@ -25,6 +26,7 @@ from rankadaptor.kit import ensure_model
 from rankadaptor.models import load
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.execution import Execution
+from rankadaptor.pipeline.sharing import probe_sharing
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import choose_compute
@@ -36,28 +38,38 @@ STEPS = 2
 TRIALS_PER_WORKER = 6  # the wait for the slower worker at the end is a small part, as in a campaign
 
 
-def measure_workers(*, rounds: int) -> dict[str, Any]:
-    """Measure both pools in turn; each round gives one ratio."""
+def build_source() -> TrialSource:
+    """Describe short trials of the kit's model, without records."""
     compute = choose_compute()
     model, _ = load("kit:smollm2-135m", compute=compute)
-    space = RankSpace.from_model(model, like_uniform=8, slots="half_block")
-    del model
     config = build_run({"name": "bench", "data": {"train_rows": 200, "held_out_rows": 8}})
+    return TrialSource(
+        model=ensure_model("smollm2-135m"),
+        space=RankSpace.from_model(model, like_uniform=8, slots="half_block"),
+        recipe=Recipe(steps=100),
+        split=split_data(config),
+        steps=STEPS,
+        setting="bench",
+        records=Path("unused.jsonl"),
+        compute=compute,
+        execution=Execution(trial_timeout=600.0),  # with a limit, one worker is a process too
+    )
+
+
+def measure_shared_weights(shared: TrialSource) -> dict[str, Any]:
+    """Say where two workers side by side hold the frozen weights, in bytes."""
+    found = probe_sharing(shared, workers=2)
+    return {"weights_shared": [dataclasses.asdict(each) for each in found]}
+
+
+def measure_workers(shared: TrialSource, *, rounds: int) -> dict[str, Any]:
+    """Measure both pools in turn; each round gives one ratio."""
+    space = shared.space
     rates: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
         pools = {}
         for workers in rates:
-            source = TrialSource(
-                model=ensure_model("smollm2-135m"),
-                space=space,
-                recipe=Recipe(steps=100),
-                split=split_data(config),
-                steps=STEPS,
-                setting="bench",
-                records=Path(folder) / f"{workers}.jsonl",
-                compute=compute,
-                execution=Execution(trial_timeout=600.0),  # with a limit, one worker is a process too
-            )
+            source = dataclasses.replace(shared, records=Path(folder) / f"{workers}.jsonl")
             pools[workers] = TrialPool(source, workers=workers)
         with pools[1], pools[2]:
             seed = 0
@@ -99,11 +111,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sharing", action="store_true", help="only say where workers hold the weights")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logger.setLevel(logging.INFO)
-    found = measure_workers(rounds=given.rounds)
+    shared = build_source()
+    merge_results("weights_shared", measure_shared_weights(shared), path=given.results)
+    if given.sharing:
+        return
+    found = measure_workers(shared, rounds=given.rounds)
     merge_results("workers", found, path=given.results)
     logger.info("two_workers_ratio %s (target %s)", found["two_workers_ratio"], TARGET)
 
