@@ -104,7 +104,8 @@ def _describe_sharing(results: dict[str, Any]) -> str:
     private = max(each["private"] for each in found)
     return (
         f"{len(found)} workers side by side hold {100 * shared:.0f} % of the "
-        f"{found[0]['weights'] / 1e6:.0f} MB of frozen weights in pages of the checkpoint that they share, and {private / 1e6:.0f} MB each alone."
+        f"{found[0]['weights'] / 1e6:.0f} MB of frozen weights in pages of the checkpoint that they share, "
+        f"and {private / 1e6:.0f} MB each alone."
     )
 
 
