@@ -69,12 +69,14 @@ class Score:
         stderr: Its standard error from sampling items; None if unknown.
         difference: Accuracy minus that of uniform on the same items; None if not compared.
         difference_stderr: Paired standard error of `difference`.
+        items: Number of items; None if not written down.
     """
 
     value: float
     stderr: float | None = None
     difference: float | None = None
     difference_stderr: float | None = None
+    items: int | None = None
 
 
 @dataclass(frozen=True)
@@ -211,13 +213,14 @@ def _read_model(entry: Any, place: str, *, space: Space | None) -> ScoredModel:
     scores = {}
     for name, score in fields["scores"].items():
         where = f"{place}.scores.{name}"
-        read = {
-            key: _read_number(value, f"{where}.{key}")
-            for key, value in _read_fields(score, where, kind=Score, needed=("value",)).items()
-        }
+        given = _read_fields(score, where, kind=Score, needed=("value",))
+        items = given.pop("items", None)
+        read = {key: _read_number(value, f"{where}.{key}") for key, value in given.items()}
         if read["value"] is None or not 0 <= read["value"] <= 1:
             raise InputError(f"{where}.value={read['value']}: must be a share of 1.")
-        scores[str(name)] = Score(**read)  # type: ignore[arg-type]
+        if items is not None:
+            items = _read_whole(items, f"{where}.items")
+        scores[str(name)] = Score(**read, items=items)  # type: ignore[arg-type]
     return ScoredModel(
         values=_read_values(fields["values"], place, space=space),
         seed=_read_whole(fields["seed"], f"{place}.seed"),

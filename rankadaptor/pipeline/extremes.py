@@ -50,6 +50,7 @@ def score_extremes(
         values: f"{role}-{compute_digest([values, steps, given.seed], length=8)}"
         for values, role in roles.items()
     }
+    asked = f"-{compute_digest([given.names, given.limit], length=8)}"
     workers = count_local_workers(config)
     recoveries: list[dict[str, Any]] = [
         {
@@ -72,6 +73,7 @@ def score_extremes(
             "benchmarks": list(given.names),
             "limit": given.limit,
             "compute": source.compute,
+            "asked": asked,
         }
         for name in names.values()
     ]
@@ -123,7 +125,7 @@ def choose_extremes(
     }
 
 
-def _describe(scores: Scores, uniform: Scores | None) -> dict[str, dict[str, float | None]]:
+def _describe(scores: Scores, uniform: Scores | None) -> dict[str, dict[str, Any]]:
     described = {score.benchmark: _describe_one(score) for score in scores.benchmarks}
     if uniform is not None:
         for difference in compare_scores(scores, uniform).benchmarks:
@@ -134,5 +136,5 @@ def _describe(scores: Scores, uniform: Scores | None) -> dict[str, dict[str, flo
     return described
 
 
-def _describe_one(score: Score) -> dict[str, float | None]:
-    return {"value": score.accuracy, "stderr": score.standard_error}
+def _describe_one(score: Score) -> dict[str, Any]:
+    return {"value": score.accuracy, "stderr": score.standard_error, "items": score.n}

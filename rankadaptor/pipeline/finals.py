@@ -184,10 +184,20 @@ def evaluate_models(folder: RunFolder, config: RunConfig, *, compute: Compute) -
 
 
 def evaluate_one(
-    *, name: str, folder: RunFolder, dense: str, benchmarks: list[str], limit: int | None, compute: Compute
+    *,
+    name: str,
+    folder: RunFolder,
+    dense: str,
+    benchmarks: list[str],
+    limit: int | None,
+    compute: Compute,
+    asked: str = "",
 ) -> dict[str, Any]:
-    """Score one model of the run and keep its items, so that a continued run does not repeat it."""
-    stored = folder.path / "scores" / f"{name}.json"
+    """Score one model of the run and keep its items, so that a continued run does not repeat it.
+
+    Where one folder may hold scores on different questions, `asked` tells them apart in the file's name.
+    """
+    stored = folder.path / "scores" / f"{name}{asked}.json"
     if stored.exists():
         kept: dict[str, Any] = read_json(stored)
         return kept

@@ -48,6 +48,14 @@ def test_the_best_and_the_worst_are_scored_beside_uniform(
     monkeypatch.setattr(finals, "evaluate", None)
     collect_records(build_run(pico_collection))
     assert json.loads((tmp_path / "corpus" / "studies" / "pico.json").read_text()) == json.loads(written)
+    monkeypatch.undo()
+    pico_collection["collect"]["benchmarks"]["limit"] = 6  # asked anew, of the same models
+    monkeypatch.setattr(finals, "fine_tune", None)
+    collect_records(build_run(pico_collection))
+    again = Corpus.load(tmp_path / "corpus").studies("pico").benchmarks
+    assert [model.loss for model in again] == [model.loss for model in models]
+    assert again[0].scores["arc_easy"].items == 6
+    assert again[0].scores["arc_easy"].stderr != models[0].scores["arc_easy"].stderr
 
 
 def test_two_ends_share_no_allocation(pico_collection: dict[str, Any], tmp_path: Path) -> None:
