@@ -30,8 +30,9 @@ def render_comparison(rows: Sequence[Row]) -> str:
     parts = [
         "# Ways of choosing ranks, compared\n",
         "Written from the result file of `rankadaptor compare`; not edited by hand. All methods have "
-        "uniform's adapter parameters and may train on the same number of tokens to choose; passes that only "
-        "score are counted on top where they are not part of a trial (elastic scores four slices a trial). "
+        "uniform's adapter parameters, or a few less where ranks do not come out even, and may train on the "
+        "same number of tokens to choose; what each did train on stands in the tables. Passes that only "
+        "score are counted where they are not part of a trial. "
         "What they choose is recovered in full on fresh seeds, paired with uniform. Choice and judgement "
         "share the held-out text, so a gain may be a little less on other text.\n",
     ]
@@ -61,7 +62,7 @@ def average_methods(rows: Sequence[Row]) -> Table:
     lines = []
     for method in methods:
         usable = [row for row in rows if row["method"] == method and row["gain"] is not None]
-        own = [row for row in usable if row["setting"] in shared] or usable
+        own = [row for row in usable if not shared or row["setting"] in shared]
         if not own:
             continue
         extra = [row["extra_regained"] for row in own if row["extra_regained"] is not None]
@@ -81,10 +82,17 @@ def average_methods(rows: Sequence[Row]) -> Table:
         title=f"Mean over the {len(shared)} of {len(settings)} settings in which every method has a result",
         header=("method", "settings", "gain", "more regained", "better", "worse", "tokens to choose"),
         rows=tuple(lines),
-        note="Gains in nats per token of held-out text, positive is better than uniform. *More regained*: "
+        note=_describe_settings(len(shared), len(settings))
+        + " Gains in nats per token of held-out text, positive is better than uniform. *More regained*: "
         "the gain as a share of what uniform wins back of the pruned model's loss. *Better*, *worse*: "
         "settings in which the interval leaves out zero.",
     )
+
+
+def _describe_settings(shared: int, settings: int) -> str:
+    if not shared:
+        return f"Of the {settings} settings none has a result of every method: means are over different ones."
+    return f"Means over the {shared} of {settings} settings in which every method has a result."
 
 
 def build_table(rows: Sequence[Row], setting: str) -> Table:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rankadaptor.config import RunConfig, load_run
 from rankadaptor.config.comparison import ComparisonConfig, JobFile
-from rankadaptor.errors import RankAdaptorError, StorageError
+from rankadaptor.errors import InputError, RankAdaptorError, StorageError
 from rankadaptor.files import read_json, write_json
 from rankadaptor.pipeline.compare.arena import Arena, open_arena
 from rankadaptor.pipeline.compare.choice import Choice
 from rankadaptor.pipeline.compare.guided import (
+    SELECTION_SEED,
     choose_by_trees,
     choose_like_paper,
     choose_ours,
     choose_random,
 )
 from rankadaptor.pipeline.compare.judgement import judge_choices
+from rankadaptor.pipeline.compare.learned import find_corpus_digest
 from rankadaptor.pipeline.compare.redistribution import choose_by_adalora, choose_by_eva
 from rankadaptor.pipeline.compare.scored import (
     choose_by_damage,
@@ -31,6 +35,7 @@ from rankadaptor.pipeline.compare.scored import (
 )
 from rankadaptor.pipeline.compare.widened import choose_widened
 from rankadaptor.report.comparison import write_comparison
+from rankadaptor.runtime import find_commit
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +55,8 @@ METHODS: dict[str, Callable[[Arena, ComparisonConfig], Choice]] = {
     "ours_widened": choose_widened,
 }
 """Every method chooses an allocation of the arena's space, and may spend `trials` trials on it."""
+LEARNED = ("paper", "ours")
+"""Those whose choice depends on the corpus they learn from."""
 
 
 def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
@@ -69,6 +76,7 @@ def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     for run in load_settings(config):
+        check_seeds(run, config)
         with open_arena(run, config.folder / run.name, workers=config.workers) as arena:
             choices: dict[str, Choice] = {}
             for name in config.methods:
@@ -80,7 +88,9 @@ def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
         rows += found
         for row in found:
             logger.info("%s", describe_row(row))
-        everything = merge_rows(Path(config.results), found)
+        everything = merge_rows(
+            Path(config.results), found, stale=functools.partial(is_stale, config=config, setting=run.name)
+        )
         if config.document is not None:
             write_comparison(everything, file=Path(config.document))
     return rows
@@ -92,24 +102,67 @@ def load_settings(config: JobFile) -> list[RunConfig]:
     return [load_run(path, overrides) for path in config.settings]
 
 
+def check_seeds(run: RunConfig, config: ComparisonConfig) -> None:
+    """Refuse to judge on seeds that choices are made on.
+
+    Raises:
+        InputError: If a seed of the final recoveries is one of the search's.
+    """
+    judged = range(config.final.first_seed, config.final.first_seed + config.final.seeds)
+    chosen = [run.seed, *range(run.seed + SELECTION_SEED, run.seed + SELECTION_SEED + config.trials)]
+    if shared := sorted(set(judged) & set(chosen)):
+        raise InputError(
+            f"{run.name}: seed {shared[0]} would both choose and judge. The search takes {run.seed} and "
+            f"those from {run.seed + SELECTION_SEED} on; set final.first_seed above {chosen[-1]}."
+        )
+
+
 def choose(arena: Arena, config: ComparisonConfig, name: str) -> Choice | None:
-    """Let a method choose, or read what it chose before; None if it cannot be applied here."""
+    """Let a method choose, or read what it chose before; None if it cannot be applied here.
+
+    What a method learned from a corpus is its choice only as long as the corpus says the same.
+    """
     step = f"choose-{name}-{config.trials}x{config.batch}"
+    corpus = find_corpus_digest(config.corpus) if name in LEARNED else None
+    if corpus is not None:
+        step += f"-{corpus[:8]}"
+
+    def let_choose() -> dict[str, Any]:
+        return {"choice": METHODS[name](arena, config).to_json(), "commit": find_commit()}
+
     try:
-        found = arena.folder.complete(step, lambda: {"choice": METHODS[name](arena, config).to_json()})
+        found = arena.folder.complete(step, let_choose)
     except StorageError:
         raise
-    except RankAdaptorError as error:
+    except (RankAdaptorError, ValueError, RuntimeError) as error:  # the last two: from a library's own method
         logger.warning("%s cannot be applied to %s: %s", name, arena.config.name, error)
         return None
-    return Choice.from_json(found["choice"])
+    choice = Choice.from_json(found["choice"])
+    origin = {"corpus": corpus, "chosen_by": found.get("commit")}
+    return dataclasses.replace(choice, details={**choice.details, **origin})
+
+
+def is_stale(row: Mapping[str, Any], *, config: ComparisonConfig, setting: str) -> bool:
+    """Tell whether a row of an earlier comparison is of this job, but no longer what it would find.
+
+    Rows of another number of trials are, and those of this setting's methods, which are written anew.
+    """
+    if row.get("job") != config.name:
+        return False
+    asked = row.get("setting") == setting and row.get("method") in config.methods
+    return asked or row.get("trials") != config.trials
 
 
 def merge_rows(
-    path: Path, rows: Sequence[dict[str, Any]], *, keys: Sequence[str] = ("job", "setting", "method")
+    path: Path,
+    rows: Sequence[dict[str, Any]],
+    *,
+    keys: Sequence[str] = ("job", "setting", "method"),
+    stale: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> list[dict[str, Any]]:
-    """Write rows into a result file in place of those with the same keys; the others stay as they are."""
+    """Write rows into a result file in place of those with the same keys and of stale ones; others stay."""
     kept: list[dict[str, Any]] = read_json(path) if path.is_file() else []
+    kept = [row for row in kept if stale is None or not stale(row)]
     merged = {tuple(row.get(key) for key in keys): row for row in kept}
     merged |= {tuple(row.get(key) for key in keys): row for row in rows}
     ordered = sorted(merged.values(), key=lambda row: (str(row.get("job")), str(row["setting"])))  # stable

@@ -46,11 +46,11 @@ def choose_like_paper(arena: Arena, given: ComparisonConfig) -> Choice:
     """Search as the paper does: five meta-trained layers on the rank vector, their first choice each time.
 
     The loop evaluates what the network thinks best, adds it to the data, and trains on [RankAdaptor]_.
+    Without a corpus to be meta-trained on, the network first sees allocations spread over the space.
     """
     predictor = learn_without(arena, given.corpus, name="meta_perceptron")
-    search = run_search(
-        arena, given, predictor, trials=given.trials - 1, proposal="greedy", initial=PAPER_INITIAL
-    )
+    initial = 0 if predictor.pretrained else min(PAPER_INITIAL, given.trials // 2)
+    search = run_search(arena, given, predictor, trials=given.trials - 1, proposal="greedy", initial=initial)
     return take_best_measured(arena, search.records)
 
 

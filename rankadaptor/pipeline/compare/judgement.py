@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rankadaptor.comparison import SMALLEST_SHARE, Judgement, judge_gains
+from rankadaptor.errors import TrainingError
 from rankadaptor.evaluation.benchmarks import Scores, compare_scores
 from rankadaptor.files import compute_digest
 from rankadaptor.pipeline.compare.choice import Choice
@@ -199,14 +200,19 @@ def _score_choices(
         key = (choice.values, choice.learning_rate)
         if key not in owners:
             owners[key] = name
-            answered[name] = _answer(arena, name, choice, final=final, benchmarks=benchmarks)
-        else:
+            try:
+                answered[name] = _answer(arena, name, choice, final=final, benchmarks=benchmarks)
+            except TrainingError as error:  # the losses already tell of it; scores of the others remain
+                logger.warning("%s is not scored: %s", name, error)
+        elif owners[key] in answered:
             answered[name] = answered[owners[key]]
     return {
         name: {
             **scores.summary(),
             **(
-                {"difference": compare_scores(scores, answered[UNIFORM]).summary()} if name != UNIFORM else {}
+                {"difference": compare_scores(scores, answered[UNIFORM]).summary()}
+                if name != UNIFORM and UNIFORM in answered
+                else {}
             ),
         }
         for name, scores in answered.items()

@@ -17,13 +17,20 @@ logger = logging.getLogger(__name__)
 FALLBACKS = {"meta": "ridge", "meta_perceptron": "perceptron"}
 
 
+def find_corpus_digest(corpus: str | Path) -> str | None:
+    """Return the digest of a corpus's records; None if there is no such folder."""
+    from rankadaptor.corpus import Corpus
+
+    return Corpus.load(corpus).digest if Path(corpus).is_dir() else None
+
+
 def learn_without(arena: Arena, corpus: str | Path, *, name: str) -> Predictor:
     """Train a predictor on a corpus's settings, held-out ones and those of the arena's pruned model left out.
 
     Settings of the same pruned model differ in text, length or budget alone, whatever they are called.
 
-    It is kept in the arena's folder, so that a comparison that goes on later asks the same one. Without
-    another setting to learn from, one that needs no corpus takes its place.
+    It is kept in the arena's folder, so that a comparison that goes on later asks the same one, as long as
+    the corpus is the same. Without another setting to learn from, one that needs no corpus takes its place.
 
     Args:
         arena: The setting that it must not know.
@@ -34,7 +41,8 @@ def learn_without(arena: Arena, corpus: str | Path, *, name: str) -> Predictor:
     from rankadaptor.predictor.contestants import list_contestants
     from rankadaptor.predictor.evidence import MINIMUM_RECORDS, list_evidence
 
-    kept = arena.folder.path / f"predictor-{name}"
+    digest = find_corpus_digest(corpus)
+    kept = arena.folder.path / f"predictor-{name}-{(digest or 'none')[:8]}"
     if (kept / DESCRIPTION).exists():
         return MetaPredictor.from_pretrained(kept)
     others = []

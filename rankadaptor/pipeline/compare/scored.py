@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SLOPE = 0.5  # from half to one and a half times uniform
 MOST_RATES = 8
-ELASTIC_SCORED = 4  # slices scored a trial that the super-adapter may cost; forward passes each
+ELASTIC_SCORED = 4  # at most so many slices scored per trial that the super-adapter may cost
+ELASTIC_READS = 0.5  # at most so much of what all trials train on goes into scoring more slices than trials
 SCORED_EXAMPLES = 32
 DAMAGES = ("removed_share", "lost_importance")
 
@@ -97,28 +98,50 @@ def choose_by_spectra(arena: Arena, _given: ComparisonConfig) -> Choice:
     return Choice(allocation.values, table.tokens, time.monotonic() - started)
 
 
+def share_elastic(trials: int, per_trial: float, per_score: float) -> tuple[float, int]:
+    """Share the tokens of all trials between training and scoring.
+
+    Args:
+        trials: Trials of the other methods; as many scores are part of them and cost nothing here either.
+        per_trial: Tokens that a trial trains on.
+        per_score: Tokens of the held-out text.
+
+    Returns:
+        Tokens to train on, and how many slices to score.
+    """
+    budget = trials * per_trial
+    more = min((ELASTIC_SCORED - 1) * trials, int(ELASTIC_READS * budget / per_score))
+    return budget - more * per_score, trials + more
+
+
 def choose_elastic(arena: Arena, given: ComparisonConfig) -> Choice:
-    """Train one super-adapter for the price of all trials and search among its slices."""
+    """Train one super-adapter and search among its slices, for the price of all trials together.
+
+    Every trial of the others scores the held-out text once. Slices beyond as many are paid for with steps.
+    """
     from rankadaptor.corpus import RecordFile
     from rankadaptor.proxies import ElasticAdapter
 
-    folder, short = arena.folder.path / "elastic", build_measure(arena.source)
+    short = build_measure(arena.source)
+    per_step = short.recipe.batch_size * sum(map(len, short.sequences)) / len(short.sequences)
+    per_score = sum(map(len, short.held_out))
+    steps, scored = share_elastic(given.trials, arena.steps * per_step, per_score)
+    folder = arena.folder.path / f"elastic-{given.trials}x{arena.steps}"
     elastic = ElasticAdapter.train(
         short,
         arena.space,
-        steps=given.trials * arena.steps,
+        steps=max(1, round(steps / per_step)),
         seed=arena.seed,
-        checkpoint=folder / f"checkpoint-{given.trials}",
+        checkpoint=folder / "checkpoint",
         records=RecordFile(folder / "records.jsonl"),
     )
     trained = time.monotonic()
     search = Search(
         arena.space, make_predictor("ridge", seed=arena.seed), seed=arena.seed, initial=given.trials
     )
-    search.run(elastic.measure, evaluations=ELASTIC_SCORED * given.trials)
+    search.run(elastic.measure, evaluations=scored)
     best = rank_measured(search)[0]
-    # Every slice is scored by a pass over the held-out text, four times as many as other methods score.
-    read = (len(search.records) + 1) * sum(len(sequence) for sequence in short.held_out)
+    read = max(len(search.records) - given.trials, 0) * per_score
     gain = float(search.conditioned.predict(arena.space, [arena.space.allocation(best)]).mean[0])
     return Choice(
         best if gain > 0 else tuple(arena.space.reference),

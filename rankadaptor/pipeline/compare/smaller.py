@@ -47,7 +47,8 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
 
     Returns:
         Rows `setting, method, parameters, parameters_uniform, share, outcome, gain, gain_low, gain_high` and
-        more; the method is `searched` or `uniform`, the latter at a smaller rank.
+        more; the method is `searched` or `uniform`, the latter at a smaller rank. `share` is 1 where the
+        fresh seeds find the smaller adapter worse; `cost_tokens` counts trials and attempts.
     """
     rows: list[dict[str, Any]] = []
     for run in load_settings(config):
@@ -154,7 +155,8 @@ def _halve_sizes(
         if candidate is None or candidate.cost <= low * space.budget:
             low = share
         else:
-            judged, margin = _judge(arena, candidate, config.final, given=config.margin)
+            judged, margin, trained = _judge(arena, candidate, config.final, given=config.margin)
+            cost += trained
             accepted = is_not_worse(judged, margin=margin)
             steps.append(_describe(space, candidate, judged, accepted=accepted))
             if accepted:
@@ -163,16 +165,18 @@ def _halve_sizes(
                 low = share
         share = (low + high) / 2
     fresh = config.final.model_copy(update={"first_seed": config.final.first_seed + CONFIRMED})
-    judged, margin = _judge(arena, best, fresh, given=config.margin)
+    judged, margin, _ = _judge(arena, best, fresh, given=config.margin)
+    held = best.is_uniform or is_not_worse(judged, margin=margin)
     parameters, whole = count_parameters(space, best.values), count_parameters(space, space.reference)
     return {
         "setting": arena.config.name,
         "method": method,
         "parameters": parameters,
         "parameters_uniform": whole,
-        "share": parameters / whole,
+        "share": parameters / whole if held else 1.0,  # what fresh seeds take back is no saving
+        "share_found": parameters / whole,
         "outcome": judged.outcome,
-        "not_worse": best.is_uniform or is_not_worse(judged, margin=margin),
+        "not_worse": held,
         "gain": judged.gain,
         "gain_low": judged.low,
         "gain_high": judged.high,
@@ -197,13 +201,18 @@ def is_not_worse(judged: Judgement, *, margin: float) -> bool:
 
 def _judge(
     arena: Arena, allocation: Allocation, final: FinalSection, *, given: float | None
-) -> tuple[Judgement, float]:
-    """Recover an allocation and uniform on fresh seeds; return the judgement and the margin it is held to."""
+) -> tuple[Judgement, float, int]:
+    """Recover an allocation and uniform on fresh seeds.
+
+    Returns:
+        The judgement, the margin it is held to, and the tokens that the allocation was trained on.
+    """
     records: dict[str, list[Record]] = recover_choices(arena, {"candidate": Choice(allocation.values)}, final)
     judged = judge_pairs(records["candidate"], records["uniform"], confidence=final.confidence)[1]
     losses = [record.loss for record in records["uniform"] if record.loss is not None]
     regained = arena.losses["pruned"] - float(np.mean(losses)) if losses else 0.0
-    return judged, given if given is not None else MARGIN_SHARE * max(regained, 0.0)
+    margin = given if given is not None else MARGIN_SHARE * max(regained, 0.0)
+    return judged, margin, sum(record.tokens for record in records["candidate"])
 
 
 def _describe(space: Space, allocation: Allocation, judged: Judgement, *, accepted: bool) -> dict[str, Any]:

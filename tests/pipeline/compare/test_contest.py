@@ -11,10 +11,11 @@ import pytest
 from rankadaptor.comparison import judge_gains
 from rankadaptor.config import build_run, dump_run
 from rankadaptor.config.comparison import ComparisonConfig, ParityConfig, SmallerConfig, load_job
-from rankadaptor.errors import ConfigError
+from rankadaptor.errors import ConfigError, InputError
 from rankadaptor.pipeline.compare import check_claim, compare_methods, find_smaller
-from rankadaptor.pipeline.compare.contest import METHODS, merge_rows
+from rankadaptor.pipeline.compare.contest import METHODS, is_stale, merge_rows
 from rankadaptor.pipeline.compare.judgement import judge_pairs
+from rankadaptor.pipeline.compare.scored import share_elastic
 from rankadaptor.pipeline.compare.smaller import is_not_worse
 from rankadaptor.report.comparison import render_comparison
 from rankadaptor.report.parity import render_parity
@@ -123,6 +124,32 @@ def test_what_breaks_down_is_no_verdict() -> None:
     assert "3 of 5" in judged.reason
 
 
+def test_what_a_job_would_not_find_again_is_dropped(tmp_path: Path, setting: str) -> None:
+    config = make_config(setting, tmp_path, name="short", methods=("uniform", "random"), trials=6)
+    row = {"job": "short", "setting": "pico", "method": "random", "trials": 6}
+    assert is_stale(row, config=config, setting="pico")  # written anew, or no longer applicable
+    assert is_stale({**row, "setting": "other", "trials": 12}, config=config, setting="pico")
+    assert not is_stale({**row, "setting": "other"}, config=config, setting="pico")
+    assert not is_stale({**row, "method": "eva"}, config=config, setting="pico")
+    assert not is_stale({**row, "job": "full", "trials": 12}, config=config, setting="pico")
+
+
+def test_no_seed_both_chooses_and_judges(setting: str, tmp_path: Path) -> None:
+    for first_seed in (0, 503):
+        with pytest.raises(InputError, match="both choose and judge"):
+            compare_methods(make_config(setting, tmp_path, final={"seeds": 2, "first_seed": first_seed}))
+
+
+def test_slices_beyond_the_trials_are_paid_for_with_steps() -> None:
+    trained, scored = share_elastic(12, 16_000, 2_000)
+    assert scored == 48
+    assert trained + (scored - 12) * 2_000 == 12 * 16_000
+    trained, scored = share_elastic(12, 16_000, 15_000)  # a long held-out text leaves half for training
+    assert 12 < scored < 48
+    assert 0.5 * 12 * 16_000 <= trained <= 12 * 16_000
+    assert share_elastic(12, 1_000, 1_000_000) == (12_000, 12)
+
+
 def test_not_worse_must_be_established() -> None:
     noisy = judge_gains([-0.05, 0.04, -0.03, 0.02, -0.01])
     sure = judge_gains([-0.001, -0.002, -0.001, -0.002, -0.001])
@@ -150,7 +177,8 @@ def test_the_predictor_never_learns_from_the_pruned_model_at_hand(setting: str, 
     assert set(Corpus.load(corpus).settings()["setting"]) == {"same", "other"}
     with open_arena(load_run(setting, ["recipe.tune=null"]), tmp_path / "arena", workers=1) as arena:
         learn_without(arena, corpus, name="meta")
-        card = json.loads((tmp_path / "arena" / "predictor-meta" / "predictor.json").read_text())
+        (kept,) = (tmp_path / "arena").glob("predictor-meta-*")  # named by the corpus it learned from
+        card = json.loads((kept / "predictor.json").read_text())
     assert list(card["card"]["settings"].values()) == [6]
 
 
@@ -163,7 +191,8 @@ def test_a_smaller_adapter_is_found_and_confirmed(setting: str, tmp_path: Path) 
     assert [row["method"] for row in rows] == ["searched", "uniform"]
     for row in rows:
         assert 0.1 <= row["share"] <= 1.0
-        assert row["parameters"] == pytest.approx(row["share"] * row["parameters_uniform"])
+        assert row["parameters"] == pytest.approx(row["share_found"] * row["parameters_uniform"])
+        assert row["share"] == (row["share_found"] if row["not_worse"] else 1.0)
         assert all(attempt["share"] < 1.0 for attempt in row["attempts"])
     assert find_smaller(config) == rows
 
