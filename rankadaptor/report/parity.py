@@ -56,7 +56,7 @@ def build_table(rows: Sequence[Row], setting: str) -> Table:
     """Return one line per ratio and search: what it claimed and what held."""
     lines = []
     for row in sorted(rows, key=lambda row: (row["ratio"], row["method"] != "paper", row["repeat"])):
-        name = f"search {row['repeat'] + 1}" if row["method"] == "paper" else "our default"
+        name = f"search {row['repeat'] + 1}" if row["method"] == "paper" else "ours"
         lines.append(
             (
                 f"{write_percent(row['ratio'])}, {name}",
@@ -79,7 +79,7 @@ def build_table(rows: Sequence[Row], setting: str) -> Table:
         ),
         rows=tuple(lines),
         note="Losses and gains in nats per token, positive is better than uniform. *Claimed*: the winner's "
-        "own run in the search, at the length of a trial (for our default, what its predictor expects). "
+        "own run in the search, at the length of a trial (for ours, what its predictor expects). "
         "*Held*: the winner against uniform on fresh seeds. *Perplexity*: by how much it is lower. *More "
         "regained*: the gain as a share of what uniform wins back. *Chance*: standard deviation of the "
         "difference between two unpaired runs of uniform itself.",
@@ -113,7 +113,8 @@ def _summarise(paper: Sequence[Row], ours: Sequence[Row]) -> str:
         good = sum(row["outcome"] == "better" for row in ours)
         bad = sum(row["outcome"] == "worse" for row in ours)
         sentences.append(
-            "This package's default (finer slots, a budget in parameters, second opinions on fresh seeds) "
+            "This package's way (finer slots, a budget in parameters, the trained predictor, second opinions "
+            "on fresh seeds) "
             f"reaches {_write_signed(_mean(ours, 'percent'))} on the same pruned models: better in {good} of "
             f"{len(ours)}, worse in {bad}."
         )
