@@ -24,9 +24,9 @@ class RecoveryCurve:
         tokens: Tokens trained on at each.
         losses: Loss at each, mean over seeds, nats per token.
         pruned_loss: Loss before recovery; None if not known.
-        last_doubling: What the second half of the longest run's tokens adds, as a share of all that is
-            recovered; None if not known. Losses between the lengths are interpolated over the logarithm of
-            the tokens.
+        last_doubling: What the second half of the longest run's tokens adds, as a share of the most that any
+            length recovers; None if not known. Losses between the lengths are interpolated over the
+            logarithm of the tokens.
     """
 
     steps: tuple[int, ...]
@@ -92,7 +92,7 @@ def build_recovery_curve(corpus: Corpus, setting: str, study: Study) -> Recovery
 
 def _measure_last_doubling(tokens: list[int], losses: list[float], pruned: float | None) -> float | None:
     half = tokens[-1] / 2
-    if pruned is None or pruned <= losses[-1] or half < tokens[0]:
+    if pruned is None or pruned <= min(losses) or half < tokens[0]:
         return None
     at_half = float(np.interp(np.log(half), np.log(tokens), losses))
-    return (at_half - losses[-1]) / (pruned - losses[-1])
+    return (at_half - losses[-1]) / (pruned - min(losses))

@@ -219,7 +219,7 @@ def build_curve_table(evidence: Evidence) -> Table:
         ),
         rows=tuple(rows),
         note="Losses in nats per token, one fine-tune with its own schedule per length. *Flattened*: the "
-        f"last doubling of tokens adds at most {write_percent(FLAT)} of all that is recovered. The last "
+        f"last doubling of tokens adds at most {write_percent(FLAT)} of the most that is recovered. The last "
         "column is a share of the best loss on the curve: where it is near 100 %, allocations were compared "
         "at the end of recovery, elsewhere on the way.",
     )  # fmt: skip
