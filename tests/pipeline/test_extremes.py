@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from rankadaptor.config import build_run
-from rankadaptor.corpus import Corpus
+from rankadaptor.corpus import Corpus, Record
 from rankadaptor.pipeline import collect_records, finals
+from rankadaptor.pipeline.extremes import choose_extremes
+from rankadaptor.space import RankSpace
+from tests.space.shapes import build_linears
 
 
 @pytest.fixture
@@ -57,9 +60,28 @@ def test_the_best_and_the_worst_are_scored_beside_uniform(
     assert again[0].scores["arc_easy"].items == 6
 
 
-def test_two_ends_share_no_allocation(pico_collection: dict[str, Any], tmp_path: Path) -> None:
-    pico_collection["collect"]["benchmarks"] |= {"extremes": 9, "steps": 1, "limit": 1}
-    collect_records(build_run(pico_collection))
-    models = Corpus.load(tmp_path / "corpus").studies("pico").benchmarks
-    assert [model.role for model in models] == ["uniform", *["best"] * 2, *["worst"] * 2]  # of five
-    assert len({model.values for model in models}) == 5
+@pytest.mark.parametrize(("asked", "each"), [(1, 1), (2, 2), (9, 2)])
+def test_two_ends_share_no_allocation(asked: int, each: int) -> None:
+    space = RankSpace.from_linears(build_linears(3), like_uniform=4)
+    config = build_run({"search": {"steps": 8}})
+    drawn = [allocation.values for allocation in space.sample(5, seed=0)]
+    gains = [0.3, 0.1, None, 0.2, -0.4]  # the third failed
+    measured = [record(values, gain, seed=0, steps=8) for values, gain in zip(drawn, gains, strict=True)] + [
+        record(drawn[1], 9.0, seed=1, steps=8),
+        record(drawn[1], 9.0, seed=0, steps=16),
+    ]
+    roles = choose_extremes(config, space, measured, count=asked)
+    assert list(roles) == [
+        space.uniform().values,
+        *[drawn[0], drawn[3]][:each],
+        *[drawn[1], drawn[4]][-each:],
+    ]
+    assert list(roles.values()) == ["uniform", *["best"] * each, *["worst"] * each]
+
+
+def record(values: tuple[int, ...], gain: float | None, *, seed: int, steps: int) -> Record:
+    return Record(
+        setting="one", values=values, seed=seed, steps=steps, fidelity=1.0, loss_uniform=2.0, parameters=1,
+        loss=None if gain is None else 2.0 - gain, tokens=1, seconds=1.0,
+        status="ok" if gain is not None else "failed", error=None if gain is not None else "diverged",
+    )  # fmt: skip
