@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,8 +16,6 @@ from rankadaptor.pipeline.trials import TrialSource
 from rankadaptor.progress import Progress
 from rankadaptor.space import Space
 from rankadaptor.workers import run_side_by_side
-
-logger = logging.getLogger(__name__)
 
 Values = tuple[int, ...]
 
