@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,16 +58,11 @@ def collect_records(
         study = study_recipe(config, source, config.search.steps) if given.study else {}
         for record in RecordFile(source.records).records:
             corpus.append(record)
-        # The records are whole by now: what follows may take long and costs none of them.
+        keep = functools.partial(write_study, corpus, config.name, tuned=tuned, seed=config.seed, curve=curve)
+        if given.benchmarks is not None and not (corpus.folder / "studies" / f"{config.name}.json").exists():
+            keep(study=study)  # a recovery of an extreme may diverge; what is measured stays
         scored = score_extremes(folder, config, source, measured)
-        write_study(
-            corpus,
-            config.name,
-            tuned=tuned,
-            seed=config.seed,
-            curve=curve,
-            study={**study, **({"benchmarks": scored} if scored else {})},
-        )
+        keep(study={**study, **({"benchmarks": scored} if scored else {})})
     return len(corpus.records(config.name))
 
 

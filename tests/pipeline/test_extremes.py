@@ -10,6 +10,7 @@ import pytest
 
 from rankadaptor.config import build_run
 from rankadaptor.corpus import Corpus, Record
+from rankadaptor.errors import TrainingError
 from rankadaptor.pipeline import collect_records, finals
 from rankadaptor.pipeline.extremes import choose_extremes
 from rankadaptor.space import RankSpace
@@ -58,6 +59,21 @@ def test_the_best_and_the_worst_are_scored_beside_uniform(
     again = Corpus.load(tmp_path / "corpus").studies("pico").benchmarks
     assert [model.loss for model in again] == [model.loss for model in models]
     assert again[0].scores["arc_easy"].items == 6
+
+
+def test_an_extreme_that_diverges_costs_no_study(
+    pico_collection: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: Any, **__: Any) -> None:
+        raise TrainingError("loss is nan", step=1)
+
+    monkeypatch.setattr(finals, "fine_tune", diverge)
+    pico_collection["collect"]["curve"] = [1, 3]
+    with pytest.raises(TrainingError):
+        collect_records(build_run(pico_collection))
+    study = Corpus.load(tmp_path / "corpus").studies("pico")
+    assert [point.steps for point in study.curve] == [1, 3]
+    assert not study.benchmarks
 
 
 @pytest.mark.parametrize(("asked", "each"), [(1, 1), (2, 2), (9, 2)])
