@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from rankadaptor.corpus.record import Record
 from rankadaptor.corpus.setting import Setting
 from rankadaptor.corpus.studies import Study, read_study
 from rankadaptor.errors import BudgetError, CorpusError, InputError
+from rankadaptor.features import ScoreTable
 from rankadaptor.files import compute_digest, name_storage_fault, read_json, write_json
 from rankadaptor.space import Space
 
@@ -154,6 +156,25 @@ class Corpus:
         if len(found) > 1:
             raise CorpusError(f"{found[0]} and {found[1]} study one setting. Join them into one file.")
         return read_study(found[0] if found else paths[0], space=space)
+
+    def scores(self, setting: str) -> dict[str, ScoreTable]:
+        """Return what scores that train nothing say of a setting, by kind; empty if none was measured.
+
+        Raises:
+            CorpusError: If the file is not sound, or a table belongs to another space.
+        """
+        space = self.space(setting)
+        found: dict[str, ScoreTable] = {}
+        for part in self._parts:
+            path = part / "scores" / f"{setting}.jsonl"
+            for number, line in enumerate(path.read_text("utf-8").splitlines() if path.exists() else [], 1):
+                try:
+                    table = ScoreTable.from_json(json.loads(line))
+                    table.check_space(space)
+                except (InputError, json.JSONDecodeError) as error:
+                    raise CorpusError(f"{path}, line {number}: {error}") from error
+                found[table.kind] = table
+        return found
 
     def table(self) -> pandas.DataFrame:
         """Return all records as a table; see `rankadaptor.corpus.table.build_table`."""

@@ -13,7 +13,8 @@ Floats = NDArray[np.float64]
 
 RESPONSES = ("log", "bend", "less", "starved")
 """Log-ratio to uniform; its square; the log-ratio where it is negative, so that what a slot loses and what it
-gains may weigh differently; and whether the slot has nothing where uniform has something."""
+gains may weigh differently; and whether the slot has nothing where uniform has more than one rank. (Where
+uniform has one, nothing is the only step down, and the log-ratio has told it.)"""
 
 
 @functools.lru_cache(maxsize=64)
@@ -25,5 +26,5 @@ def tabulate_responses(space: Space) -> Floats:
     options = space.tables.options.astype(np.float64)
     reference = np.asarray(space.reference, dtype=np.float64)[:, None]
     log = np.log1p(options) - np.log1p(reference)
-    starved = (options == 0.0).astype(np.float64) - (reference == 0.0)
+    starved = np.where(reference > 1.0, options == 0.0, 0.0)
     return np.stack([log, log**2, np.minimum(log, 0.0), starved])

@@ -13,6 +13,7 @@ import rankadaptor.features
 import rankadaptor.predictor
 from rankadaptor.corpus import Corpus
 from rankadaptor.errors import InputError
+from rankadaptor.features import ScoreTable
 from rankadaptor.files import append_line, compute_digest, write_bytes, write_json
 from rankadaptor.plots import plot_contest, plot_start, to_png
 from rankadaptor.plots.contest import DEFAULT, UNTAUGHT
@@ -63,11 +64,12 @@ def benchmark_predictors(
         StorageError: If the results cannot be written.
     """
     started, target = time.monotonic(), Path(output)
-    contestants = list_contestants(epochs=epochs, seed=seed)
+    loaded = Corpus.load(corpus)
+    scores = _gather_scores(loaded)
+    contestants = list_contestants(epochs=epochs, seed=seed, scores=scores)
     chosen = list(contestants) if predictors is None else list(predictors)
     if unknown := [name for name in chosen if name not in contestants]:
         raise InputError(f"no contestant {unknown[0]!r}. Allowed are {', '.join(contestants)}.")
-    loaded = Corpus.load(corpus)
     evidence = [each for each in list_evidence(loaded) if len(each.observations) >= LEAST]
     teachers = [each for each in evidence if not each.held_out]
     models = {each.model or each.name for each in teachers}
@@ -77,7 +79,8 @@ def benchmark_predictors(
             "that are not held out, and leaving a model out two models. Measure more with `rankadaptor "
             "collect`."
         )
-    run = compute_digest([loaded.digest, _name_code(), draws, epochs, seed, siblings])
+    tables = {name: {key: table.to_json() for key, table in by.items()} for name, by in scores.items()}
+    run = compute_digest([loaded.digest, tables, _name_code(), draws, epochs, seed, siblings])
     partial = target.with_suffix(".partial.jsonl")
     known = _read_partial(partial, run)
     # What was written before stands beside what is asked for now, as long as nothing has changed.
@@ -86,6 +89,8 @@ def benchmark_predictors(
 
         def judge(name: str, setting: Evidence, make: Callable[[], Predictor]) -> list[dict[str, Any]]:
             key = (name, setting.name)
+            if name in scores and setting.space.digest not in scores[name]:
+                known.setdefault(key, [])  # this score was not measured here
             if key not in known:
                 rows = judge_setting(make(), setting, draws=draws, seed=seed)
                 known[key] = [{**row, "predictor": name} for row in rows]
@@ -149,6 +154,15 @@ def _describe(evidence: Evidence) -> dict[str, Any]:
         "signal": ceiling.signal,
         "better_than_uniform": float((observations.gains > 0).mean()),
     }
+
+
+def _gather_scores(corpus: Corpus) -> dict[str, dict[str, ScoreTable]]:
+    """Return the corpus's scores by contestant and digest of the space."""
+    gathered: dict[str, dict[str, ScoreTable]] = {}
+    for setting in corpus.names():
+        for kind, table in corpus.scores(setting).items():
+            gathered.setdefault(f"score_{kind}", {})[table.space] = table
+    return dict(sorted(gathered.items()))
 
 
 def _name_code() -> str:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STEPS = 60
-VARIANCE, VARIANCE_WIDTH = np.log(0.05), 2.0  # prior of the logarithm of a family's variance
+VARIANCE, VARIANCE_WIDTH = np.log(0.02), 1.0  # prior of the logarithm of a family's variance
 FREE_VARIANCE = np.log(0.5)  # of slots whose options cost nothing; a corpus of ranks says nothing about them
 SIZE_WIDTH = 1.0  # prior SD of the logarithm of a setting's size around the spread of its gains
 NOISE_SHARE, NOISE_WIDTH = np.log(0.4), 0.7  # prior of the logarithm of noise over size

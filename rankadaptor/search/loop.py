@@ -328,12 +328,11 @@ class Search:
     def _imagine(self, chosen: list[tuple[int, ...]]) -> Predictor:
         """Condition on the proposals of this batch as if they had turned out as expected."""
         means = self.conditioned.predict(self.space, np.asarray(chosen, dtype=np.int64)).mean
-        template = next((record for record in self._records if record.gain is not None), None)
-        if template is None or template.loss_uniform is None:
-            return self.conditioned
+        usable = (record for record in self._records if record.gain is not None)
+        template = next(usable, None) or _write_first(self.space)
         imagined = [
             dataclasses.replace(
-                template, values=values, loss=template.loss_uniform - float(mean), sequence_losses=None
+                template, values=values, loss=(template.loss_uniform or 0.0) - float(mean), sequence_losses=None
             )
             for values, mean in zip(chosen, means, strict=True)
         ]
@@ -355,6 +354,24 @@ class Search:
     def _draw_seed(self, turn: int, *, told: bool = True) -> int:
         state = np.random.SeedSequence([self.seed, len(self._records) if told else 0, turn]).generate_state(1)
         return int(state[0])
+
+
+def _write_first(space: Space) -> Record:
+    """Return uniform as a record, for a search that has measured nothing to take its imagined ones after."""
+    from rankadaptor.corpus import Record
+
+    return Record(
+        setting="imagined",
+        values=tuple(space.reference),
+        seed=0,
+        steps=1,
+        fidelity=1.0,
+        loss=0.0,
+        loss_uniform=0.0,
+        parameters=0,
+        tokens=0,
+        seconds=0.0,
+    )
 
 
 def _read_row(row: Ints) -> tuple[int, ...]:
