@@ -9,6 +9,8 @@ from typing import Any
 from rankadaptor.errors import InputError
 
 SCHEDULES = ("cosine", "linear", "constant")
+RANDOM, GRADIENT = "random", "gradient"
+INITIALISATIONS = (RANDOM, GRADIENT)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Recipe:
         gradient_clip: Largest gradient norm.
         dropout: LoRA dropout.
         gradient_checkpointing: Recompute activations in the backward pass to save memory.
+        initialisation: Where A begins: `random`, as PEFT has it, or `gradient`, along the leading directions
+            of each linear's first gradient (see `recovery.initialisation`). B begins at zero.
     """
 
     learning_rate: float = 3e-3
@@ -48,10 +52,15 @@ class Recipe:
     gradient_clip: float = 1.0
     dropout: float = 0.0
     gradient_checkpointing: bool = False
+    initialisation: str = RANDOM
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule={self.schedule!r}: allowed are {', '.join(SCHEDULES)}.")
+        if self.initialisation not in INITIALISATIONS:
+            raise InputError(
+                f"initialisation={self.initialisation!r}: allowed are {', '.join(INITIALISATIONS)}."
+            )
         if self.learning_rate <= 0 or self.steps < 1 or self.batch_size < 1 or self.micro_batch_size < 1:
             raise InputError("learning_rate, steps, batch_size and micro_batch_size must be positive.")
         if self.batch_size % self.micro_batch_size:
@@ -70,5 +79,12 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as a JSON-like dict."""
-        return dataclasses.asdict(self)
+        """Return the fields as a JSON-like dict.
+
+        `initialisation` is left out where it is `random`: what was written before there was a choice keeps
+        its digest.
+        """
+        fields = dataclasses.asdict(self)
+        if self.initialisation == RANDOM:
+            del fields["initialisation"]
+        return fields

@@ -2,8 +2,8 @@
 
     python experiments/collect/scores.py
 
-Settings are prepared in `runs/collect/<name>`, where `rankadaptor collect` left them, or pruned again. A setting
-whose scores are there is passed over. `rankadaptor benchmark` lets every score found there compete.
+Settings are pruned again, in `runs/scores/<name>`; one whose scores are there is passed over. `rankadaptor
+benchmark` lets every score found there compete.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     corpus = Corpus.load("meta_data")
     for name in corpus.names():
-        target, file = Path("meta_data/scores") / f"{name}.jsonl", Path("experiments/collect") / f"{name}.yaml"
+        target, file = (
+            Path("meta_data/scores") / f"{name}.jsonl",
+            Path("experiments/collect") / f"{name}.yaml",
+        )
         if target.exists() or not file.exists():
             continue
         tables = measure_scores(load_run(file), corpus.space(name))
@@ -67,7 +70,7 @@ def measure_scores(config: RunConfig, space: Space) -> list[ScoreTable]:
 
 
 def measure_damage(space: Space) -> ScoreTable | None:
-    """Score ranks in proportion to the importance that pruning took; None where it took the same everywhere."""
+    """Score ranks by the importance that pruning took; None where it took the same everywhere."""
     lost = np.array([slot.attribute("lost_importance") for slot in space.slots])
     if np.ptp(lost) <= 1e-9:
         return None

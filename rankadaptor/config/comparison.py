@@ -17,12 +17,12 @@ from rankadaptor.errors import ConfigError
 
 MethodName = Literal[
     "uniform", "uniform_tuned", "random", "linear_in_depth", "damage", "eva", "spectra", "adalora", "elastic",
-    "boosted_trees", "paper", "ours", "ours_widened",
+    "boosted_trees", "paper", "ours", "ours_widened", "uniform_started", "ours_started",
 ]  # fmt: skip
 
 DEFAULT_METHODS: tuple[MethodName, ...] = (
     "uniform", "uniform_tuned", "random", "linear_in_depth", "damage", "eva", "spectra", "adalora", "elastic",
-    "boosted_trees", "paper", "ours",
+    "boosted_trees", "paper", "ours", "ours_widened", "uniform_started", "ours_started",
 )  # fmt: skip
 
 

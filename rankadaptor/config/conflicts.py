@@ -30,7 +30,12 @@ def find_conflicts(config: RunConfig) -> list[Conflict]:
     """List all conflicts of a run that can be seen without its model or data."""
     unknown = [Conflict((key,), text) for key, text in find_unknown_names(config)]
     pruning = () if config.prune is None else _check_prune(config.prune)
-    checks = (_check_space(config.space), _check_recipe(config.recipe), _check_stages(config))
+    checks = (
+        _check_space(config.space),
+        _check_recipe(config.recipe),
+        _check_gradients(config),
+        _check_stages(config),
+    )
     return [*unknown, *pruning, *(conflict for check in checks for conflict in check)]
 
 
@@ -127,6 +132,17 @@ def _check_recipe(recipe: RecipeSection) -> Iterator[Conflict]:
             ("recipe.tune.scaling_exponents",),
             f"given {list(recipe.tune.scaling_exponents or ())}; each must be between 0 and 1, for "
             f"example [0, 0.5, 1].",
+        )
+
+
+def _check_gradients(config: RunConfig) -> Iterator[Conflict]:
+    tried = config.recipe.tune.initialisations if config.recipe.tune is not None else None
+    wanted = "gradient" in (config.recipe.initialisation, *(tried or ()))
+    if config.compute.quantise is not None and wanted:
+        yield Conflict(
+            ("recipe.initialisation", "compute.quantise"),
+            "gradient reads the gradients of the frozen linears, and quantised ones have none. Set "
+            "compute.quantise: null, or initialise at random.",
         )
 
 

@@ -35,6 +35,8 @@ IRRELEVANT = (
 LATER: dict[str, Any] = {
     "search.objectives": ["loss"],
     "compute.quantise": None,
+    "recipe.initialisation": "random",
+    "recipe.tune.initialisations": None,
     **{f"measure.{key}": value for key, value in MeasureSection().model_dump(mode="json").items()},
 }
 

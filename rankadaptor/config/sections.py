@@ -201,6 +201,11 @@ class TuneSection(Section):
     scaling_exponents: tuple[float, ...] | None = Field(
         default=None, min_length=1, description="Scaling exponents to try; null keeps the recipe's."
     )
+    initialisations: tuple[Literal["random", "gradient"], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Initialisations to try, each at every rate; null keeps the recipe's.",
+    )
     steps: int | None = Field(
         default=None, ge=1, description="Optimiser steps of each try; null takes search.steps."
     )
@@ -242,6 +247,11 @@ class RecipeSection(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="LoRA dropout.")
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute activations in the backward pass to save memory."
+    )
+    initialisation: Literal["random", "gradient"] = Field(
+        default="random",
+        description="Where A begins: at random, or along the leading directions of each linear's first "
+        "gradient. B begins at zero.",
     )
     tune: TuneSection | None = Field(
         default=TuneSection(),

@@ -19,6 +19,7 @@ from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.trials import TrialSource
 from rankadaptor.progress import Progress
 from rankadaptor.proxies.elastic import read_slice
+from rankadaptor.recipe import RANDOM
 from rankadaptor.recovery import attach_adapter, fine_tune
 from rankadaptor.recovery.start import load_start
 from rankadaptor.recovery.team import ALONE, Team
@@ -109,13 +110,15 @@ def recover_one(
     length = source.recipe.sequence_length
     train, held_out = (tokenise_rows(rows, tokenizer, max_length=length) for rows in source.split.load())
     allocation = source.space.allocation(values)
-    peft_model = attach_adapter(model, allocation, source.recipe, seed=seed)
+    recipe = source.recipe
+    peft_model = attach_adapter(model, allocation, recipe, seed=seed)
     if elastic is not None:
         load_start(peft_model, read_slice(elastic, allocation, recipe=source.recipe))
+        recipe = recipe.replace(initialisation=RANDOM)  # it has begun elsewhere
     trained = fine_tune(
         peft_model,
         train,
-        recipe=source.recipe,
+        recipe=recipe,
         steps=steps,
         seed=seed,
         compute=source.compute,

@@ -17,7 +17,7 @@ from rankadaptor.pipeline.preparation import make_recipe
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.trials import TrialSource, open_trials
 from rankadaptor.progress import Progress
-from rankadaptor.recipe import Recipe
+from rankadaptor.recipe import RANDOM, Recipe
 from rankadaptor.recovery.tuning import RecipeTrial, choose_both
 from rankadaptor.runtime import Compute
 from rankadaptor.space import Allocation, Space
@@ -85,6 +85,7 @@ def tune_side_by_side(config: RunConfig, source: TrialSource) -> dict[str, Any]:
             recipe=source.recipe,
             learning_rates=given.learning_rates,
             scaling_exponents=given.scaling_exponents,
+            initialisations=given.initialisations,
             seed=config.seed,
         )
     return {
@@ -108,7 +109,7 @@ def measure_recipes(
         return files[_locate(source, allocation, recipe)].find(allocation.values, seed=seed, steps=steps)
 
     def find_reference(recipe: Recipe) -> float | None:
-        stored = RecordFile(locate_records(source, learning_rate=recipe.learning_rate))
+        stored = RecordFile(locate_records(source, recipe))
         record = stored.find(source.space.uniform().values, seed=seed, steps=steps)
         return None if record is None else record.loss
 
@@ -129,20 +130,21 @@ def measure_recipes(
     return [record for record in found if record is not None]
 
 
-def locate_records(source: TrialSource, *, learning_rate: float) -> Path:
-    """Return the record file of uniform's trial at one rate, where all exponents agree."""
-    return source.records.parent / "tuning" / f"rate-{learning_rate:.3g}.jsonl"
+def locate_records(source: TrialSource, recipe: Recipe) -> Path:
+    """Return the record file of uniform's trial at a recipe's rate and start, where all exponents agree."""
+    start = "" if recipe.initialisation == RANDOM else f"-{recipe.initialisation}"
+    return source.records.parent / "tuning" / f"rate-{recipe.learning_rate:.3g}{start}.jsonl"
 
 
 def adopt_uniform(source: TrialSource) -> None:
     """Copy uniform's trial at the chosen rate from the tuning to the run's records; it is not repeated."""
     known = RecordFile(source.records)
-    for record in RecordFile(locate_records(source, learning_rate=source.recipe.learning_rate)).records:
+    for record in RecordFile(locate_records(source, source.recipe)).records:
         known.append(record)
 
 
 def _locate(source: TrialSource, allocation: Allocation, recipe: Recipe) -> Path:
-    path = locate_records(source, learning_rate=recipe.learning_rate)
+    path = locate_records(source, recipe)
     if allocation.is_uniform:
         return path
     return path.with_name(f"{path.stem}-exponent-{recipe.scaling_exponent:g}.jsonl")

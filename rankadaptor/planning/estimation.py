@@ -117,6 +117,7 @@ class _Costs:
         steps = [self._prepare()]
         if tune is not None:
             tries = len(tune.learning_rates) * len(tune.scaling_exponents or (0,))
+            tries *= len(tune.initialisations or (0,))
             steps.append(
                 self._train("tune", "uniform at each rate", runs=tries, steps=tune.steps or search.steps)
             )

@@ -10,8 +10,8 @@ import torch
 
 from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable
-from rankadaptor.proxies.examples import EXAMPLES, count_tokens, draw_examples, iterate_batches
 from rankadaptor.pruning.families import find_blocks
+from rankadaptor.recovery.examples import EXAMPLES, count_tokens, draw_examples, iterate_batches
 from rankadaptor.recovery.loss import choose_autocast, place
 
 if TYPE_CHECKING:

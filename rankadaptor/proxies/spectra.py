@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable, build_score_table
-from rankadaptor.proxies.examples import EXAMPLES, ExampleBatch, count_tokens, draw_examples, iterate_batches
-from rankadaptor.recovery.loss import choose_autocast, place, sum_losses
+from rankadaptor.recovery.examples import EXAMPLES, count_tokens, draw_examples
+from rankadaptor.recovery.gradients import reduce_gradients
 from rankadaptor.recovery.nested import find_widest
 
 if TYPE_CHECKING:
@@ -63,22 +62,7 @@ def measure_spectra(
     def reduce(name: str, gradient: torch.Tensor) -> None:
         spectra[name] = find_singular_values(gradient, count=largest, seed=seed).tolist()
 
-    compute.apply()
-    place(model, compute)
-    batches = list(iterate_batches(chosen, compute))
-    targets = sum(batch.targets for batch in batches)
-    kept: dict[str, torch.Tensor] = {}
-
-    def keep(name: str, gradient: torch.Tensor) -> None:
-        kept[name] = kept[name] + gradient if name in kept else gradient
-
-    def reduce_total(name: str, gradient: torch.Tensor) -> None:
-        reduce(name, kept.pop(name) + gradient if name in kept else gradient)
-
-    with _gradients_only_for(model, weights.values()):
-        for index, batch in enumerate(batches):
-            use = reduce_total if index == len(batches) - 1 else keep
-            _run_backward(model, weights, batch, use, targets=targets, compute=compute)
+    reduce_gradients(model, weights, chosen, reduce=reduce, compute=compute)
     return build_score_table("spectra", space, spectra, tokens=count_tokens(chosen))
 
 
@@ -99,54 +83,3 @@ def find_singular_values(matrix: torch.Tensor, *, count: int, seed: int = 0) -> 
         basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
     leading: torch.Tensor = torch.linalg.svdvals(basis.T @ matrix)[:count]
     return leading
-
-
-def _run_backward(
-    model: Any,
-    weights: Mapping[str, Any],
-    batch: ExampleBatch,
-    use: Callable[[str, torch.Tensor], None],
-    *,
-    targets: int,
-    compute: Compute,
-) -> None:
-    def make_hook(name: str) -> Callable[[torch.Tensor], None]:
-        def hook(parameter: torch.Tensor) -> None:
-            gradient, parameter.grad = parameter.grad, None
-            if gradient is not None:
-                use(name, gradient.float())
-
-        return hook
-
-    handles = [weight.register_post_accumulate_grad_hook(make_hook(name)) for name, weight in weights.items()]
-    try:
-        with choose_autocast(compute):
-            loss = sum_losses(model, batch.tokens).sum() / targets
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"The loss on the examples is {loss.item()}, so no gradient can be trusted. Load the model "
-                "in float32 (compute.dtype: float32) or check its weights."
-            )
-        loss.backward()  # type: ignore[no-untyped-call]
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextlib.contextmanager
-def _gradients_only_for(model: Any, weights: Any) -> Iterator[None]:
-    chosen = {id(weight) for weight in weights}
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    was_training = model.training
-    model.eval()
-    try:
-        for parameter, _ in flags:
-            parameter.requires_grad_(id(parameter) in chosen)
-        with torch.enable_grad():
-            yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-            if id(parameter) in chosen:
-                parameter.grad = None
-        model.train(was_training)

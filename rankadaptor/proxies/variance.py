@@ -9,7 +9,7 @@ import torch
 
 from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable, build_score_table
-from rankadaptor.proxies.examples import EXAMPLES, count_tokens, draw_examples, iterate_batches
+from rankadaptor.recovery.examples import EXAMPLES, count_tokens, draw_examples, iterate_batches
 from rankadaptor.recovery.loss import choose_autocast, place
 from rankadaptor.recovery.nested import find_widest
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.recipe import Recipe
+from rankadaptor.recipe import RANDOM, Recipe
 from rankadaptor.recovery.lora import attach_adapter, detach_adapter
 from rankadaptor.recovery.sources import Source, load_pair
 from rankadaptor.recovery.start import digest_start, load_start
@@ -77,6 +77,7 @@ def recover(
     try:
         if start is not None:
             load_start(peft_model, start)
+            recipe = recipe.replace(initialisation=RANDOM)  # it has begun elsewhere
             if checkpoint is not None:  # a run with another start must not be continued here
                 checkpoint = Path(checkpoint) / f"start-{digest_start(start)}"
         result = fine_tune(

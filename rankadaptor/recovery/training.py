@@ -17,6 +17,7 @@ from rankadaptor.data.sequences import draw_batches
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.files import compute_digest
 from rankadaptor.progress import Progress
+from rankadaptor.recipe import GRADIENT
 from rankadaptor.recovery.checkpoint import (
     CurvePoint,
     TrainingState,
@@ -24,6 +25,7 @@ from rankadaptor.recovery.checkpoint import (
     load_state,
     save_state,
 )
+from rankadaptor.recovery.initialisation import aim_at_gradients
 from rankadaptor.recovery.lora import list_adapter_parameters
 from rankadaptor.recovery.loss import SequenceLosses, place, score_sequences
 from rankadaptor.recovery.team import ALONE, Team
@@ -46,7 +48,7 @@ class TrainingResult:
     Attributes:
         losses: Training loss of each optimiser step, nats per token.
         curve: Held-out losses measured on the way.
-        tokens: Input tokens seen, padding not counted.
+        tokens: Input tokens seen, padding not counted; those read for the initialisation too.
         seconds: Time spent, over all resumed parts.
         best_step: The step whose adapter the model now carries, if early stopping chose it; else None.
         stopped_early: Whether patience ran out before the last step.
@@ -114,7 +116,8 @@ def fine_tune(
     Args:
         peft_model: A model with an adapter, from `attach_adapter`.
         sequences: Training data.
-        recipe: Rates, batch sizes, schedule and so on; its `steps` is not read here.
+        recipe: Rates, batch sizes, schedule and so on; its `steps` is not read here. Its `initialisation`
+            sets A before the first step.
         steps: Optimiser steps.
         seed: Orders the data (and dropout).
         compute: Device, precision and threads.
@@ -151,6 +154,8 @@ def fine_tune(
         if state.step:
             logger.info("%s: resuming after step %d of %d", folder, state.step, steps)
     started = time.monotonic() - state.seconds
+    if recipe.initialisation == GRADIENT and not state.step:
+        state.tokens = aim_at_gradients(peft_model, usable, seed=seed, compute=compute)
     batches = draw_batches(len(usable), batch_size=recipe.batch_size, steps=steps, seed=seed)
     with run.training(), Progress("fine-tune", steps - state.step, unit="steps") as progress:
         for step, indices in enumerate(batches, start=1):

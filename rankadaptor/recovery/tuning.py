@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rankadaptor.errors import InputError, TrainingError
+from rankadaptor.recipe import RANDOM
 from rankadaptor.recovery.lora import adapt_temporarily
 from rankadaptor.recovery.loss import score_sequences
 from rankadaptor.recovery.sources import Source, load_pair
@@ -43,6 +44,7 @@ class RecipeTrial:
         loss: Held-out loss in nats per token; None if the run diverged.
         seconds: Its duration.
         error: Why it diverged, else None.
+        initialisation: Where the adapter began.
     """
 
     learning_rate: float
@@ -51,6 +53,7 @@ class RecipeTrial:
     loss: float | None
     seconds: float
     error: str | None = None
+    initialisation: str = RANDOM
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON-like dict."""
@@ -147,14 +150,15 @@ def choose_both(
     recipe: Recipe,
     learning_rates: Sequence[float],
     scaling_exponents: Sequence[float] | None = None,
+    initialisations: Sequence[str] | None = None,
     seed: int = 0,
 ) -> TunedRecipe:
     """Choose the learning rate on uniform, then the scaling exponent on a few random allocations.
 
     `reference_rank` is set to uniform's rank, so that at uniform all exponents agree and the rate is chosen
-    once; see `choose_recipe` for the grid. If more than one exponent is given, each trains the same two
-    random allocations of the space at the chosen rate, and the lowest mean held-out loss wins; with one
-    exponent nothing more is run.
+    once, for each initialisation; see `choose_recipe` for the grid. If more than one exponent is given, each
+    trains the same two random allocations of the space at the chosen rate, and the lowest mean held-out loss
+    wins; with one exponent nothing more is run.
 
     Args:
         measure: Gives one outcome per allocation and recipe; those of one call may run side by side.
@@ -162,6 +166,7 @@ def choose_both(
         recipe: Where all else comes from.
         learning_rates: Rates to try.
         scaling_exponents: Exponents to try; the recipe's own by default.
+        initialisations: Initialisations to try, each at every rate; the recipe's own by default.
         seed: Of the random allocations.
 
     Raises:
@@ -175,11 +180,19 @@ def choose_both(
     ranks = {rank for rank in uniform.by_module().values() if rank > 0}
     if len(ranks) == 1:
         recipe = recipe.replace(reference_rank=ranks.pop())
-    tuned = choose_recipe(
-        lambda recipes: measure([(uniform, tried) for tried in recipes]),
-        recipe=recipe.replace(scaling_exponent=exponents[0]),
-        learning_rates=learning_rates,
-    )
+    starts = tuple(initialisations) if initialisations is not None else (recipe.initialisation,)
+    if not starts:
+        raise InputError("initialisations=(): give at least one, for example ('random', 'gradient').")
+    each_start = [
+        choose_recipe(
+            lambda recipes: measure([(uniform, tried) for tried in recipes]),
+            recipe=recipe.replace(scaling_exponent=exponents[0], initialisation=start),
+            learning_rates=learning_rates,
+        )
+        for start in dict.fromkeys(starts)
+    ]
+    best_start = min(each_start, key=lambda one: min(_rank_loss(trial) for trial in one.trials))
+    tuned = TunedRecipe(best_start.recipe, tuple(trial for one in each_start for trial in one.trials))
     if len(exponents) == 1:
         return tuned
     probes = space.sample(PROBES, seed=seed)
@@ -205,6 +218,7 @@ def tune_recipe(
     recipe: Recipe,
     learning_rates: Sequence[float],
     scaling_exponents: Sequence[float] | None = None,
+    initialisations: Sequence[str] | None = None,
     steps: int,
     seed: int = 0,
     compute: Compute | None = None,
@@ -224,6 +238,7 @@ def tune_recipe(
         recipe: Where all else comes from.
         learning_rates: Rates to try.
         scaling_exponents: Exponents to try; the recipe's own by default.
+        initialisations: Initialisations to try, each at every rate; the recipe's own by default.
         steps: Optimiser steps of each trial.
         seed: Start, data order and the random allocations.
         compute: Device, precision and threads.
@@ -236,10 +251,15 @@ def tune_recipe(
     """
     compute = compute if compute is not None else choose_compute()
     sequences, scored = load_pair(data, held_out, tokenizer, max_length=recipe.sequence_length)
-    measured = {(trial.learning_rate, trial.scaling_exponent, trial.values): trial for trial in known}
+    measured = {
+        (trial.learning_rate, trial.scaling_exponent, trial.initialisation, trial.values): trial
+        for trial in known
+    }
 
     def train(allocation: Allocation, tried: Recipe) -> RecipeTrial:
-        found = measured.get((tried.learning_rate, tried.scaling_exponent, allocation.values))
+        found = measured.get(
+            (tried.learning_rate, tried.scaling_exponent, tried.initialisation, allocation.values)
+        )
         if found is not None:
             return found
         trial = _train(
@@ -262,13 +282,17 @@ def tune_recipe(
         recipe=recipe,
         learning_rates=learning_rates,
         scaling_exponents=scaling_exponents,
+        initialisations=initialisations,
         seed=seed,
     )
 
 
 def _note(recipe: Recipe, outcome: Outcome) -> RecipeTrial:
     loss = "diverged" if outcome.loss is None else f"held-out loss {outcome.loss:.4f}"
-    logger.info("learning rate %.3g, exponent %g: %s", recipe.learning_rate, recipe.scaling_exponent, loss)
+    logger.info(
+        "learning rate %.3g, exponent %g, %s start: %s",
+        recipe.learning_rate, recipe.scaling_exponent, recipe.initialisation, loss,
+    )  # fmt: skip
     return RecipeTrial(
         learning_rate=recipe.learning_rate,
         scaling_exponent=recipe.scaling_exponent,
@@ -276,6 +300,7 @@ def _note(recipe: Recipe, outcome: Outcome) -> RecipeTrial:
         loss=outcome.loss,
         seconds=outcome.seconds,
         error=outcome.error,
+        initialisation=recipe.initialisation,
     )
 
 
@@ -312,4 +337,5 @@ def _train(
         loss=loss,
         seconds=time.monotonic() - started,
         error=error,
+        initialisation=recipe.initialisation,
     )

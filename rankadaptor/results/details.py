@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rankadaptor.progress import format_seconds
+from rankadaptor.recipe import RANDOM
 from rankadaptor.results.document import Document, get_part
 from rankadaptor.results.table import (
     ABSENT,
@@ -113,14 +114,17 @@ def build_tuning_table(document: Document) -> Table:
     trials: list[dict[str, Any]] = get_part(
         document, "tuning", sentence="No tuning: the recipe was taken as the run file gives it."
     )
+    several = any(trial.get("initialisation", RANDOM) != RANDOM for trial in trials)
     rows = tuple(
         (
             write_value(trial.get("learning_rate")), write_value(trial.get("scaling_exponent")),
+            *((str(trial.get("initialisation", RANDOM)),) if several else ()),
             write_loss(trial.get("loss")), trial.get("status", "ok"),
         )
         for trial in trials
     )  # fmt: skip
-    header = ("learning rate", "scaling exponent", "held-out loss", "status")
+    start = ("initialisation",) if several else ()
+    header = ("learning rate", "scaling exponent", *start, "held-out loss", "status")
     note = "Short fine-tunes; the loss is comparable within this table only."
     return Table("tuning", "Tuning of the recipe on uniform", header, rows, note)
 

@@ -332,7 +332,10 @@ class Search:
         template = next(usable, None) or _write_first(self.space)
         imagined = [
             dataclasses.replace(
-                template, values=values, loss=(template.loss_uniform or 0.0) - float(mean), sequence_losses=None
+                template,
+                values=values,
+                loss=(template.loss_uniform or 0.0) - float(mean),
+                sequence_losses=None,
             )
             for values, mean in zip(chosen, means, strict=True)
         ]

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from rankadaptor.corpus import Corpus, Setting
-from rankadaptor.errors import InputError
+from rankadaptor.errors import CorpusError, InputError
 from rankadaptor.pipeline import benchmark_predictors
 from rankadaptor.pipeline.training import write_card
 from rankadaptor.predictor import make_predictor
 from rankadaptor.predictor.ceiling import find_ceiling
 from rankadaptor.predictor.contest import average_rows, hold_contest, judge_setting
+from rankadaptor.predictor.distance import _tabulate
 from rankadaptor.predictor.evidence import Evidence, list_evidence
 from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.predictor.rank_agreement import compute_kendall
@@ -186,3 +187,27 @@ def test_what_the_corpus_is_worth_is_said_and_drawn(corpus: Path, tmp_path: Path
     assert "needs 0 short runs" in write_start(flat)
     behind = [{**row, "kendall_ratio": 0.6 if row["predictor"] == "meta" else 0.5} for row in flat]
     assert f"after {max(row['records'] for row in rows)} short runs" in write_start(behind)
+
+
+def test_scores_of_the_corpus_compete(corpus: Path, tmp_path: Path) -> None:
+    loaded = Corpus.load(corpus)
+    assert loaded.scores("one") == {}
+    for name in ("one", "kept"):
+        table = _tabulate(loaded.space(name))
+        (corpus / "scores").mkdir(exist_ok=True)
+        (corpus / "scores" / f"{name}.jsonl").write_text(json.dumps(table.to_json()) + "\n")
+    assert Corpus.load(corpus).scores("one")["distance"].worths == _tabulate(loaded.space("one")).worths
+    rows = benchmark_predictors(
+        corpus, output=tmp_path / "p.json", predictors=["distance", "score_distance"], draws=1
+    )
+    by_name = {
+        name: [{**row, "predictor": ""} for row in rows if row["predictor"] == name]
+        for name in ("distance", "score_distance")
+    }
+    assert {row["setting"] for row in by_name["score_distance"]} == {"one", "kept"}
+    assert by_name["score_distance"] == [
+        row for row in by_name["distance"] if row["setting"] in ("one", "kept")
+    ]
+    (corpus / "scores" / "two.jsonl").write_text((corpus / "scores" / "one.jsonl").read_text())
+    with pytest.raises(CorpusError, match=r"two.jsonl, line 1: these scores belong to space"):
+        benchmark_predictors(corpus, output=tmp_path / "q.json", predictors=["distance"], draws=1)

@@ -6,10 +6,10 @@ import torch
 
 from rankadaptor.errors import InputError
 from rankadaptor.proxies import measure_reconstruction, measure_spectra, measure_variance
-from rankadaptor.proxies.examples import draw_examples
 from rankadaptor.proxies.reconstruction import measure_block_errors
 from rankadaptor.proxies.spectra import find_singular_values
 from rankadaptor.proxies.variance import explain_variance
+from rankadaptor.recovery.examples import draw_examples
 from rankadaptor.recovery.loss import make_device_batch, sum_losses
 from rankadaptor.search import allocate_by_scores
 from rankadaptor.space import RankSpace

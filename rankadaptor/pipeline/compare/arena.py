@@ -16,6 +16,7 @@ from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_m
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
+from rankadaptor.recipe import Recipe
 from rankadaptor.space import Allocation, Space, widen_space
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,20 @@ class Arena:
             space=widen_space(self.space),
             records=self.folder.path / "widened" / "records.jsonl",
         )
+        with TrialPool(source, workers=self.pool.workers) as pool:
+            yield dataclasses.replace(self, source=source, pool=pool)
+
+    @contextlib.contextmanager
+    def change(self, recipe: Recipe) -> Iterator[Arena]:
+        """Open the same setting under another rate or start; its trials have a file of their own."""
+        if recipe == self.source.recipe:
+            yield self
+            return
+        start = (
+            "" if recipe.initialisation == self.source.recipe.initialisation else f"-{recipe.initialisation}"
+        )
+        records = self.folder.path / f"records-rate-{recipe.learning_rate:.4g}{start}.jsonl"
+        source = dataclasses.replace(self.source, recipe=recipe, records=records)
         with TrialPool(source, workers=self.pool.workers) as pool:
             yield dataclasses.replace(self, source=source, pool=pool)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankadaptor.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Choice:
         learning_rate: The rate to recover with; None for the setting's own.
         details: What else belongs in a result.
         widened: Whether the values belong to the widened space, LoRA scales after the ranks.
+        initialisation: The start to recover from, if it is not the setting's own.
     """
 
     values: tuple[int, ...]
@@ -27,6 +31,15 @@ class Choice:
     learning_rate: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     widened: bool = False
+    initialisation: str | None = None
+
+    def change_recipe(self, recipe: Recipe) -> Recipe:
+        """Return the setting's recipe with what this choice changes of it."""
+        if self.learning_rate is not None:
+            recipe = recipe.replace(learning_rate=self.learning_rate)
+        if self.initialisation is not None:
+            recipe = recipe.replace(initialisation=self.initialisation)
+        return recipe
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON-like dict."""

@@ -33,6 +33,7 @@ from rankadaptor.pipeline.compare.scored import (
     choose_tuned_uniform,
     choose_uniform,
 )
+from rankadaptor.pipeline.compare.started import choose_started, choose_started_uniform
 from rankadaptor.pipeline.compare.widened import choose_widened
 from rankadaptor.report.comparison import write_comparison
 from rankadaptor.runtime import find_commit
@@ -53,9 +54,11 @@ METHODS: dict[str, Callable[[Arena, ComparisonConfig], Choice]] = {
     "paper": choose_like_paper,
     "ours": choose_ours,
     "ours_widened": choose_widened,
+    "uniform_started": choose_started_uniform,
+    "ours_started": choose_started,
 }
 """Every method chooses an allocation of the arena's space, and may spend `trials` trials on it."""
-LEARNED = ("paper", "ours")
+LEARNED = ("paper", "ours", "ours_started")
 """Those whose choice depends on the corpus they learn from."""
 
 

@@ -15,7 +15,7 @@ from rankadaptor.evaluation.benchmarks import Scores, compare_scores
 from rankadaptor.files import compute_digest
 from rankadaptor.pipeline.compare.choice import Choice
 from rankadaptor.pipeline.finals import evaluate_one, recover_one
-from rankadaptor.pipeline.trials import Job, TrialPool
+from rankadaptor.pipeline.trials import Job
 from rankadaptor.runtime import find_commit
 from rankadaptor.space import widen_space
 from rankadaptor.space.ranks import count_parameters
@@ -36,14 +36,15 @@ def recover_choices(
     """Recover every choice, and uniform, in full under each fresh seed.
 
     Returns:
-        Per name one record a seed, in the seeds' order. A choice with a rate of its own has a record file of
-        its own.
+        Per name one record a seed, in the seeds' order. A choice with a recipe of its own has a record file
+        of its own.
     """
     seeds, steps = _list_seeds(final), arena.source.recipe.steps
+    own = arena.source.recipe
     plain = {
         name: choice
         for name, choice in choices.items()
-        if choice.learning_rate is None and not choice.widened
+        if choice.change_recipe(own) == own and not choice.widened
     }
     jobs = {
         name: [Job(arena.space.allocation(choice.values), seed, steps) for seed in seeds]
@@ -63,16 +64,11 @@ def recover_choices(
                 found[name] = widened.pool.measure_all(
                     [Job(allocation, seed, steps) for seed in seeds], label=f"full recoveries of {name}"
                 )
-        if choice.learning_rate is None:
+        if choice.change_recipe(own) == own:
             continue
-        source = dataclasses.replace(
-            arena.source,
-            recipe=arena.source.recipe.replace(learning_rate=choice.learning_rate),
-            records=arena.folder.path / f"records-rate-{choice.learning_rate:.4g}.jsonl",
-        )
-        with TrialPool(source, workers=arena.pool.workers) as pool:
+        with arena.change(choice.change_recipe(own)) as changed:
             allocation = arena.space.allocation(choice.values)
-            found[name] = pool.measure_all(
+            found[name] = changed.pool.measure_all(
                 [Job(allocation, seed, steps) for seed in seeds], label=f"full recoveries of {name}"
             )
     return found
@@ -136,6 +132,7 @@ def _write_row(
         "regained": None if loss is None or dense is None else (pruned - loss) / (pruned - dense),
         "extra_regained": find_extra(judged.gain, uniform, pruned) if not is_uniform else 0.0,
         "learning_rate": choice.learning_rate or arena.source.recipe.learning_rate,
+        "initialisation": choice.initialisation or arena.source.recipe.initialisation,
         "values": list(choice.values),
         "equals_uniform": _is_uniform(arena, choice),
         "scales": dict(choice.details.get("scales", {})),
@@ -165,7 +162,8 @@ def judge_pairs(
 
 def _is_uniform(arena: Arena, choice: Choice) -> bool:
     same_ranks = choice.values[: arena.space.n_slots] == tuple(arena.space.reference)
-    return same_ranks and choice.learning_rate is None and not choice.details.get("scales")
+    same_recipe = choice.change_recipe(arena.source.recipe) == arena.source.recipe
+    return same_ranks and same_recipe and not choice.details.get("scales")
 
 
 def pair_gains(records: Sequence[Record], uniform: Sequence[Record]) -> list[float]:
@@ -197,7 +195,7 @@ def _score_choices(
     owners: dict[tuple[Any, ...], str] = {}
     answered: dict[str, Scores] = {}
     for name, choice in every.items():
-        key = (choice.values, choice.learning_rate)
+        key = (choice.values, choice.learning_rate, choice.initialisation)
         if key not in owners:
             owners[key] = name
             try:
@@ -227,15 +225,14 @@ def _answer(
         choice.values,
         choice.learning_rate,
         choice.widened,
+        *([choice.initialisation] if choice.initialisation else []),
         final.first_seed,
         arena.source.recipe.steps,
     ]
     name = f"{name}-{compute_digest([*depends, benchmarks.names, benchmarks.limit], length=8)}"
     target = arena.folder.adapter(name)
     if not (target / "outcome.json").exists():
-        recipe = arena.source.recipe
-        if choice.learning_rate is not None:
-            recipe = recipe.replace(learning_rate=choice.learning_rate)
+        recipe = choice.change_recipe(arena.source.recipe)
         space = widen_space(arena.space) if choice.widened else arena.space
         recover_one(
             source=dataclasses.replace(arena.source, recipe=recipe, space=space),

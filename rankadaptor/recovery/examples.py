@@ -1,4 +1,4 @@
-"""The few training sequences that a score without training looks at."""
+"""The few training sequences that scores without training, and starts from gradients, look at."""
 
 from __future__ import annotations
 

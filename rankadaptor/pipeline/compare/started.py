@@ -1,0 +1,76 @@
+"""More than ranks: where the adapter starts and its learning rate, alone and before a search of ranks."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rankadaptor.pipeline.compare.choice import Choice
+from rankadaptor.pipeline.compare.guided import choose_ours
+from rankadaptor.pipeline.trials import open_trials
+from rankadaptor.pipeline.tuning import measure_recipes
+from rankadaptor.recipe import GRADIENT, RANDOM
+
+if TYPE_CHECKING:
+    from rankadaptor.config.comparison import ComparisonConfig
+    from rankadaptor.pipeline.compare.arena import Arena
+
+TRIED = (
+    (RANDOM, 0.0), (GRADIENT, 0.0), (GRADIENT, 0.5), (GRADIENT, -0.5), (RANDOM, 0.5), (GRADIENT, 1.0),
+    (RANDOM, -0.5), (GRADIENT, 1.5),
+)  # fmt: skip
+"""Starts and rates in the order that they are afforded; rates in octaves from the setting's own."""
+LEAST = 6
+"""Trials below which a search of ranks is not worth beginning."""
+
+
+def choose_started_uniform(arena: Arena, given: ComparisonConfig) -> Choice:
+    """Spend the trials on uniform's start and learning rate, at full length if that leaves two to compare."""
+    uniform, recipe = arena.space.uniform(), arena.source.recipe
+    affordable = given.trials * arena.steps // recipe.steps
+    steps = recipe.steps if affordable >= 2 else arena.steps
+    count = affordable if affordable >= 2 else given.trials
+    tried = [
+        recipe.replace(initialisation=start, learning_rate=recipe.learning_rate * 2**octave)
+        for start, octave in TRIED[:count]
+    ]
+    source = dataclasses.replace(arena.source, records=arena.folder.path / "rates" / "records.jsonl")
+    with contextlib.closing(open_trials(source, workers=arena.pool.workers)) as pool:
+        pairs = [(uniform, each) for each in tried]
+        records = measure_recipes(pool, source, pairs, seed=arena.seed, steps=steps)
+    losses = [math.inf if record.loss is None else record.loss for record in records]
+    best = tried[int(np.argmin(losses))]
+    return Choice(
+        uniform.values,
+        sum(record.tokens for record in records),
+        sum(record.seconds for record in records),
+        learning_rate=None if best.learning_rate == recipe.learning_rate else best.learning_rate,
+        initialisation=None if best.initialisation == recipe.initialisation else best.initialisation,
+        details={
+            "steps": steps,
+            "recipes": {
+                f"{each.initialisation} {each.learning_rate:.4g}": record.loss
+                for each, record in zip(tried, records, strict=True)
+            },
+        },
+    )
+
+
+def choose_started(arena: Arena, given: ComparisonConfig) -> Choice:
+    """Spend half of the trials on start and rate, and the other half on a search of ranks under both."""
+    first = given.trials - max(given.trials // 2, LEAST)
+    begun = choose_started_uniform(arena, given.model_copy(update={"trials": max(first, 1)}))
+    with arena.change(begun.change_recipe(arena.source.recipe)) as changed:
+        found = choose_ours(changed, given.model_copy(update={"trials": given.trials - first}))
+    return dataclasses.replace(
+        found,
+        tokens=begun.tokens + found.tokens,
+        seconds=begun.seconds + found.seconds,
+        learning_rate=begun.learning_rate,
+        initialisation=begun.initialisation,
+        details={**begun.details, **found.details},
+    )

@@ -1,0 +1,116 @@
+"""First gradients of frozen linears, one at a time, before there is any training."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rankadaptor.errors import InputError
+from rankadaptor.recovery.examples import ExampleBatch, iterate_batches
+from rankadaptor.recovery.loss import choose_autocast, place, sum_losses
+
+if TYPE_CHECKING:
+    from rankadaptor.data.sequences import TokenSequence
+    from rankadaptor.runtime import Compute
+
+
+def reduce_gradients(
+    model: Any,
+    weights: Mapping[str, torch.nn.Parameter],
+    sequences: Sequence[TokenSequence],
+    *,
+    reduce: Callable[[str, torch.Tensor], object],
+    compute: Compute,
+) -> None:
+    """Hand the gradient of the mean loss to each weight over to `reduce`, in float32.
+
+    Each gradient is given away as soon as the last backward pass has finished it, so with up to eight
+    sequences the peak is one linear's gradient, and beyond that all of them. Modes and `requires_grad` flags
+    are left as found.
+
+    Args:
+        model: A causal language model, with or without an adapter.
+        weights: Weights by name; nothing else gets a gradient.
+        sequences: What the loss is measured on.
+        reduce: Called once for each weight, with its name and its gradient.
+        compute: Device and precision.
+
+    Raises:
+        InputError: If a weight is quantised, or the loss is not finite.
+    """
+    for name, weight in weights.items():
+        if not weight.is_floating_point():
+            raise InputError(
+                f"{name} is held in {weight.dtype}, which has no gradient. Load the model unquantised "
+                "(compute.quantise: null), or do without gradients (recipe.initialisation: random)."
+            )
+    compute.apply()
+    place(model, compute)
+    batches = list(iterate_batches(sequences, compute))
+    targets = sum(batch.targets for batch in batches)
+    kept: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, gradient: torch.Tensor) -> None:
+        kept[name] = kept[name] + gradient if name in kept else gradient
+
+    def reduce_total(name: str, gradient: torch.Tensor) -> None:
+        reduce(name, kept.pop(name) + gradient if name in kept else gradient)
+
+    with _gradients_only_for(model, weights.values()):
+        for index, batch in enumerate(batches):
+            use = reduce_total if index == len(batches) - 1 else keep
+            _run_backward(model, weights, batch, use, targets=targets, compute=compute)
+
+
+def _run_backward(
+    model: Any,
+    weights: Mapping[str, Any],
+    batch: ExampleBatch,
+    use: Callable[[str, torch.Tensor], None],
+    *,
+    targets: int,
+    compute: Compute,
+) -> None:
+    def make_hook(name: str) -> Callable[[torch.Tensor], None]:
+        def hook(parameter: torch.Tensor) -> None:
+            gradient, parameter.grad = parameter.grad, None
+            if gradient is not None:
+                use(name, gradient.float())
+
+        return hook
+
+    handles = [weight.register_post_accumulate_grad_hook(make_hook(name)) for name, weight in weights.items()]
+    try:
+        with choose_autocast(compute):
+            loss = sum_losses(model, batch.tokens).sum() / targets
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"The loss on the examples is {loss.item()}, so no gradient can be trusted. Load the model "
+                "in float32 (compute.dtype: float32) or check its weights."
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def _gradients_only_for(model: Any, weights: Iterable[Any]) -> Iterator[None]:
+    chosen = {id(weight) for weight in weights}
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    was_training = model.training
+    model.eval()
+    try:
+        for parameter, _ in flags:
+            parameter.requires_grad_(id(parameter) in chosen)
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+            if id(parameter) in chosen:
+                parameter.grad = None
+        model.train(was_training)

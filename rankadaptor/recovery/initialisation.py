@@ -1,0 +1,93 @@
+"""Where an adapter begins: A along the directions that the first gradient asks for, B at zero.
+
+With B at zero an adapter changes nothing, whatever A is, and A decides which directions the first steps can
+take. The best A of rank r for a first step down the gradient of a linear holds the gradient's r leading
+right singular vectors [LoRA-GA]_. B stays at zero here, unlike there, so the base model is untouched and the
+adapter remains one that plain PEFT reads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+
+from rankadaptor.recovery.examples import count_tokens, draw_examples
+from rankadaptor.recovery.gradients import reduce_gradients
+from rankadaptor.recovery.lora import ADAPTER_NAME
+
+if TYPE_CHECKING:
+    from rankadaptor.data.sequences import TokenSequence
+    from rankadaptor.runtime import Compute
+
+EXAMPLES = 64
+ROW_NORM = 0.5 / math.sqrt(3.0)
+"""Norm of a row of A: half of what PEFT's own distribution has in expectation."""
+EXACT = 512  # narrower gradients are decomposed in full
+SKETCH = 72  # directions of a randomised decomposition; more only for ranks beyond it, so ranks stay nested
+POWER_STEPS = 2
+
+
+def aim_at_gradients(
+    peft_model: Any, sequences: Sequence[TokenSequence], *, seed: int, compute: Compute
+) -> int:
+    """Put the leading directions of each linear's first gradient into the rows of its A, in place.
+
+    The rows of a smaller rank are the first of a larger one, so adapters of one seed stay nested. A linear
+    without a gradient keeps its random rows. With more than eight examples the gradients of all adapted
+    linears are held at once, in float32.
+
+    Args:
+        peft_model: A model with an untrained adapter, from `attach_adapter`.
+        sequences: Training data; 64 of them are looked at.
+        seed: Which ones.
+        compute: Device and precision.
+
+    Returns:
+        Tokens read.
+
+    Raises:
+        InputError: If the base model is quantised, or the loss is not finite.
+    """
+    layers = {
+        name: module
+        for name, module in peft_model.get_base_model().named_modules()
+        if isinstance(module, LoraLayer) and ADAPTER_NAME in module.lora_A
+    }
+    chosen = draw_examples(sequences, EXAMPLES, seed=seed)
+
+    def aim(name: str, gradient: torch.Tensor) -> None:
+        down: Any = layers[name].lora_A[ADAPTER_NAME]
+        rows = getattr(down, "whole", down.weight)  # of a super-adapter, all rows
+        directions = find_directions(gradient, count=rows.shape[0], seed=seed)
+        if directions is not None:
+            with torch.no_grad():
+                rows[: len(directions)] = (ROW_NORM * directions).to(rows)
+
+    weights: dict[str, Any] = {name: layer.get_base_layer().weight for name, layer in layers.items()}
+    reduce_gradients(peft_model, weights, chosen, reduce=aim, compute=compute)
+    return count_tokens(chosen)
+
+
+def find_directions(matrix: torch.Tensor, *, count: int, seed: int = 0) -> torch.Tensor | None:
+    """Return the leading right singular vectors of a matrix as rows, at most `count`; None if it is zero.
+
+    Narrow matrices are decomposed in full, wide ones by random projection with two power steps [RSVD]_.
+    """
+    if not bool(matrix.abs().max() > 0):
+        return None
+    matrix = matrix / matrix.abs().max()
+    width = max(SKETCH, count)
+    if min(matrix.shape) <= max(EXACT, width):
+        exact: torch.Tensor = torch.linalg.svd(matrix, full_matrices=False).Vh[:count]
+        return exact
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(matrix.shape[1], width, generator=generator).to(matrix.device)
+    basis = torch.linalg.qr(matrix @ drawn).Q
+    for _ in range(POWER_STEPS):
+        basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
+    leading: torch.Tensor = torch.linalg.svd(basis.T @ matrix, full_matrices=False).Vh[:count]
+    return leading
