@@ -1,0 +1,102 @@
+"""The document on what starts add to uniform, written from the rows of `experiments/compare/starts.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rankadaptor.files import write_text
+from rankadaptor.results.table import Table, write_gain, write_loss, write_percent, write_value
+
+Row = Mapping[str, Any]
+
+INTRODUCTION = """\
+# Beyond ranks: where an adapter begins
+
+Written by `python experiments/compare/starts.py`; not edited by hand. Every row is uniform, with the same
+parameters, and differs in how the adapter begins (or is scaled). Each way has the learning rate that suits it
+best out of six, tried on a seed of its own, and is recovered in full on {seeds} fresh seeds, paired with the
+default start at the setting's own rate. What scales, rates and starts add *together with* ranks, at equal
+cost, stands in [the comparison](comparison.md): `uniform_tuned`, `uniform_started`, `ours_widened`,
+`ours_started`.
+
+| way | what it is |
+|---|---|
+| `random` | A at random, B at zero: LoRA as it is, at the best rate |
+| `gradient` | A along the leading directions of each linear's first gradient, B at zero |
+| `eva` | A along the leading directions of each linear's inputs ([EVA](references.md#EVA), by PEFT) |
+| `rslora` | scale alpha/√r in place of alpha/r ([rsLoRA](references.md#rsLoRA)) |
+| `pissa`, `olora` | A and B are the leading parts of the base weights, which keep the rest (by PEFT) |
+
+`pissa` and `olora` change the base model: to be read by plain PEFT on the model as it was, such an adapter
+has to be saved at twice the rank. They are here for comparison. A run file offers `recipe.initialisation:
+random` and `gradient`, and `recipe.tune.initialisations: [random, gradient]` tries both.
+"""
+
+
+def write_starts(rows: Sequence[Row], *, file: Path) -> None:
+    """Write the document.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    write_text(file, render_starts(rows))
+
+
+def render_starts(rows: Sequence[Row]) -> str:
+    """Return the document as Markdown: means first, then each setting."""
+    seeds = max(row["seeds"] for row in rows)
+    parts = [INTRODUCTION.format(seeds=seeds), average_starts(rows).to_markdown()]
+    for setting in dict.fromkeys(str(row["setting"]) for row in rows):
+        own = [row for row in rows if row["setting"] == setting]
+        parts += [f"## {setting}\n", _build_table(own, setting).to_markdown()]
+    return "\n".join(parts)
+
+
+def average_starts(rows: Sequence[Row]) -> Table:
+    """Return one line a way: its mean gain over settings, as a share of what uniform wins back, and wins."""
+    lines = []
+    for way in dict.fromkeys(row["way"] for row in rows):
+        own = [row for row in rows if row["way"] == way and row["gain"] is not None]
+        if not own:
+            continue
+        lines.append(
+            (
+                way,
+                str(len(own)),
+                write_gain(float(np.mean([row["gain"] for row in own]))),
+                write_percent(float(np.mean([row["gain"] / row["regained"] for row in own]))),
+                str(sum(row["outcome"] == "better" for row in own)),
+                str(sum(row["outcome"] == "worse" for row in own)),
+            )
+        )
+    return Table(
+        name="starts",
+        title="Mean over settings",
+        header=("way", "settings", "gain", "more regained", "better", "worse"),
+        rows=tuple(lines),
+        note="Gains in nats per token of held-out text, positive is better than uniform as it is. *More "
+        "regained*: the gain as a share of what that wins back of the pruned model's loss. *Better*, "
+        "*worse*: settings in which the interval leaves out zero.",
+    )
+
+
+def _build_table(rows: Sequence[Row], setting: str) -> Table:
+    lines = tuple(
+        (
+            row["way"],
+            f"{write_value(row['learning_rate'])} ({row['learning_rate'] / row['own_rate']:.2g} ×)",
+            write_loss(row["loss"]),
+            write_gain(row["gain"]),
+            "–"
+            if row["gain_low"] is None
+            else f"{write_gain(row['gain_low'])} to {write_gain(row['gain_high'])}",
+            row["outcome"],
+        )
+        for row in rows
+    )
+    header = ("way", "learning rate", "loss", "gain", "interval", "verdict")
+    return Table(name=f"starts-{setting}", title=setting, header=header, rows=lines)
