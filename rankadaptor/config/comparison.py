@@ -107,6 +107,9 @@ class SmallerConfig(JobFile):
     )
     attempts: int = Field(default=4, ge=1, description="Sizes tried by full recoveries, a bisection.")
     results: str = Field(default="experiments/results/smaller.json", description="File that gets the rows.")
+    document: str | None = Field(
+        default="docs/smaller.md", description="Document that is written from the rows; null writes none."
+    )
 
 
 class ParityConfig(JobFile):

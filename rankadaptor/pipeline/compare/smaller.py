@@ -17,6 +17,7 @@ from rankadaptor.pipeline.compare.contest import load_settings, merge_rows
 from rankadaptor.pipeline.compare.judgement import judge_pairs, recover_choices
 from rankadaptor.pipeline.compare.learned import learn_without
 from rankadaptor.pipeline.design import allocate_by_weights
+from rankadaptor.report.smaller import write_smaller
 from rankadaptor.runtime import find_commit
 from rankadaptor.search import Search
 from rankadaptor.search.front import Front, draw_sizes, find_front
@@ -63,7 +64,9 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
                 _halve_sizes(arena, config, "uniform", list_uniforms(arena.space), cost=0),
             ]
         rows += found
-        merge_rows(Path(config.results), found)
+        everything = merge_rows(Path(config.results), found)
+        if config.document is not None:
+            write_smaller(everything, file=Path(config.document))
         for row in found:
             held = "not worse" if row["not_worse"] else "worse on fresh seeds"
             logger.info(

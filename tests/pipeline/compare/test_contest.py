@@ -19,6 +19,7 @@ from rankadaptor.pipeline.compare.scored import share_elastic
 from rankadaptor.pipeline.compare.smaller import is_not_worse
 from rankadaptor.report.comparison import render_comparison
 from rankadaptor.report.parity import render_parity
+from rankadaptor.report.smaller import render_smaller
 
 REQUIRED = {
     "setting", "method", "parameters", "cost_tokens", "seeds", "loss", "gain", "gain_low", "gain_high",
@@ -185,7 +186,8 @@ def test_the_predictor_never_learns_from_the_pruned_model_at_hand(setting: str, 
 def test_a_smaller_adapter_is_found_and_confirmed(setting: str, tmp_path: Path) -> None:
     config = SmallerConfig(
         settings=(setting,), output=str(tmp_path / "smaller"), results=str(tmp_path / "smaller.json"),
-        like_uniform=4, trials=10, corpus=CORPUS, attempts=2, final={"seeds": 2},
+        document=str(tmp_path / "smaller.md"), like_uniform=4, trials=10, corpus=CORPUS, attempts=2,
+        final={"seeds": 2},
     )  # fmt: skip
     rows = find_smaller(config)
     assert [row["method"] for row in rows] == ["searched", "uniform"]
@@ -195,6 +197,10 @@ def test_a_smaller_adapter_is_found_and_confirmed(setting: str, tmp_path: Path) 
         assert row["share"] == (row["share_found"] if row["not_worse"] else 1.0)
         assert all(attempt["share"] < 1.0 for attempt in row["attempts"])
     assert find_smaller(config) == rows
+    text = (tmp_path / "smaller.md").read_text()
+    assert text == render_smaller(json.loads((tmp_path / "smaller.json").read_text()))
+    shares = [f"{100 * row['share']:.1f} %" for row in rows]
+    assert f"Searched adapters need {shares[0]} of uniform's parameters" in text
 
 
 def test_the_claim_is_searched_repeated_and_written_down(setting: str, tmp_path: Path) -> None:
