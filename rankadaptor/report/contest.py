@@ -10,11 +10,12 @@ from rankadaptor.errors import InputError
 from rankadaptor.files import read_json
 from rankadaptor.plots.contest import DEFAULT, UNTAUGHT
 from rankadaptor.predictor.contest import average_rows
+from rankadaptor.report.aims import render_aims
 from rankadaptor.report.markers import update_markers
 
 
 def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
-    """Fill the parts `NAME`, `NAME-settings`, `NAME-figure` and `NAME-start` of a document.
+    """Fill the parts `NAME` and `NAME-…` (`aims`, `settings`, `silent`, `figure`, `start`) of a document.
 
     NAME is that of the results.
 
@@ -45,6 +46,8 @@ def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
         {
             source.stem: render_averages(rows),
             f"{source.stem}-settings": render_settings(rows),
+            f"{source.stem}-aims": render_aims(rows),
+            f"{source.stem}-silent": render_silent(rows),
             f"{source.stem}-figure": f"![Share of the noise ceiling over online records]({place})",
             **blocks,
         },
@@ -123,6 +126,26 @@ def render_settings(rows: Sequence[Mapping[str, Any]]) -> str:
         figures = [_write_number(any_row[field], digits) for field, digits in FIGURES]
         taus = [f"{cells[count]['kendall']:.2f}" if count in cells else "" for count in counts]
         lines.append("| " + " | ".join([label, str(any_row["allocations"]), *figures, *taus]) + " |")
+    return "\n".join(lines)
+
+
+def render_silent(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of the settings without signal: predicted spread over noise, which should be below 1."""
+    own = [row for row in rows if row["predictor"] == DEFAULT and row["signal"] is False]
+    if not own:
+        return "Every decided setting has signal."
+    counts = sorted({row["records"] for row in own})
+    lines = [
+        "| setting without signal | " + " | ".join(f"{count} records" for count in counts) + " |",
+        "|---|" + "---|" * len(counts),
+    ]
+    for name in dict.fromkeys(row["setting"] for row in own):
+        cells = {row["records"]: row for row in own if row["setting"] == name}
+        shares = [
+            f"{cells[count]['predicted_spread'] / cells[count]['noise']:.2f}" if count in cells else ""
+            for count in counts
+        ]
+        lines.append(f"| {name} | " + " | ".join(shares) + " |")
     return "\n".join(lines)
 
 

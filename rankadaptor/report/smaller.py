@@ -36,10 +36,10 @@ def render_smaller(rows: Sequence[Row]) -> str:
         "How small may an adapter be and still not be worse than uniform r=8? Trials of all sizes teach the "
         "predictor, NSGA-II draws its front of loss against parameters, and full recoveries, paired with "
         "uniform r=8 on five seeds, halve the interval of sizes. *Not worse* has to be shown: the interval "
-        "of the gain must lie above minus a margin of 2 % of what uniform wins back. What is found is recovered "
-        "once more on seeds that had no part in finding it, and only what holds there counts as saved. "
-        "`uniform` is the same bisection over smaller uniform ranks, which needs no search: what a searched "
-        "adapter saves beyond it is what the search is worth.\n",
+        "of the gain must lie above minus a margin of 2 % of what uniform wins back. What is found is "
+        "recovered once more on seeds that had no part in finding it, and only what holds there counts as "
+        "saved. `uniform` is the same bisection over smaller uniform ranks, which needs no search: what a "
+        "searched adapter saves beyond it is what the search is worth.\n",
         _summarise(rows),
         build_table(rows).to_markdown(),
     ]

@@ -18,7 +18,8 @@ from rankadaptor.predictor.evidence import Evidence, list_evidence
 from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.predictor.rank_agreement import compute_kendall
 from rankadaptor.report import fill_contest
-from rankadaptor.report.contest import write_start
+from rankadaptor.report.aims import render_aims
+from rankadaptor.report.contest import render_silent, write_start
 from tests.predictor.oracle import Oracle, make_oracle, make_space, measure_sample
 
 FIELDS = {
@@ -173,6 +174,28 @@ def test_documents_are_filled_from_the_rows(corpus: Path, tmp_path: Path) -> Non
     output.write_text("{}")
     with pytest.raises(InputError, match="rankadaptor benchmark"):
         fill_contest(output, file=page)
+
+
+def test_aims_are_held_against_the_rows() -> None:
+    row = {
+        "predictor": "meta", "setting": "one", "held_out": True, "records": 0, "kendall": 0.5, "ceiling": 0.6,
+        "kendall_ratio": 0.83, "spearman": 0.6, "regret1": 0.0, "regret5": 0.0, "coverage50": 0.5,
+        "coverage90": 0.9, "predicted_spread": 0.001, "noise": 0.002, "signal": True,
+    }  # fmt: skip
+    rows = [
+        row,
+        {**row, "records": 16, "kendall_ratio": 0.84, "coverage90": 0.97},
+        {**row, "predictor": "distance", "kendall_ratio": 0.80},
+        {**row, "predictor": "ridge", "kendall_ratio": 0.10},
+        {**row, "setting": "two", "signal": False},
+    ]
+    text = render_aims(rows)
+    assert "| held out | share of the ceiling after 0 records | 0.83 | 0.6 | yes |" in text
+    assert "| held out | share of the ceiling after 16 records | 0.84 | 0.85 | no |" in text
+    assert "(`distance`) after 0 records | +0.03 | 0.05 | no |" in text
+    assert "0.90 to 0.97 | 0.85 to 0.95 | no |" in text
+    assert render_silent(rows).splitlines()[-1] == "| two | 0.50 |"
+    assert render_silent(rows[:1]) == "Every decided setting has signal."
 
 
 def test_what_the_corpus_is_worth_is_said_and_drawn(corpus: Path, tmp_path: Path) -> None:
