@@ -163,10 +163,10 @@ def _check_stages(config: RunConfig) -> Iterator[Conflict]:
                 f"given {steps}, more than the {full} steps of a full fine-tune. Lower it, or raise "
                 f"recover.steps.",
             )
-    if search.predictor_path is not None and search.predictor != "meta":
+    if search.predictor_path is not None and search.predictor not in ("meta", "ensemble"):
         yield Conflict(
             ("search.predictor_path", "search.predictor"),
-            f"given, but only the predictor meta is read from a folder, not {search.predictor}. Set it to "
+            f"given, but only meta and ensemble are read from a folder, not {search.predictor}. Set it to "
             f"null.",
         )
     for key, values in (

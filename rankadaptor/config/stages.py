@@ -8,7 +8,7 @@ from pydantic import Field
 
 from rankadaptor.config.sections import Section
 
-PredictorName = Literal["meta", "perceptron", "boosted_trees", "gaussian_process", "ridge"]
+PredictorName = Literal["meta", "ensemble", "perceptron", "boosted_trees", "gaussian_process", "ridge"]
 ProposalName = Literal[
     "expected_improvement", "upper_confidence_bound", "thompson", "greedy", "evolutionary", "random"
 ]
@@ -23,7 +23,8 @@ class SearchSection(Section):
 
     predictor: PredictorName = Field(
         default="meta",
-        description="Performance model that guides the search; meta is the one trained on a corpus.",
+        description="Performance model that guides the search; meta is the one trained on a corpus, ensemble "
+        "mixes it with two that learn from this search alone.",
     )
     predictor_path: str | None = Field(
         default=None,

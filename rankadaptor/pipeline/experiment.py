@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 FRESH = 1000  # the confirmation's seeds start this far above the search's
 FALLBACK = "ridge"
+TRAINED = ("meta", "ensemble")
+"""Predictors that a corpus has taught, or that have one among them."""
 SHIPPED_PREDICTOR = Path("meta_data/predictor")
 DEPTH_SLOPE = 0.5  # the baseline's ranks grow from half to one and a half times uniform's, as in [PRILoRA]_
 
@@ -195,11 +197,13 @@ def choose_predictor(config: RunConfig, folder: RunFolder) -> Predictor:
         CheckpointError: If `search.predictor_path` names a folder that holds no predictor.
     """
     given, kept = config.search, folder.path / "predictor"
-    if given.predictor != "meta":
+    if given.predictor not in TRAINED:
         return make_predictor(given.predictor, seed=config.seed)
     if (kept / DESCRIPTION).exists():
-        return make_predictor("meta", pretrained=kept, seed=config.seed)
+        return make_predictor(given.predictor, pretrained=kept, seed=config.seed)
     if given.predictor_path is None and not (SHIPPED_PREDICTOR / DESCRIPTION).exists():
+        if given.predictor == "ensemble":
+            return make_predictor("ensemble", seed=config.seed)
         logger.warning(
             "no trained predictor in %s: ridge guides the search instead. "
             "`rankadaptor meta-train` makes a predictor from a corpus.",
@@ -207,7 +211,7 @@ def choose_predictor(config: RunConfig, folder: RunFolder) -> Predictor:
         )
         return make_predictor(FALLBACK, seed=config.seed)
     MetaPredictor.from_pretrained(given.predictor_path or SHIPPED_PREDICTOR).save_pretrained(kept)
-    return make_predictor("meta", pretrained=kept, seed=config.seed)
+    return make_predictor(given.predictor, pretrained=kept, seed=config.seed)
 
 
 def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Tracker) -> dict[str, Any]:

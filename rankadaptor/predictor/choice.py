@@ -10,7 +10,7 @@ from typing import Any
 from rankadaptor.errors import InputError
 from rankadaptor.predictor.prediction import Predictor
 
-PREDICTORS = ("meta", "perceptron", "gaussian_process", "ridge", "boosted_trees")
+PREDICTORS = ("meta", "ensemble", "perceptron", "gaussian_process", "ridge", "boosted_trees")
 
 
 def make_predictor(name: str, *, pretrained: str | Path | None = None, seed: int = 0) -> Predictor:
@@ -18,7 +18,7 @@ def make_predictor(name: str, *, pretrained: str | Path | None = None, seed: int
 
     Args:
         name: One of `PREDICTORS`.
-        pretrained: Folder of the meta-trained weights, for `meta` alone.
+        pretrained: Folder of the trained predictor: `meta` needs it, `ensemble` has it as a member if given.
         seed: Seed of the predictor.
 
     Raises:
@@ -27,11 +27,11 @@ def make_predictor(name: str, *, pretrained: str | Path | None = None, seed: int
     """
     if name not in PREDICTORS:
         raise InputError(f"predictor {name!r}: allowed are {', '.join(PREDICTORS)}.")
-    if (name == "meta") != (pretrained is not None):
+    if name != "ensemble" and (name == "meta") != (pretrained is not None):
         raise InputError(
             f"predictor {name!r} with pretrained={pretrained!r}: 'meta' needs the folder that "
-            "`rankadaptor meta-train` wrote, the others take none ('perceptron' is the same "
-            "model without meta-training)."
+            "`rankadaptor meta-train` wrote, 'ensemble' may have it, the others take none ('perceptron' is "
+            "the paper's network without meta-training)."
         )
     from rankadaptor.predictor.boosted_trees import BoostedTrees
     from rankadaptor.predictor.gaussian_process import GaussianProcess
@@ -47,8 +47,15 @@ def make_predictor(name: str, *, pretrained: str | Path | None = None, seed: int
 
         return dataclasses.replace(MetaPredictor.from_pretrained(str(pretrained)), **settings)
 
+    def join(*, seed: int) -> Predictor:
+        from rankadaptor.predictor.ensemble import Ensemble
+
+        trained = () if pretrained is None else (read_meta(seed=seed),)
+        return Ensemble((*trained, GaussianProcess(seed=seed), Ridge(seed=seed)), seed=seed)
+
     makers: dict[str, Callable[..., Predictor]] = {
         "meta": read_meta,
+        "ensemble": join,
         "perceptron": make_perceptron,
         "gaussian_process": GaussianProcess,
         "ridge": Ridge,

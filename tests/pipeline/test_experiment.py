@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rankadaptor.config import build_run, dump_run
 from rankadaptor.pipeline import run_experiment
+from rankadaptor.pipeline.experiment import choose_predictor
 from tests.pipeline.comparing import read_records, strip_result
 
 
@@ -140,3 +142,20 @@ def test_a_name_with_the_ranks_of_another_points_to_its_adapter(
         assert adapters["uniform"] == adapters["searched"]
         assert (find_adapter(folder, "uniform") / "adapter_model.safetensors").exists()
         assert find_adapter(folder, "uniform") == find_adapter(folder, "searched")
+
+
+def test_an_ensemble_has_the_trained_predictor_among_its_members(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = Path("meta_data/predictor").resolve()
+    folder = SimpleNamespace(path=tmp_path)
+    given = {"search": {"predictor": "ensemble", "predictor_path": str(shipped)}}
+    chosen = choose_predictor(build_run(given), folder)
+    assert [member.name for member in chosen.members] == ["meta", "gaussian_process", "ridge"]
+    assert chosen.pretrained
+    assert (tmp_path / "predictor").is_dir()  # a copy, so that a continued run asks the same one
+    monkeypatch.chdir(tmp_path)
+    alone = choose_predictor(
+        build_run({"search": {"predictor": "ensemble"}}), SimpleNamespace(path=tmp_path / "b")
+    )
+    assert [member.name for member in alone.members] == ["gaussian_process", "ridge"]
