@@ -11,6 +11,8 @@ from rankadaptor.errors import InputError
 SCHEDULES = ("cosine", "linear", "constant")
 RANDOM, GRADIENT = "random", "gradient"
 INITIALISATIONS = (RANDOM, GRADIENT)
+GRADIENT_ROWS = 64
+"""Training sequences that a start along the gradient looks at."""
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,11 @@ from rankadaptor.planning.lengths import count_sequences, guess_row
 from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
 from rankadaptor.planning.shape import ModelShape, read_shape, shrink_shape
+from rankadaptor.recipe import GRADIENT, GRADIENT_ROWS
 from rankadaptor.runtime import count_cores, fit_workers
 from rankadaptor.space import RankSpace, Space, count_parameters
 
+GRADIENT_BYTES = 4  # per weight, while a start along the gradient is found
 # Rows a benchmark scores, and tokens per question with all its answers, as SmolLM2's tokenizer counts them.
 BENCHMARKS: Mapping[str, tuple[int, int]] = {
     "boolq": (3270, 290),
@@ -106,6 +108,9 @@ class _Costs:
         self.config, self.dense, self.pruned, self.adapter, self.rate = config, dense, pruned, adapter, rate
         recipe, data = config.recipe, config.data
         self.row = guess_row(data.train, length=recipe.sequence_length)
+        tried = (recipe.tune.initialisations if recipe.tune is not None else None) or ()
+        aimed = GRADIENT in (recipe.initialisation, *tried)
+        self.start = self.row.repeat(GRADIENT_ROWS if aimed else 0)
         scored, length = data.held_out or data.train, recipe.sequence_length
         self.held_out = guess_row(scored, length=length).repeat(
             count_sequences(scored, rows=data.held_out_rows, length=length)
@@ -201,13 +206,14 @@ class _Costs:
             )
         )
         one += scored * self._score_held_out(self.pruned)
+        one += self.rate.compute_seconds(count_taylor(self.pruned, self.start))
         beside = min(_count_workers(config), width or runs, runs)
         rounds = -(-runs // beside)
         return PlanStep(
             name=name,
             what=f"{what}, {steps} steps each",
             runs=runs,
-            tokens=round(runs * (trained.tokens + scored * self.held_out.tokens)),
+            tokens=round(runs * (trained.tokens + self.start.tokens + scored * self.held_out.tokens)),
             seconds=PROCESS_SECONDS + rounds * one,
             peak_bytes=PROCESS_BYTES * (beside > 1) + beside * self._count_trial_bytes(),
         )
@@ -277,6 +283,8 @@ class _Costs:
             quantise=self.config.compute.quantise,
             recompute=recipe.gradient_checkpointing,
         )
+        if self.start.tokens:
+            training += GRADIENT_BYTES * self.pruned.parameters
         scoring = self._count_scoring_bytes(self.pruned, quantise=self.config.compute.quantise)
         return PROCESS_BYTES + round(max(training, scoring))
 

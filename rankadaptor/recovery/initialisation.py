@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft.tuners.lora import LoraLayer
 
+from rankadaptor.recipe import GRADIENT_ROWS
 from rankadaptor.recovery.examples import count_tokens, draw_examples
 from rankadaptor.recovery.gradients import reduce_gradients
 from rankadaptor.recovery.lora import ADAPTER_NAME
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
     from rankadaptor.runtime import Compute
 
-EXAMPLES = 64
 ROW_NORM = 0.5 / math.sqrt(3.0)
 """Norm of a row of A: half of what PEFT's own distribution has in expectation."""
 EXACT = 512  # narrower gradients are decomposed in full
@@ -57,7 +57,7 @@ def aim_at_gradients(
         for name, module in peft_model.get_base_model().named_modules()
         if isinstance(module, LoraLayer) and ADAPTER_NAME in module.lora_A
     }
-    chosen = draw_examples(sequences, EXAMPLES, seed=seed)
+    chosen = draw_examples(sequences, GRADIENT_ROWS, seed=seed)
 
     def aim(name: str, gradient: torch.Tensor) -> None:
         down: Any = layers[name].lora_A[ADAPTER_NAME]

@@ -104,6 +104,19 @@ def test_counts_follow_the_run_file(pico_folder):
     assert json.loads(json.dumps(plan.to_json()))["totals"]["runs"] == 18
 
 
+def test_a_start_along_the_gradient_is_paid_for(pico_folder):
+    def make(initialisation):
+        recipe = {"initialisation": initialisation, "sequence_length": 16, "tune": None}
+        data = {"train": "rows.jsonl", "held_out_rows": 10}
+        return estimate(build_run({**SMALL, "model": str(pico_folder), "recipe": recipe, "data": data}))
+
+    plain, aimed = make("random"), make("gradient")
+    runs = find_step(plain, "search").runs
+    assert find_step(aimed, "search").tokens == find_step(plain, "search").tokens + runs * 64 * 16
+    assert find_step(aimed, "search").seconds > find_step(plain, "search").seconds
+    assert find_step(aimed, "search").peak_bytes >= find_step(plain, "search").peak_bytes
+
+
 @pytest.mark.parametrize("tune", [None, {"learning_rates": [1e-3, 1e-2], "steps": 7}])
 def test_the_search_measures_uniform_where_the_tuning_did_not(pico_folder, tune):
     plan = estimate(build_run({**SMALL, "model": str(pico_folder), "recipe": {"tune": tune}}))

@@ -65,9 +65,11 @@ def test_slices_of_a_space_with_scales_too(model, space, recipe):
     assert torch.allclose(read_logits(alone), logits, atol=1e-6)
 
 
+@pytest.mark.parametrize("initialisation", ["random", "gradient"])
 def test_a_super_adapter_that_never_changes_ranks_trains_as_an_adapter_alone(
-    model, space, mixed, recipe, sequences, compute
+    model, space, mixed, recipe, sequences, compute, initialisation
 ):
+    recipe = recipe.replace(initialisation=initialisation)
     common = {"recipe": recipe, "steps": 3, "seed": 0, "compute": compute}
     alone = attach_adapter(model, mixed, recipe, seed=0)
     expected = fine_tune(alone, sequences, **common)
