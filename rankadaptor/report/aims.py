@@ -13,6 +13,8 @@ SHARES = ((0, 0.6), (16, 0.85))
 LEAD, LEADS = 0.05, (0, 4, 8)
 """By how much of the ceiling the default is meant to lead every other, and after how many records."""
 COVERAGE = (0.85, 0.95)
+KIN = ("ensemble",)
+"""Contestants that have the default among their members, so that leading them would say little."""
 
 Row = Mapping[str, Any]
 
@@ -49,7 +51,7 @@ def _check_leads(own: Mapping[int, Row], averages: Sequence[Row]) -> Iterator[tu
         others = {
             row["predictor"]: row["kendall_ratio"]
             for row in averages
-            if row["records"] == count and row["predictor"] != DEFAULT
+            if row["records"] == count and row["predictor"] not in (DEFAULT, *KIN)
             # a mean over other settings is no comparison
             and row["settings"] == own[count]["settings"] and row["kendall_ratio"] is not None
         }  # fmt: skip

@@ -187,6 +187,7 @@ def test_aims_are_held_against_the_rows() -> None:
         {**row, "records": 16, "kendall_ratio": 0.84, "coverage90": 0.97},
         {**row, "predictor": "distance", "kendall_ratio": 0.80},
         {**row, "predictor": "ridge", "kendall_ratio": 0.10},
+        {**row, "predictor": "ensemble", "kendall_ratio": 0.85},
         {**row, "setting": "two", "signal": False},
     ]
     text = render_aims(rows)
