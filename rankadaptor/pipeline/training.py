@@ -117,8 +117,8 @@ def _describe_benchmark(benchmark: Mapping[str, Any] | None) -> str:
     lines = [
         "Each setting judged by a predictor trained on the others with twelve allocations or more; held-out "
         "settings by one trained on all of these, which is this one but for settings smaller than that. "
-        "Kendall's τ inside a setting between predicted and measured gains, its share of what noise allows, and how "
-        "many gains lay inside the 90 % interval.\n",
+        "Kendall's τ inside a setting between predicted and measured gains, its share of what noise allows, "
+        "and how many gains lay inside the 90 % interval.\n",
         "| settings | | online records | τ | share of the ceiling | in the 90 % interval | regret of the "
         "first choice |\n|---|---|---|---|---|---|---|",
     ]
