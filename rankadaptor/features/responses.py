@@ -11,7 +11,7 @@ from rankadaptor.space import Space
 
 Floats = NDArray[np.float64]
 
-RESPONSES = ("log", "bend", "less", "starved")
+RESPONSES = ("log", "bend", "less", "emptied")
 """Log-ratio to uniform; its square; the log-ratio where it is negative, so that what a slot loses and what it
 gains may weigh differently; and whether the slot has nothing where uniform has more than one rank. (Where
 uniform has one, nothing is the only step down, and the log-ratio has told it.)"""
@@ -26,5 +26,5 @@ def tabulate_responses(space: Space) -> Floats:
     options = space.tables.options.astype(np.float64)
     reference = np.asarray(space.reference, dtype=np.float64)[:, None]
     log = np.log1p(options) - np.log1p(reference)
-    starved = np.where(reference > 1.0, options == 0.0, 0.0)
-    return np.stack([log, log**2, np.minimum(log, 0.0), starved])
+    emptied = np.where(reference > 1.0, options == 0.0, 0.0)
+    return np.stack([log, log**2, np.minimum(log, 0.0), emptied])

@@ -203,6 +203,7 @@ def choose_predictor(config: RunConfig, folder: RunFolder) -> Predictor:
         return make_predictor(given.predictor, pretrained=kept, seed=config.seed)
     if given.predictor_path is None and not (SHIPPED_PREDICTOR / DESCRIPTION).exists():
         if given.predictor == "ensemble":
+            logger.warning("no trained predictor in %s: the ensemble goes without one.", SHIPPED_PREDICTOR)
             return make_predictor("ensemble", seed=config.seed)
         logger.warning(
             "no trained predictor in %s: ridge guides the search instead. "

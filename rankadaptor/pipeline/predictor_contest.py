@@ -21,6 +21,7 @@ from rankadaptor.predictor.contest import DRAWS, average_rows, hold_contest, jud
 from rankadaptor.predictor.contestants import EPOCHS, list_contestants
 from rankadaptor.predictor.evidence import Evidence, list_evidence
 from rankadaptor.predictor.prediction import Predictor
+from rankadaptor.predictor.score_predictor import ScorePredictor
 from rankadaptor.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ def benchmark_predictors(
     started, target = time.monotonic(), Path(output)
     loaded = Corpus.load(corpus)
     scores = _gather_scores(loaded)
-    contestants = list_contestants(epochs=epochs, seed=seed, scores=scores)
+    contestants = list_contestants(epochs=epochs, seed=seed)
+    contestants |= dict.fromkeys(scores, _train_nothing)
     chosen = list(contestants) if predictors is None else list(predictors)
     if unknown := [name for name in chosen if name not in contestants]:
         raise InputError(f"no contestant {unknown[0]!r}. Allowed are {', '.join(contestants)}.")
@@ -79,8 +81,7 @@ def benchmark_predictors(
             "that are not held out, and leaving a model out two models. Measure more with `rankadaptor "
             "collect`."
         )
-    tables = {name: {key: table.to_json() for key, table in by.items()} for name, by in scores.items()}
-    run = compute_digest([loaded.digest, tables, _name_code(), draws, epochs, seed, siblings])
+    run = compute_digest([loaded.digest, _name_code(), draws, epochs, seed, siblings])
     partial = target.with_suffix(".partial.jsonl")
     known = _read_partial(partial, run)
     # What was written before stands beside what is asked for now, as long as nothing has changed.
@@ -89,8 +90,11 @@ def benchmark_predictors(
 
         def judge(name: str, setting: Evidence, make: Callable[[], Predictor]) -> list[dict[str, Any]]:
             key = (name, setting.name)
-            if name in scores and setting.space.digest not in scores[name]:
-                known.setdefault(key, [])  # this score was not measured here
+            if name in scores:  # quickly done, and not part of what names the run
+                table = scores[name].get(setting.name)
+                own = [] if table is None else _judge_score(name, table, setting, draws=draws, seed=seed)
+                progress.advance(note=f"{name} on {setting.name}")
+                return own
             if key not in known:
                 rows = judge_setting(make(), setting, draws=draws, seed=seed)
                 known[key] = [{**row, "predictor": name} for row in rows]
@@ -157,12 +161,22 @@ def _describe(evidence: Evidence) -> dict[str, Any]:
 
 
 def _gather_scores(corpus: Corpus) -> dict[str, dict[str, ScoreTable]]:
-    """Return the corpus's scores by contestant and digest of the space."""
+    """Return the corpus's scores by contestant and setting; two settings may share a space."""
     gathered: dict[str, dict[str, ScoreTable]] = {}
     for setting in corpus.names():
         for kind, table in corpus.scores(setting).items():
-            gathered.setdefault(f"score_{kind}", {})[table.space] = table
+            gathered.setdefault(f"score_{kind}", {})[setting] = table
     return dict(sorted(gathered.items()))
+
+
+def _judge_score(
+    name: str, table: ScoreTable, setting: Evidence, *, draws: int, seed: int
+) -> list[dict[str, Any]]:
+    return judge_setting(ScorePredictor(table, name=name), setting, draws=draws, seed=seed)
+
+
+def _train_nothing(_seen: Sequence[Evidence]) -> Predictor:
+    raise InputError("a score is measured in its own setting, and is not trained.")
 
 
 def _name_code() -> str:

@@ -130,7 +130,7 @@ def build_trials(source: TrialSource | SharedSource) -> Callable[..., Record]:
     def run_trial(
         values: tuple[int, ...], seed: int, steps: int, loss_uniform: float | None, recipe: Recipe
     ) -> Record:
-        measure.recipe = recipe  # recipes of one source differ in rates alone: rows are tokenised once
+        measure.recipe = recipe  # recipes of one source read the same rows, which are tokenised once
         allocation = source.space.allocation(values)
         return measure.run_trial(allocation, seed=seed, steps=steps, loss_uniform=loss_uniform)
 

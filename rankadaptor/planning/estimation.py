@@ -283,8 +283,16 @@ class _Costs:
             quantise=self.config.compute.quantise,
             recompute=recipe.gradient_checkpointing,
         )
-        if self.start.tokens:
-            training += GRADIENT_BYTES * self.pruned.parameters
+        if self.start.tokens:  # activations are not recomputed, and all gradients are held at once
+            aiming = count_training_bytes(
+                self.pruned,
+                self.row.repeat(recipe.micro_batch_size),
+                adapter=self.adapter,
+                dtype=self.rate.dtype,
+                quantise=self.config.compute.quantise,
+                recompute=False,
+            )
+            training = max(training, aiming + GRADIENT_BYTES * self.pruned.parameters)
         scoring = self._count_scoring_bytes(self.pruned, quantise=self.config.compute.quantise)
         return PROCESS_BYTES + round(max(training, scoring))
 

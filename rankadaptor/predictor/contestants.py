@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rankadaptor.errors import TrainingError
@@ -12,7 +12,6 @@ from rankadaptor.predictor.contest import Train
 from rankadaptor.predictor.distance import Distance
 from rankadaptor.predictor.evidence import Evidence
 from rankadaptor.predictor.prediction import Predictor
-from rankadaptor.predictor.tabled_score import TabledScore, Tables
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +30,8 @@ NETWORKS = {
 FROM_SCRATCH = ("gaussian_process", "ridge", "boosted_trees", "perceptron")
 
 
-def list_contestants(
-    *, epochs: int = EPOCHS, seed: int = 0, scores: Mapping[str, Tables] | None = None
-) -> dict[str, Train]:
-    """Return all contestants by name, the default predictor first.
-
-    Args:
-        epochs: Passes over the corpus when a network is meta-trained.
-        seed: Of everything random.
-        scores: Scores that train nothing, by name and digest of the space; each becomes a contestant.
-    """
+def list_contestants(*, epochs: int = EPOCHS, seed: int = 0) -> dict[str, Train]:
+    """Return all contestants by name, the default predictor first."""
     trained: dict[tuple[str, ...], Predictor] = {}  # by settings: the ensemble takes the same one
 
     def train_meta(seen: Sequence[Evidence]) -> Predictor:
@@ -57,8 +48,6 @@ def list_contestants(
     contestants["boosted_trees_corpus"] = lambda seen: _train_trees(seen, seed=seed)
     for name, (network, algorithm) in NETWORKS.items():
         contestants[name] = _train_network(name, network, algorithm, epochs=epochs, seed=seed)
-    for name, tables in (scores or {}).items():
-        contestants[name] = _take_scores(name, tables)
     return contestants
 
 
@@ -90,10 +79,6 @@ def _start_from_scratch(name: str, *, seed: int) -> Train:
     from rankadaptor.predictor.choice import make_predictor
 
     return lambda _: make_predictor(name, seed=seed)
-
-
-def _take_scores(name: str, tables: Tables) -> Train:
-    return lambda _: TabledScore(tables, name=name)
 
 
 def _train_network(name: str, network: str, algorithm: str, *, epochs: int, seed: int) -> Train:

@@ -27,7 +27,7 @@ SHARED = {
     "log": ("total", "half", "kind", "depth", "tilt", "slope", "edge", "damage", "size", "budget"),
     "bend": ("total", "half", "kind", "depth"),
     "less": ("total", "half", "kind", "depth"),
-    "starved": ("total", "half", "kind"),
+    "emptied": ("total", "half", "kind"),
 }
 OWN = {"log": ("block", "slot", "free"), "bend": ("block", "slot", "free")}
 """What a setting may have to itself beside its own deviation of every shared weight; `free` are slots whose

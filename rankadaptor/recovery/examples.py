@@ -51,11 +51,13 @@ def draw_examples(sequences: Sequence[TokenSequence], count: int, *, seed: int) 
     return [usable[index] for index in order]
 
 
-def iterate_batches(sequences: Sequence[TokenSequence], compute: Compute) -> Iterator[ExampleBatch]:
+def iterate_batches(
+    sequences: Sequence[TokenSequence], compute: Compute, *, at_once: int = AT_ONCE
+) -> Iterator[ExampleBatch]:
     """Yield the sequences in batches of like length."""
     ordered = sorted(sequences, key=len)
-    for start in range(0, len(ordered), AT_ONCE):
-        part = ordered[start : start + AT_ONCE]
+    for start in range(0, len(ordered), at_once):
+        part = ordered[start : start + at_once]
         tokens = make_device_batch(part, compute)
         lengths = torch.tensor([len(sequence) for sequence in part], device=tokens["input_ids"].device)
         places = torch.arange(tokens["input_ids"].shape[1], device=lengths.device)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rankadaptor.errors import InputError
-from rankadaptor.recovery.examples import ExampleBatch, iterate_batches
+from rankadaptor.recovery.examples import AT_ONCE, ExampleBatch, iterate_batches
 from rankadaptor.recovery.loss import choose_autocast, place, sum_losses
 
 if TYPE_CHECKING:
@@ -24,12 +24,13 @@ def reduce_gradients(
     *,
     reduce: Callable[[str, torch.Tensor], object],
     compute: Compute,
+    at_once: int = AT_ONCE,
 ) -> None:
     """Hand the gradient of the mean loss to each weight over to `reduce`, in float32.
 
-    Each gradient is given away as soon as the last backward pass has finished it, so with up to eight
-    sequences the peak is one linear's gradient, and beyond that all of them. Modes and `requires_grad` flags
-    are left as found.
+    Each gradient is given away as soon as the last backward pass has finished it, so where one pass takes
+    all sequences the peak is one linear's gradient, and otherwise all of them. Modes and `requires_grad`
+    flags are left as found.
 
     Args:
         model: A causal language model, with or without an adapter.
@@ -37,6 +38,7 @@ def reduce_gradients(
         sequences: What the loss is measured on.
         reduce: Called once for each weight, with its name and its gradient.
         compute: Device and precision.
+        at_once: Sequences per pass.
 
     Raises:
         InputError: If a weight is quantised, or the loss is not finite.
@@ -49,7 +51,7 @@ def reduce_gradients(
             )
     compute.apply()
     place(model, compute)
-    batches = list(iterate_batches(sequences, compute))
+    batches = list(iterate_batches(sequences, compute, at_once=at_once))
     targets = sum(batch.targets for batch in batches)
     kept: dict[str, torch.Tensor] = {}
 

@@ -16,7 +16,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 
 from rankadaptor.recipe import GRADIENT_ROWS
-from rankadaptor.recovery.examples import count_tokens, draw_examples
+from rankadaptor.recovery.examples import AT_ONCE, count_tokens, draw_examples
 from rankadaptor.recovery.gradients import reduce_gradients
 from rankadaptor.recovery.lora import ADAPTER_NAME
 
@@ -32,19 +32,25 @@ POWER_STEPS = 2
 
 
 def aim_at_gradients(
-    peft_model: Any, sequences: Sequence[TokenSequence], *, seed: int, compute: Compute
+    peft_model: Any,
+    sequences: Sequence[TokenSequence],
+    *,
+    seed: int,
+    compute: Compute,
+    at_once: int = AT_ONCE,
 ) -> int:
     """Put the leading directions of each linear's first gradient into the rows of its A, in place.
 
-    The rows of a smaller rank are the first of a larger one, so adapters of one seed stay nested. A linear
-    without a gradient keeps its random rows. With more than eight examples the gradients of all adapted
-    linears are held at once, in float32.
+    The rows of a smaller rank are the first of a larger one (up to rank 72 where widths are above 512), so
+    adapters of one seed stay nested. A linear without a gradient keeps its random rows. The gradients of all
+    adapted linears are held at once, in float32, and activations are not recomputed.
 
     Args:
         peft_model: A model with an untrained adapter, from `attach_adapter`.
         sequences: Training data; 64 of them are looked at.
         seed: Which ones.
         compute: Device and precision.
+        at_once: Sequences per pass.
 
     Returns:
         Tokens read.
@@ -68,7 +74,7 @@ def aim_at_gradients(
                 rows[: len(directions)] = (ROW_NORM * directions).to(rows)
 
     weights: dict[str, Any] = {name: layer.get_base_layer().weight for name, layer in layers.items()}
-    reduce_gradients(peft_model, weights, chosen, reduce=aim, compute=compute)
+    reduce_gradients(peft_model, weights, chosen, reduce=aim, compute=compute, at_once=at_once)
     return count_tokens(chosen)
 
 

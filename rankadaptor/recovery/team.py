@@ -65,6 +65,15 @@ class Team:
                 parameter.grad.copy_(flat[place : place + size].view_as(parameter))
                 place += size
 
+    def copy_from_leader(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Give every process the leader's values, in place."""
+        if self.count == 1:
+            return
+        import torch
+
+        for parameter in parameters:
+            torch.distributed.broadcast(parameter.data, src=0)
+
     def sum_numbers(self, *numbers: float, device: str = "cpu") -> tuple[float, ...]:
         """Add up numbers over all processes."""
         if self.count == 1:

@@ -155,7 +155,11 @@ def fine_tune(
             logger.info("%s: resuming after step %d of %d", folder, state.step, steps)
     started = time.monotonic() - state.seconds
     if recipe.initialisation == GRADIENT and not state.step:
-        state.tokens = aim_at_gradients(peft_model, usable, seed=seed, compute=compute)
+        state.tokens = aim_at_gradients(
+            peft_model, usable, seed=seed, compute=compute, at_once=recipe.micro_batch_size
+        )
+        # Processes may differ in the last digit of a gradient, and then in the sign of a direction.
+        team.copy_from_leader(list(run.parameters.values()))
     batches = draw_batches(len(usable), batch_size=recipe.batch_size, steps=steps, seed=seed)
     with run.training(), Progress("fine-tune", steps - state.step, unit="steps") as progress:
         for step, indices in enumerate(batches, start=1):

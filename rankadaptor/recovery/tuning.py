@@ -183,16 +183,22 @@ def choose_both(
     starts = tuple(initialisations) if initialisations is not None else (recipe.initialisation,)
     if not starts:
         raise InputError("initialisations=(): give at least one, for example ('random', 'gradient').")
-    each_start = [
-        choose_recipe(
-            lambda recipes: measure([(uniform, tried) for tried in recipes]),
-            recipe=recipe.replace(scaling_exponent=exponents[0], initialisation=start),
-            learning_rates=learning_rates,
-        )
-        for start in dict.fromkeys(starts)
-    ]
-    best_start = min(each_start, key=lambda one: min(_rank_loss(trial) for trial in one.trials))
-    tuned = TunedRecipe(best_start.recipe, tuple(trial for one in each_start for trial in one.trials))
+    found, failures = [], []
+    for start in dict.fromkeys(starts):
+        try:
+            one = choose_recipe(
+                lambda recipes: measure([(uniform, tried) for tried in recipes]),
+                recipe=recipe.replace(scaling_exponent=exponents[0], initialisation=start),
+                learning_rates=learning_rates,
+            )
+        except TrainingError as error:  # the other start may be sound
+            failures.append(error)
+        else:
+            found.append(one)
+    if not found:
+        raise failures[0]
+    best_start = min(found, key=lambda one: min(_rank_loss(trial) for trial in one.trials))
+    tuned = TunedRecipe(best_start.recipe, tuple(trial for one in found for trial in one.trials))
     if len(exponents) == 1:
         return tuned
     probes = space.sample(PROBES, seed=seed)

@@ -1,4 +1,4 @@
-"""Responses are zero at uniform, and nothing counts as starved where uniform has a single rank."""
+"""Responses are zero at uniform, and nothing counts as emptied where uniform has a single rank."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def test_responses_are_zero_at_uniform_and_fall_below_it(uniform: int) -> None:
     nothing = dict(zip(RESPONSES, tables[:, 0, options.index(0)], strict=True))
     assert nothing["log"] == nothing["less"] == pytest.approx(-np.log1p(uniform))
     assert nothing["bend"] == pytest.approx(np.log1p(uniform) ** 2)
-    assert nothing["starved"] == (1.0 if uniform > 1 else 0.0)
-    assert tables[RESPONSES.index("starved"), :, options.index(uniform) + 1 :].max() == 0.0
+    assert nothing["emptied"] == (1.0 if uniform > 1 else 0.0)
+    assert tables[RESPONSES.index("emptied"), :, options.index(uniform) + 1 :].max() == 0.0

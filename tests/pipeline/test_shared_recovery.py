@@ -46,6 +46,7 @@ def test_two_processes_train_what_one_trains_with_the_whole_batch(bench, capsys)
     import rankadaptor as ra
 
     changes: dict[str, Any] = {"recover__steps": 5, "recover__evaluate_every": 2}
+    changes["recipe__initialisation"] = "gradient"  # every process must begin where the leader does
     changes["compute"] = {"device": "cpu", "dtype": "float32"}
     _, run_file = bench.command("run", **changes)
     assert main(["recover", run_file]) == 2

@@ -105,16 +105,18 @@ def test_counts_follow_the_run_file(pico_folder):
 
 
 def test_a_start_along_the_gradient_is_paid_for(pico_folder):
-    def make(initialisation):
+    def make(initialisation, model=str(pico_folder)):
         recipe = {"initialisation": initialisation, "sequence_length": 16, "tune": None}
         data = {"train": "rows.jsonl", "held_out_rows": 10}
-        return estimate(build_run({**SMALL, "model": str(pico_folder), "recipe": recipe, "data": data}))
+        return estimate(build_run({**SMALL, "model": model, "recipe": recipe, "data": data}))
 
     plain, aimed = make("random"), make("gradient")
     runs = find_step(plain, "search").runs
     assert find_step(aimed, "search").tokens == find_step(plain, "search").tokens + runs * 64 * 16
     assert find_step(aimed, "search").seconds > find_step(plain, "search").seconds
-    assert find_step(aimed, "search").peak_bytes >= find_step(plain, "search").peak_bytes
+    # All gradients of the frozen linears are held at once: more than a fifth of a gigabyte on SmolLM2.
+    held = [find_step(make(each, "kit:smollm2-135m"), "search").peak_bytes for each in ("random", "gradient")]
+    assert held[1] - held[0] > 2e8
 
 
 @pytest.mark.parametrize("tune", [None, {"learning_rates": [1e-3, 1e-2], "steps": 7}])

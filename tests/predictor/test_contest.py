@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -216,8 +217,15 @@ def test_what_the_corpus_is_worth_is_said_and_drawn(corpus: Path, tmp_path: Path
 def test_scores_of_the_corpus_compete(corpus: Path, tmp_path: Path) -> None:
     loaded = Corpus.load(corpus)
     assert loaded.scores("one") == {}
-    for name in ("one", "kept"):
+    twin = {"model": {"name": "two"}, "pruning": {}, "data": {"rows": "others"}, "recipe": {}}
+    loaded.add_setting(Setting(name="twin", space=loaded.space("one").to_json(), **twin))  # of the same space
+    loaded.extend([dataclasses.replace(record, setting="twin") for record in loaded.records("one")])
+    for name in ("one", "kept", "twin"):
         table = _tabulate(loaded.space(name))
+        if name == "twin":
+            table = dataclasses.replace(
+                table, worths=tuple(tuple(-worth for worth in row) for row in table.worths)
+            )
         (corpus / "scores").mkdir(exist_ok=True)
         (corpus / "scores" / f"{name}.jsonl").write_text(json.dumps(table.to_json()) + "\n")
     assert Corpus.load(corpus).scores("one")["distance"].worths == _tabulate(loaded.space("one")).worths
@@ -228,7 +236,15 @@ def test_scores_of_the_corpus_compete(corpus: Path, tmp_path: Path) -> None:
         name: [{**row, "predictor": ""} for row in rows if row["predictor"] == name]
         for name in ("distance", "score_distance")
     }
-    assert {row["setting"] for row in by_name["score_distance"]} == {"one", "kept"}
+    assert {row["setting"] for row in by_name["score_distance"]} == {"one", "kept", "twin"}
+    (mirrored,) = {
+        row["kendall"] for row in by_name["score_distance"] if (row["setting"], row["records"]) == ("twin", 0)
+    }
+    (straight,) = {
+        row["kendall"] for row in by_name["score_distance"] if (row["setting"], row["records"]) == ("one", 0)
+    }
+    assert mirrored == pytest.approx(-straight)
+    by_name["score_distance"] = [row for row in by_name["score_distance"] if row["setting"] != "twin"]
     assert by_name["score_distance"] == [
         row for row in by_name["distance"] if row["setting"] in ("one", "kept")
     ]

@@ -61,9 +61,12 @@ def choose_started_uniform(arena: Arena, given: ComparisonConfig) -> Choice:
 
 
 def choose_started(arena: Arena, given: ComparisonConfig) -> Choice:
-    """Spend half of the trials on start and rate, and the other half on a search of ranks under both."""
-    first = given.trials - max(given.trials // 2, LEAST)
-    begun = choose_started_uniform(arena, given.model_copy(update={"trials": max(first, 1)}))
+    """Spend half of the trials on start and rate, and the other half on a search of ranks under both.
+
+    Below twelve trials the search gets more than half.
+    """
+    first = max(1, given.trials - max(given.trials // 2, LEAST))
+    begun = choose_started_uniform(arena, given.model_copy(update={"trials": first}))
     with arena.change(begun.change_recipe(arena.source.recipe)) as changed:
         found = choose_ours(changed, given.model_copy(update={"trials": given.trials - first}))
     return dataclasses.replace(
