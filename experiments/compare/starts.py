@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import functools
 import json
 import logging
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 from peft import EvaConfig, get_peft_model, initialize_lora_eva_weights
 
-from rankadaptor.comparison import judge_gains
+from rankadaptor.comparison import SMALLEST_SHARE, judge_gains
 from rankadaptor.config import load_run
 from rankadaptor.data.sequences import draw_batches, make_batch
 from rankadaptor.errors import TrainingError
@@ -40,6 +41,7 @@ from rankadaptor.recipe import GRADIENT, RANDOM, Recipe
 from rankadaptor.recovery import fine_tune
 from rankadaptor.recovery.lora import adapt_temporarily, lora_config
 from rankadaptor.report.starts import write_starts
+from rankadaptor.results.table import write_gain
 from rankadaptor.runtime import find_commit
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ RESULT, DOCUMENT = Path("experiments/results/starts.json"), Path("docs/beyond-ra
 OVERRIDES = ("search.steps=32", "recover.steps=64", "recipe.tune.steps=64")
 OCTAVES = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0)
 TUNING_SEED, FIRST_SEED, SEEDS = 1500, 2500, 5
+CONFIDENCE = 0.95
 EVA_BATCHES = 16
 
 Train = Callable[[ShortFineTune, Arena, Recipe, int], float]
@@ -81,30 +84,36 @@ def measure_setting(arena: Arena) -> list[dict[str, Any]]:
         rates = [own.learning_rate * 2**octave for octave in OCTAVES]
         run = functools.partial(train, short, arena)
         tried = [known.measure(way, own.replace(learning_rate=rate), TUNING_SEED, run) for rate in rates]
-        rate = rates[int(np.argmin(tried))]
+        rate = rates[int(np.argmin([math.inf if loss is None else loss for loss in tried]))]
         losses = [known.measure(way, own.replace(learning_rate=rate), seed, run) for seed in seeds]
-        gains = [p - loss for p, loss in zip(plain, losses, strict=True) if math.isfinite(loss)]
-        judged = judge_gains(gains, confidence=0.95)
+        pairs = [(p, loss) for p, loss in zip(plain, losses, strict=True) if p is not None]
+        gains = [p - loss for p, loss in pairs if loss is not None]
+        judged = judge_gains(gains, confidence=CONFIDENCE)
+        if len(gains) < SMALLEST_SHARE * SEEDS:  # runs that break down are not missing at random
+            judged = dataclasses.replace(judged, outcome="no difference", reason="too many pairs failed")
+        sound = [loss for loss in losses if loss is not None]
+        reference = [p for p in plain if p is not None]
         rows.append(
             {
                 "setting": arena.config.name,
                 "way": way,
                 "learning_rate": rate,
                 "own_rate": own.learning_rate,
-                "loss": float(np.mean(losses)),
+                "loss": float(np.mean(sound)) if sound else None,
                 "gain": judged.gain,
                 "gain_low": judged.low,
                 "gain_high": judged.high,
                 "outcome": judged.outcome,
                 "gains": gains,
-                "seeds": SEEDS,
+                "seeds": len(gains),
+                "failures": SEEDS - len(gains),
                 "steps": own.steps,
-                "regained": arena.losses["pruned"] - float(np.mean(plain)),
+                "regained": arena.losses["pruned"] - float(np.mean(reference)) if reference else None,
                 "tried": {f"{each:.4g}": loss for each, loss in zip(rates, tried, strict=True)},
                 "commit": find_commit(),
             }
         )
-        logger.info("%s · %s: %+.4f (%s)", arena.config.name, way, judged.gain, judged.outcome)
+        logger.info("%s · %s: %s (%s)", arena.config.name, way, write_gain(judged.gain), judged.outcome)
     return rows
 
 
@@ -114,20 +123,24 @@ class Kept:
     def __init__(self, path: Path) -> None:
         self.path = path
         lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-        self.losses = {tuple(key): loss for key, loss in map(json.loads, lines)}
+        self.losses: dict[tuple[str, ...], float | None] = {
+            tuple(map(str, key)): loss for key, loss in map(json.loads, lines)
+        }
 
-    def measure(self, way: str, recipe: Recipe, seed: int, run: Callable[[Recipe, int], float]) -> float:
-        """Return a held-out loss, measured now or before; infinite if the run broke down."""
-        key = (way, f"{recipe.learning_rate:.6g}", seed)
+    def measure(
+        self, way: str, recipe: Recipe, seed: int, run: Callable[[Recipe, int], float]
+    ) -> float | None:
+        """Return a held-out loss, measured now or before; None if the run broke down."""
+        key = (way, f"{recipe.learning_rate:.6g}", str(seed))
         if key not in self.losses:
             try:
-                loss = run(recipe, seed)
+                loss: float | None = run(recipe, seed)
             except TrainingError as error:
                 logger.warning("%s: %s", way, error)
-                loss = math.inf
-            self.losses[key] = loss
-            append_line(self.path, json.dumps([key, loss]))
-        return float(self.losses[key])
+                loss = None
+            self.losses[key] = loss if loss is not None and math.isfinite(loss) else None
+            append_line(self.path, json.dumps([key, self.losses[key]]))
+        return self.losses[key]
 
 
 def train_ours(

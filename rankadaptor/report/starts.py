@@ -58,11 +58,10 @@ def render_starts(rows: Sequence[Row]) -> str:
 
 def average_starts(rows: Sequence[Row]) -> Table:
     """Return one line a way: its mean gain over settings, as a share of what uniform wins back, and wins."""
+    judged = [row for row in rows if row["gain"] is not None and row["regained"] is not None]
     lines = []
-    for way in dict.fromkeys(row["way"] for row in rows):
-        own = [row for row in rows if row["way"] == way and row["gain"] is not None]
-        if not own:
-            continue
+    for way in dict.fromkeys(row["way"] for row in judged):
+        own = [row for row in judged if row["way"] == way]
         lines.append(
             (
                 way,

@@ -47,7 +47,7 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
     The smallest that is not is measured once more on seeds that had no part in choosing it.
 
     Returns:
-        Rows `setting, method, parameters, parameters_uniform, share, outcome, gain, gain_low, gain_high` and
+        Rows `job, setting, method, parameters, parameters_uniform, share, outcome, gain, gain_low, gain_high` and
         more; the method is `searched` or `uniform`, the latter at a smaller rank. `share` is 1 where the
         fresh seeds find the smaller adapter worse; `cost_tokens` counts trials and attempts.
     """
@@ -63,6 +63,7 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
                 _halve_sizes(arena, config, "searched", front, cost=learned["tokens"]),
                 _halve_sizes(arena, config, "uniform", list_uniforms(arena.space), cost=0),
             ]
+        found = [{"job": config.name, "like_uniform": config.like_uniform, **row} for row in found]
         rows += found
         everything = merge_rows(Path(config.results), found)
         if config.document is not None:
