@@ -47,8 +47,8 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
     The smallest that is not is measured once more on seeds that had no part in choosing it.
 
     Returns:
-        Rows `job, setting, method, parameters, parameters_uniform, share, outcome, gain, gain_low, gain_high` and
-        more; the method is `searched` or `uniform`, the latter at a smaller rank. `share` is 1 where the
+        Rows `job, setting, method, parameters, parameters_uniform, share, outcome, gain, gain_low,
+        gain_high` and more; the method is `searched` or `uniform`, the latter at a smaller rank. `share` is 1 where the
         fresh seeds find the smaller adapter worse; `cost_tokens` counts trials and attempts.
     """
     rows: list[dict[str, Any]] = []
