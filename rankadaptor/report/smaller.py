@@ -23,11 +23,12 @@ INTRODUCTION = """\
 Written from the result file of `rankadaptor compare experiments/compare/smaller.yaml`; not edited by hand.
 
 How small may an adapter be and still not be worse than a uniform one? Trials of all sizes teach the
-predictor, NSGA-II draws its front of loss against parameters, and full recoveries, paired with uniform on fresh
-seeds, halve the interval of sizes. *Not worse* has to be shown: the interval of the gain must lie above minus a
-margin, by default 2 % of what uniform wins back. What is found is recovered once more on seeds that had no part
-in finding it, and only what holds there counts as saved. `uniform` is the same bisection over smaller uniform
-ranks, which needs no search: what a searched adapter saves beyond it is what the search is worth.
+predictor, NSGA-II draws its front of loss against parameters, and full recoveries, paired with uniform on
+fresh seeds, halve the interval of sizes. *Not worse* has to be shown: the interval of the gain must lie
+above minus a margin, by default 2 % of what uniform wins back. What is found is recovered once more on
+seeds that had no part in finding it, and only what holds there counts as saved. `uniform` is the same
+bisection over smaller uniform ranks, which needs no search: what a searched adapter saves beyond it is what
+the search is worth.
 """
 
 

@@ -47,3 +47,9 @@ def test_a_section_that_is_gone_is_named():
 
 def test_the_digest_does_not_depend_on_how_a_value_was_written():
     assert build_run({"recover": {"steps": 400}}).digest() == build_run({}).digest()
+
+
+def test_a_start_at_random_is_what_runs_had_before() -> None:
+    explicit = {"recipe": {"initialisation": "random", "tune": {"initialisations": None}}}
+    assert build_run(explicit).digest() == build_run({}).digest()
+    assert build_run({"recipe": {"initialisation": "gradient"}}).digest() != build_run({}).digest()

@@ -17,6 +17,8 @@ import pytest
 from rankadaptor.config import build_run, dump_run
 from rankadaptor.pipeline import run_experiment
 from rankadaptor.pipeline.experiment import choose_predictor
+from rankadaptor.results.details import build_tuning_table
+from rankadaptor.results.document import read_result
 from tests.pipeline.comparing import read_records, strip_result
 
 
@@ -98,10 +100,30 @@ def test_two_workers_give_what_one_gives(
 
 
 def test_a_diverging_rate_fails_its_trial_not_the_run(pico_run: dict[str, Any], tmp_path: Path) -> None:
-    pico_run["recipe"]["tune"] = {"learning_rates": [1e30, 1e-3], "steps": 2}
-    result = run_experiment(build_run(pico_run), output=tmp_path)["result"]
-    assert {trial["learning_rate"]: trial["status"] for trial in result["tuning"]}[1e30] == "failed"
+    pico_run["recipe"]["tune"] = {
+        "learning_rates": [1e30, 1e-3], "steps": 2, "initialisations": ["random", "gradient"],
+    }  # fmt: skip
+    document = run_experiment(build_run(pico_run), output=tmp_path)
+    result = document["result"]
+    statuses = {(each["learning_rate"], each["initialisation"]): each["status"] for each in result["tuning"]}
+    for start in ("random", "gradient"):
+        assert statuses[1e30, start] == "failed"
+        assert statuses[1e-3, start] == "ok"
     assert result["recipe"]["learning_rate"] <= 1e-3
+    losses = {each["initialisation"]: each["loss"] for each in result["tuning"] if each["loss"] is not None}
+    chosen = result["recipe"].get("initialisation", "random")
+    assert chosen in losses
+    shown = build_tuning_table(read_result(tmp_path / "result.json"))
+    assert shown.header[2] == "initialisation"
+    assert {row[2] for row in shown.rows} == {"random", "gradient"}
+    # Trials of both starts lie on disk, apart: the same command measures none of them again.
+    (tmp_path / "steps" / "tune.json").unlink()
+    measured = sorted((tmp_path / "tuning").glob("rate-0.001*.jsonl"))
+    assert [path.name for path in measured] == ["rate-0.001-gradient.jsonl", "rate-0.001.jsonl"]
+    before = [path.read_text() for path in measured]
+    again = run_experiment(build_run(pico_run), output=tmp_path)["result"]
+    assert again["recipe"] == result["recipe"]
+    assert [path.read_text() for path in measured] == before
 
 
 def test_a_run_with_two_objectives_keeps_the_front(pico_run: dict[str, Any], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.recipe import Recipe
-from rankadaptor.recovery.tuning import EXTENSIONS, choose_recipe, tune_recipe
+from rankadaptor.recovery.tuning import EXTENSIONS, choose_both, choose_recipe, tune_recipe
 
 
 @dataclass(frozen=True)
@@ -124,3 +124,33 @@ def test_rate_and_exponent_are_tuned_on_a_model(model, space, recipe, rows, pico
         known=tuned.trials,
     )
     assert again == tuned
+
+
+@pytest.mark.parametrize(("broken", "expected"), [((), "gradient"), (("gradient",), "random")])
+def test_every_start_is_tried_at_every_rate(space, broken, expected):
+    tried = []
+
+    def measure(pairs):
+        tried.extend((recipe.initialisation, recipe.learning_rate) for _, recipe in pairs)
+        return [
+            Outcome(None, error="NaN")
+            if recipe.initialisation in broken
+            else Outcome(4 - 0.1 * (recipe.initialisation == "gradient") + abs(recipe.learning_rate - 2e-3))
+            for _, recipe in pairs
+        ]
+
+    given = {"recipe": Recipe(), "learning_rates": (1e-3, 2e-3, 4e-3)}
+    tuned = choose_both(measure, space, initialisations=("random", "gradient"), **given)
+    assert tuned.recipe.initialisation == expected
+    assert tuned.recipe.learning_rate == 2e-3
+    assert {start for start, _ in tried} == {"random", "gradient"}
+    assert {trial.initialisation for trial in tuned.trials} == {"random", "gradient"} - set(broken)
+    with pytest.raises(TrainingError, match="diverged"):
+        choose_both(
+            lambda pairs: [Outcome(None, error="NaN")] * len(pairs),
+            space,
+            initialisations=("random",),
+            **given,
+        )
+    with pytest.raises(InputError, match="initialisations"):
+        choose_both(measure, space, initialisations=(), **given)

@@ -48,8 +48,8 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
 
     Returns:
         Rows `job, setting, method, parameters, parameters_uniform, share, outcome, gain, gain_low,
-        gain_high` and more; the method is `searched` or `uniform`, the latter at a smaller rank. `share` is 1 where the
-        fresh seeds find the smaller adapter worse; `cost_tokens` counts trials and attempts.
+        gain_high` and more; the method is `searched` or `uniform`, the latter at a smaller rank. `share` is
+        1 where the fresh seeds find the smaller adapter worse; `cost_tokens` counts trials and attempts.
     """
     rows: list[dict[str, Any]] = []
     for run in load_settings(config):
