@@ -15,6 +15,10 @@ DOCUMENT = Path("docs/comparison.md")
 
 Row = Mapping[str, Any]
 
+REFERENCE = "random"
+"""Spends all of its trials, and nothing else."""
+NEGLIGIBLE = 0.005
+
 
 def write_comparison(rows: Sequence[Row], *, file: Path = DOCUMENT) -> None:
     """Write the document.
@@ -31,8 +35,8 @@ def render_comparison(rows: Sequence[Row]) -> str:
         "# Ways of choosing ranks, compared\n",
         "Written from the result file of `rankadaptor compare`; not edited by hand. All methods have "
         "uniform's adapter parameters, or a few less where ranks do not come out even, and may train on the "
-        "same number of tokens to choose; what each did train on stands in the tables. Passes that only "
-        "score are counted where they are not part of a trial. "
+        "same number of tokens to choose; what each did train on, or read, stands in the tables. Passes "
+        "that only score are counted where they are not part of a trial. "
         "What they choose is recovered in full on fresh seeds, paired with uniform. Choice and judgement "
         "share the held-out text, so a gain may be a little less on other text.\n",
     ]
@@ -85,7 +89,24 @@ def average_methods(rows: Sequence[Row]) -> Table:
         note=_describe_settings(len(shared), len(settings))
         + " Gains in nats per token of held-out text, positive is better than uniform. *More regained*: "
         "the gain as a share of what uniform wins back of the pruned model's loss. *Better*, *worse*: "
-        "settings in which the interval leaves out zero.",
+        "settings in which the interval leaves out zero." + _describe_excess(rows),
+    )
+
+
+def _describe_excess(rows: Sequence[Row]) -> str:
+    """Say by how much the dearest choice exceeds what short runs at random cost in its setting."""
+    whole = {row["setting"]: row["cost_tokens"] for row in rows if row["method"] == REFERENCE}
+    shares = [
+        (row["cost_tokens"] / whole[row["setting"]] - 1.0, row["method"])
+        for row in rows
+        if whole.get(row["setting"])
+    ]
+    excess, method = max(shares, default=(0.0, ""))
+    if excess < NEGLIGIBLE:
+        return ""
+    return (
+        f" The dearest choice (`{method}`) took {write_percent(excess)} more tokens than the trials of "
+        f"`{REFERENCE}` in its setting: a start along the gradient reads 64 rows besides."
     )
 
 
