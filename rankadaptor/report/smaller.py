@@ -92,7 +92,7 @@ def _summarise(rows: Sequence[Row]) -> str:
         if own:
             sentences.append(f"{words} {write_percent(float(np.mean(own)))} of uniform's parameters")
     settings = len({row["setting"] for row in rows})
-    return f"{', '.join(sentences)}, on average over {settings} settings (goal {write_percent(GOAL)}).\n"
+    return f"{', '.join(sentences)}, on average over {settings} setting{'s' if settings > 1 else ''} (goal {write_percent(GOAL)}).\n"
 
 
 def _build_attempts(rows: Sequence[Row], setting: str) -> Table:
