@@ -92,7 +92,8 @@ def _summarise(rows: Sequence[Row]) -> str:
         if own:
             sentences.append(f"{words} {write_percent(float(np.mean(own)))} of uniform's parameters")
     settings = len({row["setting"] for row in rows})
-    return f"{', '.join(sentences)}, on average over {settings} setting{'s' if settings > 1 else ''} (goal {write_percent(GOAL)}).\n"
+    over = f"{settings} setting{'s' if settings > 1 else ''}"
+    return f"{', '.join(sentences)}, on average over {over} (goal {write_percent(GOAL)}).\n"
 
 
 def _build_attempts(rows: Sequence[Row], setting: str) -> Table:
