@@ -154,7 +154,7 @@ def test_predictors_are_made_by_name(trained: MetaNetwork, tmp_path: Path) -> No
     assert made.pretrained
     assert made.name == "meta"
     assert not make_predictor("ridge").pretrained
-    with pytest.raises(InputError, match="allowed are meta, perceptron"):
+    with pytest.raises(InputError, match="allowed are meta, ensemble, perceptron"):
         make_predictor("forest")
     with pytest.raises(InputError, match="needs the folder"):
         make_predictor("meta")
