@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from rankadaptor.files import write_text
-from rankadaptor.results.table import Table, write_count, write_gain, write_loss, write_percent
+from rankadaptor.results.table import (
+    Table,
+    write_count,
+    write_gain,
+    write_interval,
+    write_loss,
+    write_percent,
+)
 
 DOCUMENT = Path("docs/comparison.md")
 
@@ -123,9 +130,7 @@ def build_table(rows: Sequence[Row], setting: str) -> Table:
             f"{row['method']} (= uniform)" if _is_same(row) else row["method"],
             write_loss(row["loss"]),
             write_gain(row["gain"]),
-            "–"
-            if row["gain_low"] is None
-            else f"{write_gain(row['gain_low'])} to {write_gain(row['gain_high'])}",
+            write_interval(row["gain_low"], row["gain_high"]),
             row["outcome"],
             write_count(row["parameters"]),
             write_count(row["cost_tokens"]),

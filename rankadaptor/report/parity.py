@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rankadaptor.files import write_text
-from rankadaptor.results.table import Table, write_gain, write_loss, write_percent
+from rankadaptor.results.table import Table, write_gain, write_interval, write_loss, write_percent
 
 DOCUMENT = Path("docs/parity.md")
 CLAIMED = (0.7, 5.5)
@@ -63,7 +63,7 @@ def build_table(rows: Sequence[Row], setting: str) -> Table:
                 write_loss(row["loss_uniform"]),
                 write_gain(row["claimed_gain"]),
                 write_gain(row["gain"]),
-                _write_interval(row),
+                write_interval(row["gain_low"], row["gain_high"]),
                 _write_signed(row["percent"]),
                 write_percent(row["extra_regained"]),
                 write_gain(row["noise_unpaired"]).lstrip("+"),
@@ -132,9 +132,3 @@ def _list_steps(rows: Sequence[Row], key: str) -> str:
 
 def _write_signed(percent: float | None) -> str:
     return "–" if percent is None else f"{percent:+.2f} %".replace("-", "−")
-
-
-def _write_interval(row: Row) -> str:
-    if row["gain_low"] is None:
-        return "–"
-    return f"{write_gain(row['gain_low'])} to {write_gain(row['gain_high'])}"

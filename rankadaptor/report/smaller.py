@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rankadaptor.files import write_text
-from rankadaptor.results.table import Table, write_count, write_gain, write_percent
+from rankadaptor.results.table import Table, write_count, write_gain, write_interval, write_percent
 
 DOCUMENT = Path("docs/smaller.md")
 GOAL = 0.6
@@ -64,7 +64,7 @@ def build_table(rows: Sequence[Row]) -> Table:
             write_percent(row["share_found"]),
             write_percent(row["share"]),
             write_gain(row["gain"]),
-            _write_interval(row),
+            write_interval(row["gain_low"], row["gain_high"]),
             write_gain(-row["margin"]),
             str(row["seeds"]),
             "yes" if row["not_worse"] else "no",
@@ -102,7 +102,7 @@ def _build_attempts(rows: Sequence[Row], setting: str) -> Table:
             row["method"],
             write_percent(step["share"]),
             write_gain(step["gain"]),
-            _write_interval(step),
+            write_interval(step["gain_low"], step["gain_high"]),
             "not worse" if step["accepted"] else "not shown",
         )
         for row in rows
@@ -110,9 +110,3 @@ def _build_attempts(rows: Sequence[Row], setting: str) -> Table:
     )
     header = ("method", "share of the budget", "gain", "95 % interval", "verdict")
     return Table(name=f"smaller-{setting}", title=setting, header=header, rows=lines)
-
-
-def _write_interval(row: Row) -> str:
-    if row["gain_low"] is None:
-        return "–"
-    return f"{write_gain(row['gain_low'])} to {write_gain(row['gain_high'])}"

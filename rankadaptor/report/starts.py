@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from rankadaptor.files import write_text
-from rankadaptor.results.table import Table, write_gain, write_loss, write_percent, write_value
+from rankadaptor.results.table import (
+    Table,
+    write_gain,
+    write_interval,
+    write_loss,
+    write_percent,
+    write_value,
+)
 
 Row = Mapping[str, Any]
 
@@ -90,9 +97,7 @@ def _build_table(rows: Sequence[Row], setting: str) -> Table:
             f"{write_value(row['learning_rate'])} ({row['learning_rate'] / row['own_rate']:.2g} ×)",
             write_loss(row["loss"]),
             write_gain(row["gain"]),
-            "–"
-            if row["gain_low"] is None
-            else f"{write_gain(row['gain_low'])} to {write_gain(row['gain_high'])}",
+            write_interval(row["gain_low"], row["gain_high"]),
             row["outcome"],
         )
         for row in rows

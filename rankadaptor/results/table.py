@@ -49,6 +49,11 @@ def write_gain(gain: float | None) -> str:
     return ABSENT if gain is None else f"{gain:+.4f}".replace("-", "−")
 
 
+def write_interval(low: float | None, high: float | None) -> str:
+    """Write an interval of gains in nats per token."""
+    return ABSENT if low is None else f"{write_gain(low)} to {write_gain(high)}"
+
+
 def write_count(count: float | None) -> str:
     """Write a count with thousands separated."""
     return ABSENT if count is None else f"{count:,.0f}"
