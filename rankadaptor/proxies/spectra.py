@@ -10,7 +10,7 @@ import torch
 from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable, build_score_table
 from rankadaptor.recovery.examples import EXAMPLES, count_tokens, draw_examples
-from rankadaptor.recovery.gradients import reduce_gradients
+from rankadaptor.recovery.gradients import reduce_gradients, sketch_range
 from rankadaptor.recovery.nested import find_widest
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 EXACT = 512  # widths up to this are decomposed in full
 SPARE = 8  # directions drawn beyond those wanted
-POWER_STEPS = 2
 
 
 def measure_spectra(
@@ -76,10 +75,6 @@ def find_singular_values(matrix: torch.Tensor, *, count: int, seed: int = 0) -> 
     if min(matrix.shape) <= max(EXACT, count + SPARE):
         exact: torch.Tensor = torch.linalg.svdvals(matrix)[:count]
         return exact
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(matrix.shape[1], count + SPARE, generator=generator).to(matrix.device)
-    basis = torch.linalg.qr(matrix @ drawn).Q
-    for _ in range(POWER_STEPS):
-        basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
+    basis = sketch_range(matrix, width=count + SPARE, seed=seed)
     leading: torch.Tensor = torch.linalg.svdvals(basis.T @ matrix)[:count]
     return leading

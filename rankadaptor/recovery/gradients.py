@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rankadaptor.runtime import Compute
 
 
+POWER_STEPS = 2
+
+
 def reduce_gradients(
     model: Any,
     weights: Mapping[str, torch.nn.Parameter],
@@ -65,6 +68,19 @@ def reduce_gradients(
         for index, batch in enumerate(batches):
             use = reduce_total if index == len(batches) - 1 else keep
             _run_backward(model, weights, batch, use, targets=targets, compute=compute)
+
+
+def sketch_range(matrix: torch.Tensor, *, width: int, seed: int) -> torch.Tensor:
+    """Return orthonormal columns that span nearly all of what a matrix's leading terms reach [RSVD]_.
+
+    A random projection with two power steps, for matrices too wide to be decomposed in full.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(matrix.shape[1], width, generator=generator).to(matrix.device)
+    basis: torch.Tensor = torch.linalg.qr(matrix @ drawn).Q
+    for _ in range(POWER_STEPS):
+        basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
+    return basis
 
 
 def _run_backward(

@@ -17,7 +17,7 @@ from peft.tuners.lora import LoraLayer
 
 from rankadaptor.recipe import GRADIENT_ROWS
 from rankadaptor.recovery.examples import AT_ONCE, count_tokens, draw_examples
-from rankadaptor.recovery.gradients import reduce_gradients
+from rankadaptor.recovery.gradients import reduce_gradients, sketch_range
 from rankadaptor.recovery.lora import ADAPTER_NAME
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ ROW_NORM = 0.5 / math.sqrt(3.0)
 """Norm of a row of A: half of what PEFT's own distribution has in expectation."""
 EXACT = 512  # narrower gradients are decomposed in full
 SKETCH = 72  # directions of a randomised decomposition; more only for ranks beyond it, so ranks stay nested
-POWER_STEPS = 2
 
 
 def aim_at_gradients(
@@ -90,10 +89,6 @@ def find_directions(matrix: torch.Tensor, *, count: int, seed: int = 0) -> torch
     if min(matrix.shape) <= max(EXACT, width):
         exact: torch.Tensor = torch.linalg.svd(matrix, full_matrices=False).Vh[:count]
         return exact
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(matrix.shape[1], width, generator=generator).to(matrix.device)
-    basis = torch.linalg.qr(matrix @ drawn).Q
-    for _ in range(POWER_STEPS):
-        basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
+    basis = sketch_range(matrix, width=width, seed=seed)
     leading: torch.Tensor = torch.linalg.svd(basis.T @ matrix, full_matrices=False).Vh[:count]
     return leading
