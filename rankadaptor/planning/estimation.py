@@ -275,24 +275,21 @@ class _Costs:
     def _count_trial_bytes(self) -> int:
         """Memory of one process that fine-tunes and scores."""
         recipe = self.config.recipe
-        training = count_training_bytes(
-            self.pruned,
-            self.row.repeat(recipe.micro_batch_size),
-            adapter=self.adapter,
-            dtype=self.rate.dtype,
-            quantise=self.config.compute.quantise,
-            recompute=recipe.gradient_checkpointing,
-        )
-        if self.start.tokens:  # activations are not recomputed, and all gradients are held at once
-            aiming = count_training_bytes(
+
+        def count_bytes(*, recompute: bool) -> float:
+            return count_training_bytes(
                 self.pruned,
                 self.row.repeat(recipe.micro_batch_size),
                 adapter=self.adapter,
                 dtype=self.rate.dtype,
                 quantise=self.config.compute.quantise,
-                recompute=False,
+                recompute=recompute,
             )
-            training = max(training, aiming + GRADIENT_BYTES * self.pruned.parameters)
+
+        training = count_bytes(recompute=recipe.gradient_checkpointing)
+        if self.start.tokens:  # activations are not recomputed, and all gradients are held at once
+            aiming = count_bytes(recompute=False) + GRADIENT_BYTES * self.pruned.parameters
+            training = max(training, aiming)
         scoring = self._count_scoring_bytes(self.pruned, quantise=self.config.compute.quantise)
         return PROCESS_BYTES + round(max(training, scoring))
 
