@@ -69,7 +69,14 @@ def condition(hierarchy: Hierarchy, space: Space, observations: Observations | N
     centre, covariance = mix(weights, build)
     noise = float(np.sqrt((1.0 + hierarchy.luck) * weights @ grid.noise**2))
     root = find_root(columns @ covariance @ columns.T)
-    return SlotPosterior(tables=layout.tables, mean=columns @ centre, root=root, noise=noise)
+    told = 0 if observations is None else len(observations)
+    return SlotPosterior(
+        tables=layout.tables,
+        mean=columns @ centre,
+        root=root,
+        noise=noise,
+        width=hierarchy.width ** (1.0 / (1.0 + told) ** 2),  # four records tell a setting's size themselves
+    )
 
 
 def _lay_grid(hierarchy: Hierarchy) -> _Grid:

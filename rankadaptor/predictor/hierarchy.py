@@ -54,6 +54,7 @@ class Hierarchy:
         size: Mean and SD of the logarithm of a setting's size in nats per token.
         noise: Mean and SD of the logarithm of noise over size.
         luck: Variance of uniform's luck over that of an allocation's own.
+        width: Factor on the SDs of a prediction before the first record; see `set_width`.
     """
 
     mean: Floats
@@ -62,6 +63,7 @@ class Hierarchy:
     size: tuple[float, float]
     noise: tuple[float, float]
     luck: float
+    width: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

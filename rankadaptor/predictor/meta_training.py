@@ -9,6 +9,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.predictor.evidence import Source, choose_trainable, list_evidence, name_source
 from rankadaptor.predictor.hierarchy import fit_hierarchy
 from rankadaptor.predictor.meta_predictor import MetaPredictor
+from rankadaptor.predictor.prior_width import set_width
 
 if TYPE_CHECKING:
     from rankadaptor.predictor.meta_network import MetaNetwork
@@ -76,4 +77,4 @@ def meta_train(
         "not_trained_on": left_out,
         "corpus_digest": name_source(corpus),
     }
-    return MetaPredictor(hierarchy=fit_hierarchy(data), seed=seed, card=card)
+    return MetaPredictor(hierarchy=set_width(fit_hierarchy(data), data), seed=seed, card=card)

@@ -28,6 +28,8 @@ class SlotPosterior:
         root: A root of their covariance, `(responses · n_slots, k)`.
         noise: SD of one measurement, nats per token.
         stretch: Factor on the SD.
+        width: Factor on what is said of the SD and the noise, for intervals that hold; the draws are not
+            touched, so that a search explores as the belief has it.
     """
 
     tables: Floats
@@ -35,6 +37,7 @@ class SlotPosterior:
     root: Floats
     noise: float
     stretch: float = 1.0
+    width: float = 1.0
 
     def predict(self, space: Space, values: NDArray[np.int64], *, seed: int = 0) -> Prediction:
         """Predict the gains of options `(n, n_slots)`, with joint draws."""
@@ -58,8 +61,8 @@ class SlotPosterior:
             draws[:, start : start + CHUNK] = (rows @ drawn).T
         return Prediction(
             mean=mean,
-            std=np.sqrt(variance) * self.stretch,
-            noise=self.noise,
+            std=np.sqrt(variance) * self.stretch * self.width,
+            noise=self.noise * self.width,
             draws=mean + draws * self.stretch,
         )
 

@@ -94,6 +94,7 @@ def _take_hierarchy_apart(predictor: MetaPredictor) -> tuple[dict[str, NDArray[A
         "size": list(hierarchy.size),
         "noise": list(hierarchy.noise),
         "luck": hierarchy.luck,
+        "width": hierarchy.width,
         "seed": predictor.seed,
     }
 
@@ -110,6 +111,7 @@ def _build_hierarchy(description: dict[str, Any], tensors: dict[str, NDArray[Any
             size=(float(description["size"][0]), float(description["size"][1])),
             noise=(float(description["noise"][0]), float(description["noise"][1])),
             luck=float(description["luck"]),
+            width=float(description.get("width", 1.0)),  # predictors written earlier have none
         ),
         seed=int(description["seed"]),
         card=description["card"],
