@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rankadaptor.plots.accuracy import plot_accuracy
 from rankadaptor.plots.contest import plot_contest, plot_start
+from rankadaptor.plots.guidance import plot_guidance
 from rankadaptor.plots.losses import plot_curves
 from rankadaptor.plots.ranks import plot_ranks
 from rankadaptor.plots.search import plot_predictions, plot_search
@@ -17,6 +18,7 @@ __all__ = [
     "plot_accuracy",
     "plot_contest",
     "plot_curves",
+    "plot_guidance",
     "plot_predictions",
     "plot_ranks",
     "plot_search",

@@ -1,0 +1,113 @@
+"""What the quickstart's search would choose after ever more short runs, with and without the corpus.
+
+    python experiments/quickstart/curves.py [--workers 2]
+
+Same pruned model, data, rate and budget as `make quickstart`. Two predictors guide a search each, under two
+seeds: the trained one (`meta`), and one that sees the same slots and has learned from no corpus
+(`gaussian_process`). After 2, 4, 8 and 12 short runs the allocation that each search would then hand over is
+confirmed like a run's winner: paired with uniform on fresh seeds. Continues where it stopped; writes
+`experiments/results/quickstart-curves.json`, a figure, and README's part on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.comparison import judge_gains
+from rankadaptor.config import load_run
+from rankadaptor.corpus import Record
+from rankadaptor.files import read_json, write_bytes, write_json
+from rankadaptor.pipeline.compare.arena import Arena, open_arena
+from rankadaptor.plots import plot_guidance, to_png
+from rankadaptor.predictor import make_predictor
+from rankadaptor.report.guidance import write_guidance
+from rankadaptor.report.markers import update_markers
+from rankadaptor.results.table import write_gain
+from rankadaptor.runtime import find_commit
+from rankadaptor.search import Search
+from rankadaptor.space import Allocation
+
+logger = logging.getLogger(__name__)
+
+RUN, FOLDER = Path("experiments/quickstart/run.yaml"), Path("runs/quickstart-curves")
+RESULT = Path("experiments/results/quickstart-curves.json")
+FIGURE, PART = Path("experiments/results/figures/quickstart-curves.png"), "quickstart-curves"
+PREDICTORS = {"meta": Path("meta_data/predictor"), "gaussian_process": None}
+BUDGETS, SEARCHES = (2, 4, 8, 12), (0, 1)
+FIRST_SEED = 1000
+
+
+def main() -> None:
+    """Search, confirm, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=1, help="trials side by side; changes no result")
+    parser.add_argument("--only-write", action="store_true", help="write figure and README from the result")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if not given.only_write:
+        with open_arena(load_run(RUN), FOLDER, workers=given.workers) as arena:
+            chosen = [
+                (name, seed, choices)
+                for seed in SEARCHES
+                for name in PREDICTORS
+                for choices in [search(arena, name, seed=seed)]
+            ]
+            rows = [
+                judge(arena, name, seed, runs, allocation)
+                for name, seed, choices in chosen
+                for runs, allocation in choices
+            ]
+        write_json(RESULT, rows)
+    rows = read_json(RESULT)
+    write_bytes(FIGURE, to_png(plot_guidance(rows)))
+    update_markers(Path("README.md"), {PART: write_guidance(rows, figure=FIGURE.as_posix())})
+
+
+def search(arena: Arena, name: str, *, seed: int) -> list[tuple[int, Allocation]]:
+    """Search as a run does, and return what would be handed over after each number of short runs."""
+    given = arena.config.search
+    predictor = make_predictor(name, pretrained=PREDICTORS[name], seed=seed)
+    guided = Search(arena.space, predictor, seed=seed, proposal=given.proposal, candidates=given.candidates)
+    found = []
+    for budget in BUDGETS:
+        while (count := len(guided.records)) < budget:
+            batch = guided.ask(min(given.batch, budget - count))
+            guided.tell(arena.measure(batch, label=f"{name}, search {seed}, {count}/{BUDGETS[-1]}"))
+        found.append((budget, guided.result().best))
+    return found
+
+
+def judge(arena: Arena, name: str, seed: int, runs: int, allocation: Allocation) -> dict[str, Any]:
+    """Pair an allocation with uniform on fresh seeds."""
+    given = arena.config.confirm
+    pairs = []
+    for fresh in range(FIRST_SEED, FIRST_SEED + given.seeds):
+        pairs += arena.measure([allocation], label=f"{name} after {runs}", seed=fresh)
+    gains = _take_gains(pairs)
+    judged = judge_gains(gains, confidence=given.confidence)
+    logger.info("%s, search %d, %d runs: %s", name, seed, runs, write_gain(judged.gain))
+    return {
+        "predictor": name,
+        "search_seed": seed,
+        "short_runs": runs,
+        "values": list(allocation.values),
+        "gain": judged.gain,
+        "gain_low": judged.low,
+        "gain_high": judged.high,
+        "outcome": judged.outcome,
+        "gains": gains,
+        "steps": arena.steps,
+        "commit": find_commit(),
+    }
+
+
+def _take_gains(records: Sequence[Record]) -> list[float]:
+    return [record.gain for record in records if record.gain is not None]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What README says of short runs saved follows from the rows, either way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rankadaptor.errors import InputError
+from rankadaptor.plots import plot_guidance
+from rankadaptor.report.guidance import settle, write_guidance
+
+SAME, WORSE = "no difference", "worse"
+
+
+def make_rows(outcomes: dict[str, list[list[str]]]) -> list[dict[str, Any]]:
+    """Make rows from the outcomes after 2, 4 and 8 short runs, a list a search."""
+    gains = {SAME: 0.001, WORSE: -0.02, "better": 0.02}
+    return [
+        {
+            "predictor": name,
+            "search_seed": seed,
+            "short_runs": runs,
+            "gain": gains[outcome],
+            "gain_low": gains[outcome] - 0.01,
+            "gain_high": gains[outcome] + 0.01,
+            "outcome": outcome,
+        }
+        for name, searches in outcomes.items()
+        for seed, found in enumerate(searches)
+        for runs, outcome in zip((2, 4, 8), found, strict=True)
+    ]
+
+
+def test_a_verdict_is_settled_once_it_stays() -> None:
+    rows = make_rows({"meta": [[SAME, WORSE, SAME], [SAME, SAME, SAME], [WORSE, SAME, SAME]]})
+    assert settle(rows, "meta") == [8, 2, 4]
+
+
+def test_savings_are_claimed_only_where_there_are_some() -> None:
+    late, early = [[WORSE, WORSE, SAME]] * 2, [[SAME, SAME, SAME]] * 2
+    saved = write_guidance(make_rows({"gaussian_process": late, "meta": early}), figure="f.png")
+    assert "from 2 and 2 short runs on with the trained predictor" in saved
+    assert "from 8 and 8 short runs on without a corpus" in saved
+    assert "the corpus saves short runs here." in saved
+    lost = write_guidance(make_rows({"gaussian_process": early, "meta": late}), figure="f.png")
+    assert "the corpus saves no short runs here." in lost
+    level = write_guidance(make_rows({"gaussian_process": early, "meta": early}), figure="f.png")
+    assert "saves no short runs here: 2, the fewest looked at, do without it too." in level
+
+
+def test_the_figure_has_a_curve_a_predictor() -> None:
+    rows = make_rows({"gaussian_process": [[WORSE, SAME, SAME]], "meta": [[SAME, SAME, "better"]]})
+    (axis,) = plot_guidance(rows).axes
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert labels == ["trained on the corpus (meta)", "without a corpus (gaussian_process)"]
+    with pytest.raises(InputError, match="No rows"):
+        plot_guidance([])
