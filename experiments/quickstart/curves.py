@@ -4,7 +4,7 @@
 
 Same pruned model, data, rate and budget as `make quickstart`. Two predictors guide a search each, under two
 seeds: the trained one (`meta`), and one that sees the same slots and has learned from no corpus
-(`gaussian_process`). After 2, 4, 8 and 12 short runs the allocation that each search would then hand over is
+(`gaussian_process`). After 2, 4 and 8 short runs the allocation that each search would then hand over is
 confirmed like a run's winner: paired with uniform on fresh seeds. Continues where it stopped; writes
 `experiments/results/quickstart-curves.json`, a figure, and README's part on it.
 """
@@ -37,7 +37,7 @@ RUN, FOLDER = Path("experiments/quickstart/run.yaml"), Path("runs/quickstart-cur
 RESULT = Path("experiments/results/quickstart-curves.json")
 FIGURE, PART = Path("experiments/results/figures/quickstart-curves.png"), "quickstart-curves"
 PREDICTORS = {"meta": Path("meta_data/predictor"), "gaussian_process": None}
-BUDGETS, SEARCHES = (2, 4, 8, 12), (0, 1)
+BUDGETS, SEARCHES = (2, 4, 8), (0, 1)
 FIRST_SEED = 1000
 
 

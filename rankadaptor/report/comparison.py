@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rankadaptor.files import write_text
+from rankadaptor.report.comparison_benchmarks import average_benchmarks, write_difference
 from rankadaptor.results.table import (
     Table,
     write_count,
@@ -50,6 +51,8 @@ def render_comparison(rows: Sequence[Row]) -> str:
     for job in dict.fromkeys(row["job"] for row in rows):
         own = [row for row in rows if row["job"] == job]
         parts += [f"## {job}: {_describe_job(own)}\n", average_methods(own).to_markdown()]
+        if (benchmarks := average_benchmarks(own)) is not None:
+            parts += ["### Benchmarks\n", benchmarks.to_markdown()]
         for setting in sorted({str(row["setting"]) for row in own}):
             table = build_table([row for row in own if row["setting"] == setting], setting)
             parts += [f"### {setting}\n", table.to_markdown()]
@@ -86,17 +89,30 @@ def average_methods(rows: Sequence[Row]) -> Table:
                 str(sum(row["outcome"] == "better" for row in own)),
                 str(sum(row["outcome"] == "worse" for row in own)),
                 write_count(float(np.mean([row["cost_tokens"] for row in own]))),
+                write_count(float(np.mean([row["cost_seconds"] for row in own]))),
+                write_count(float(np.mean([row["recovery_seconds"] for row in own]))),
             )
         )
     return Table(
         name="methods",
         title=f"Mean over the {len(shared)} of {len(settings)} settings in which every method has a result",
-        header=("method", "settings", "gain", "more regained", "better", "worse", "tokens to choose"),
+        header=(
+            "method",
+            "settings",
+            "gain",
+            "more regained",
+            "better",
+            "worse",
+            "tokens to choose",
+            "seconds to choose",
+            "of recoveries",
+        ),
         rows=tuple(lines),
         note=_describe_settings(len(shared), len(settings))
         + " Gains in nats per token of held-out text, positive is better than uniform. *More regained*: "
         "the gain as a share of what uniform wins back of the pruned model's loss. *Better*, *worse*: "
-        "settings in which the interval leaves out zero." + _describe_excess(rows),
+        "settings in which the interval leaves out zero. *Seconds*: of the trials that a choice took, and "
+        "of its full recoveries on all seeds, as the clock of a busy machine ran." + _describe_excess(rows),
     )
 
 
@@ -134,13 +150,26 @@ def build_table(rows: Sequence[Row], setting: str) -> Table:
             row["outcome"],
             write_count(row["parameters"]),
             write_count(row["cost_tokens"]),
+            write_difference(row),
         )
         for row in rows
     )
     return Table(
         name=f"methods-{setting}",
         title=setting,
-        header=("method", "loss", "gain", "interval", "verdict", "parameters", "tokens to choose"),
+        header=(
+            "method",
+            "loss",
+            "gain",
+            "interval",
+            "verdict",
+            "parameters",
+            "tokens to choose",
+            "accuracy",
+        ),
+        note="*Accuracy*: mean over the benchmarks, in points beside uniform's, with the standard error."
+        if any(row["benchmarks"] for row in rows)
+        else "",
         rows=lines,
     )
 

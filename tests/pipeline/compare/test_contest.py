@@ -18,8 +18,10 @@ from rankadaptor.pipeline.compare.judgement import judge_pairs
 from rankadaptor.pipeline.compare.scored import share_elastic
 from rankadaptor.pipeline.compare.smaller import is_not_worse
 from rankadaptor.report.comparison import render_comparison
+from rankadaptor.report.comparison_benchmarks import average_benchmarks
 from rankadaptor.report.parity import render_parity
 from rankadaptor.report.smaller import render_smaller
+from rankadaptor.results.table import write_points
 
 REQUIRED = {
     "setting", "method", "parameters", "cost_tokens", "seeds", "loss", "gain", "gain_low", "gain_high",
@@ -90,6 +92,17 @@ def test_benchmarks_are_answered_once_per_choice(setting: str, tmp_path: Path) -
     )
     assert rows[0]["benchmarks"]["piqa"]["n"] == 4
     assert "difference" in rows[1]["benchmarks"]
+    table = average_benchmarks(rows)
+    assert table is not None
+    assert table.header == ("method", "piqa", "mean", "beside uniform")
+    assert [line[0] for line in table.rows] == ["uniform", "linear_in_depth"]
+    assert table.rows[0][-1] == "–"
+    difference = rows[1]["benchmarks"]["difference"]["mean"]
+    assert table.rows[1][-1] == write_points(
+        difference["difference"], difference["standard_error"], signed=True
+    )
+    assert table.to_markdown() in (tmp_path / "comparison.md").read_text()
+    assert average_benchmarks([{**row, "benchmarks": {}} for row in rows]) is None
 
 
 def test_rows_of_others_stay(tmp_path: Path) -> None:
