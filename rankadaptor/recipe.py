@@ -13,6 +13,8 @@ RANDOM, GRADIENT = "random", "gradient"
 INITIALISATIONS = (RANDOM, GRADIENT)
 GRADIENT_ROWS = 64
 """Training sequences that a start along the gradient looks at."""
+GRADIENT_GROUP_BYTES = 2 * 1024**3
+"""Float32 gradients that are held at once; those of 135 million parameters are a quarter of it."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from rankadaptor.planning.lengths import count_sequences, guess_row
 from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
 from rankadaptor.planning.shape import ModelShape, read_shape, shrink_shape
-from rankadaptor.recipe import GRADIENT, GRADIENT_ROWS
+from rankadaptor.recipe import GRADIENT, GRADIENT_GROUP_BYTES, GRADIENT_ROWS
 from rankadaptor.runtime import count_cores, fit_workers
 from rankadaptor.space import RankSpace, Space, count_parameters
 
@@ -287,8 +287,9 @@ class _Costs:
             )
 
         training = count_bytes(recompute=recipe.gradient_checkpointing)
-        if self.start.tokens:  # activations are not recomputed, and all gradients are held at once
-            aiming = count_bytes(recompute=False) + GRADIENT_BYTES * self.pruned.parameters
+        if self.start.tokens:  # activations are not recomputed, and gradients are held in groups
+            gradients = min(GRADIENT_BYTES * self.pruned.parameters, GRADIENT_GROUP_BYTES)
+            aiming = count_bytes(recompute=False) + gradients
             training = max(training, aiming)
         scoring = self._count_scoring_bytes(self.pruned, quantise=self.config.compute.quantise)
         return PROCESS_BYTES + round(max(training, scoring))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rankadaptor.errors import InputError
+from rankadaptor.recipe import GRADIENT_GROUP_BYTES
 from rankadaptor.recovery.examples import AT_ONCE, ExampleBatch, iterate_batches
 from rankadaptor.recovery.loss import choose_autocast, place, sum_losses
 
@@ -28,12 +29,13 @@ def reduce_gradients(
     reduce: Callable[[str, torch.Tensor], object],
     compute: Compute,
     at_once: int = AT_ONCE,
+    group_bytes: int = GRADIENT_GROUP_BYTES,
 ) -> None:
     """Hand the gradient of the mean loss to each weight over to `reduce`, in float32.
 
-    Each gradient is given away as soon as the last backward pass has finished it, so where one pass takes
-    all sequences the peak is one linear's gradient, and otherwise all of them. Modes and `requires_grad`
-    flags are left as found.
+    Each gradient is given away as soon as the last backward pass has finished it. Where one pass takes all
+    sequences, the peak is one linear's gradient; otherwise weights take turns in groups that may be held at
+    once, and each group has passes of its own. Modes and `requires_grad` flags are left as found.
 
     Args:
         model: A causal language model, with or without an adapter.
@@ -42,6 +44,7 @@ def reduce_gradients(
         reduce: Called once for each weight, with its name and its gradient.
         compute: Device and precision.
         at_once: Sequences per pass.
+        group_bytes: Bytes of gradients that may be held at once; a larger weight is a group of its own.
 
     Raises:
         InputError: If a weight is quantised, or the loss is not finite.
@@ -56,6 +59,7 @@ def reduce_gradients(
     place(model, compute)
     batches = list(iterate_batches(sequences, compute, at_once=at_once))
     targets = sum(batch.targets for batch in batches)
+    groups = [dict(weights)] if len(batches) == 1 else list(group_weights(weights, group_bytes=group_bytes))
     kept: dict[str, torch.Tensor] = {}
 
     def keep(name: str, gradient: torch.Tensor) -> None:
@@ -64,10 +68,28 @@ def reduce_gradients(
     def reduce_total(name: str, gradient: torch.Tensor) -> None:
         reduce(name, kept.pop(name) + gradient if name in kept else gradient)
 
-    with _gradients_only_for(model, weights.values()):
-        for index, batch in enumerate(batches):
-            use = reduce_total if index == len(batches) - 1 else keep
-            _run_backward(model, weights, batch, use, targets=targets, compute=compute)
+    for group in groups:
+        with _gradients_only_for(model, group.values()):
+            for index, batch in enumerate(batches):
+                use = reduce_total if index == len(batches) - 1 else keep
+                _run_backward(model, group, batch, use, targets=targets, compute=compute)
+
+
+def group_weights(
+    weights: Mapping[str, torch.nn.Parameter], *, group_bytes: int
+) -> Iterator[dict[str, torch.nn.Parameter]]:
+    """Deal weights, in their order, into groups whose float32 gradients take so many bytes at most."""
+    group: dict[str, torch.nn.Parameter] = {}
+    held = 0
+    for name, weight in weights.items():
+        size = 4 * weight.numel()
+        if group and held + size > group_bytes:
+            yield group
+            group, held = {}, 0
+        group[name] = weight
+        held += size
+    if group:
+        yield group
 
 
 def sketch_range(matrix: torch.Tensor, *, width: int, seed: int) -> torch.Tensor:

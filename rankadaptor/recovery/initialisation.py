@@ -41,8 +41,8 @@ def aim_at_gradients(
     """Put the leading directions of each linear's first gradient into the rows of its A, in place.
 
     The rows of a smaller rank are the first of a larger one (up to rank 72 where widths are above 512), so
-    adapters of one seed stay nested. A linear without a gradient keeps its random rows. The gradients of all
-    adapted linears are held at once, in float32, and activations are not recomputed.
+    adapters of one seed stay nested. A linear without a gradient keeps its random rows. Gradients are held
+    in groups of 2 GiB, in float32, and activations are not recomputed.
 
     Args:
         peft_model: A model with an untrained adapter, from `attach_adapter`.

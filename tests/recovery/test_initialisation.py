@@ -10,7 +10,7 @@ from rankadaptor.config import build_run
 from rankadaptor.errors import ConfigError, InputError
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery import fine_tune, recover
-from rankadaptor.recovery.gradients import reduce_gradients
+from rankadaptor.recovery.gradients import group_weights, reduce_gradients
 from rankadaptor.recovery.initialisation import ROW_NORM, aim_at_gradients, find_directions
 from rankadaptor.recovery.lora import attach_adapter, list_adapter_parameters
 from rankadaptor.recovery.loss import make_device_batch
@@ -118,6 +118,29 @@ def test_wide_gradients_are_decomposed_by_projection():
     assert torch.allclose((found * exact).sum(1).abs(), torch.ones(4), atol=1e-3)
     assert torch.allclose(find_directions(matrix, count=2), found[:2])
     assert find_directions(torch.zeros(3, 4), count=1) is None
+
+
+def test_gradients_in_groups_are_the_same_gradients(pico_model, sequences, compute):
+    model = pico_model("llama", 2)
+    weights = {
+        name: weight for name, weight in model.named_parameters() if "proj" in name and weight.ndim == 2
+    }
+    at_once, grouped = {}, {}
+    reduce_gradients(model, weights, sequences, reduce=at_once.__setitem__, compute=compute, at_once=2)
+    limit = 3 * 4 * max(weight.numel() for weight in weights.values())
+    assert 3 <= len(list(group_weights(weights, group_bytes=limit))) < len(weights)
+    assert len(list(group_weights(weights, group_bytes=1))) == len(weights)
+    reduce_gradients(
+        model,
+        weights,
+        sequences,
+        reduce=grouped.__setitem__,
+        compute=compute,
+        at_once=2,
+        group_bytes=limit,
+    )
+    assert grouped.keys() == at_once.keys() == weights.keys()
+    assert all(torch.equal(grouped[name], at_once[name]) for name in weights)
 
 
 def test_what_cannot_be_is_said(pico_model, sequences, compute):
