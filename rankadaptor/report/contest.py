@@ -12,10 +12,11 @@ from rankadaptor.plots.contest import DEFAULT, UNTAUGHT
 from rankadaptor.predictor.contest import average_rows
 from rankadaptor.report.aims import render_aims
 from rankadaptor.report.markers import update_markers
+from rankadaptor.report.regret import render_regret
 
 
 def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
-    """Fill the parts `NAME` and `NAME-…` (`aims`, `settings`, `silent`, `figure`, `start`) of a document.
+    """Fill a document's parts `NAME` and `NAME-…` (`aims`, `settings`, `silent`, `regret`, `figure`, `start`).
 
     NAME is that of the results.
 
@@ -48,6 +49,7 @@ def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
             f"{source.stem}-settings": render_settings(rows),
             f"{source.stem}-aims": render_aims(rows),
             f"{source.stem}-silent": render_silent(rows),
+            f"{source.stem}-regret": render_regret(rows),
             f"{source.stem}-figure": f"![Share of the noise ceiling over online records]({place})",
             **blocks,
         },
