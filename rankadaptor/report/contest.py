@@ -16,9 +16,9 @@ from rankadaptor.report.regret import render_regret
 
 
 def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
-    """Fill a document's parts `NAME` and `NAME-…` (`aims`, `settings`, `silent`, `regret`, `figure`, `start`).
+    """Fill a document's parts `NAME` and `NAME-…` from the rows of a benchmark; NAME is that of the results.
 
-    NAME is that of the results.
+    The others are `aims`, `settings`, `silent`, `regret`, `figure` and `start`.
 
     Args:
         results: The list of rows that `rankadaptor benchmark` wrote; its figure lies in `figures/` there.
