@@ -12,6 +12,11 @@ from rankadaptor.files import write_text
 from rankadaptor.results.table import Table, write_count, write_gain, write_interval, write_percent
 
 DOCUMENT = Path("docs/smaller.md")
+WORDS = {
+    "searched": "Searched adapters need",
+    "uniform": "smaller uniform ones",
+    "started": "uniform ones with a start and rate of their own",
+}
 GOAL = 0.6
 """Share of uniform's parameters that is aimed at, on average over settings."""
 
@@ -28,7 +33,8 @@ fresh seeds, halve the interval of sizes. *Not worse* has to be shown: the inter
 above minus a margin, by default 2 % of what uniform wins back. What is found is recovered once more on
 seeds that had no part in finding it, and only what holds there counts as saved. `uniform` is the same
 bisection over smaller uniform ranks, which needs no search: what a searched adapter saves beyond it is what
-the search is worth.
+the search is worth. `started` is uniform again, with the start (at random or along the first gradient) and
+the rate that suit half the budget best, chosen with the search's trials; it is held to uniform as it is.
 """
 
 
@@ -87,7 +93,7 @@ def build_table(rows: Sequence[Row]) -> Table:
 
 def _summarise(rows: Sequence[Row]) -> str:
     sentences = []
-    for method, words in (("searched", "Searched adapters need"), ("uniform", "smaller uniform ones")):
+    for method, words in WORDS.items():
         own = [row["share"] for row in rows if row["method"] == method]
         if own:
             sentences.append(f"{words} {write_percent(float(np.mean(own)))} of uniform's parameters")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from pathlib import Path
@@ -16,6 +17,7 @@ from rankadaptor.pipeline.compare.choice import Choice
 from rankadaptor.pipeline.compare.contest import load_settings, merge_rows
 from rankadaptor.pipeline.compare.judgement import judge_pairs, recover_choices
 from rankadaptor.pipeline.compare.learned import learn_without
+from rankadaptor.pipeline.compare.started import tune_start
 from rankadaptor.pipeline.design import allocate_by_weights
 from rankadaptor.report.smaller import write_smaller
 from rankadaptor.runtime import find_commit
@@ -48,8 +50,9 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
 
     Returns:
         Rows `job, setting, method, parameters, parameters_uniform, share, outcome, gain, gain_low,
-        gain_high` and more; the method is `searched` or `uniform`, the latter at a smaller rank. `share` is
-        1 where the fresh seeds find the smaller adapter worse; `cost_tokens` counts trials and attempts.
+        gain_high` and more. The method is `searched`; `uniform`, at a smaller rank; or `started`, the same
+        with the start and rate that suit uniform ranks of half the budget best. `share` is 1 where the fresh
+        seeds find the smaller adapter worse; `cost_tokens` counts trials and attempts.
     """
     rows: list[dict[str, Any]] = []
     for run in load_settings(config):
@@ -62,6 +65,7 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
             found = [
                 _halve_sizes(arena, config, "searched", front, cost=learned["tokens"]),
                 _halve_sizes(arena, config, "uniform", list_uniforms(arena.space), cost=0),
+                _halve_started(arena, config),
             ]
         found = [{"job": config.name, "like_uniform": config.like_uniform, **row} for row in found]
         rows += found
@@ -143,10 +147,28 @@ def _design_sizes(space: Space, *, seed: int) -> list[Allocation]:
     return [each for each in dict.fromkeys(designed) if not each.is_uniform]
 
 
+def _halve_started(arena: Arena, config: SmallerConfig) -> dict[str, Any]:
+    """Find the smallest uniform adapter with a start and rate of its own; the trials go into these."""
+    ladder, half = list_uniforms(arena.space), 0.5 * arena.space.budget
+    middle = min(ladder, key=lambda each: abs(each.cost - half))
+    begun = tune_start(arena, middle, trials=config.trials)
+    row = _halve_sizes(arena, config, "started", ladder, cost=begun.tokens, begun=begun)
+    return {**row, "initialisation": begun.initialisation, "learning_rate": begun.learning_rate}
+
+
 def _halve_sizes(
-    arena: Arena, config: SmallerConfig, method: str, ladder: list[Allocation], *, cost: int
+    arena: Arena,
+    config: SmallerConfig,
+    method: str,
+    ladder: list[Allocation],
+    *,
+    cost: int,
+    begun: Choice | None = None,
 ) -> dict[str, Any]:
-    """Find the smallest of a ladder of sizes that is not worse, by halving the interval of sizes."""
+    """Find the smallest of a ladder of sizes that is not worse, by halving the interval of sizes.
+
+    The candidates are recovered under the start and rate of `begun`, uniform under the setting's own.
+    """
     space, steps = arena.space, []
     low, high, best = LOWEST_SHARE, 1.0, space.uniform()
     share = FIRST_SHARE
@@ -159,7 +181,7 @@ def _halve_sizes(
         if candidate is None or candidate.cost <= low * space.budget:
             low = share
         else:
-            judged, margin, trained = _judge(arena, candidate, config.final, given=config.margin)
+            judged, margin, trained = _judge(arena, candidate, config.final, given=config.margin, begun=begun)
             cost += trained
             accepted = is_not_worse(judged, margin=margin)
             steps.append(_describe(space, candidate, judged, accepted=accepted))
@@ -169,7 +191,7 @@ def _halve_sizes(
                 low = share
         share = (low + high) / 2
     fresh = config.final.model_copy(update={"first_seed": config.final.first_seed + CONFIRMED})
-    judged, margin, _ = _judge(arena, best, fresh, given=config.margin)
+    judged, margin, _ = _judge(arena, best, fresh, given=config.margin, begun=begun)
     held = best.is_uniform or is_not_worse(judged, margin=margin)
     parameters, whole = count_parameters(space, best.values), count_parameters(space, space.reference)
     return {
@@ -204,14 +226,20 @@ def is_not_worse(judged: Judgement, *, margin: float) -> bool:
 
 
 def _judge(
-    arena: Arena, allocation: Allocation, final: FinalSection, *, given: float | None
+    arena: Arena,
+    allocation: Allocation,
+    final: FinalSection,
+    *,
+    given: float | None,
+    begun: Choice | None,
 ) -> tuple[Judgement, float, int]:
-    """Recover an allocation and uniform on fresh seeds.
+    """Recover an allocation, under a start and rate that may be its own, and uniform on fresh seeds.
 
     Returns:
         The judgement, the margin it is held to, and the tokens that the allocation was trained on.
     """
-    records: dict[str, list[Record]] = recover_choices(arena, {"candidate": Choice(allocation.values)}, final)
+    choice = dataclasses.replace(begun or Choice(()), values=allocation.values)
+    records: dict[str, list[Record]] = recover_choices(arena, {"candidate": choice}, final)
     judged = judge_pairs(records["candidate"], records["uniform"], confidence=final.confidence)[1]
     losses = [record.loss for record in records["uniform"] if record.loss is not None]
     regained = arena.losses["pruned"] - float(np.mean(losses)) if losses else 0.0

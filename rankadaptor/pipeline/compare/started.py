@@ -18,6 +18,7 @@ from rankadaptor.recipe import GRADIENT, RANDOM
 if TYPE_CHECKING:
     from rankadaptor.config.comparison import ComparisonConfig
     from rankadaptor.pipeline.compare.arena import Arena
+    from rankadaptor.space import Allocation
 
 TRIED = (
     (RANDOM, 0.0), (GRADIENT, 0.0), (GRADIENT, 0.5), (GRADIENT, -0.5), (RANDOM, 0.5), (GRADIENT, 1.0),
@@ -29,23 +30,34 @@ LEAST = 6
 
 
 def choose_started_uniform(arena: Arena, given: ComparisonConfig) -> Choice:
-    """Spend the trials on uniform's start and learning rate, at full length if that leaves two to compare."""
-    uniform, recipe = arena.space.uniform(), arena.source.recipe
-    affordable = given.trials * arena.steps // recipe.steps
+    """Spend the trials on uniform's start and learning rate."""
+    return tune_start(arena, arena.space.uniform(), trials=given.trials)
+
+
+def tune_start(arena: Arena, allocation: Allocation, *, trials: int) -> Choice:
+    """Choose an allocation's start and learning rate, at full length if that leaves two to compare.
+
+    Args:
+        arena: The setting.
+        allocation: What is trained under each of them.
+        trials: Trials that may be spent; a full length counts as many as it is long.
+    """
+    recipe = arena.source.recipe
+    affordable = trials * arena.steps // recipe.steps
     steps = recipe.steps if affordable >= 2 else arena.steps
-    count = affordable if affordable >= 2 else given.trials
+    count = affordable if affordable >= 2 else trials
     tried = [
         recipe.replace(initialisation=start, learning_rate=recipe.learning_rate * 2**octave)
         for start, octave in TRIED[:count]
     ]
     source = dataclasses.replace(arena.source, records=arena.folder.path / "rates" / "records.jsonl")
     with contextlib.closing(open_trials(source, workers=arena.pool.workers)) as pool:
-        pairs = [(uniform, each) for each in tried]
+        pairs = [(allocation, each) for each in tried]
         records = measure_recipes(pool, source, pairs, seed=arena.seed, steps=steps)
     losses = [math.inf if record.loss is None else record.loss for record in records]
     best = tried[int(np.argmin(losses))]
     return Choice(
-        uniform.values,
+        allocation.values,
         sum(record.tokens for record in records),
         sum(record.seconds for record in records),
         learning_rate=None if best.learning_rate == recipe.learning_rate else best.learning_rate,

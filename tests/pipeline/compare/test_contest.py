@@ -203,7 +203,9 @@ def test_a_smaller_adapter_is_found_and_confirmed(setting: str, tmp_path: Path) 
         final={"seeds": 2},
     )  # fmt: skip
     rows = find_smaller(config)
-    assert [row["method"] for row in rows] == ["searched", "uniform"]
+    assert [row["method"] for row in rows] == ["searched", "uniform", "started"]
+    assert {"learning_rate", "initialisation"} <= set(rows[2])
+    assert any((tmp_path / "smaller").rglob("rates/records*.jsonl"))
     for row in rows:
         assert 0.1 <= row["share"] <= 1.0
         assert row["parameters"] == pytest.approx(row["share_found"] * row["parameters_uniform"])
@@ -214,6 +216,7 @@ def test_a_smaller_adapter_is_found_and_confirmed(setting: str, tmp_path: Path) 
     assert text == render_smaller(json.loads((tmp_path / "smaller.json").read_text()))
     shares = [f"{100 * row['share']:.1f} %" for row in rows]
     assert f"Searched adapters need {shares[0]} of uniform's parameters" in text
+    assert f"uniform ones with a start and rate of their own {shares[2]}" in text
 
 
 def test_the_claim_is_searched_repeated_and_written_down(setting: str, tmp_path: Path) -> None:
