@@ -9,6 +9,7 @@ import typer
 
 from rankadaptor.cli.commands import Verbose
 from rankadaptor.cli.logs import start_logging
+from rankadaptor.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,14 @@ JobOverrides = Annotated[
 ]
 
 
-def compare(path: JobFilePath, overrides: JobOverrides = None, verbose: Verbose = False) -> None:
+def compare(
+    path: JobFilePath,
+    overrides: JobOverrides = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Only fill this document's generated parts from what was written.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
     """Compare ways of choosing ranks at equal parameters and cost. The same command continues.
 
     The file's key `job` says what is done: `methods` (all methods on every setting), `smaller` (the smallest
@@ -43,6 +51,14 @@ def compare(path: JobFilePath, overrides: JobOverrides = None, verbose: Verbose 
 
     config = load_job(path, overrides or ())
     start_logging(verbose=verbose)
+    if into is not None:
+        if not isinstance(config, ComparisonConfig):
+            raise InputError(f"{path}: --into is for comparisons of methods (`job: methods`) alone.")
+        from rankadaptor.report.comparison_summary import fill_comparison
+
+        changed = fill_comparison(config.results, file=into)
+        typer.echo(f"{into}: {', '.join(changed) if changed else 'nothing'} changed")
+        return
     from rankadaptor.pipeline.compare import check_claim, compare_methods, find_smaller
 
     if isinstance(config, ComparisonConfig):

@@ -7,6 +7,7 @@ figure whose data a run does not have raises `InputError` with one sentence that
 from __future__ import annotations
 
 from rankadaptor.plots.accuracy import plot_accuracy
+from rankadaptor.plots.comparison import plot_comparison
 from rankadaptor.plots.contest import plot_contest, plot_start
 from rankadaptor.plots.guidance import plot_guidance
 from rankadaptor.plots.losses import plot_curves
@@ -16,6 +17,7 @@ from rankadaptor.plots.style import to_png, to_svg
 
 __all__ = [
     "plot_accuracy",
+    "plot_comparison",
     "plot_contest",
     "plot_curves",
     "plot_guidance",

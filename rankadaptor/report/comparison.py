@@ -10,6 +10,7 @@ import numpy as np
 
 from rankadaptor.files import write_text
 from rankadaptor.report.comparison_benchmarks import average_benchmarks, write_difference
+from rankadaptor.report.comparison_summary import describe_job, draw_comparisons, pool_methods
 from rankadaptor.results.table import (
     Table,
     write_count,
@@ -28,17 +29,27 @@ REFERENCE = "random"
 NEGLIGIBLE = 0.005
 
 
-def write_comparison(rows: Sequence[Row], *, file: Path = DOCUMENT) -> None:
-    """Write the document.
+def write_comparison(rows: Sequence[Row], *, results: Path, file: Path = DOCUMENT) -> None:
+    """Write the document, and its figures into `figures/` beside the results.
+
+    Args:
+        rows: Of all jobs.
+        results: The file of rows; figures are named after it and the job.
+        file: The document.
 
     Raises:
-        StorageError: If it cannot be written.
+        StorageError: If something cannot be written.
     """
-    write_text(file, render_comparison(rows))
+    write_text(file, render_comparison(rows, figures=draw_comparisons(rows, results=results, file=file)))
 
 
-def render_comparison(rows: Sequence[Row]) -> str:
-    """Return the document as Markdown: averages over settings first, then each setting."""
+def render_comparison(rows: Sequence[Row], *, figures: Mapping[str, str] | None = None) -> str:
+    """Return the document as Markdown: averages over settings first, then each setting.
+
+    Args:
+        rows: Of all jobs.
+        figures: Places of the figures by job.
+    """
     parts = [
         "# Ways of choosing ranks, compared\n",
         "Written from the result file of `rankadaptor compare`; not edited by hand. All methods have "
@@ -50,7 +61,10 @@ def render_comparison(rows: Sequence[Row]) -> str:
     ]
     for job in dict.fromkeys(row["job"] for row in rows):
         own = [row for row in rows if row["job"] == job]
-        parts += [f"## {job}: {_describe_job(own)}\n", average_methods(own).to_markdown()]
+        parts.append(f"## {job}: {describe_job(own)}\n")
+        if figures and job in figures:
+            parts.append(f"![Gains over uniform by method]({figures[job]})\n")
+        parts.append(average_methods(own).to_markdown())
         if (benchmarks := average_benchmarks(own)) is not None:
             parts += ["### Benchmarks\n", benchmarks.to_markdown()]
         for setting in sorted({str(row["setting"]) for row in own}):
@@ -59,21 +73,13 @@ def render_comparison(rows: Sequence[Row]) -> str:
     return "\n".join(parts)
 
 
-def _describe_job(rows: Sequence[Row]) -> str:
-    shown = [
-        " or ".join(map(str, sorted({row[key] for row in rows})))
-        for key in ("trials", "trial_steps", "steps")
-    ]
-    return "{} trials of {} steps, recoveries of {}".format(*shown)
-
-
 def average_methods(rows: Sequence[Row]) -> Table:
     """Return one line per method: its mean gain over all settings, wins and losses, and cost."""
     methods = dict.fromkeys(row["method"] for row in rows)
     judged = {(row["setting"], row["method"]) for row in rows if row["gain"] is not None}
     settings = {row["setting"] for row in rows}
     shared = {setting for setting in settings if all((setting, method) in judged for method in methods)}
-    lines = []
+    lines, pooled = [], pool_methods(rows)
     for method in methods:
         usable = [row for row in rows if row["method"] == method and row["gain"] is not None]
         own = [row for row in usable if not shared or row["setting"] in shared]
@@ -85,6 +91,7 @@ def average_methods(rows: Sequence[Row]) -> Table:
                 method,
                 str(len(own)),
                 write_gain(float(np.mean([row["gain"] for row in own]))),
+                write_interval(pooled[method].low, pooled[method].high) if method in pooled else "–",
                 write_percent(float(np.mean(extra)) if extra else None),
                 str(sum(row["outcome"] == "better" for row in own)),
                 str(sum(row["outcome"] == "worse" for row in own)),
@@ -100,6 +107,7 @@ def average_methods(rows: Sequence[Row]) -> Table:
             "method",
             "settings",
             "gain",
+            "interval",
             "more regained",
             "better",
             "worse",
@@ -109,7 +117,8 @@ def average_methods(rows: Sequence[Row]) -> Table:
         ),
         rows=tuple(lines),
         note=_describe_settings(len(shared), len(settings))
-        + " Gains in nats per token of held-out text, positive is better than uniform. *More regained*: "
+        + " Gains in nats per token of held-out text, positive is better than uniform; the interval of "
+        "the mean is about these settings, 95 %. *More regained*: "
         "the gain as a share of what uniform wins back of the pruned model's loss. *Better*, *worse*: "
         "settings in which the interval leaves out zero. *Seconds*: of the trials that a choice took, and "
         "of its full recoveries on all seeds, as the clock of a busy machine ran." + _describe_excess(rows),

@@ -95,7 +95,7 @@ def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
             Path(config.results), found, stale=functools.partial(is_stale, config=config, setting=run.name)
         )
         if config.document is not None:
-            write_comparison(everything, file=Path(config.document))
+            write_comparison(everything, results=Path(config.results), file=Path(config.document))
     return rows
 
 

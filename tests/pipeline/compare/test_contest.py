@@ -19,6 +19,7 @@ from rankadaptor.pipeline.compare.scored import share_elastic
 from rankadaptor.pipeline.compare.smaller import is_not_worse
 from rankadaptor.report.comparison import render_comparison
 from rankadaptor.report.comparison_benchmarks import average_benchmarks
+from rankadaptor.report.comparison_summary import fill_comparison
 from rankadaptor.report.parity import render_parity
 from rankadaptor.report.smaller import render_smaller
 from rankadaptor.results.table import write_points
@@ -73,7 +74,16 @@ def test_all_methods_keep_the_budget_and_the_same_command_continues(setting: str
     assert 0 < cost["boosted_trees"] <= limit
     assert 0 < cost["spectra"] <= limit
     assert json.loads((tmp_path / "compare.json").read_text()) == rows
-    assert (tmp_path / "comparison.md").read_text() == render_comparison(rows)
+    figures = {config.name: f"figures/compare-{config.name}.png"}
+    assert (tmp_path / figures[config.name]).read_bytes()[1:4] == b"PNG"
+    assert (tmp_path / "comparison.md").read_text() == render_comparison(rows, figures=figures)
+    part = f"comparison-{config.name}"
+    readme = tmp_path / "docs" / "page.md"
+    readme.parent.mkdir()
+    readme.write_text(f"<!-- generated:{part} -->\n<!-- /generated:{part} -->\n")
+    assert fill_comparison(config.results, file=readme) == [part]
+    assert f"](../figures/compare-{config.name}.png)" in readme.read_text()
+    assert f"Of {len(METHODS)} ways in 1 settings" in readme.read_text()
 
     measured = sorted((tmp_path / "measured").rglob("*.jsonl"))
     before = [path.read_text() for path in measured]
