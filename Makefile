@@ -43,8 +43,10 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-readme: $(STAMP) ## generate README's figures from the kept result
+readme: $(STAMP) ## generate README's figures from the kept results
 	$(BIN)/rankadaptor report experiments/results/quickstart.json --into README.md
+	$(BIN)/rankadaptor compare experiments/compare/short.yaml --into README.md
+	$(BIN)/rankadaptor benchmark --into README.md
 
 evidence: $(STAMP) ## generate docs/evidence.md, its tables and figures, from meta_data/
 	$(BIN)/rankadaptor report --evidence --corpus meta_data --into docs/evidence.md

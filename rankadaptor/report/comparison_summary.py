@@ -13,19 +13,21 @@ from rankadaptor.errors import InputError
 from rankadaptor.files import read_json, write_bytes
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results.pooling import pool_gains
-from rankadaptor.results.table import write_gain, write_interval
+from rankadaptor.results.table import Table, write_gain, write_interval
 
 logger = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 
 WORDS = {
-    "ours": "Ranks alone, chosen by this package",
-    "uniform_started": "Uniform with start and rate tuned",
-    "random": "The best of random allocations",
-    "paper": "The paper's network",
+    "ours_started": "start and rate, then ranks, half of the trials each",
+    "uniform_started": "uniform ranks, with start and rate tuned",
+    "ours": "ranks alone, by this package",
+    "random": "ranks alone, the best of random ones",
+    "boosted_trees": "ranks alone, by XGBoost",
+    "paper": "ranks alone, by the paper's network",
 }
-"""Methods that a summary names beside the best."""
+"""Methods that a summary shows, and what they are."""
 
 
 def fill_comparison(results: str | Path, *, file: str | Path) -> list[str]:
@@ -72,24 +74,34 @@ def draw_comparisons(rows: Sequence[Row], *, results: Path, file: Path) -> dict[
 
 
 def describe_comparison(rows: Sequence[Row]) -> str:
-    """Say which method gains most on average, and what ranks alone and the paper's network gain."""
+    """Say which method gains most on average, and show it beside those of `WORDS`."""
     pooled = pool_methods(rows)
     best = max(pooled, key=lambda name: pooled[name].gain or 0.0)
     settings = len({row["setting"] for row in rows})
-
-    def describe(name: str) -> str:
-        judged, own = pooled[name], [row["outcome"] for row in rows if row["method"] == name]
-        return (
-            f"{write_gain(judged.gain)} nats per token ({write_interval(judged.low, judged.high)}), better "
-            f"than uniform in {own.count('better')} and worse in {own.count('worse')}"
-        )
-
-    others = [
-        f"{WORDS[name]} (`{name}`): {describe(name)}" for name in WORDS if name in pooled and name != best
-    ]
+    lines = []
+    for name in dict.fromkeys([best, *WORDS]):
+        if name in pooled:
+            judged, own = pooled[name], [row["outcome"] for row in rows if row["method"] == name]
+            lines.append(
+                (
+                    f"`{name}`",
+                    WORDS.get(name, ""),
+                    write_gain(judged.gain),
+                    write_interval(judged.low, judged.high),
+                    str(own.count("better")),
+                    str(own.count("worse")),
+                )
+            )
+    table = Table(
+        name="summary",
+        title="Gains over uniform",
+        header=("way", "what it chooses", "mean gain", "95 % interval", "better", "worse"),
+        rows=tuple(lines),
+    )
     return (
         f"Of {len(pooled)} ways in {settings} settings, at equal adapter parameters and "
-        f"{describe_job(rows)}, `{best}` gains most: {describe(best)}. {'. '.join(others)}."
+        f"{describe_job(rows)}, `{best}` gains most. Gains over uniform in nats per token, on fresh "
+        f"seeds; better and worse count settings.\n\n{table.to_markdown().rstrip()}"
     )
 
 
