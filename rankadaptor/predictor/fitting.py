@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -19,9 +20,13 @@ from rankadaptor.predictor.prediction import Floats, Prediction
 if TYPE_CHECKING:
     from rankadaptor.space import Space
 
+logger = logging.getLogger(__name__)
+
 # (network, inputs, targets (n,), weights (members, n)) -> trained weights by name, one dict
 # for each way of training that is worth comparing, the most cautious first
 Train: TypeAlias = Callable[[Ensemble, Any, Tensor, Tensor], Sequence[dict[str, Tensor]]]
+PROBES = 128
+LARGEST_OUTPUT = 1e6  # in spreads of gains, whose targets are about one
 BOLDNESS = 0.9  # a bolder way must leave this share of the error at most
 
 
@@ -80,6 +85,7 @@ def fit_ensemble(
     targets = torch.from_numpy(observations.scale_gains(spread).astype(np.float32))
     network = initial.repeat(copies)
     ways = train(network, inputs, targets, torch.from_numpy(weights.reshape(-1, count).astype(np.float32)))
+    ways = _keep_sound(network, ways, initial.encode(space, space.sample_array(PROBES, seed)))
     chosen, unseen = ways[0], None
     if copies > 1:
         outputs = [_predict_unseen(network, way, inputs, fold=fold) * spread for way in ways]
@@ -96,6 +102,23 @@ def fit_ensemble(
         sceptic=sceptic,
     )
     return FittedEnsemble(initial.load(chosen), spread, calibration)
+
+
+def _keep_sound(
+    network: Ensemble, ways: Sequence[dict[str, Tensor]], probe: Any
+) -> Sequence[dict[str, Tensor]]:
+    """Leave out ways whose steps ran away, told by what they say of other allocations; never all of them."""
+    sound = []
+    for way in ways:
+        with torch.no_grad():
+            outputs = torch.func.functional_call(cast(nn.Module, network), way, (probe,))
+        if bool(torch.isfinite(outputs).all()) and float(outputs.abs().max()) <= LARGEST_OUTPUT:
+            sound.append(way)
+    if len(sound) < len(ways):
+        logger.warning(
+            "an online update ran away; %d of %d ways are left out", len(ways) - len(sound), len(ways)
+        )
+    return sound or [dict(network.named_parameters())]
 
 
 def _predict_unseen(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from rankadaptor.predictor.adaptation import make_learner
@@ -116,16 +115,12 @@ class MetaNetwork:
         times = network.members // self.network.members
         for rate, learned in zip(learner.rates, self.rates, strict=True):
             rate.data = learned.repeat(times, 1, 1)
-        ways = [
+        return [
             learner.adapt(
                 lambda forward: weigh_errors(forward(inputs), targets, weights), steps=factor * self.steps
             )
             for factor in (LENGTHS if len(targets) >= ENOUGH else LENGTHS[:1])
         ]
-        finite = [way for way in ways if all(bool(torch.isfinite(tensor).all()) for tensor in way.values())]
-        if len(finite) < len(ways):
-            logger.warning("an online update ran away at rate %g and is left out", self.rate)
-        return finite or [dict(network.named_parameters())]
 
 
 def _believe_corpus() -> Calibration:

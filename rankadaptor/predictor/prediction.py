@@ -41,6 +41,11 @@ class Prediction:
     def __post_init__(self) -> None:
         if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
             raise InputError(f"mean {self.mean.shape} and std {self.std.shape} must have one shape (n,).")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all()):
+            raise InputError(
+                "a predictor answered with numbers that are not finite. Its fit ran away: give it fewer "
+                "steps or a smaller rate, or take another predictor (search.predictor)."
+            )
         if self.draws is not None and self.draws.shape[1:] != self.mean.shape:
             raise InputError(f"draws {self.draws.shape} must have shape (k, {self.mean.size}).")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,20 @@ def test_meta_trained_beats_scratch_on_a_setting_it_never_saw(trained: MetaNetwo
         blind.append(compute_kendall(trained.predict(space, values).mean, truth))
     assert np.mean(gaps) > 0.2
     assert np.mean(blind) > 0.4  # even before the first record
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e8, 1e30])
+def test_an_update_that_runs_away_leaves_the_network_as_it_was(
+    trained: MetaNetwork, space: RankSpace, rate: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Weights may stay finite where what they say of unseen allocations does not."""
+    records = measure_sample(make_oracle(space, seed=900, shared=SHARED), 4)
+    values = space.sample_array(200, 99)
+    fast = dataclasses.replace(trained, rate=rate).update(space, records)
+    prediction = fast.predict(space, values)
+    assert "ran away" in caplog.text
+    assert np.isfinite(prediction.mean).all()
+    assert compute_kendall(prediction.mean, trained.predict(space, values).mean) > 0.99
 
 
 def test_a_setting_unlike_the_corpus_is_learned_online(trained: MetaNetwork, space: RankSpace) -> None:
