@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import math
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,11 @@ from rankadaptor.recipe import GRADIENT, RANDOM
 
 if TYPE_CHECKING:
     from rankadaptor.config.comparison import ComparisonConfig
+    from rankadaptor.corpus import Record
     from rankadaptor.pipeline.compare.arena import Arena
     from rankadaptor.space import Allocation
+
+logger = logging.getLogger(__name__)
 
 TRIED = (
     (RANDOM, 0.0), (GRADIENT, 0.0), (GRADIENT, 0.5), (GRADIENT, -0.5), (RANDOM, 0.5), (GRADIENT, 1.0),
@@ -37,29 +41,38 @@ def choose_started_uniform(arena: Arena, given: ComparisonConfig) -> Choice:
 def tune_start(arena: Arena, allocation: Allocation, *, trials: int) -> Choice:
     """Choose an allocation's start and learning rate, at full length if that leaves two to compare.
 
+    Any other allocation than uniform is paired with it under each of them, which halves how many are tried.
+
     Args:
         arena: The setting.
         allocation: What is trained under each of them.
         trials: Trials that may be spent; a full length counts as many as it is long.
     """
-    recipe = arena.source.recipe
-    affordable = trials * arena.steps // recipe.steps
+    recipe, uniform = arena.source.recipe, arena.space.uniform()
+    each_takes = 1 if allocation.is_uniform else 2
+    affordable = trials * arena.steps // recipe.steps // each_takes
     steps = recipe.steps if affordable >= 2 else arena.steps
-    count = affordable if affordable >= 2 else trials
+    count = affordable if affordable >= 2 else max(trials // each_takes, 1)
     tried = [
         recipe.replace(initialisation=start, learning_rate=recipe.learning_rate * 2**octave)
         for start, octave in TRIED[:count]
     ]
     source = dataclasses.replace(arena.source, records=arena.folder.path / "rates" / "records.jsonl")
     with contextlib.closing(open_trials(source, workers=arena.pool.workers)) as pool:
+        paired: list[Record] = []
+        if not allocation.is_uniform:
+            plain = [(uniform, each) for each in tried]
+            paired = measure_recipes(pool, source, plain, seed=arena.seed, steps=steps)
         pairs = [(allocation, each) for each in tried]
         records = measure_recipes(pool, source, pairs, seed=arena.seed, steps=steps)
     losses = [math.inf if record.loss is None else record.loss for record in records]
     best = tried[int(np.argmin(losses))]
+    if not np.isfinite(losses).any():  # the first of those tried is the setting's own
+        logger.warning("no start and rate could be measured (%s): the setting's own stay", records[0].error)
     return Choice(
         allocation.values,
-        sum(record.tokens for record in records),
-        sum(record.seconds for record in records),
+        sum(record.tokens for record in [*paired, *records]),
+        sum(record.seconds for record in [*paired, *records]),
         learning_rate=None if best.learning_rate == recipe.learning_rate else best.learning_rate,
         initialisation=None if best.initialisation == recipe.initialisation else best.initialisation,
         details={

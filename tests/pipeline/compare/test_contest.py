@@ -215,7 +215,13 @@ def test_a_smaller_adapter_is_found_and_confirmed(setting: str, tmp_path: Path) 
     rows = find_smaller(config)
     assert [row["method"] for row in rows] == ["searched", "uniform", "started"]
     assert {"learning_rate", "initialisation"} <= set(rows[2])
-    assert any((tmp_path / "smaller").rglob("rates/tuning/*-gradient-*.jsonl"))
+    tried = [
+        json.loads(line)
+        for path in (tmp_path / "smaller").rglob("rates/tuning/*-gradient-*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert tried
+    assert all(record["status"] == "ok" for record in tried)
     for row in rows:
         assert 0.1 <= row["share"] <= 1.0
         assert row["parameters"] == pytest.approx(row["share_found"] * row["parameters_uniform"])
