@@ -14,7 +14,7 @@ from rankadaptor.errors import InputError, RankAdaptorError
 from rankadaptor.progress import Progress
 from rankadaptor.search.candidates import breed, draw_candidates, drop_seen
 from rankadaptor.search.initial_design import POOL, choose_apart
-from rankadaptor.search.proposals import Score, choose_score
+from rankadaptor.search.proposals import Score, choose_score, score_mean
 from rankadaptor.search.result import SearchResult, Step
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ PARENTS = 8
 ROUNDS = 4
 SURVIVORS = 32
 SURE = 4  # usable records before a search may stop early
+SETTLED = 12  # usable records before it goes by how unsure a trained predictor is
 PLAUSIBLE = 2.0  # standard deviations
+UNSURE = ("expected_improvement", "upper_confidence_bound")
 
 Ints = NDArray[np.int64]
 
@@ -71,7 +73,8 @@ class Search:
             predictor: What guides it.
             seed: Seed of candidates and draws.
             proposal: `expected_improvement`, `upper_confidence_bound`, `thompson`, `greedy`, `evolutionary`
-                or `random`.
+                or `random`. With a pretrained predictor the first two go by the mean alone before the twelfth
+                usable record.
             candidates: Allocations scored before each proposal; a fifth as many more refine the best of them.
             initial: Allocations spread over the space before the predictor is asked; by default 4, or none if
                 it is pretrained.
@@ -140,7 +143,7 @@ class Search:
             if found is None:
                 break
             chosen.append(found)
-            if len(chosen) < count and self.proposal in ("expected_improvement", "upper_confidence_bound"):
+            if len(chosen) < count and self.proposal in UNSURE:
                 predictor = self._imagine(chosen)
         if not chosen:
             raise InputError(
@@ -296,7 +299,16 @@ class Search:
     def _rate(
         self, predictor: Predictor, values: Ints, incumbent: float, *, draw: int
     ) -> NDArray[np.float64]:
-        return self._score(predictor.predict(self.space, values), incumbent, draw)
+        return self._choose_score()(predictor.predict(self.space, values), incumbent, draw)
+
+    def _choose_score(self) -> Score:
+        """Return the score to choose by, which is the mean alone where a trained predictor begins.
+
+        It is least sure of the allocations that it expects to lose most: a score that seeks the unsure would
+        begin with these, and a short search has no runs for them (`docs/decisions/0020`).
+        """
+        early = self.predictor.pretrained and len(self._usable()) < SETTLED
+        return score_mean if early and self.proposal in UNSURE else self._score
 
     def _draw_pool(self, seen: Iterable[tuple[int, ...]], *, seed: int) -> Ints:
         parents = self._choose_parents()

@@ -9,10 +9,14 @@ import pytest
 
 from rankadaptor.corpus import Record
 from rankadaptor.errors import InputError, RankAdaptorError
-from rankadaptor.predictor import GaussianProcess, Ridge
+from rankadaptor.predictor import GaussianProcess, MetaPredictor, Ridge
+from rankadaptor.predictor.hierarchy import fit_hierarchy
+from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.search import PROPOSALS, Search
+from rankadaptor.search.loop import SETTLED
+from rankadaptor.search.proposals import score_expected_improvement
 from rankadaptor.space import Allocation, RankSpace
-from tests.predictor.oracle import make_oracle, make_space
+from tests.predictor.oracle import make_oracle, make_space, measure_sample
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +43,28 @@ def test_guided_search_finds_more_than_random_over_twenty_seeds() -> None:
     mean = np.mean(differences)
     error = np.std(differences, ddof=1) / np.sqrt(20)
     assert mean > 1.73 * error  # one-sided 5 % of Student's t with 19 degrees of freedom
+
+
+def test_a_trained_predictor_begins_with_what_it_expects_most_of(space: RankSpace) -> None:
+    """The unsure is for later: far from uniform its SD is largest, and so are the losses."""
+    settings = [
+        (space, gather_observations(space, measure_sample(make_oracle(space, seed=s, shared=7), 20, seed=s)))
+        for s in range(4)
+    ]
+    predictor = MetaPredictor(hierarchy=fit_hierarchy(settings))
+    searches = [
+        make_search(space, predictor=predictor, proposal=proposal)
+        for proposal in ("greedy", "expected_improvement", "upper_confidence_bound")
+    ]
+    oracle = make_oracle(space, seed=50, shared=7)
+    while len(searches[0].records) < SETTLED:
+        greedy, *others = [search.ask() for search in searches]
+        assert others == [greedy, greedy]
+        for search in searches:
+            search.tell([oracle(allocation) for allocation in greedy])
+    assert not all(search.ask() == searches[0].ask() for search in searches)
+    untaught = make_search(space, predictor=GaussianProcess(), initial=0)
+    assert untaught._choose_score() is score_expected_improvement
 
 
 def test_the_expected_gain_of_the_winner_is_honest(space: RankSpace) -> None:
