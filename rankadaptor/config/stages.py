@@ -32,7 +32,9 @@ class SearchSection(Section):
         description="Folder of a trained predictor; null takes meta_data/predictor if it exists.",
     )
     proposal: ProposalName = Field(
-        default="expected_improvement", description="How the next allocation is chosen."
+        default="expected_improvement",
+        description="How the next allocation is chosen. With a trained predictor, expected_improvement and "
+        "upper_confidence_bound take the largest expected gain until twelve are measured.",
     )
     evaluations: int = Field(default=10, ge=1, description="Allocations to measure, uniform not counted.")
     steps: int = Field(default=24, ge=1, description="Optimiser steps of one measurement.")
