@@ -47,6 +47,8 @@ readme: $(STAMP) ## generate README's figures from the kept results
 	$(BIN)/rankadaptor report experiments/results/quickstart.json --into README.md
 	$(BIN)/rankadaptor compare experiments/compare/short.yaml --into README.md
 	$(BIN)/rankadaptor benchmark --into README.md
+	$(BIN)/python experiments/quickstart/curves.py --only-write
+	$(BIN)/python experiments/bench/proposals.py --only-write
 
 evidence: $(STAMP) ## generate docs/evidence.md, its tables and figures, from meta_data/
 	$(BIN)/rankadaptor report --evidence --corpus meta_data --into docs/evidence.md

@@ -2,14 +2,17 @@
 
     python experiments/bench/proposals.py
 
-In every training setting with 40 measured allocations or more, left out in turn, a search may ask for these
-allocations only, and is answered by their first measurement. After each of `COUNTS` short runs the measured
-allocation that the predictor then expects most of is judged by its mean over all seeds, as a share of the
-setting's spread. The held-out settings are not looked at. Writes `experiments/results/proposals.json`.
+In every setting with 40 measured allocations or more a search may ask for these allocations only, and is
+answered by their first measurement. After each of `COUNTS` short runs the measured allocation that the
+predictor then expects most of is judged by its mean over all seeds, as a share of the setting's spread.
+Training settings are left out in turn; decision 0020 was taken on them alone, the held-out ones came after.
+`untaught` has no corpus: a Gaussian process, four allocations far apart, then expected improvement. Writes
+`experiments/results/proposals.json`, a figure, and the parts `proposals` of README and `docs/predictors.md`.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,16 +21,23 @@ from typing import Any
 import numpy as np
 
 from rankadaptor.corpus import Corpus, Record
-from rankadaptor.files import write_json
-from rankadaptor.predictor import MetaPredictor
+from rankadaptor.files import read_json, write_bytes, write_json
+from rankadaptor.plots import plot_replay, to_png
+from rankadaptor.predictor import GaussianProcess, MetaPredictor, Predictor
 from rankadaptor.predictor.evidence import Evidence, choose_trainable, list_evidence
 from rankadaptor.predictor.hierarchy import fit_hierarchy
+from rankadaptor.report.guidance import write_replay
+from rankadaptor.report.markers import update_markers
 from rankadaptor.results.table import Table
+from rankadaptor.search.initial_design import choose_apart
 from rankadaptor.search.proposals import choose_score
 
 logger = logging.getLogger(__name__)
 
 RESULT = Path("experiments/results/proposals.json")
+DOCUMENT = Path("docs/predictors.md")
+FIGURE = Path("experiments/results/figures/proposals.png")
+DEFAULT, UNTAUGHT, INITIAL = "greedy", "untaught", 4
 WAYS = {
     "greedy": ("greedy", "greedy"),
     "expected_improvement": ("expected_improvement", "expected_improvement"),
@@ -35,32 +45,70 @@ WAYS = {
     "greedy, then expected_improvement": ("greedy", "expected_improvement"),
     "expected_improvement, then greedy": ("expected_improvement", "greedy"),
     "thompson, then greedy": ("thompson", "greedy"),
+    UNTAUGHT: ("expected_improvement", "expected_improvement"),
 }
 """How the first half of the short runs is proposed, and how the second."""
 COUNTS, LEAST, DRAWS = (1, 2, 4, 8, 12), 40, 3
 
 
 def main() -> None:
-    """Replay every way in every setting, write and show."""
+    """Replay, unless only the documents are asked for, and write."""
     logging.basicConfig(level=logging.WARNING)
-    teachers, _ = choose_trainable(list_evidence(Corpus.load("meta_data")))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only-write", action="store_true", help="write documents from the result")
+    if not parser.parse_args().only_write:
+        write_json(RESULT, measure())
+    write_documents(read_json(RESULT))
+
+
+def measure() -> list[dict[str, Any]]:
+    """Replay every way in every setting."""
+    evidence = list_evidence(Corpus.load("meta_data"))
+    teachers, _ = choose_trainable(evidence)
     rows = []
-    for setting in teachers:
+    for setting in evidence:
         if len(setting.observations) < LEAST:
             continue
         others = [(each.space, each.observations) for each in teachers if each.name != setting.name]
         hierarchy = fit_hierarchy(others)
         for way, proposals in WAYS.items():
             seeds = range(DRAWS if "thompson" in way else 1)  # the others draw nothing
-            found = [replay(setting, MetaPredictor(hierarchy, seed=seed), proposals) for seed in seeds]
+            found = [
+                replay(setting, MetaPredictor(hierarchy, seed=seed), proposals)
+                if way != UNTAUGHT
+                else replay(setting, GaussianProcess(seed=seed), proposals, initial=INITIAL)
+                for seed in seeds
+            ]
             for place, count in enumerate(COUNTS):
                 gain = float(np.mean([gains[place] for gains in found]))
-                rows.append({"setting": setting.name, "way": way, "short_runs": count, "gain": gain})
-    write_json(RESULT, rows)
-    print(tabulate(rows).to_markdown())  # noqa: T201
+                rows.append(
+                    {
+                        "setting": setting.name,
+                        "held_out": setting.held_out,
+                        "way": way,
+                        "short_runs": count,
+                        "gain": gain,
+                    }
+                )
+    return rows
 
 
-def replay(setting: Evidence, predictor: MetaPredictor, proposals: tuple[str, str]) -> list[float]:
+def write_documents(rows: Sequence[dict[str, Any]]) -> None:
+    """Write tables, figure and README's part."""
+    tables = []
+    for held_out, label in ((False, "Left out in turn"), (True, "Held out")):
+        own = [row for row in rows if row["held_out"] is held_out]
+        settings = len({row["setting"] for row in own})
+        tables.append(f"**{label}**: {settings} settings.\n\n{tabulate(own).to_markdown().rstrip()}")
+    update_markers(DOCUMENT, {"proposals": "\n\n".join(tables)})
+    write_bytes(FIGURE, to_png(plot_replay(rows, taught=DEFAULT, untaught=UNTAUGHT)))
+    replayed = write_replay(rows, figure=FIGURE.as_posix(), taught=DEFAULT, untaught=UNTAUGHT)
+    update_markers(Path("README.md"), {"proposals": replayed})
+
+
+def replay(
+    setting: Evidence, predictor: Predictor, proposals: tuple[str, str], *, initial: int = 0
+) -> list[float]:
     """Search among the measured allocations; return the gain after each of `COUNTS`, in spreads."""
     observations, space = setting.observations, setting.space
     answers: dict[tuple[int, ...], Record] = {}
@@ -75,8 +123,12 @@ def replay(setting: Evidence, predictor: MetaPredictor, proposals: tuple[str, st
         rest = [index for index in range(len(values)) if index not in asked]
         incumbent = max(0.0, float(seen.predict(space, values[asked]).mean.max())) if asked else 0.0
         score = choose_score(proposals[0] if 2 * turn < COUNTS[-1] else proposals[1])
-        scores = score(seen.predict(space, values[rest]), incumbent, 100 * predictor.seed + turn)
-        asked.append(rest[int(np.argmax(scores))])
+        if turn < initial:
+            (apart,) = choose_apart(space, values[rest], values[asked], count=1)
+            asked.append(next(index for index in rest if (values[index] == apart).all()))
+        else:
+            scores = score(seen.predict(space, values[rest]), incumbent, turn)
+            asked.append(rest[int(np.argmax(scores))])
         told.append(answers[tuple(values[asked[-1]].tolist())])
         seen = predictor.update(space, told)
         if turn + 1 in COUNTS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from rankadaptor.plots.accuracy import plot_accuracy
 from rankadaptor.plots.comparison import plot_comparison
 from rankadaptor.plots.contest import plot_contest, plot_start
-from rankadaptor.plots.guidance import plot_guidance
+from rankadaptor.plots.guidance import plot_guidance, plot_replay
 from rankadaptor.plots.losses import plot_curves
 from rankadaptor.plots.ranks import plot_ranks
 from rankadaptor.plots.search import plot_predictions, plot_search
@@ -23,6 +23,7 @@ __all__ = [
     "plot_guidance",
     "plot_predictions",
     "plot_ranks",
+    "plot_replay",
     "plot_search",
     "plot_start",
     "to_png",

@@ -60,3 +60,39 @@ def plot_guidance(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axis.set_xticks(range(len(counts)), [str(count) for count in counts])
     style_legend(axis, columns=2)
     return figure
+
+
+def plot_replay(rows: Sequence[Mapping[str, Any]], *, taught: str, untaught: str) -> Figure:
+    """Draw what a search hands over after so many short runs, with a corpus and without: means over settings.
+
+    Args:
+        rows: With `way`, `short_runs` and `gain`, in units of a setting's spread.
+        taught: The way that is guided by the trained predictor.
+        untaught: The one that is not.
+
+    Raises:
+        InputError: If one of the two is not among the rows.
+    """
+    counts = sorted({row["short_runs"] for row in rows})
+    figure, (axis,) = make_figure(height=3.0)
+    axis.axhline(0.0, color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
+    for way, label, colour, marker in (
+        (taught, "with the trained predictor", VERMILION, "o"),
+        (untaught, "without a corpus", BLUE, "s"),
+    ):
+        own = [row for row in rows if row["way"] == way]
+        if not own:
+            raise InputError(f"No rows of {way!r} to draw.")
+        means = [
+            float(np.mean([row["gain"] for row in own if row["short_runs"] == count])) for count in counts
+        ]
+        axis.plot(
+            range(len(counts)), means, color=colour, marker=marker, markersize=5, linewidth=2.0, label=label
+        )
+    settings = len({row["setting"] for row in rows})
+    style_title(axis, f"What a search hands over, replayed in {settings} settings not trained on")
+    axis.set_ylabel("gain over uniform, in spreads\nof the setting's gains")
+    axis.set_xlabel("short runs of the search")
+    axis.set_xticks(range(len(counts)), [str(count) for count in counts])
+    style_legend(axis, columns=2)
+    return figure

@@ -1,4 +1,4 @@
-"""What the trained predictor saves the quickstart's search, in words and a table."""
+"""What the trained predictor saves a search, in words."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from rankadaptor.plots.contest import DEFAULT
-from rankadaptor.results.table import Table, write_gain
 
 Row = Mapping[str, Any]
 
 
 def write_guidance(rows: Sequence[Row], *, figure: str) -> str:
-    """Return figure, sentence and table as Markdown.
+    """Return figure and sentence as Markdown.
 
     Args:
         rows: With `predictor`, `search_seed`, `short_runs`, `gain` and `outcome`.
@@ -25,7 +24,7 @@ def write_guidance(rows: Sequence[Row], *, figure: str) -> str:
     names = sorted(dict.fromkeys(row["predictor"] for row in rows), key=lambda name: name != DEFAULT)
     settled = {name: settle(rows, name) for name in names}
     parts = [
-        f"from {' and '.join(map(str, settled[name]))} short runs on "
+        f"{' and '.join(map(str, settled[name]))} "
         f"{'with the trained predictor' if name == DEFAULT else f'without a corpus (`{name}`)'}"
         for name in names
     ]
@@ -39,9 +38,8 @@ def write_guidance(rows: Sequence[Row], *, figure: str) -> str:
     return "\n\n".join(
         [
             f"![Gain on fresh seeds over short runs]({figure})",
-            f"On the quickstart itself, searched under {searches} seeds, the verdict is that after {most} "
-            f"short runs {'; '.join(parts)}. {verdict}.",
-            tabulate_guidance(rows).to_markdown().rstrip("\n"),
+            f"On the quickstart itself, {searches} searches each. Short runs from which on the verdict is "
+            f"that after {most}: {', '.join(parts)}. {verdict}.",
         ]
     )
 
@@ -59,16 +57,33 @@ def settle(rows: Sequence[Row], name: str) -> list[int]:
     return found
 
 
-def tabulate_guidance(rows: Sequence[Row]) -> Table:
-    """Return a table of gains and verdicts, a column a predictor and a line a number of short runs."""
-    names = sorted(dict.fromkeys(row["predictor"] for row in rows), key=lambda name: name != DEFAULT)
-    lines = []
-    for count in sorted({row["short_runs"] for row in rows}):
-        cells = []
-        for name in names:
-            own = [row for row in rows if (row["predictor"], row["short_runs"]) == (name, count)]
-            cells.append("; ".join(f"{write_gain(row['gain'])}, {row['outcome']}" for row in own))
-        lines.append((str(count), *cells))
-    return Table(
-        name="guidance", title="Gains by short runs", header=("short runs", *names), rows=tuple(lines)
-    )
+def write_replay(rows: Sequence[Row], *, figure: str, taught: str, untaught: str) -> str:
+    """Return a figure, and in a sentence how many short runs stand in for the corpus, as Markdown.
+
+    Args:
+        rows: With `way`, `setting`, `short_runs` and `gain`, in units of a setting's spread.
+        figure: Path of the figure, as the document links it.
+        taught: The way that is guided by the trained predictor.
+        untaught: The one that is not.
+    """
+    reached = {way: _average_gains(rows, way) for way in (taught, untaught)}
+    first = min(reached[taught])
+    gain = reached[taught][first]
+    enough = [count for count, value in sorted(reached[untaught].items()) if value >= gain]
+    most = max(reached[untaught])
+    needed = f"takes {enough[0]}" if enough else f"has not got there after {most}"
+    settings = len({row["setting"] for row in rows})
+    return (
+        f"![Gain over short runs]({figure})\n\nReplayed among the measured allocations of {settings} "
+        "settings that it was not trained on, a search guided by the trained predictor hands over "
+        f"{gain:+.2f} spreads of gain after {first} short run{'s' if first > 1 else ''}; without a "
+        f"corpus it {needed}."
+    ).replace("over -", "over −")
+
+
+def _average_gains(rows: Sequence[Row], way: str) -> dict[int, float]:
+    gains: dict[int, list[float]] = {}
+    for row in rows:
+        if row["way"] == way:
+            gains.setdefault(row["short_runs"], []).append(row["gain"])
+    return {count: float(np.mean(found)) for count, found in gains.items()}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rankadaptor.errors import InputError
-from rankadaptor.plots import plot_guidance
-from rankadaptor.report.guidance import settle, write_guidance
+from rankadaptor.plots import plot_guidance, plot_replay
+from rankadaptor.report.guidance import settle, write_guidance, write_replay
 
 SAME, WORSE = "no difference", "worse"
 
@@ -40,8 +40,8 @@ def test_a_verdict_is_settled_once_it_stays() -> None:
 def test_savings_are_claimed_only_where_there_are_some() -> None:
     late, early = [[WORSE, WORSE, SAME]] * 2, [[SAME, SAME, SAME]] * 2
     saved = write_guidance(make_rows({"gaussian_process": late, "meta": early}), figure="f.png")
-    assert "from 2 and 2 short runs on with the trained predictor" in saved
-    assert "from 8 and 8 short runs on without a corpus" in saved
+    assert "after 8: 2 and 2 with the trained predictor" in saved
+    assert "8 and 8 without a corpus" in saved
     assert "the corpus saves short runs here." in saved
     lost = write_guidance(make_rows({"gaussian_process": early, "meta": late}), figure="f.png")
     assert "the corpus saves no short runs here." in lost
@@ -56,3 +56,27 @@ def test_the_figure_has_a_curve_a_predictor() -> None:
     assert labels == ["trained on the corpus (meta)", "without a corpus (gaussian_process)"]
     with pytest.raises(InputError, match="No rows"):
         plot_guidance([])
+
+
+def make_replays(taught: list[float], untaught: list[float]) -> list[dict[str, Any]]:
+    """Make rows of two settings around the given means after 1, 2 and 4 short runs."""
+    return [
+        {"setting": setting, "way": way, "short_runs": runs, "gain": gain + aside}
+        for way, gains in (("greedy", taught), ("untaught", untaught))
+        for runs, gain in zip((1, 2, 4), gains, strict=True)
+        for setting, aside in (("a", 0.1), ("b", -0.1))
+    ]
+
+
+def test_runs_that_stand_in_for_the_corpus_are_counted() -> None:
+    names = {"figure": "f.png", "taught": "greedy", "untaught": "untaught"}
+    text = write_replay(make_replays([0.2, 0.3, 0.3], [-1.0, 0.1, 0.25]), **names)
+    assert "2 settings" in text
+    assert "+0.20 spreads of gain after 1 short run; without a corpus it takes 4." in text
+    text = write_replay(make_replays([-0.2, 0.3, 0.3], [-1.0, -0.9, -0.5]), **names)
+    assert "−0.20 spreads" in text
+    assert "it has not got there after 4." in text
+    (axis,) = plot_replay(make_replays([0, 1, 2], [0, 0, 0]), taught="greedy", untaught="untaught").axes
+    assert "2 settings" in axis.get_title(loc="left")
+    with pytest.raises(InputError, match="other"):
+        plot_replay(make_replays([0, 1, 2], [0, 0, 0]), taught="greedy", untaught="other")
