@@ -6,7 +6,8 @@ In every setting with 40 measured allocations or more a search may ask for these
 answered by their first measurement. After each of `COUNTS` short runs the measured allocation that the
 predictor then expects most of is judged by its mean over all seeds, as a share of the setting's spread.
 Training settings are left out in turn; decision 0020 was taken on them alone, the held-out ones came after.
-`untaught` has no corpus: a Gaussian process, four allocations far apart, then expected improvement. Writes
+Two ways have no corpus: `distance` goes by the distance from uniform alone; `untaught` is a Gaussian process
+that begins with four allocations far apart, and then goes by expected improvement. Writes
 `experiments/results/proposals.json`, a figure, and the parts `proposals` of README and `docs/predictors.md`.
 """
 
@@ -24,8 +25,10 @@ from rankadaptor.corpus import Corpus, Record
 from rankadaptor.files import read_json, write_bytes, write_json
 from rankadaptor.plots import plot_replay, to_png
 from rankadaptor.predictor import GaussianProcess, MetaPredictor, Predictor
+from rankadaptor.predictor.distance import Distance
 from rankadaptor.predictor.evidence import Evidence, choose_trainable, list_evidence
-from rankadaptor.predictor.hierarchy import fit_hierarchy
+from rankadaptor.predictor.hierarchy import Hierarchy, fit_hierarchy
+from rankadaptor.predictor.prior_width import set_width
 from rankadaptor.report.guidance import write_replay
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results.table import Table
@@ -37,7 +40,12 @@ logger = logging.getLogger(__name__)
 RESULT = Path("experiments/results/proposals.json")
 DOCUMENT = Path("docs/predictors.md")
 FIGURE = Path("experiments/results/figures/proposals.png")
-DEFAULT, UNTAUGHT, INITIAL = "greedy", "untaught", 4
+DEFAULT, CLOSE, UNTAUGHT, INITIAL = "greedy", "distance", "untaught", 4
+SHOWN = {
+    DEFAULT: "with the trained predictor",
+    CLOSE: "by the distance from uniform alone",
+    UNTAUGHT: "without a corpus",
+}
 WAYS = {
     "greedy": ("greedy", "greedy"),
     "expected_improvement": ("expected_improvement", "expected_improvement"),
@@ -45,6 +53,7 @@ WAYS = {
     "greedy, then expected_improvement": ("greedy", "expected_improvement"),
     "expected_improvement, then greedy": ("expected_improvement", "greedy"),
     "thompson, then greedy": ("thompson", "greedy"),
+    CLOSE: ("greedy", "greedy"),
     UNTAUGHT: ("expected_improvement", "expected_improvement"),
 }
 """How the first half of the short runs is proposed, and how the second."""
@@ -70,13 +79,16 @@ def measure() -> list[dict[str, Any]]:
         if len(setting.observations) < LEAST:
             continue
         others = [(each.space, each.observations) for each in teachers if each.name != setting.name]
-        hierarchy = fit_hierarchy(others)
+        hierarchy = set_width(fit_hierarchy(others), others)
         for way, proposals in WAYS.items():
             seeds = range(DRAWS if "thompson" in way else 1)  # the others draw nothing
             found = [
-                replay(setting, MetaPredictor(hierarchy, seed=seed), proposals)
-                if way != UNTAUGHT
-                else replay(setting, GaussianProcess(seed=seed), proposals, initial=INITIAL)
+                replay(
+                    setting,
+                    choose_predictor(way, hierarchy, seed=seed),
+                    proposals,
+                    initial=INITIAL if way == UNTAUGHT else 0,
+                )
                 for seed in seeds
             ]
             for place, count in enumerate(COUNTS):
@@ -101,9 +113,16 @@ def write_documents(rows: Sequence[dict[str, Any]]) -> None:
         settings = len({row["setting"] for row in own})
         tables.append(f"**{label}**: {settings} settings.\n\n{tabulate(own).to_markdown().rstrip()}")
     update_markers(DOCUMENT, {"proposals": "\n\n".join(tables)})
-    write_bytes(FIGURE, to_png(plot_replay(rows, taught=DEFAULT, untaught=UNTAUGHT)))
-    replayed = write_replay(rows, figure=FIGURE.as_posix(), taught=DEFAULT, untaught=UNTAUGHT)
+    write_bytes(FIGURE, to_png(plot_replay(rows, ways=SHOWN)))
+    replayed = write_replay(rows, figure=FIGURE.as_posix(), ways=SHOWN)
     update_markers(Path("README.md"), {"proposals": replayed})
+
+
+def choose_predictor(way: str, hierarchy: Hierarchy, *, seed: int) -> Predictor:
+    """Return the predictor that guides a way."""
+    if way == UNTAUGHT:
+        return GaussianProcess(seed=seed)
+    return Distance() if way == CLOSE else MetaPredictor(hierarchy, seed=seed)
 
 
 def replay(

@@ -82,7 +82,8 @@ LIMITS = """\
 - As a statement about single linears: it knows types, depth, damage and budget, and what the search has seen.
 - When a recipe's learning rate was not tuned on uniform: rank then acts as a hidden learning rate, and gains
   turn round.
-- In settings where ranks hardly matter: it says so by a predicted spread inside the noise. Then take uniform.
+- In settings where ranks hardly matter: after a few records it says so by a predicted spread inside the
+  noise, before the first not always. Then take uniform.
 """
 
 

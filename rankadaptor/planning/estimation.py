@@ -206,7 +206,8 @@ class _Costs:
             )
         )
         one += scored * self._score_held_out(self.pruned)
-        one += self.rate.compute_seconds(count_taylor(self.pruned, self.start))
+        groups = -(-GRADIENT_BYTES * self.pruned.parameters // GRADIENT_GROUP_BYTES)  # a pass each
+        one += groups * self.rate.compute_seconds(count_taylor(self.pruned, self.start))
         beside = min(_count_workers(config), width or runs, runs)
         rounds = -(-runs // beside)
         return PlanStep(

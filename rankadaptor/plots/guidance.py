@@ -9,7 +9,7 @@ import numpy as np
 
 from rankadaptor.errors import InputError
 from rankadaptor.plots.contest import DEFAULT
-from rankadaptor.plots.style import BLUE, MUTED, VERMILION, make_figure, style_legend, style_title
+from rankadaptor.plots.style import BLUE, GREEN, MUTED, VERMILION, make_figure, style_legend, style_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,23 +62,21 @@ def plot_guidance(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def plot_replay(rows: Sequence[Mapping[str, Any]], *, taught: str, untaught: str) -> Figure:
-    """Draw what a search hands over after so many short runs, with a corpus and without: means over settings.
+def plot_replay(rows: Sequence[Mapping[str, Any]], *, ways: Mapping[str, str]) -> Figure:
+    """Draw what a search hands over after so many short runs, a curve a way: means over settings.
 
     Args:
-        rows: With `way`, `short_runs` and `gain`, in units of a setting's spread.
-        taught: The way that is guided by the trained predictor.
-        untaught: The one that is not.
+        rows: With `way`, `setting`, `short_runs` and `gain`, in units of a setting's spread.
+        ways: What the ways are called, at most three.
 
     Raises:
-        InputError: If one of the two is not among the rows.
+        InputError: If one of them is not among the rows.
     """
     counts = sorted({row["short_runs"] for row in rows})
     figure, (axis,) = make_figure(height=3.0)
     axis.axhline(0.0, color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
-    for way, label, colour, marker in (
-        (taught, "with the trained predictor", VERMILION, "o"),
-        (untaught, "without a corpus", BLUE, "s"),
+    for (way, label), colour, marker in zip(
+        ways.items(), (VERMILION, GREEN, BLUE), ("o", "^", "s"), strict=False
     ):
         own = [row for row in rows if row["way"] == way]
         if not own:
@@ -94,5 +92,5 @@ def plot_replay(rows: Sequence[Mapping[str, Any]], *, taught: str, untaught: str
     axis.set_ylabel("gain over uniform, in spreads\nof the setting's gains")
     axis.set_xlabel("short runs of the search")
     axis.set_xticks(range(len(counts)), [str(count) for count in counts])
-    style_legend(axis, columns=2)
+    style_legend(axis, columns=1)
     return figure

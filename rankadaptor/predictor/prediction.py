@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rankadaptor.errors import InputError
+from rankadaptor.errors import InputError, RankAdaptorError
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -41,13 +41,18 @@ class Prediction:
     def __post_init__(self) -> None:
         if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
             raise InputError(f"mean {self.mean.shape} and std {self.std.shape} must have one shape (n,).")
-        if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all()):
-            raise InputError(
+        if self.draws is not None and self.draws.shape[1:] != self.mean.shape:
+            raise InputError(f"draws {self.draws.shape} must have shape (k, {self.mean.size}).")
+        self._check_finite()
+
+    def _check_finite(self) -> None:
+        """Raise rather than let a fit that ran away pass for an answer."""
+        parts = (self.mean, self.std, np.asarray(self.noise), self.draws)
+        if not all(bool(np.isfinite(part).all()) for part in parts if part is not None):
+            raise RankAdaptorError(
                 "a predictor answered with numbers that are not finite. Its fit ran away: give it fewer "
                 "steps or a smaller rate, or take another predictor (search.predictor)."
             )
-        if self.draws is not None and self.draws.shape[1:] != self.mean.shape:
-            raise InputError(f"draws {self.draws.shape} must have shape (k, {self.mean.size}).")
 
     def __len__(self) -> int:
         return int(self.mean.size)

@@ -10,7 +10,7 @@ import numpy as np
 
 from rankadaptor.files import write_text
 from rankadaptor.report.comparison_benchmarks import average_benchmarks, write_difference
-from rankadaptor.report.comparison_summary import describe_job, draw_comparisons, pool_methods
+from rankadaptor.report.comparison_summary import describe_job, draw_comparisons, list_shared, pool_methods
 from rankadaptor.results.table import (
     Table,
     write_count,
@@ -76,9 +76,7 @@ def render_comparison(rows: Sequence[Row], *, figures: Mapping[str, str] | None 
 def average_methods(rows: Sequence[Row]) -> Table:
     """Return one line per method: its mean gain over all settings, wins and losses, and cost."""
     methods = dict.fromkeys(row["method"] for row in rows)
-    judged = {(row["setting"], row["method"]) for row in rows if row["gain"] is not None}
-    settings = {row["setting"] for row in rows}
-    shared = {setting for setting in settings if all((setting, method) in judged for method in methods)}
+    settings, shared = {row["setting"] for row in rows}, set(list_shared(rows))
     lines, pooled = [], pool_methods(rows)
     for method in methods:
         usable = [row for row in rows if row["method"] == method and row["gain"] is not None]

@@ -43,8 +43,8 @@ def average_benchmarks(rows: Sequence[Row]) -> Table | None:
         rows=tuple(lines),
         note=f"Accuracy in per cent, means over {len(shared)} settings, {first[names[0]]['n']} items a "
         "benchmark and setting, the same for all methods. *Beside uniform*: difference of the means with its "
-        "standard error, paired item by item. One recovery of each choice, on the first seed. Chance is 25 % "
-        "on four of the seven and 50 % on the others, and models this small are near it.",
+        "standard error, paired item by item. One recovery of each choice, on the first seed. "
+        "Chance is 50 % where two answers are offered and 25 % where four are; models so small are near it.",
     )
 
 

@@ -75,13 +75,13 @@ def draw_comparisons(rows: Sequence[Row], *, results: Path, file: Path) -> dict[
 
 def describe_comparison(rows: Sequence[Row]) -> str:
     """Say which method gains most on average, and show it beside those of `WORDS`."""
-    pooled = pool_methods(rows)
+    pooled, shared = pool_methods(rows), list_shared(rows)
     best = max(pooled, key=lambda name: pooled[name].gain or 0.0)
-    settings = len({row["setting"] for row in rows})
     lines = []
     for name in dict.fromkeys([best, *WORDS]):
         if name in pooled:
-            judged, own = pooled[name], [row["outcome"] for row in rows if row["method"] == name]
+            judged = pooled[name]
+            own = [row["outcome"] for row in rows if row["method"] == name and row["setting"] in shared]
             lines.append(
                 (
                     f"`{name}`",
@@ -99,24 +99,32 @@ def describe_comparison(rows: Sequence[Row]) -> str:
         rows=tuple(lines),
     )
     return (
-        f"Of {len(pooled)} ways in {settings} settings, at equal adapter parameters and "
+        f"Of {len(pooled)} ways in {len(shared)} settings, at equal adapter parameters and "
         f"{describe_job(rows)}, `{best}` gains most. Gains over uniform in nats per token, on fresh "
         f"seeds; better and worse count settings.\n\n{table.to_markdown().rstrip()}"
     )
 
 
-def pool_methods(rows: Sequence[Row]) -> dict[str, Judgement]:
-    """Return each method's mean gain over the settings in which every method was judged."""
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    gains = {(row["setting"], row["method"]): row["gains"] for row in rows if len(row["gains"]) >= 2}
-    shared = [
+def list_shared(rows: Sequence[Row]) -> list[str]:
+    """Return the settings in which every method has two paired gains or more."""
+    methods = {row["method"] for row in rows}
+    judged = {(row["setting"], row["method"]) for row in rows if len(row["gains"]) >= 2}
+    return [
         setting
-        for setting in dict.fromkeys(row["setting"] for row in rows)
-        if all((setting, method) in gains for method in methods)
+        for setting in dict.fromkeys(str(row["setting"]) for row in rows)
+        if all((setting, method) in judged for method in methods)
     ]
-    if not shared:
-        return {}
-    return {method: pool_gains([gains[setting, method] for setting in shared]) for method in methods}
+
+
+def pool_methods(rows: Sequence[Row]) -> dict[str, Judgement]:
+    """Return each method's mean gain over the settings in which every method was judged, if there are any."""
+    gains = {(row["setting"], row["method"]): row["gains"] for row in rows}
+    shared = list_shared(rows)
+    return {
+        method: pool_gains([gains[setting, method] for setting in shared])
+        for method in dict.fromkeys(str(row["method"]) for row in rows)
+        if shared
+    }
 
 
 def describe_job(rows: Sequence[Row]) -> str:

@@ -31,10 +31,14 @@ def write_guidance(rows: Sequence[Row], *, figure: str) -> str:
     searches = len({row["search_seed"] for row in rows})
     average = {name: float(np.mean(counts)) for name, counts in settled.items()}
     others = [value for name, value in average.items() if name != DEFAULT]
-    saves = bool(others) and average.get(DEFAULT, np.inf) < min(others)
-    verdict = f"So the corpus saves {'' if saves else 'no '}short runs here"
-    if not saves and all(value == first for value in average.values()):
-        verdict += f": {first}, the fewest looked at, do without it too"
+    final = {row["outcome"] for row in rows if row["short_runs"] == most}
+    if len(final) > 1 or final == {"worse"}:
+        verdict = f"After {most} the verdicts differ or are worse, so nothing is saved"
+    else:
+        saves = bool(others) and average.get(DEFAULT, np.inf) < min(others)
+        verdict = f"So the corpus saves {'' if saves else 'no '}short runs here"
+        if not saves and all(value == first for value in average.values()):
+            verdict += f": {first}, the fewest looked at, do without it too"
     return "\n\n".join(
         [
             f"![Gain on fresh seeds over short runs]({figure})",
@@ -57,28 +61,30 @@ def settle(rows: Sequence[Row], name: str) -> list[int]:
     return found
 
 
-def write_replay(rows: Sequence[Row], *, figure: str, taught: str, untaught: str) -> str:
-    """Return a figure, and in a sentence how many short runs stand in for the corpus, as Markdown.
+def write_replay(rows: Sequence[Row], *, figure: str, ways: Mapping[str, str]) -> str:
+    """Return a figure, and in a sentence what each way hands over first and last, as Markdown.
 
     Args:
         rows: With `way`, `setting`, `short_runs` and `gain`, in units of a setting's spread.
         figure: Path of the figure, as the document links it.
-        taught: The way that is guided by the trained predictor.
-        untaught: The one that is not.
+        ways: What the ways are called.
     """
-    reached = {way: _average_gains(rows, way) for way in (taught, untaught)}
-    first = min(reached[taught])
-    gain = reached[taught][first]
-    enough = [count for count, value in sorted(reached[untaught].items()) if value >= gain]
-    most = max(reached[untaught])
-    needed = f"takes {enough[0]}" if enough else f"has not got there after {most}"
+    counts = sorted({row["short_runs"] for row in rows})
     settings = len({row["setting"] for row in rows})
+    parts = []
+    for way, words in ways.items():
+        gains = _average_gains(rows, way)
+        parts.append(f"{words} {', '.join(_write_spreads(gains[count]) for count in counts)}")
     return (
         f"![Gain over short runs]({figure})\n\nReplayed among the measured allocations of {settings} "
-        "settings that it was not trained on, a search guided by the trained predictor hands over "
-        f"{gain:+.2f} spreads of gain after {first} short run{'s' if first > 1 else ''}; without a "
-        f"corpus it {needed}."
-    ).replace("over -", "over −")
+        f"settings that it was not trained on: what a search hands over after "
+        f"{', '.join(map(str, counts))} short runs, in units of a setting's spread of gains, is "
+        f"{'; '.join(parts)}."
+    )
+
+
+def _write_spreads(gain: float) -> str:
+    return f"{gain:+.2f}".replace("-", "−")
 
 
 def _average_gains(rows: Sequence[Row], way: str) -> dict[int, float]:

@@ -24,15 +24,18 @@ def render_regret(rows: Sequence[Row]) -> str:
         own = [row for row in chosen if row["held_out"] is held_out]
         if not own:
             continue
-        counts = sorted({row["records"] for row in own})
+        counts, settings = sorted({row["records"] for row in own}), len({row["setting"] for row in own})
         lines = [
-            f"**{label}**: {len({row['setting'] for row in own})} settings. First choice · best of five.\n",
+            f"**{label}**: {settings} settings. First choice · best of five.\n",
             "| predictor | " + " | ".join(f"{count} records" for count in counts) + " |",
             "|---|" + "---|" * len(counts),
         ]
         for name in dict.fromkeys(row["predictor"] for row in own):
             cells = [
-                _write_cell([row for row in own if (row["predictor"], row["records"]) == (name, count)])
+                _write_cell(
+                    [row for row in own if (row["predictor"], row["records"]) == (name, count)],
+                    settings=settings,
+                )
                 for count in counts
             ]
             lines.append(f"| {f'**{name}**' if name == DEFAULT else name} | {' | '.join(cells)} |")
@@ -40,11 +43,12 @@ def render_regret(rows: Sequence[Row]) -> str:
     return "\n\n".join(parts)
 
 
-def _write_cell(rows: Sequence[Row]) -> str:
-    if not rows:
+def _write_cell(rows: Sequence[Row], *, settings: int) -> str:
+    if not rows or not any(row["predicted_spread"] for row in rows):  # all alike: it has no first choice
         return ""
     first, five = (
         float(np.mean([row[field] / row["measured_spread"] for row in rows]))
         for field in ("regret1", "regret5")
     )
-    return f"{first:.2f} · {five:.2f}"
+    fewer = f" (n={len(rows)})" if len(rows) < settings else ""
+    return f"{first:.2f} · {five:.2f}{fewer}"

@@ -92,12 +92,12 @@ def build_table(rows: Sequence[Row]) -> Table:
 
 
 def _summarise(rows: Sequence[Row]) -> str:
-    sentences = []
+    sentences, settings = [], len({row["setting"] for row in rows})
     for method, words in WORDS.items():
         own = [row["share"] for row in rows if row["method"] == method]
         if own:
-            sentences.append(f"{words} {write_percent(float(np.mean(own)))} of uniform's parameters")
-    settings = len({row["setting"] for row in rows})
+            fewer = f" (in {len(own)} of them)" if len(own) < settings else ""
+            sentences.append(f"{words} {write_percent(float(np.mean(own)))} of uniform's parameters{fewer}")
     over = f"{settings} setting{'s' if settings > 1 else ''}"
     return f"{', '.join(sentences)}, on average over {over} (goal {write_percent(GOAL)}).\n"
 

@@ -24,9 +24,10 @@ INTRODUCTION = """\
 # Beyond ranks: where an adapter begins
 
 Written by `python experiments/compare/starts.py`; not edited by hand. Every row is uniform, with the same
-parameters, and differs in how the adapter begins (or is scaled). Each way has the learning rate that suits it
-best out of six, tried on a seed of its own, and is recovered in full on {seeds} fresh seeds, paired with the
-default start at the setting's own rate. What scales, rates and starts add *together with* ranks, at equal
+parameters, and differs in how the adapter begins (or is scaled). Each way has the best of six learning rates,
+a quarter to twice the setting's own, tried on a seed of its own (where the best is the first or the last, a
+rate beyond might suit better), and is recovered in full on {seeds} fresh seeds, paired with the default start
+at the setting's own rate. What scales, rates and starts add *together with* ranks, at equal
 cost, stands in [the comparison](comparison.md): `uniform_tuned`, `uniform_started`, `ours_widened`,
 `ours_started`.
 

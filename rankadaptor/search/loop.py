@@ -143,7 +143,7 @@ class Search:
             if found is None:
                 break
             chosen.append(found)
-            if len(chosen) < count and self.proposal in UNSURE:
+            if len(chosen) < count and self.proposal in UNSURE and not self._early:
                 predictor = self._imagine(chosen)
         if not chosen:
             raise InputError(
@@ -307,8 +307,11 @@ class Search:
         It is least sure of the allocations that it expects to lose most: a score that seeks the unsure would
         begin with these, and a short search has no runs for them (`docs/decisions/0020`).
         """
-        early = self.predictor.pretrained and len(self._usable()) < SETTLED
-        return score_mean if early and self.proposal in UNSURE else self._score
+        return score_mean if self._early and self.proposal in UNSURE else self._score
+
+    @property
+    def _early(self) -> bool:
+        return self.predictor.pretrained and len(self._usable()) < SETTLED
 
     def _draw_pool(self, seen: Iterable[tuple[int, ...]], *, seed: int) -> Ints:
         parents = self._choose_parents()

@@ -45,6 +45,10 @@ def test_savings_are_claimed_only_where_there_are_some() -> None:
     assert "the corpus saves short runs here." in saved
     lost = write_guidance(make_rows({"gaussian_process": early, "meta": late}), figure="f.png")
     assert "the corpus saves no short runs here." in lost
+    harm = write_guidance(
+        make_rows({"gaussian_process": [[SAME, SAME, "better"]], "meta": [[WORSE] * 3]}), figure="f.png"
+    )
+    assert "so nothing is saved." in harm
     level = write_guidance(make_rows({"gaussian_process": early, "meta": early}), figure="f.png")
     assert "saves no short runs here: 2, the fewest looked at, do without it too." in level
 
@@ -68,15 +72,15 @@ def make_replays(taught: list[float], untaught: list[float]) -> list[dict[str, A
     ]
 
 
-def test_runs_that_stand_in_for_the_corpus_are_counted() -> None:
-    names = {"figure": "f.png", "taught": "greedy", "untaught": "untaught"}
-    text = write_replay(make_replays([0.2, 0.3, 0.3], [-1.0, 0.1, 0.25]), **names)
-    assert "2 settings" in text
-    assert "+0.20 spreads of gain after 1 short run; without a corpus it takes 4." in text
-    text = write_replay(make_replays([-0.2, 0.3, 0.3], [-1.0, -0.9, -0.5]), **names)
-    assert "−0.20 spreads" in text
-    assert "it has not got there after 4." in text
-    (axis,) = plot_replay(make_replays([0, 1, 2], [0, 0, 0]), taught="greedy", untaught="untaught").axes
+def test_what_each_way_hands_over_is_said_and_drawn() -> None:
+    rows = make_replays([0.2, 0.3, -0.3], [-1.0, 0.1, 0.25])
+    ways = {"greedy": "with a corpus", "untaught": "without"}
+    text = write_replay(rows, figure="f.png", ways=ways)
+    assert "of 2 settings" in text
+    assert "after 1, 2, 4 short runs" in text
+    assert text.endswith("is with a corpus +0.20, +0.30, −0.30; without −1.00, +0.10, +0.25.")
+    (axis,) = plot_replay(rows, ways=ways).axes
     assert "2 settings" in axis.get_title(loc="left")
+    assert [line.get_label() for line in axis.get_lines()[1:]] == list(ways.values())
     with pytest.raises(InputError, match="other"):
-        plot_replay(make_replays([0, 1, 2], [0, 0, 0]), taught="greedy", untaught="other")
+        plot_replay(rows, ways={"other": ""})

@@ -17,6 +17,7 @@ def make_row(setting: str, regret: float, *, spread: float, signal: bool, held_o
         "regret5": regret / 2,
         "measured_spread": spread,
         "signal": signal,
+        "predicted_spread": 0.001,
     }
 
 
@@ -32,3 +33,7 @@ def test_settings_count_alike_and_silent_ones_not() -> None:
     assert text.count("| **meta** |") == 2
     assert "| **meta** | 0.20 · 0.10 |" in text  # on the held-out setting, and the mean of 0.1 and 0.3
     assert render_regret(rows[2:3]).endswith("| **meta** | 9.00 · 4.50 |")
+    silent = [{**row, "predicted_spread": 0.0} for row in rows]
+    assert "| **meta** |  |" in render_regret(silent)
+    fewer = [*rows, {**rows[0], "records": 4}]
+    assert "| **meta** | 0.20 · 0.10 | 0.10 · 0.05 (n=1) |" in render_regret(fewer)

@@ -9,7 +9,7 @@ import pytest
 
 from rankadaptor.corpus import Record
 from rankadaptor.errors import InputError, RankAdaptorError
-from rankadaptor.predictor import GaussianProcess, MetaPredictor, Ridge
+from rankadaptor.predictor import GaussianProcess, MetaPredictor, Prediction, Ridge
 from rankadaptor.predictor.hierarchy import fit_hierarchy
 from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.search import PROPOSALS, Search
@@ -65,6 +65,27 @@ def test_a_trained_predictor_begins_with_what_it_expects_most_of(space: RankSpac
     assert not all(search.ask() == searches[0].ask() for search in searches)
     untaught = make_search(space, predictor=GaussianProcess(), initial=0)
     assert untaught._choose_score() is score_expected_improvement
+
+
+def test_a_predictor_that_runs_away_is_an_error_and_not_the_end_of_the_space(space: RankSpace) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class RunsAway:
+        seen: int = 0
+        name: str = "runs_away"
+        pretrained: bool = True
+
+        def predict(self, space, values) -> Prediction:
+            means = np.zeros(len(values)) if self.seen < 2 else np.full(len(values), np.nan)
+            return Prediction(means, np.ones(len(values)))
+
+        def update(self, space, records) -> RunsAway:
+            return RunsAway(len(records))
+
+    search = make_search(space, predictor=RunsAway())
+    with pytest.raises(RankAdaptorError, match="not finite") as raised:
+        search.run(make_oracle(space, seed=3), evaluations=6)
+    assert not isinstance(raised.value, InputError)
+    assert len(search.records) == 2
 
 
 def test_the_expected_gain_of_the_winner_is_honest(space: RankSpace) -> None:

@@ -65,7 +65,7 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
             found = [
                 _halve_sizes(arena, config, "searched", front, cost=learned["tokens"]),
                 _halve_sizes(arena, config, "uniform", list_uniforms(arena.space), cost=0),
-                _halve_started(arena, config),
+                *_halve_started(arena, config),
             ]
         found = [{"job": config.name, "like_uniform": config.like_uniform, **row} for row in found]
         rows += found
@@ -147,13 +147,18 @@ def _design_sizes(space: Space, *, seed: int) -> list[Allocation]:
     return [each for each in dict.fromkeys(designed) if not each.is_uniform]
 
 
-def _halve_started(arena: Arena, config: SmallerConfig) -> dict[str, Any]:
-    """Find the smallest uniform adapter with a start and rate of its own; the trials go into these."""
+def _halve_started(arena: Arena, config: SmallerConfig) -> list[dict[str, Any]]:
+    """Find the smallest uniform adapter with a start and rate of its own; the trials go into these.
+
+    No row where none of them could be measured.
+    """
     ladder, half = list_uniforms(arena.space), 0.5 * arena.space.budget
     middle = min(ladder, key=lambda each: abs(each.cost - half))
     begun = tune_start(arena, middle, trials=config.trials)
+    if all(loss is None for loss in begun.details["recipes"].values()):
+        return []
     row = _halve_sizes(arena, config, "started", ladder, cost=begun.tokens, begun=begun)
-    return {**row, "initialisation": begun.initialisation, "learning_rate": begun.learning_rate}
+    return [{**row, "initialisation": begun.initialisation, "learning_rate": begun.learning_rate}]
 
 
 def _halve_sizes(
@@ -192,7 +197,8 @@ def _halve_sizes(
         share = (low + high) / 2
     fresh = config.final.model_copy(update={"first_seed": config.final.first_seed + CONFIRMED})
     judged, margin, _ = _judge(arena, best, fresh, given=config.margin, begun=begun)
-    held = best.is_uniform or is_not_worse(judged, margin=margin)
+    own = begun is None or (begun.learning_rate is None and begun.initialisation is None)
+    held = (best.is_uniform and own) or is_not_worse(judged, margin=margin)
     parameters, whole = count_parameters(space, best.values), count_parameters(space, space.reference)
     return {
         "setting": arena.config.name,

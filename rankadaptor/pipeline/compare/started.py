@@ -67,8 +67,9 @@ def tune_start(arena: Arena, allocation: Allocation, *, trials: int) -> Choice:
         records = measure_recipes(pool, source, pairs, seed=arena.seed, steps=steps)
     losses = [math.inf if record.loss is None else record.loss for record in records]
     best = tried[int(np.argmin(losses))]
-    if not np.isfinite(losses).any():  # the first of those tried is the setting's own
+    if not np.isfinite(losses).any():
         logger.warning("no start and rate could be measured (%s): the setting's own stay", records[0].error)
+        best = recipe
     return Choice(
         allocation.values,
         sum(record.tokens for record in [*paired, *records]),
