@@ -10,9 +10,10 @@ from typing import Any
 
 from rankadaptor.comparison import Judgement
 from rankadaptor.errors import InputError
-from rankadaptor.files import read_json, write_bytes
+from rankadaptor.files import write_bytes
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results.pooling import pool_gains
+from rankadaptor.results.rows import read_rows
 from rankadaptor.results.table import Table, write_gain, write_interval
 
 logger = logging.getLogger(__name__)
@@ -44,9 +45,7 @@ def fill_comparison(results: str | Path, *, file: str | Path) -> list[str]:
         InputError: If the results or the markers are not sound.
     """
     source, target = Path(results), Path(file)
-    rows = read_json(source)
-    if not isinstance(rows, list) or not rows:
-        raise InputError(f"{source}: not a list of rows. Write it with `rankadaptor compare`.")
+    rows = read_rows(source, command="rankadaptor compare")
     figures = draw_comparisons(rows, results=source, file=target)
     blocks = {
         f"comparison-{job}": f"![Gains over uniform by method]({place})\n\n"

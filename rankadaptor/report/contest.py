@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.errors import InputError
-from rankadaptor.files import read_json
 from rankadaptor.plots.contest import DEFAULT, UNTAUGHT
 from rankadaptor.predictor.contest import average_rows
 from rankadaptor.report.aims import render_aims
 from rankadaptor.report.markers import update_markers
 from rankadaptor.report.regret import render_regret
+from rankadaptor.results.rows import read_rows
 
 
 def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
@@ -31,9 +30,7 @@ def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
         InputError: If the results or the markers are not sound.
     """
     source, target = Path(results), Path(file)
-    rows = read_json(source)
-    if not isinstance(rows, list) or not rows:
-        raise InputError(f"{source}: not a list of rows. Write it with `rankadaptor benchmark`.")
+    rows = read_rows(source, command="rankadaptor benchmark")
     figures = source.parent / "figures"
     if not figures.is_absolute():
         figures = Path(*[".."] * len(target.parent.parts), figures)
