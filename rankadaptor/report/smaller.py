@@ -16,6 +16,7 @@ WORDS = {
     "searched": "Searched adapters need",
     "uniform": "smaller uniform ones",
     "started": "uniform ones with a start and rate of their own",
+    "searched_started": "searched ones with both",
 }
 GOAL = 0.6
 """Share of uniform's parameters that is aimed at, on average over settings."""
@@ -30,11 +31,13 @@ Written from the result file of `rankadaptor compare experiments/compare/smaller
 How small may an adapter be and still not be worse than a uniform one? Trials of all sizes teach the
 predictor, NSGA-II draws its front of loss against parameters, and full recoveries, paired with uniform on
 fresh seeds, halve the interval of sizes. *Not worse* has to be shown: the interval of the gain must lie
-above minus a margin, by default 2 % of what uniform wins back. What is found is recovered once more on
-seeds that had no part in finding it, and only what holds there counts as saved. `uniform` is the same
-bisection over smaller uniform ranks, which needs no search: what a searched adapter saves beyond it is what
-the search is worth. `started` is uniform again, with the start (at random or along the first gradient) and
-the rate that suit half the budget best, chosen with the search's trials; it is held to uniform as it is.
+above minus a margin, by default 2 % of what uniform wins back. Every size that passed is recovered again on
+seeds that had no part in finding it, the largest first, until one does not hold; only what holds there counts
+as saved. `uniform` is the same bisection over smaller uniform ranks, which needs no search: what a searched
+adapter saves beyond it is what the search is worth. `started` is uniform again, with the start (at random or
+along the first gradient) and the rate that suit half the budget best, chosen with as many trials as the
+search has; `searched_started` are the searched ranks with that start and rate. All are held to uniform as it
+is, under the setting's own start and rate.
 """
 
 
@@ -86,8 +89,9 @@ def build_table(rows: Sequence[Row]) -> Table:
             "not worse",
         ),
         rows=lines,
-        note="*Found*: share of uniform's parameters that passed on the seeds it was found on. *Held*: the "
-        "same on fresh seeds, 100 % where they take it back. Gains and margins in nats per token.",
+        note="*Found*: smallest share of uniform's parameters that passed on the seeds it was found on. *Held*: "
+        "smallest that also passed on fresh seeds, 100 % where they take all back; the gain there is that of "
+        "the largest. Gains and margins in nats per token.",
     )  # fmt: skip
 
 
@@ -106,13 +110,15 @@ def _build_attempts(rows: Sequence[Row], setting: str) -> Table:
     lines = tuple(
         (
             row["method"],
+            seeds,
             write_percent(step["share"]),
             write_gain(step["gain"]),
             write_interval(step["gain_low"], step["gain_high"]),
             "not worse" if step["accepted"] else "not shown",
         )
         for row in rows
-        for step in row["attempts"]
+        for seeds, steps in (("finding", row["attempts"]), ("fresh", row["confirmed"]))
+        for step in steps
     )
-    header = ("method", "share of the budget", "gain", "95 % interval", "verdict")
+    header = ("method", "seeds", "share of the budget", "gain", "95 % interval", "verdict")
     return Table(name=f"smaller-{setting}", title=setting, header=header, rows=lines)

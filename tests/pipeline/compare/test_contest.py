@@ -14,9 +14,9 @@ from rankadaptor.config.comparison import ComparisonConfig, ParityConfig, Smalle
 from rankadaptor.errors import ConfigError, InputError
 from rankadaptor.pipeline.compare import check_claim, compare_methods, find_smaller
 from rankadaptor.pipeline.compare.contest import METHODS, is_stale, merge_rows
+from rankadaptor.pipeline.compare.sizes import is_not_worse
 from rankadaptor.pipeline.compare.judgement import judge_pairs
 from rankadaptor.pipeline.compare.scored import share_elastic
-from rankadaptor.pipeline.compare.smaller import is_not_worse
 from rankadaptor.report.comparison import render_comparison
 from rankadaptor.report.comparison_benchmarks import average_benchmarks
 from rankadaptor.report.comparison_summary import fill_comparison
@@ -213,8 +213,8 @@ def test_a_smaller_adapter_is_found_and_confirmed(setting: str, tmp_path: Path) 
         final={"seeds": 2},
     )  # fmt: skip
     rows = find_smaller(config)
-    assert [row["method"] for row in rows] == ["searched", "uniform", "started"]
-    assert {"learning_rate", "initialisation"} <= set(rows[2])
+    assert [row["method"] for row in rows] == ["searched", "uniform", "started", "searched_started"]
+    assert {"learning_rate", "initialisation"} <= set(rows[2]) & set(rows[3])
     tried = [
         json.loads(line)
         for path in (tmp_path / "smaller").rglob("rates/tuning/*-gradient-*.jsonl")
@@ -224,9 +224,13 @@ def test_a_smaller_adapter_is_found_and_confirmed(setting: str, tmp_path: Path) 
     assert all(record["status"] == "ok" for record in tried)
     for row in rows:
         assert 0.1 <= row["share"] <= 1.0
-        assert row["parameters"] == pytest.approx(row["share_found"] * row["parameters_uniform"])
-        assert row["share"] == (row["share_found"] if row["not_worse"] else 1.0)
+        assert row["parameters"] == pytest.approx(row["share"] * row["parameters_uniform"])
+        assert row["share_found"] <= row["share"]
         assert all(attempt["share"] < 1.0 for attempt in row["attempts"])
+        passed = [attempt["share"] for attempt in row["attempts"] if attempt["accepted"]]
+        assert [each["share"] for each in row["confirmed"]] == passed[: len(row["confirmed"])]
+        held = [each["share"] for each in row["confirmed"] if each["accepted"]]
+        assert len(held) >= len(row["confirmed"]) - 1  # the first that fails ends it
     assert find_smaller(config) == rows
     text = (tmp_path / "smaller.md").read_text()
     assert text == render_smaller(json.loads((tmp_path / "smaller.json").read_text()))
