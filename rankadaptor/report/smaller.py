@@ -89,9 +89,9 @@ def build_table(rows: Sequence[Row]) -> Table:
             "not worse",
         ),
         rows=lines,
-        note="*Found*: smallest share of uniform's parameters that passed on the seeds it was found on. *Held*: "
-        "smallest that also passed on fresh seeds, 100 % where they take all back; the gain there is that of "
-        "the largest. Gains and margins in nats per token.",
+        note="*Found*: smallest share of uniform's parameters that passed on the seeds it was found on. "
+        "*Held*: smallest that also passed on fresh seeds, 100 % where they take all of it back, and its "
+        "gain there (where all is taken back, that of the largest). Gains and margins in nats per token.",
     )  # fmt: skip
 
 

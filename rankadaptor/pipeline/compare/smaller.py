@@ -12,8 +12,8 @@ import numpy as np
 from rankadaptor.config.comparison import SmallerConfig
 from rankadaptor.pipeline.compare.arena import Arena, open_arena
 from rankadaptor.pipeline.compare.contest import load_settings, merge_rows
-from rankadaptor.pipeline.compare.sizes import LOWEST_SHARE, halve_sizes
 from rankadaptor.pipeline.compare.learned import learn_without
+from rankadaptor.pipeline.compare.sizes import LOWEST_SHARE, halve_sizes
 from rankadaptor.pipeline.compare.started import tune_start
 from rankadaptor.pipeline.design import allocate_by_weights
 from rankadaptor.report.smaller import write_smaller

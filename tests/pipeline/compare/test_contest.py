@@ -14,9 +14,9 @@ from rankadaptor.config.comparison import ComparisonConfig, ParityConfig, Smalle
 from rankadaptor.errors import ConfigError, InputError
 from rankadaptor.pipeline.compare import check_claim, compare_methods, find_smaller
 from rankadaptor.pipeline.compare.contest import METHODS, is_stale, merge_rows
-from rankadaptor.pipeline.compare.sizes import is_not_worse
 from rankadaptor.pipeline.compare.judgement import judge_pairs
 from rankadaptor.pipeline.compare.scored import share_elastic
+from rankadaptor.pipeline.compare.sizes import is_not_worse
 from rankadaptor.report.comparison import render_comparison
 from rankadaptor.report.comparison_benchmarks import average_benchmarks
 from rankadaptor.report.comparison_summary import fill_comparison
