@@ -6,12 +6,16 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rankadaptor.errors import InputError, StorageError
+
+if sys.platform != "win32":
+    import fcntl
 
 
 def compute_digest(value: Any, *, length: int = 16) -> str:
@@ -41,6 +45,28 @@ def name_storage_fault(path: Path) -> Iterator[None]:
             f"{path}: cannot be written ({error.strerror or error}). Nothing already measured is lost. "
             "Free space or choose a writable folder, then run the same command again."
         ) from error
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same folder waiting; the lock ends with the process, however.
+
+    For files that are read, changed and written again by whoever is done first.
+
+    Raises:
+        StorageError: If the folder cannot be made.
+    """
+    if sys.platform == "win32":  # folders cannot be locked there: one process at a time
+        yield
+        return
+    with name_storage_fault(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -33,9 +33,10 @@ from rankadaptor.config import load_run
 from rankadaptor.data.sequences import draw_batches, make_batch
 from rankadaptor.errors import TrainingError
 from rankadaptor.evaluation.heldout import measure_loss
-from rankadaptor.files import append_line, read_json, write_json
+from rankadaptor.files import append_line
 from rankadaptor.measure import ShortFineTune
 from rankadaptor.pipeline.compare.arena import Arena, open_arena
+from rankadaptor.pipeline.compare.contest import merge_rows
 from rankadaptor.pipeline.trials import build_measure
 from rankadaptor.recipe import GRADIENT, RANDOM, Recipe
 from rankadaptor.recovery import fine_tune
@@ -66,10 +67,7 @@ def main() -> None:
         config = load_run(file, OVERRIDES)
         with open_arena(config, Path("runs/compare/starts") / config.name, workers=1) as arena:
             rows = measure_setting(arena)
-        known = read_json(RESULT) if RESULT.is_file() else []
-        kept = [row for row in known if row["setting"] != config.name]
-        write_json(RESULT, sorted([*kept, *rows], key=lambda row: str(row["setting"])))
-        write_starts(read_json(RESULT), file=DOCUMENT)
+        write_starts(merge_rows(RESULT, rows, keys=("setting", "way")), file=DOCUMENT)
 
 
 def measure_setting(arena: Arena) -> list[dict[str, Any]]:

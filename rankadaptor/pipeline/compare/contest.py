@@ -12,7 +12,7 @@ from typing import Any
 from rankadaptor.config import RunConfig, load_run
 from rankadaptor.config.comparison import ComparisonConfig, JobFile
 from rankadaptor.errors import InputError, RankAdaptorError, StorageError
-from rankadaptor.files import read_json, write_json
+from rankadaptor.files import lock_folder, read_json, write_json
 from rankadaptor.pipeline.compare.arena import Arena, open_arena
 from rankadaptor.pipeline.compare.choice import Choice
 from rankadaptor.pipeline.compare.guided import (
@@ -163,13 +163,19 @@ def merge_rows(
     keys: Sequence[str] = ("job", "setting", "method"),
     stale: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> list[dict[str, Any]]:
-    """Write rows into a result file in place of those with the same keys and of stale ones; others stay."""
-    kept: list[dict[str, Any]] = read_json(path) if path.is_file() else []
-    kept = [row for row in kept if stale is None or not stale(row)]
-    merged = {tuple(row.get(key) for key in keys): row for row in kept}
-    merged |= {tuple(row.get(key) for key in keys): row for row in rows}
-    ordered = sorted(merged.values(), key=lambda row: (str(row.get("job")), str(row["setting"])))  # stable
-    write_json(path, ordered)
+    """Write rows into a result file in place of those with the same keys and of stale ones; others stay.
+
+    Processes that write into the same file wait for one another.
+    """
+    with lock_folder(path.parent):
+        kept: list[dict[str, Any]] = read_json(path) if path.is_file() else []
+        kept = [row for row in kept if stale is None or not stale(row)]
+        merged = {tuple(row.get(key) for key in keys): row for row in kept}
+        merged |= {tuple(row.get(key) for key in keys): row for row in rows}
+        ordered = sorted(
+            merged.values(), key=lambda row: (str(row.get("job")), str(row["setting"]))
+        )  # stable
+        write_json(path, ordered)
     return ordered
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,13 @@ def test_rows_of_others_stay(tmp_path: Path) -> None:
     merge_rows(path, [{"setting": "b", "method": "x", "gain": 1}, {"setting": "a", "method": "x", "gain": 1}])
     rows = merge_rows(path, [{"setting": "b", "method": "x", "gain": 2}])
     assert rows == [{"setting": "a", "method": "x", "gain": 1}, {"setting": "b", "method": "x", "gain": 2}]
+
+
+def test_two_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    path, methods = tmp_path / "rows.json", [str(number) for number in range(40)]
+    with ThreadPoolExecutor(4) as pool:  # each opens the lock for itself, as processes do
+        list(pool.map(lambda method: merge_rows(path, [{"setting": "a", "method": method}]), methods))
+    assert {row["method"] for row in json.loads(path.read_text())} == set(methods)
 
 
 def test_jobs_keep_rows_of_their_own(tmp_path: Path) -> None:
