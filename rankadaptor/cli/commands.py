@@ -86,7 +86,8 @@ def run(
         from rankadaptor.pipeline import run_search
 
         verdict = run_search(config, output=Path(config.output), fresh=fresh)
-        typer.echo(f"{verdict['outcome']}: gain {verdict['gain']:+.4f} nats per token over uniform")
+        gain = "unknown" if verdict["gain"] is None else f"{verdict['gain']:+.4f} nats per token over uniform"
+        typer.echo(f"{verdict['outcome']}: gain {gain}")
         return
     from rankadaptor.pipeline import run_experiment
 

@@ -67,12 +67,16 @@ def _choose_models(
     if model is not None or adapter is not None:
         name = adapter.name if adapter is not None else Path(str(model)).name
         return {name: (model or str(pruned), adapter)}
+    from rankadaptor.pipeline.finals import find_adapter
+    from rankadaptor.pipeline.run_folder import RunFolder
+
+    run_folder = RunFolder(path=Path(config.output), digest=config.digest())
     chosen: dict[str, tuple[str, Path | None]] = {}
     for name in config.evaluate.models:
         if name == "dense":
             chosen[name] = (config.model, None)
             continue
-        weights = None if name == "pruned" else Path(config.output) / "adapters" / name
+        weights = None if name == "pruned" else find_adapter(run_folder, name)
         wanted = weights or pruned
         if not wanted.is_dir():
             raise InputError(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from rankadaptor.config.document import parse_value, read_document
 from rankadaptor.config.faults import describe_fault, list_keys
+from rankadaptor.config.kit_names import find_unknown_benchmarks
 from rankadaptor.config.loading import assign_value, guess_name
 from rankadaptor.config.sections import Section
 from rankadaptor.errors import ConfigError
@@ -116,7 +117,7 @@ class ParityConfig(JobFile):
     """The paper's own claim, tested with repeats."""
 
     job: Literal["parity"] = Field(default="parity", description="Which job this file describes.")
-    ratios: tuple[float, ...] = Field(
+    ratios: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         default=(0.2, 0.25, 0.3, 0.5), min_length=1, description="Pruning ratios, one after the other."
     )
     skip_first: int = Field(default=1, ge=0, description="Blocks at the input end, unpruned and pinned.")
@@ -174,6 +175,8 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> JobFile:
         raise ConfigError(str(path), faults)
     config = _validate(values, JOBS[str(job)], places=document.places, faults=faults)
     missing = [name for name in config.settings if not Path(name).is_file()] if config else []
+    asked = config.benchmarks.names if isinstance(config, ComparisonConfig) else ()
+    faults += [f"{key}: {fault}" for key, fault in find_unknown_benchmarks("benchmarks.names", asked)]
     faults += [f"settings: no run file {name}. Give paths from the working folder." for name in missing]
     if faults or config is None:
         raise ConfigError(str(path), faults)

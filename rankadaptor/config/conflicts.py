@@ -214,6 +214,18 @@ def _check_measure(config: RunConfig) -> Iterator[Conflict]:
             ("measure.rungs", "recover.steps"),
             f"given {rungs}; steps must ascend from 1 to at most the {full} of a full fine-tune.",
         )
+    if given.kind == "spectra" and config.compute.quantise is not None:
+        yield Conflict(
+            ("measure.kind", "compute.quantise"),
+            "spectra reads the gradients of the frozen linears, and quantised ones have none. Use variance, "
+            "or set compute.quantise: null.",
+        )
+    if given.kind == "reconstruction" and config.prune is not None and "blocks" in config.prune.targets:
+        yield Conflict(
+            ("measure.kind", "prune.targets"),
+            "reconstruction compares each block with itself before pruning, and blocks are taken out. Use "
+            "spectra or variance.",
+        )
     if given.kind == "reconstruction" and config.prune is None:
         yield Conflict(
             ("measure.kind", "prune"),

@@ -99,6 +99,8 @@ def describe_fault(error: ErrorDetails, *, keys: Mapping[str, FieldInfo]) -> tup
     if kind == "too_long":
         return path, f"given {_show(given)}; must have at most {context['max_length']} entries."
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        if path not in keys:  # an entry of a list, whose bounds the list's own key does not know
+            return path, f"given {_show(given)}; {error['msg'][0].lower()}{error['msg'][1:]}."
         return path, f"given {_show(given)}; must be {_describe_range(keys[path])}."
     rule = WORDS.get(kind)
     text = rule.format(**context) if rule is not None else error["msg"][:1].lower() + error["msg"][1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankadaptor.kit import BENCHMARKS, DESCENDANTS, MODELS, ROW_NAMES
@@ -30,10 +31,18 @@ def find_unknown_names(config: RunConfig) -> Iterator[tuple[str, str]]:
     if config.collect.benchmarks is not None:
         asked["collect.benchmarks.names"] = config.collect.benchmarks.names
     for key, names in asked.items():
-        for name in names:
-            if not (name in BENCHMARKS or name.endswith((".yaml", ".yml")) or name.startswith("hub:")):
-                others = "a task file of lm-eval (.yaml), or hub:NAME for any of its tasks"
-                yield key, _describe(name, BENCHMARKS, others)
+        yield from find_unknown_benchmarks(key, names)
+
+
+def find_unknown_benchmarks(key: str, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield `key` and the fault of each benchmark that is not in the kit, no file and not of a hub."""
+    for name in names:
+        is_file = name.endswith((".yaml", ".yml"))
+        if is_file and not Path(name).is_file():
+            yield key, f"given {name!r}: no such task file. Give its path from the working folder."
+        elif not (is_file or name in BENCHMARKS or name.startswith("hub:")):
+            others = "a task file of lm-eval (.yaml), or hub:NAME for any of its tasks"
+            yield key, _describe(name, BENCHMARKS, others)
 
 
 def _describe(given: str, allowed: Iterable[str], others: str) -> str:

@@ -13,7 +13,7 @@ from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
 from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.extremes import score_extremes
-from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
+from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.pipeline.study import study_recipe, write_study
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
@@ -42,7 +42,7 @@ def collect_records(
     given = config.collect
     compute = pick_compute(config)
     with open_run(output or Path(config.output), config, fresh=fresh) as folder:
-        prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
+        prepared = complete_preparation(folder, config, compute=compute)
         space = load_space(folder, config)
         source, tuned = tune_setting(folder, config, space, setting=config.name, compute=compute)
         corpus = Corpus.create(given.corpus)

@@ -18,11 +18,11 @@ from typing import Any
 from rankadaptor.comparison import Verdict, confirm
 from rankadaptor.config import RunConfig
 from rankadaptor.errors import InputError
-from rankadaptor.files import write_json
+from rankadaptor.files import read_json, write_json
 from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.finals import evaluate_models, recover_all
 from rankadaptor.pipeline.measurement import deal_out, is_dealt_out, open_measurement
-from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
+from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 FRESH = 1000  # the confirmation's seeds start this far above the search's
 FALLBACK = "ridge"
+UNTAUGHT = "untaught.json"  # says which predictor guides where no trained one was there
 TRAINED = ("meta", "ensemble")
 """Predictors that a corpus has taught, or that have one among them."""
 SHIPPED_PREDICTOR = Path("meta_data/predictor")
@@ -122,7 +123,7 @@ class _Found:
 
 def _find_allocation(folder: RunFolder, config: RunConfig, tracker: Tracker) -> _Found:
     compute = pick_compute(config)
-    prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
+    prepared = complete_preparation(folder, config, compute=compute)
     losses = prepared["losses"]
     tracker.log_metrics({f"loss_{name}": loss for name, loss in losses.items()})
 
@@ -189,8 +190,9 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
 def choose_predictor(config: RunConfig, folder: RunFolder) -> Predictor:
     """Make the run's predictor; without a trained one, `meta` falls back to ridge.
 
-    A trained predictor is copied into the run's folder and read from there when the run continues: were it
-    replaced meanwhile, the replayed search would ask for other allocations. The fallback is not the same
+    A trained predictor is copied into the run's folder, and read from there when the run continues; that
+    there was none is noted there too. Were it replaced or trained meanwhile, the replayed search would ask
+    for other allocations. The fallback is not the same
     network untrained, because that needs far more records than a search has.
 
     Raises:
@@ -201,16 +203,17 @@ def choose_predictor(config: RunConfig, folder: RunFolder) -> Predictor:
         return make_predictor(given.predictor, seed=config.seed)
     if (kept / DESCRIPTION).exists():
         return make_predictor(given.predictor, pretrained=kept, seed=config.seed)
+    if (kept / UNTAUGHT).exists():
+        return make_predictor(read_json(kept / UNTAUGHT)["predictor"], seed=config.seed)
     if given.predictor_path is None and not (SHIPPED_PREDICTOR / DESCRIPTION).exists():
-        if given.predictor == "ensemble":
-            logger.warning("no trained predictor in %s: the ensemble goes without one.", SHIPPED_PREDICTOR)
-            return make_predictor("ensemble", seed=config.seed)
+        guide = "ensemble" if given.predictor == "ensemble" else FALLBACK
         logger.warning(
-            "no trained predictor in %s: ridge guides the search instead. "
+            "no trained predictor in %s: %s guides the search instead. "
             "`rankadaptor meta-train` makes a predictor from a corpus.",
-            SHIPPED_PREDICTOR,
-        )
-        return make_predictor(FALLBACK, seed=config.seed)
+            SHIPPED_PREDICTOR, "an ensemble without one" if guide == "ensemble" else guide,
+        )  # fmt: skip
+        write_json(kept / UNTAUGHT, {"predictor": guide})
+        return make_predictor(guide, seed=config.seed)
     MetaPredictor.from_pretrained(given.predictor_path or SHIPPED_PREDICTOR).save_pretrained(kept)
     return make_predictor(given.predictor, pretrained=kept, seed=config.seed)
 

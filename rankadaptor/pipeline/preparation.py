@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankadaptor.config import RunConfig
 from rankadaptor.data import digest_rows, tokenise_rows
+from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.models import load
 from rankadaptor.pipeline.data_split import split_data
@@ -33,9 +34,11 @@ def pick_compute(config: RunConfig) -> Compute:
 
 
 def make_recipe(config: RunConfig, space: Space) -> Recipe:
-    """Return the run's recipe before tuning; all scaling exponents agree at uniform's rank."""
+    """Return the run's recipe before tuning; all scaling exponents agree at uniform's rank in free slots."""
     fields = config.recipe.model_dump(exclude={"tune"})
-    return Recipe(**fields, reference_rank=max(space.reference), steps=config.recover.steps)
+    free = [rank for slot, rank in zip(space.slots, space.reference, strict=True) if slot.pinned is None]
+    reference = max(free or space.reference)
+    return Recipe(**fields, reference_rank=reference or max(space.reference), steps=config.recover.steps)
 
 
 def build_space(config: RunConfig, model: Any) -> RankSpace:
@@ -64,6 +67,46 @@ def load_space(folder: RunFolder, config: RunConfig) -> Space:
     return Space.from_json(folder.complete("space", build)["space"])
 
 
+def complete_preparation(folder: RunFolder, config: RunConfig, *, compute: Compute) -> dict[str, Any]:
+    """Prune and measure the model, or read what an earlier start of the run left.
+
+    Raises:
+        InputError: If the run began with other rows, or on another kind of device or in another precision:
+            what is measured now could not be paired with what was measured then.
+    """
+    begun = folder.finished("prepare")
+    prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
+    if begun:
+        _check_unchanged(prepared, folder, config, compute=compute)
+    return prepared
+
+
+def _check_unchanged(
+    prepared: dict[str, Any], folder: RunFolder, config: RunConfig, *, compute: Compute
+) -> None:
+    train, held_out = split_data(config).load()
+    now: dict[str, Any] = {
+        "train": digest_rows(train),
+        "held_out": digest_rows(held_out),
+        **_describe_compute(compute),
+    }
+    then = {**prepared["digests"], **prepared.get("compute", {})}
+    names = {"train": "training rows", "held_out": "held-out rows", "device": "device", "dtype": "precision"}
+    changed = [
+        f"{names[key]} {then[key]} → {value}" for key, value in now.items() if then.get(key, value) != value
+    ]
+    if changed:
+        raise InputError(
+            f"{folder.path} was begun with other data or on another machine: {', '.join(changed)}. What is "
+            "measured now could not be compared with what is there. Bring back what it was, or begin anew: "
+            "--fresh, or another output with --set output=FOLDER."
+        )
+
+
+def _describe_compute(compute: Compute) -> dict[str, str]:
+    return {"device": compute.device, "dtype": compute.dtype}
+
+
 def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> dict[str, Any]:
     """Prune the model, save it, and measure held-out loss before and after.
 
@@ -71,7 +114,7 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
     that of the saved model as recovery will load it.
 
     Returns:
-        `pruning` (what was cut, costs before and after), `losses` (nats per token), `digests`.
+        `pruning` (what was cut, costs before and after), `losses` (nats per token), `digests`, `compute`.
     """
     compute.apply()
     whole = dataclasses.replace(compute, quantise=None)
@@ -88,6 +131,7 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
             "pruning": pruning,
             "losses": {"pruned": pruned_loss},
             "digests": {**digests, "model": digest_model(model)},
+            "compute": _describe_compute(compute),
         }
     before = describe_model(model)
     dense_loss = measure_loss(model, sequences, compute=compute).mean
@@ -118,6 +162,7 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
         "pruning": _describe_pruning(read_pruning(pruned) or {}, before, after),
         "losses": {"dense": dense_loss, "pruned": pruned_loss},
         "digests": {**digests, "model": digest_model(pruned)},
+        "compute": _describe_compute(compute),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rankadaptor.card import write_card
 from rankadaptor.errors import InputError
+from rankadaptor.pipeline.finals import find_adapter
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.plots import plot_accuracy, plot_curves, plot_predictions, plot_ranks, plot_search
 from rankadaptor.report import write_report
@@ -36,7 +37,7 @@ def publish_result(folder: RunFolder, document: dict[str, Any], tracker: Tracker
     tracker.log_json(document, "result.json")
     tracker.log_json({"values": result["verdict"]["allocation"], "space": result["space"]}, "allocation.json")
     for name in result["recovered"]:
-        if folder.adapter(name).is_dir():  # an allocation that equals another's has no folder of its own
+        if find_adapter(folder, name) == folder.adapter(name):  # not where another has the same ranks
             tracker.log_file(write_card(folder.adapter(name), document), folder=f"cards/{name}")
     for name, plot in FIGURES.items():
         try:

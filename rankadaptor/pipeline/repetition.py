@@ -11,7 +11,7 @@ import numpy as np
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Corpus, Record
 from rankadaptor.errors import InputError
-from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
+from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.pipeline.trials import build_measure
 from rankadaptor.pipeline.tuning import tune_setting
@@ -68,7 +68,7 @@ def repeat_records(
     places = np.random.default_rng(seed).permutation(len(stored))[:count]
     compute = pick_compute(config)
     with open_run(output or Path(config.output), config) as folder:
-        folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
+        complete_preparation(folder, config, compute=compute)
         space = load_space(folder, config)
         source, _ = tune_setting(folder, config, space, setting=config.name, compute=compute)
         measure = build_measure(source)

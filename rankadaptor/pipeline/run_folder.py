@@ -25,6 +25,11 @@ STEPS = "steps"
 LOCK = ".lock"
 HALF_WRITTEN = re.compile(r"\.(pruned|.+\.(json|jsonl|yaml|html|md|png|safetensors))\.[a-z0-9_]{8}(\.old)?")
 """Names that the writers of whole files and folders give to what is not whole yet."""
+OWN = re.compile(
+    r"run\.yaml|\.lock|steps|pruned|tuning|study|scores|adapters|predictor.*|elastic.*|scores\.json|widened|rates|"
+    r"records.*\.jsonl|starts\.jsonl|result\.json|evaluation-.*\.json|report\.html"
+)
+"""Names of what runs put into their folders."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ def open_run(path: Path, config: RunConfig, *, fresh: bool = False) -> Iterator[
         fresh: Throw away what an earlier run left there.
 
     Raises:
-        InputError: If the folder holds another run (the difference is listed) or is in use.
+        InputError: If the folder holds another run (the difference is listed) or is in use, or if there is
+            something in a folder that `fresh` would empty that no run has put there.
         StorageError: If the folder cannot be written.
     """
     with name_storage_fault(path):
@@ -123,6 +129,13 @@ def _clear(path: Path) -> None:
     Finished steps go first, so that none is believed whose files are gone, and what says whose folder it is
     goes last, so that no other run takes over what is left.
     """
+    names = sorted(entry.name for entry in path.iterdir())
+    foreign = [name for name in names if not (OWN.fullmatch(name) or HALF_WRITTEN.fullmatch(name))]
+    if foreign:
+        raise InputError(
+            f"{path}: --fresh would throw away {', '.join(foreign[:5])}{' …' if foreign[5:] else ''}, which "
+            "no run has put there. Choose a folder of the run's own with --set output=FOLDER, or move them."
+        )
     last = {STEPS: 0, RUN_FILE: 2}
     for entry in sorted(path.iterdir(), key=lambda entry: last.get(entry.name, 1)):
         if entry.name == LOCK:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Corpus, Record
-from rankadaptor.files import write_text
+from rankadaptor.files import read_json, write_text
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
 from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
@@ -78,9 +78,13 @@ def write_study(
         {"steps": record.steps, "tokens": record.tokens, "seed": record.seed, "loss": record.loss}
         for record in sorted(curve, key=lambda record: record.steps)
     ]
-    content = {"schema": SCHEMA, "setting": setting, "learning_rates": rates, "curve": points, **study}
+    target = corpus.folder / "studies" / f"{setting}.json"
+    # What an earlier collection measured stays, although this one did not ask for it.
+    earlier = {key: value for key, value in (read_json(target) if target.exists() else {}).items() if value}
+    measured = {"schema": SCHEMA, "setting": setting, "learning_rates": rates, "curve": points, **study}
+    content = {**measured, **earlier, **{key: value for key, value in measured.items() if value}}
     # Compact: an allocation written one rank a line fills pages.
-    write_text(corpus.folder / "studies" / f"{setting}.json", json.dumps(content, allow_nan=False) + "\n")
+    write_text(target, json.dumps(content, allow_nan=False) + "\n")
 
 
 def _measure_under(

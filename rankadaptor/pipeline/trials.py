@@ -214,6 +214,7 @@ class TrialPool:
             ),
             work=lambda job: float(job.steps),
             limit=self.limit,
+            tells=lambda record: record.status == "ok",
         )  # fmt: skip
         for job, record, fault in done:
             yield self._give_up(job, fault) if fault is not None else record

@@ -121,6 +121,7 @@ def measure_recipes(
             missing,
             arguments=lambda pair: (pair[0].values, seed, steps, find_reference(pair[1]), pair[1]),
             limit=limit,
+            tells=lambda record: record.status == "ok",
         ):
             if fault is not None:
                 raise_fault(fault)
@@ -131,9 +132,14 @@ def measure_recipes(
 
 
 def locate_records(source: TrialSource, recipe: Recipe) -> Path:
-    """Return the record file of uniform's trial at a recipe's rate and start, where all exponents agree."""
+    """Return the record file of uniform's trial at a recipe's rate and start.
+
+    All exponents agree there, unless slots are pinned at ranks other than that of the free ones.
+    """
     start = "" if recipe.initialisation == RANDOM else f"-{recipe.initialisation}"
-    return source.records.parent / "tuning" / f"rate-{recipe.learning_rate:.3g}{start}.jsonl"
+    ranks = {rank for rank in source.space.uniform().by_module().values() if rank > 0}
+    exponent = f"-exponent-{recipe.scaling_exponent:g}" if len(ranks) > 1 and recipe.scaling_exponent else ""
+    return source.records.parent / "tuning" / f"rate-{recipe.learning_rate:.3g}{start}{exponent}.jsonl"
 
 
 def adopt_uniform(source: TrialSource) -> None:
@@ -147,6 +153,8 @@ def _locate(source: TrialSource, allocation: Allocation, recipe: Recipe) -> Path
     path = locate_records(source, recipe)
     if allocation.is_uniform:
         return path
+    if path.stem.endswith(f"-exponent-{recipe.scaling_exponent:g}"):
+        return path.with_name(f"{path.stem}-others.jsonl")
     return path.with_name(f"{path.stem}-exponent-{recipe.scaling_exponent:g}.jsonl")
 
 

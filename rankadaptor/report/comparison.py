@@ -127,16 +127,17 @@ def _describe_excess(rows: Sequence[Row]) -> str:
     """Say by how much the dearest choice exceeds what short runs at random cost in its setting."""
     whole = {row["setting"]: row["cost_tokens"] for row in rows if row["method"] == REFERENCE}
     shares = [
-        (row["cost_tokens"] / whole[row["setting"]] - 1.0, row["method"])
+        (row["cost_tokens"] / whole[row["setting"]] - 1.0, row["method"], row.get("initialisation"))
         for row in rows
         if whole.get(row["setting"])
     ]
-    excess, method = max(shares, default=(0.0, ""))
+    excess, method, start = max(shares, key=lambda share: share[0], default=(0.0, "", None))
     if excess < NEGLIGIBLE:
         return ""
+    why = ": a start along the gradient reads 64 rows besides" if start == "gradient" else ""
     return (
         f" The dearest choice (`{method}`) took {write_percent(excess)} more tokens than the trials of "
-        f"`{REFERENCE}` in its setting: a start along the gradient reads 64 rows besides."
+        f"`{REFERENCE}` in its setting{why}."
     )
 
 

@@ -41,11 +41,16 @@ def average_benchmarks(rows: Sequence[Row]) -> Table | None:
         title="Accuracy on the benchmarks",
         header=("method", *names, "mean", "beside uniform"),
         rows=tuple(lines),
-        note=f"Accuracy in per cent, means over {len(shared)} settings, {first[names[0]]['n']} items a "
+        note=f"Accuracy in per cent, means over {len(shared)} settings, {_write_items(first, names)} items a "
         "benchmark and setting, the same for all methods. *Beside uniform*: difference of the means with its "
         "standard error, paired item by item. One recovery of each choice, on the first seed. "
         "Chance is 50 % where two answers are offered and 25 % where four are; models so small are near it.",
     )
+
+
+def _write_items(scores: Row, names: Sequence[str]) -> str:
+    counts = sorted({int(scores[name]["n"]) for name in names})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def write_difference(row: Row) -> str:
@@ -54,8 +59,10 @@ def write_difference(row: Row) -> str:
     return _pool([difference["mean"]] if difference else [])
 
 
-def _pool(differences: Sequence[Mapping[str, float]]) -> str:
+def _pool(differences: Sequence[Mapping[str, float | None]]) -> str:
     if not differences:
         return write_points(None)
-    error = math.sqrt(sum(each["standard_error"] ** 2 for each in differences)) / len(differences)
+    errors = [each["standard_error"] for each in differences if each["standard_error"] is not None]
+    known = len(errors) == len(differences)  # one item alone has no standard error
+    error = math.sqrt(sum(each**2 for each in errors)) / len(differences) if known else None
     return write_points(float(np.mean([each["difference"] for each in differences])), error, signed=True)

@@ -66,12 +66,13 @@ def write_start(rows: Sequence[Mapping[str, Any]]) -> str:
     needed = (
         f"needs {enough[0]} short runs for that" if enough else f"has not got there after {most} short runs"
     )
+    beside = f"; one that sees the same slots and no corpus {needed}" if reached[UNTAUGHT] else ""
     settings = len({row["setting"] for row in chosen})
     return (
         f"In {settings} settings that it was not trained on, the predictor trained on the others reaches "
-        f"{first:.2f} of the rank correlation that noise allows before anything is measured; one that sees "
-        f"the same slots and no corpus {needed}. Most of that order is how far an allocation strays from "
-        "uniform: see the row `distance` in docs/predictors.md."
+        f"{first:.2f} of the rank correlation that noise allows before anything is measured{beside}. "
+        "Most of that order is how far an allocation strays from uniform: see the row `distance` "
+        "in docs/predictors.md."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections import Counter
@@ -29,6 +30,7 @@ def run_jobs(
     ready: Callable[[Job], bool] = lambda _: True,
     work: Callable[[Job], float] = lambda _: 1.0,
     limit: TimeLimit | None = None,
+    tells: Callable[[Any], bool] = lambda _: True,
 ) -> Iterator[tuple[Job, Any, Fault | None]]:
     """Yield `(job, result, fault)` as jobs end; exactly one of the two is None.
 
@@ -40,9 +42,14 @@ def run_jobs(
         arguments: What the pool is given for a job, asked for when it begins.
         ready: Whether a job may begin yet; asked again after each that ended.
         work: Units of work of a job, for the time limit.
-        limit: Watches the jobs' time; it learns from those that end.
+        limit: Watches the jobs' time, and learns from those that end; without one a job may take any time.
+        tells: Whether a job with this result tells how long such jobs take; one that broke down early does
+            not.
     """
-    limit = limit if limit is not None else TimeLimit()
+
+    def allow(job: Job) -> float | None:
+        return None if limit is None else limit.allow(work(job))
+
     waiting, running = list(jobs), dict[int, Job]()
     attempts: Counter[Job] = Counter()
     tickets = itertools.count()
@@ -51,14 +58,15 @@ def run_jobs(
             waiting.remove(job)
             ticket = next(tickets)
             running[ticket] = job
-            pool.submit(ticket, arguments(job), limit=lambda job=job: limit.allow(work(job)))  # type: ignore[misc]
+            pool.submit(ticket, arguments(job), limit=functools.partial(allow, job))
         if not running:
             raise RuntimeError(f"none of {len(waiting)} waiting jobs can ever begin")
         for answer in pool.wait():
             job = running.pop(answer.ticket)
             attempts[job] += 1
             if answer.fault is None:
-                limit.observe(answer.seconds, work(job))
+                if limit is not None and tells(answer.value):
+                    limit.observe(answer.seconds, work(job))
             elif answer.fault.lost and attempts[job] < ATTEMPTS:
                 logger.warning("a job is lost and tried once more: %s", answer.fault.reason)
                 waiting.insert(0, job)
@@ -71,18 +79,17 @@ def run_side_by_side(
     jobs: Sequence[Mapping[str, Any]],
     *,
     workers: int,
-    limit: TimeLimit | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Call `function(**job)` for every job and yield `(index, result)` as each finishes.
 
     With one worker, or one job, everything runs in this process. Otherwise a job whose worker dies is done
-    once more by another.
+    once more by another. None has a limit of time: a resumed one may end in a moment and say nothing about
+    the others.
 
     Args:
         function: A function at the top of a module.
         jobs: Its keyword arguments.
         workers: Processes at a time.
-        limit: Watches the jobs' time; all count as the same work.
 
     Raises:
         RankAdaptorError: What a job raised.
@@ -94,7 +101,7 @@ def run_side_by_side(
         return
     with open_local_pool(_take_keywords, (function,), workers=min(workers, len(jobs))) as pool:
         places = range(len(jobs))
-        for index, result, fault in run_jobs(pool, places, arguments=lambda i: (jobs[i],), limit=limit):
+        for index, result, fault in run_jobs(pool, places, arguments=lambda i: (jobs[i],)):
             if fault is not None:
                 raise_fault(fault)
             yield index, result

@@ -165,6 +165,13 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
             "between 0 and 1",
         ),
         ({"data": {"train": "kit:wiki", "held_out": "kit:wiki"}}, "data.held_out", "null"),
+        ({"evaluate": {"benchmarks": ["none.yaml"]}}, "evaluate.benchmarks", "no such task file"),
+        ({"measure": {"kind": "spectra"}, "compute": {"quantise": "int8"}}, "measure.kind", "no"),
+        (
+            {"measure": {"kind": "reconstruction"}, "prune": {"targets": ["blocks"]}},
+            "measure.kind",
+            "taken out",
+        ),
         ({"search": {"steps": 800}}, "search.steps", "more than the 400 steps"),
         ({"search": {"predictor": "ridge", "predictor_path": "x"}}, "search.predictor_path", "null"),
         ({"evaluate": {"benchmarks": ["piqa", "piqa"]}}, "evaluate.benchmarks", "once"),

@@ -70,6 +70,10 @@ def test_a_collection_measures_what_its_run_asks_for(pico_collection: dict[str, 
     }
     assert len(at_uniform) == 1  # all exponents agree at uniform
 
+    pico_collection["collect"] |= {"lengths": None, "study": None, "curve": []}
+    collect_records(build_run(pico_collection))
+    assert json.loads((tmp_path / "corpus" / "studies" / "pico.json").read_text()) == study  # all is kept
+
 
 def test_a_collection_continues_and_its_records_repeat(
     pico_collection: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from rankadaptor.config import build_run, dump_run
-from rankadaptor.pipeline import run_experiment
+from rankadaptor.pipeline import experiment, run_experiment
 from rankadaptor.pipeline.experiment import choose_predictor
+from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.results.details import build_tuning_table
 from rankadaptor.results.document import read_result
 from tests.pipeline.comparing import read_records, strip_result
@@ -164,6 +165,18 @@ def test_a_name_with_the_ranks_of_another_points_to_its_adapter(
         assert adapters["uniform"] == adapters["searched"]
         assert (find_adapter(folder, "uniform") / "adapter_model.safetensors").exists()
         assert find_adapter(folder, "uniform") == find_adapter(folder, "searched")
+
+
+def test_a_search_that_began_without_a_trained_predictor_goes_on_without(
+    pico_run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pico_run["search"]["predictor"] = "meta"
+    config = build_run(pico_run)
+    monkeypatch.setattr(experiment, "SHIPPED_PREDICTOR", tmp_path / "not-there")
+    with open_run(tmp_path / "out", config) as folder:
+        assert choose_predictor(config, folder).name == "ridge"
+        monkeypatch.undo()
+        assert choose_predictor(config, folder).name == "ridge"
 
 
 def test_an_ensemble_has_the_trained_predictor_among_its_members(

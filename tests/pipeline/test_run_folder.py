@@ -60,6 +60,22 @@ def test_fresh_throws_the_old_run_away(tmp_path: Path) -> None:
         assert not folder.finished("step")
 
 
+@pytest.mark.parametrize("is_run", [True, False])
+def test_fresh_throws_away_nothing_but_runs(tmp_path: Path, is_run: bool) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.md").write_text("much work")
+    if is_run:  # such as the folder that a run file was written to
+        with open_run(tmp_path, build_run({})) as folder:
+            folder.complete("step", lambda: {})
+    with (
+        pytest.raises(InputError, match="throw away thesis, which no run has put there"),
+        open_run(tmp_path, build_run({}), fresh=True),
+    ):
+        pass
+    assert (tmp_path / "thesis" / "chapter.md").read_text() == "much work"
+    assert (tmp_path / "steps" / "step.json").exists() == is_run
+
+
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"

@@ -36,6 +36,9 @@ def build_accidents(folder: str) -> Callable[[str, int], str]:
             return f"{what}-{number}"
         if kind == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "slow":
+            time.sleep(1.5)
+            return f"{what}-{number}"
         if kind == "hung":
             time.sleep(1000)
         if kind == "stopped":

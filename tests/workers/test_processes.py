@@ -97,6 +97,18 @@ def test_the_limit_learned_from_others_ends_a_hung_job(tmp_path: Path) -> None:
     assert found["once-hung", 0] == "once-hung-0"
 
 
+def test_what_broke_down_early_sets_no_limit_for_the_others(tmp_path: Path) -> None:
+    jobs = [("fine", 0), ("slow", 1)]
+    with open_local_pool(build_accidents, (str(tmp_path),), workers=2) as pool:
+        faults = [
+            fault
+            for _, _, fault in run_jobs(
+                pool, jobs, arguments=lambda job: job, limit=TimeLimit(least=0.2), tells=lambda _: False
+            )
+        ]
+    assert faults == [None, None]
+
+
 def test_a_learned_limit_is_generous_and_grows_with_the_work() -> None:
     limit = TimeLimit()
     assert limit.allow(10) is None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record
-from rankadaptor.pipeline.preparation import load_space, pick_compute, prepare_model
+from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
@@ -32,7 +32,8 @@ class Arena:
         source: What trials are made from, with the tuned recipe.
         pool: Measures trials; methods that ask for the same trial share it.
         losses: Held-out loss of the pruned and, if it was pruned here, the dense model, nats per token.
-        model_digest: Of the pruned model.
+        model_digest: Of the pruned model, in the precision it was pruned in.
+        pruned_as: What it was pruned with; the digest of one model differs between precisions.
         tuning_tokens: Tokens trained to tune the recipe that all methods share.
     """
 
@@ -42,6 +43,7 @@ class Arena:
     pool: TrialPool
     losses: dict[str, float]
     model_digest: str
+    pruned_as: Mapping[str, Any]
     tuning_tokens: int
 
     @property
@@ -127,11 +129,10 @@ def open_arena(config: RunConfig, folder: Path, *, workers: int) -> Iterator[Are
     """
     compute = pick_compute(config)
     with open_run(folder, config) as opened:
-        prepared: dict[str, Any] = opened.complete(
-            "prepare", lambda: prepare_model(opened, config, compute=compute)
-        )
+        prepared = complete_preparation(opened, config, compute=compute)
         space = load_space(opened, config)
         source, tuned = tune_setting(opened, config, space, setting=config.name, compute=compute)
         with TrialPool(source, workers=workers) as pool:
             losses, digest = prepared["losses"], prepared["digests"]["model"]
-            yield Arena(config, opened, source, pool, losses, digest, tuned["tokens"])
+            pruned_as = prepared["pruning"].get("settings", {})
+            yield Arena(config, opened, source, pool, losses, digest, pruned_as, tuned["tokens"])

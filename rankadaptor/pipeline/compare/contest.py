@@ -79,7 +79,7 @@ def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     for run in load_settings(config):
-        check_seeds(run, config)
+        check_seeds(run, config, trials=config.trials)
         with open_arena(run, config.folder / run.name, workers=config.workers) as arena:
             choices: dict[str, Choice] = {}
             for name in config.methods:
@@ -91,11 +91,16 @@ def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
         rows += found
         for row in found:
             logger.info("%s", describe_row(row))
-        everything = merge_rows(
-            Path(config.results), found, stale=functools.partial(is_stale, config=config, setting=run.name)
+        merge_rows(
+            Path(config.results),
+            found,
+            stale=functools.partial(is_stale, config=config, setting=run.name),
+            write=None
+            if config.document is None
+            else functools.partial(
+                write_comparison, results=Path(config.results), file=Path(config.document)
+            ),
         )
-        if config.document is not None:
-            write_comparison(everything, results=Path(config.results), file=Path(config.document))
     return rows
 
 
@@ -105,18 +110,25 @@ def load_settings(config: JobFile) -> list[RunConfig]:
     return [load_run(path, overrides) for path in config.settings]
 
 
-def check_seeds(run: RunConfig, config: ComparisonConfig) -> None:
+def check_seeds(run: RunConfig, config: JobFile, *, trials: int, searches: int = 1) -> None:
     """Refuse to judge on seeds that choices are made on.
+
+    Args:
+        run: The setting.
+        config: Says which seeds judge.
+        trials: As many seeds as second opinions may take.
+        searches: As many seeds as searches take, one each.
 
     Raises:
         InputError: If a seed of the final recoveries is one of the search's.
     """
     judged = range(config.final.first_seed, config.final.first_seed + config.final.seeds)
-    chosen = [run.seed, *range(run.seed + SELECTION_SEED, run.seed + SELECTION_SEED + config.trials)]
+    opinions = run.seed + SELECTION_SEED
+    chosen = [*range(run.seed, run.seed + searches), *range(opinions, opinions + trials)]
     if shared := sorted(set(judged) & set(chosen)):
         raise InputError(
             f"{run.name}: seed {shared[0]} would both choose and judge. The search takes {run.seed} and "
-            f"those from {run.seed + SELECTION_SEED} on; set final.first_seed above {chosen[-1]}."
+            f"those from {opinions} on; set final.first_seed above {chosen[-1]}."
         )
 
 
@@ -162,10 +174,11 @@ def merge_rows(
     *,
     keys: Sequence[str] = ("job", "setting", "method"),
     stale: Callable[[Mapping[str, Any]], bool] | None = None,
+    write: Callable[[list[dict[str, Any]]], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Write rows into a result file in place of those with the same keys and of stale ones; others stay.
 
-    Processes that write into the same file wait for one another.
+    Processes that write into the same file wait for one another, until `write` is done with all rows.
     """
     with lock_folder(path.parent):
         kept: list[dict[str, Any]] = read_json(path) if path.is_file() else []
@@ -176,6 +189,8 @@ def merge_rows(
             merged.values(), key=lambda row: (str(row.get("job")), str(row["setting"]))
         )  # stable
         write_json(path, ordered)
+        if write is not None:
+            write(ordered)
     return ordered
 
 

@@ -10,6 +10,7 @@ from rankadaptor.predictor import MetaPredictor, Predictor, make_predictor
 from rankadaptor.predictor.storage import DESCRIPTION
 
 if TYPE_CHECKING:
+    from rankadaptor.corpus import Setting
     from rankadaptor.pipeline.compare.arena import Arena
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def learn_without(arena: Arena, corpus: str | Path, *, name: str) -> Predictor:
             for each in list_evidence(loaded)
             if not each.held_out
             and each.name != arena.config.name
-            and loaded.setting(each.name).model.get("digest") != arena.model_digest
+            and not is_same_model(loaded.setting(each.name), arena)
             and len(each.observations) >= MINIMUM_RECORDS
         ]
     if not others:
@@ -62,3 +63,11 @@ def learn_without(arena: Arena, corpus: str | Path, *, name: str) -> Predictor:
     learned = list_contestants(seed=arena.seed)[name](others)
     learned.save_pretrained(kept)  # type: ignore[attr-defined]  # both of these can be saved
     return MetaPredictor.from_pretrained(kept)
+
+
+def is_same_model(setting: Setting, arena: Arena) -> bool:
+    """Tell whether a setting's pruned model is the arena's, be it in another precision."""
+    if setting.model.get("digest") == arena.model_digest:
+        return True
+    same_cut = setting.pruning.get("settings", {}) == dict(arena.pruned_as)
+    return bool(setting.model.get("name") == arena.config.model and same_cut)

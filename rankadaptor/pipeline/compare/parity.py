@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,10 @@ import numpy as np
 
 from rankadaptor.config import RunConfig, load_run
 from rankadaptor.config.comparison import ComparisonConfig, ParityConfig
-from rankadaptor.errors import InputError
+from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.pipeline.compare.arena import Arena, open_arena
 from rankadaptor.pipeline.compare.choice import Choice
-from rankadaptor.pipeline.compare.contest import choose, merge_rows
+from rankadaptor.pipeline.compare.contest import check_seeds, choose, merge_rows
 from rankadaptor.pipeline.compare.judgement import find_extra, judge_pairs, recover_choices
 from rankadaptor.pipeline.trials import Job
 from rankadaptor.predictor import make_predictor
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PARITY_KEYS = ("setting", "ratio", "method", "repeat")
+
 
 def check_claim(config: ParityConfig) -> list[dict[str, Any]]:
     """Search as the paper does at every ratio, repeat it, and judge every winner on fresh seeds.
@@ -46,20 +48,38 @@ def check_claim(config: ParityConfig) -> list[dict[str, Any]]:
         confirmed one, in nats per token and as shares of uniform's loss, perplexity and recovery.
     """
     rows: list[dict[str, Any]] = []
-    for path in config.settings:
-        for ratio in config.ratios:
-            found = _check_ratio(config, load_run(path, _overrides(config, ratio)), ratio)
-            if config.ours:
-                plain = [*config.overrides, *_pruning(config, ratio), f"compute.workers={config.workers}"]
-                plain += [f"search.steps={config.steps}"] if config.steps else []
-                found += _check_ours(config, load_run(path, plain), ratio)
-            rows += found
-            everything = merge_rows(
-                Path(config.results), found, keys=("setting", "ratio", "method", "repeat")
-            )
-            if config.document is not None:
-                write_parity(everything, file=Path(config.document))
+    pairs = [(path, ratio) for path in config.settings for ratio in config.ratios]
+    runs = [_load_pair(config, path, ratio) for path, ratio in pairs]  # all, before anything is measured
+    for (_, ratio), (theirs, ours) in zip(pairs, runs, strict=True):
+        for run in (theirs, ours):
+            check_seeds(run, config, trials=max(config.trials + 1, 6), searches=config.repeats)
+        found = _check_ratio(config, theirs, ratio)
+        if config.ours:
+            found += _check_ours(config, ours, ratio)
+        rows += found
+        merge_rows(
+            Path(config.results),
+            found,
+            keys=PARITY_KEYS,
+            stale=functools.partial(is_stale, found=found),
+            write=None
+            if config.document is None
+            else functools.partial(write_parity, file=Path(config.document)),
+        )
     return rows
+
+
+def is_stale(row: Mapping[str, Any], *, found: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether a row is of a model and a method that were searched anew, be it by fewer searches."""
+    anew = {(each["setting"], each["ratio"], each["method"]) for each in found}
+    return (row["setting"], row["ratio"], row["method"]) in anew
+
+
+def _load_pair(config: ParityConfig, path: str, ratio: float) -> tuple[RunConfig, RunConfig]:
+    """Load a setting as the paper would have it, and as this package's default."""
+    plain = [*config.overrides, *_pruning(config, ratio), f"compute.workers={config.workers}"]
+    plain += [f"search.steps={config.steps}"] if config.steps else []
+    return load_run(path, _overrides(config, ratio)), load_run(path, plain)
 
 
 def _pruning(config: ParityConfig, ratio: float) -> tuple[str, ...]:
@@ -178,6 +198,12 @@ def _judge(
     )
     uniform = [record.loss for record in records["uniform"] if record.loss is not None]
     gains, judged = judge_pairs(records[method], records["uniform"], confidence=config.final.confidence)
+    if not uniform:
+        raise TrainingError(
+            f"{arena.config.name}: uniform could not be recovered under any seed, so nothing can be "
+            "compared. Lower recipe.learning_rate.",
+            step=0,
+        )
     loss, pruned = float(np.mean(uniform)), arena.losses["pruned"]
     return {
         "setting": arena.config.name,

@@ -122,8 +122,11 @@ def choose_by_adalora(arena: Arena, given: ComparisonConfig) -> Choice:
 
 
 def fit_ranks(space: Space, ranks: Mapping[str, int]) -> Allocation:
-    """Bring ranks of linears to the exact budget, keeping their proportions; a slot takes their mean."""
-    wanted = np.array([np.mean([ranks[name] for name in slot.modules]) for slot in space.slots])
+    """Bring ranks of linears to the exact budget, keeping their proportions; a slot takes their mean.
+
+    Linears without a rank, such as those of slots pinned at 0, count as 0.
+    """
+    wanted = np.array([np.mean([ranks.get(name, 0) for name in slot.modules]) for slot in space.slots])
     return allocate_by_weights(space, wanted / np.maximum(np.asarray(space.reference), 1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ import numpy as np
 
 from rankadaptor.config.comparison import SmallerConfig
 from rankadaptor.pipeline.compare.arena import Arena, open_arena
-from rankadaptor.pipeline.compare.contest import load_settings, merge_rows
-from rankadaptor.pipeline.compare.learned import learn_without
+from rankadaptor.pipeline.compare.contest import check_seeds, load_settings, merge_rows
+from rankadaptor.pipeline.compare.learned import find_corpus_digest, learn_without
 from rankadaptor.pipeline.compare.sizes import LOWEST_SHARE, halve_sizes
 from rankadaptor.pipeline.compare.started import tune_start
 from rankadaptor.pipeline.design import allocate_by_weights
@@ -45,10 +46,12 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     for run in load_settings(config):
+        check_seeds(run, config, trials=config.trials)
         run = run.model_copy(update={"space": _widen(run.space, config.like_uniform)})
         with open_arena(run, config.folder / run.name, workers=config.workers) as arena:
+            corpus = find_corpus_digest(config.corpus) or "none"
             learned = arena.folder.complete(
-                f"learn-{config.trials}x{config.batch}", functools.partial(_learn, arena, config)
+                f"learn-{config.trials}x{config.batch}-{corpus[:8]}", functools.partial(_learn, arena, config)
             )
             front = [arena.space.allocation(tuple(entry["values"])) for entry in learned["front"]]
             found = [
@@ -56,17 +59,30 @@ def find_smaller(config: SmallerConfig) -> list[dict[str, Any]]:
                 halve_sizes(arena, config, "uniform", list_uniforms(arena.space), cost=0),
                 *_halve_started(arena, config, front, cost=learned["tokens"]),
             ]
-        found = [{"job": config.name, "like_uniform": config.like_uniform, **row} for row in found]
+        asked = {"like_uniform": config.like_uniform, "final_seeds": config.final.seeds}
+        found = [{"job": config.name, **asked, **row} for row in found]
         rows += found
-        everything = merge_rows(Path(config.results), found)
-        if config.document is not None:
-            write_smaller(everything, file=Path(config.document))
+        merge_rows(
+            Path(config.results),
+            found,
+            stale=functools.partial(is_stale, config=config),
+            write=None
+            if config.document is None
+            else functools.partial(write_smaller, file=Path(config.document)),
+        )
         for row in found:
             held = "not worse" if row["not_worse"] else "worse on fresh seeds"
             logger.info(
                 "%s, %s: %.0f %% of uniform, %s", row["setting"], row["method"], 100 * row["share"], held
             )
     return rows
+
+
+def is_stale(row: Mapping[str, Any], *, config: SmallerConfig) -> bool:
+    """Tell whether a row of this job was found with other trials, seeds or another uniform than asked."""
+    asked = (config.trials, config.like_uniform, config.final.seeds)
+    given = (row.get("trials"), row.get("like_uniform"), row.get("final_seeds"))
+    return row.get("job") == config.name and given != asked
 
 
 def list_uniforms(space: Space) -> list[Allocation]:

@@ -52,10 +52,12 @@ def tune_start(arena: Arena, allocation: Allocation, *, trials: int) -> Choice:
     each_takes = 1 if allocation.is_uniform else 2
     affordable = trials * arena.steps // recipe.steps // each_takes
     steps = recipe.steps if affordable >= 2 else arena.steps
+    quantised = arena.source.compute.quantise is not None  # its linears have no gradients to start along
+    usable = [(start, octave) for start, octave in TRIED if not (quantised and start == GRADIENT)]
     count = affordable if affordable >= 2 else max(trials // each_takes, 1)
     tried = [
         recipe.replace(initialisation=start, learning_rate=recipe.learning_rate * 2**octave)
-        for start, octave in TRIED[:count]
+        for start, octave in usable[:count]
     ]
     source = dataclasses.replace(arena.source, records=arena.folder.path / "rates" / "records.jsonl")
     with contextlib.closing(open_trials(source, workers=arena.pool.workers)) as pool:

@@ -13,9 +13,10 @@ from rankadaptor.comparison import judge_gains
 from rankadaptor.config import build_run, dump_run
 from rankadaptor.config.comparison import ComparisonConfig, ParityConfig, SmallerConfig, load_job
 from rankadaptor.errors import ConfigError, InputError
-from rankadaptor.pipeline.compare import check_claim, compare_methods, find_smaller
+from rankadaptor.pipeline.compare import check_claim, compare_methods, find_smaller, parity, smaller
 from rankadaptor.pipeline.compare.contest import METHODS, is_stale, merge_rows
 from rankadaptor.pipeline.compare.judgement import judge_pairs
+from rankadaptor.pipeline.compare.redistribution import fit_ranks
 from rankadaptor.pipeline.compare.scored import share_elastic
 from rankadaptor.pipeline.compare.sizes import is_not_worse
 from rankadaptor.report.comparison import render_comparison
@@ -24,6 +25,7 @@ from rankadaptor.report.comparison_summary import fill_comparison
 from rankadaptor.report.parity import render_parity
 from rankadaptor.report.smaller import render_smaller
 from rankadaptor.results.table import write_points
+from rankadaptor.space import Slot, Space
 
 REQUIRED = {
     "setting", "method", "parameters", "cost_tokens", "seeds", "loss", "gain", "gain_low", "gain_high",
@@ -114,6 +116,11 @@ def test_benchmarks_are_answered_once_per_choice(setting: str, tmp_path: Path) -
     )
     assert table.to_markdown() in (tmp_path / "comparison.md").read_text()
     assert average_benchmarks([{**row, "benchmarks": {}} for row in rows]) is None
+    assert "4 items a benchmark" in table.note
+    difference["standard_error"] = None  # of a single item
+    lone = average_benchmarks(rows)
+    assert lone is not None
+    assert lone.rows[1][-1] == write_points(difference["difference"], None, signed=True)
 
 
 def test_rows_of_others_stay(tmp_path: Path) -> None:
@@ -166,7 +173,34 @@ def test_what_a_job_would_not_find_again_is_dropped(tmp_path: Path, setting: str
     assert not is_stale({**row, "job": "full", "trials": 12}, config=config, setting="pico")
 
 
+def test_rows_of_other_trials_or_seeds_are_dropped() -> None:
+    config = SmallerConfig(name="small", settings=("a",), trials=8, like_uniform=4, final={"seeds": 3})
+    row = {"job": "small", "trials": 8, "like_uniform": 4, "final_seeds": 3}
+    assert not smaller.is_stale(row, config=config)
+    assert not smaller.is_stale({**row, "job": "other", "trials": 9}, config=config)
+    assert smaller.is_stale({**row, "trials": 9}, config=config)
+    assert smaller.is_stale({**row, "final_seeds": 5}, config=config)
+    assert smaller.is_stale({"job": "small", "trials": 8, "like_uniform": 4}, config=config)
+    found = [{"setting": "a", "ratio": 0.2, "method": "paper", "repeat": 0}]
+    assert parity.is_stale({**found[0], "repeat": 2}, found=found)
+    assert not parity.is_stale({**found[0], "method": "ours"}, found=found)
+    assert not parity.is_stale({**found[0], "ratio": 0.3}, found=found)
+
+
+def test_linears_without_a_rank_count_as_none() -> None:
+    options, costs = (0, 1, 2), (0, 10, 20)
+    slots = (
+        Slot("block0", ("first",), (0,), (0,), 0, "block", pinned=0),
+        Slot("block1", ("second",), options, costs, 1, "block"),
+        Slot("block2", ("third",), options, costs, 2, "block"),
+    )
+    space = Space(slots=slots, budget=30, reference=(0, 1, 1))
+    assert fit_ranks(space, {"second": 2, "third": 1}).values == (0, 2, 1)
+
+
 def test_no_seed_both_chooses_and_judges(setting: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="both choose and judge"):
+        find_smaller(SmallerConfig(settings=(setting,), output=str(tmp_path), final={"first_seed": 0}))
     for first_seed in (0, 503):
         with pytest.raises(InputError, match="both choose and judge"):
             compare_methods(make_config(setting, tmp_path, final={"seeds": 2, "first_seed": first_seed}))
@@ -271,6 +305,12 @@ def test_faults_of_the_file_are_named(tmp_path: Path) -> None:
         load_job(path)
     path.write_text("settings: [nowhere.yaml]\n")
     with pytest.raises(ConfigError, match=r"no run file nowhere.yaml"):
+        load_job(path)
+    path.write_text("settings: [nowhere.yaml]\nbenchmarks: {names: [bolq, none.yaml]}\n")
+    with pytest.raises(ConfigError, match=r"bolq[\s\S]*boolq[\s\S]*no such task file"):
+        load_job(path)
+    path.write_text("job: parity\nsettings: [nowhere.yaml]\nratios: [0.2, 20]\n")
+    with pytest.raises(ConfigError, match="20"):
         load_job(path)
     path.write_text("job: duel\nsettings: [nowhere.yaml]\n")
     with pytest.raises(ConfigError, match="methods, smaller, parity"):
