@@ -9,9 +9,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from rankadaptor.workers.pool import Message, Pool
 
 Build = Callable[..., Callable[..., Any]]
 
+PRELOADED = "rankadaptor.measure"
+CPU_ONLY = "+cpu"  # ends the version of a build of torch that knows no GPU
 EXPENDABLE = 500  # of 1000: when memory runs out, Linux ends a worker rather than the driver
 
 
@@ -35,8 +39,9 @@ class Worker:
 class ProcessCrew:
     """Processes that build a function once and call it for every job.
 
-    They are spawned, so that no thread or lock of the driver is inherited, and each watches its driver: one
-    ended by SIGKILL cannot tell its workers.
+    No thread or lock of the driver is inherited: they are forked from a process that has imported what they
+    need and done nothing else, or spawned where that may not be (see `open_context`). Each watches its
+    driver: one ended by SIGKILL cannot tell its workers.
 
     Args:
         build: Called in each new process with `arguments`; returns the function that does jobs.
@@ -45,12 +50,14 @@ class ProcessCrew:
 
     def __init__(self, build: Build, arguments: tuple[Any, ...]) -> None:
         self.build, self.arguments = build, arguments
-        self._context = multiprocessing.get_context("spawn")
+        self._context = open_context()
 
     def start(self) -> Worker:
         """Start a process; see `Crew`."""
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, self.build, self.arguments), daemon=True)
+        process = self._context.Process(
+            target=_serve, args=(theirs, self.build, self.arguments, dict(os.environ)), daemon=True
+        )
         process.start()
         theirs.close()  # the pipe then ends with the process
         return Worker(process, ours)
@@ -88,6 +95,19 @@ class ProcessCrew:
         """Nothing is held beside the processes."""
 
 
+def open_context() -> ForkServerContext | SpawnContext:
+    """Return how workers start: forked from a server where torch cannot have touched a GPU, else spawned.
+
+    Importing torch and its companions takes seconds, which a server spends once and spawned processes each.
+    A CUDA context does not survive a fork, and mere imports may open one.
+    """
+    if sys.platform != "linux" or not version("torch").endswith(CPU_ONLY):
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([PRELOADED])
+    return context
+
+
 def open_local_pool(build: Build, arguments: tuple[Any, ...] = (), *, workers: int) -> Pool[Worker]:
     """Return a pool of processes on this machine; see `ProcessCrew`."""
     return Pool(ProcessCrew(build, arguments), workers=workers)
@@ -101,7 +121,11 @@ def _describe_end(code: int | None) -> str:
     return f"a worker process ended by itself (exit code {code})"
 
 
-def _serve(pipe: Connection, build: Build, arguments: tuple[Any, ...]) -> None:
+def _serve(
+    pipe: Connection, build: Build, arguments: tuple[Any, ...], environment: Mapping[str, str]
+) -> None:
+    os.environ.clear()  # the server's are of the time when it began
+    os.environ.update(environment)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -128,6 +128,14 @@ class Killer:
 def list_workers(driver: psutil.Popen) -> list[psutil.Process]:
     """Return the driver's worker processes, those that are just starting included."""
     try:
-        return [child for child in driver.children() if "spawn_main" in " ".join(child.cmdline())]
+        servers = [
+            child for child in driver.children() if "multiprocessing.forkserver" in _write_command(child)
+        ]
+        forked = [worker for server in servers for worker in server.children()]
+        return forked + [child for child in driver.children() if "spawn_main" in _write_command(child)]
     except psutil.Error:
         return []
+
+
+def _write_command(process: psutil.Process) -> str:
+    return " ".join(process.cmdline())

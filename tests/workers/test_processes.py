@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from rankadaptor.errors import InputError, StorageError, TrainingError
-from rankadaptor.workers import TimeLimit, open_local_pool, raise_fault, run_jobs, run_side_by_side
+from rankadaptor.workers import TimeLimit, open_local_pool, processes, raise_fault, run_jobs, run_side_by_side
+from rankadaptor.workers.processes import open_context
 from tests.workers.jobs import build_accidents, build_bad_start, build_deadly_start, build_square
 
 
@@ -41,6 +42,22 @@ def test_results_come_with_their_index_from_other_processes() -> None:
     found = dict(run_side_by_side(square, [{"number": number} for number in range(4)], workers=2))
     assert {index: result[0] for index, result in found.items()} == {0: 0, 1: 1, 2: 4, 3: 9}
     assert os.getpid() not in {result[1] for result in found.values()}
+
+
+def test_workers_have_the_environment_of_their_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what has changed since the first of them began."""
+    for value in ("first", "second"):
+        monkeypatch.setenv("RANKADAPTOR_TESTED", value)
+        found = dict(run_side_by_side(os.getenv, [{"key": "RANKADAPTOR_TESTED"}] * 2, workers=2))
+        assert set(found.values()) == {value}
+
+
+@pytest.mark.parametrize(("build", "method"), [("2.9.1+cpu", "forkserver"), ("2.9.1", "spawn")])
+def test_nothing_is_forked_that_may_have_touched_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, build: str, method: str
+) -> None:
+    monkeypatch.setattr(processes, "version", lambda _: build)
+    assert open_context().get_start_method() == (method if sys.platform == "linux" else "spawn")
 
 
 def test_one_worker_means_this_process() -> None:
