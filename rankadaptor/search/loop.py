@@ -160,11 +160,13 @@ class Search:
         """
         given = tuple(records) if isinstance(records, Iterable) else (records,)
         for record in given:
-            if len(record.values) != len(self.space.slots):
+            try:
+                self.space.allocation(record.values)
+            except InputError as error:
                 raise InputError(
-                    f"a record with {len(record.values)} values; the space has {len(self.space.slots)} "
-                    "slots. Tell records of allocations that this search's space contains."
-                )
+                    f"a record of setting {record.setting!r} is not of this search's space: {error} Tell "
+                    "only records that were measured in this space."
+                ) from error
         if not given:
             return
         prediction = self._foresee(given)

@@ -243,3 +243,17 @@ def test_wrong_arguments_are_named(space: RankSpace) -> None:
         make_search(space).ask(0)
     with pytest.raises(InputError, match="21 slots"):
         make_search(space).tell(make_oracle(make_space(blocks=2), seed=0)(make_space(blocks=2).uniform()))
+
+
+def test_only_records_of_its_space_are_taken(space: RankSpace) -> None:
+    search, oracle = make_search(space), make_oracle(space, seed=0)
+    good = oracle(space.sample(1, seed=0)[0])
+    for values, message in (
+        ((5, *space.reference[1:]), "5 is not one of its options"),
+        ([slot.options[-1] for slot in space.slots], "too many"),
+    ):
+        with pytest.raises(InputError, match=rf"not of this search's space: .*{message}"):
+            search.tell([good, dataclasses.replace(good, values=values)])
+    assert not search.records
+    search.tell([good, oracle(space.uniform()), dataclasses.replace(good, loss=None, status="failed")])
+    assert len(search.records) == 3
