@@ -12,7 +12,7 @@ from rankadaptor.errors import InputError, RankAdaptorError
 from rankadaptor.predictor import GaussianProcess, MetaPredictor, Prediction, Ridge
 from rankadaptor.predictor.hierarchy import fit_hierarchy
 from rankadaptor.predictor.observations import gather_observations
-from rankadaptor.search import PROPOSALS, Search
+from rankadaptor.search import PROPOSALS, Search, check_choice
 from rankadaptor.search.loop import SETTLED
 from rankadaptor.search.proposals import score_expected_improvement
 from rankadaptor.space import Allocation, RankSpace
@@ -232,6 +232,28 @@ def test_another_proposal_goes_on_from_the_same_records(space: RankSpace) -> Non
         greedy.conditioned.predict(space, [best]).mean[0]
         >= greedy.conditioned.predict(space, pool).mean.max()
     )
+
+
+def test_a_space_of_uniform_alone_says_so_and_what_helps() -> None:
+    linear = SimpleNamespace(
+        name="model.layers.0.mlp.up_proj", kind="up_proj", in_features=8, out_features=8, block=0
+    )
+    for ranks in ((0, 1, 2, 3), (2,)):
+        single = RankSpace.from_linears([linear], like_uniform=2, ranks=ranks)
+        search = make_search(single)
+        with pytest.raises(InputError, match=r"no allocation but uniform .* larger menu"):
+            search.ask()
+        with pytest.raises(InputError, match="no allocation but uniform"):
+            search.run(lambda _: pytest.fail("measured"), evaluations=3)
+        with pytest.raises(InputError, match="no allocation but uniform"):
+            check_choice(single)
+    check_choice(make_space(blocks=1))
+
+
+def test_without_records_there_is_no_talk_of_failed_fine_tunes(space: RankSpace) -> None:
+    with pytest.raises(RankAdaptorError, match="told no records") as raised:
+        make_search(space).result()
+    assert "learning_rate" not in str(raised.value)
 
 
 def test_wrong_arguments_are_named(space: RankSpace) -> None:
