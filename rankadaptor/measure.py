@@ -230,8 +230,7 @@ class ShortFineTune:
     def _find(self, allocation: Allocation, *, seed: int, steps: int) -> Record | None:
         if self.records is None:
             return None
-        record = self.records.find(allocation.values, seed, steps)
-        return record if record is not None and record.setting == self.setting else None
+        return self.records.find(allocation.values, seed, steps, setting=self.setting)
 
     def _keep(self, record: Record) -> Record:
         if self.records is not None:

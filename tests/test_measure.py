@@ -117,6 +117,17 @@ def test_a_resumed_run_repeats_nothing(build, space, tmp_path, monkeypatch):
     assert [record.values for record in RecordFile(path).records] == [(4, 4), (6, 2), (2, 6)]
 
 
+def test_a_second_setting_in_the_same_file_repeats_nothing_either(build, space, tmp_path, monkeypatch):
+    path = tmp_path / "records.jsonl"
+    build(records=RecordFile(path), setting="one")(space.allocation((6, 2)))
+    second = build(records=RecordFile(path), setting="two")(space.allocation((6, 2)))
+    resumed = build(records=RecordFile(path), setting="two")
+    trained = count_trials(resumed, monkeypatch)
+    assert resumed(space.allocation((6, 2))) == second
+    assert not trained
+    assert [record.setting for record in RecordFile(path).records] == ["one", "one", "two", "two"]
+
+
 def test_the_model_is_the_same_after_every_trial(build, space, model):
     frozen = next(iter(model.parameters()))
     frozen.requires_grad_(False)

@@ -50,7 +50,8 @@ class Corpus:
     def load(cls, folder: str | Path | Sequence[str | Path], *more: str | Path) -> Corpus:
         """Read one folder or several, each with the corpora in its subfolders.
 
-        A setting that occurs twice under one name must be the same; records that occur twice count once.
+        A setting that occurs twice under one name must be the same, held out in both or in neither; records
+        that occur twice count once.
 
         Raises:
             CorpusError: If a folder is not a corpus, or a file has a fault; the message names file and line.
@@ -195,7 +196,7 @@ class Corpus:
             False, with nothing written, if it is there already.
 
         Raises:
-            CorpusError: If another setting has this name.
+            CorpusError: If another setting has this name, or this one is held out there and not here.
             InputError: If its space is not sound.
             StorageError: If the folder cannot be written.
         """
@@ -208,6 +209,12 @@ class Corpus:
             raise CorpusError(
                 f"{path}: a setting of this name is there and differs from the one given in "
                 f"{', '.join(known.find_differences(setting))}. Give the new one another name."
+            )
+        if known is not None and known.held_out != setting.held_out:
+            raise CorpusError(
+                f"{path}: the setting given has held_out={setting.held_out}, the one that is there "
+                f"held_out={known.held_out}; adding it again keeps that. Give held_out={known.held_out}, or "
+                "change the file if predictors are to be trained otherwise from now on."
             )
         space = setting.build_space()
         write_json(path, setting.to_json())
@@ -262,6 +269,12 @@ class Corpus:
                 raise CorpusError(
                     f"{path}: a setting of this name is in {self._homes[setting.name]} and differs in "
                     f"{', '.join(known.find_differences(setting))}. Rename one of them, with its records."
+                )
+            elif known.held_out != setting.held_out:  # else the order of folders would decide what is taught
+                raise CorpusError(
+                    f"{path}: held_out={setting.held_out}, but {known.held_out} for the same setting in "
+                    f"{self._homes[setting.name]}. Give both files the same held_out: true keeps the setting "
+                    "out of meta-training."
                 )
 
     def _read_records(self, folder: Path) -> None:

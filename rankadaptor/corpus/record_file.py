@@ -38,9 +38,18 @@ class RecordFile:
     def __len__(self) -> int:
         return len(self._records)
 
-    def find(self, values: Sequence[int], seed: int, steps: int) -> Record | None:
-        """Return the record of these values, seed and steps, one that is ok before one that failed."""
-        place = self._places.get((tuple(int(value) for value in values), seed, steps))
+    def find(
+        self, values: Sequence[int], seed: int, steps: int, *, setting: str | None = None
+    ) -> Record | None:
+        """Return the record of these values, seed and steps, one that is ok before one that failed.
+
+        Args:
+            values: The allocation's.
+            seed: The record's.
+            steps: The record's.
+            setting: Take records of this setting alone; of any setting by default.
+        """
+        place = self._places.get((setting, tuple(int(value) for value in values), seed, steps))
         return None if place is None else self._records[place]
 
     def append(self, record: Record) -> bool:
@@ -56,7 +65,7 @@ class RecordFile:
         with hold(self.path):
             if self._measure_size() != self._size:
                 self._read()
-            known = self.find(record.values, record.seed, record.steps)
+            known = self.find(record.values, record.seed, record.steps, setting=record.setting)
             if known is not None and (known.status == "ok" or record.status == "failed"):
                 return False
             append_held(self.path, record.to_json())
@@ -66,7 +75,7 @@ class RecordFile:
 
     def _read(self) -> None:
         self._records: list[Record] = []
-        self._places: dict[tuple[tuple[int, ...], int, int], int] = {}
+        self._places: dict[tuple[str | None, tuple[int, ...], int, int], int] = {}
         self._size = self._measure_size()
         for number, value in read_lines(self.path):
             try:
@@ -78,8 +87,9 @@ class RecordFile:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def _keep(self, record: Record) -> None:
-        key = (record.values, record.seed, record.steps)
-        place = self._places.get(key)
-        if place is None or self._records[place].status == "failed":
-            self._places[key] = len(self._records)
+        for setting in (record.setting, None):
+            key = (setting, record.values, record.seed, record.steps)
+            place = self._places.get(key)
+            if place is None or self._records[place].status == "failed":
+                self._places[key] = len(self._records)
         self._records.append(record)

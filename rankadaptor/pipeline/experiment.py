@@ -29,7 +29,7 @@ from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.predictor import MetaPredictor, Predictor, make_predictor
 from rankadaptor.predictor.storage import DESCRIPTION
 from rankadaptor.runtime import describe_environment, find_commit
-from rankadaptor.search import Search, SearchResult, draw_random, find_front, linear_in_depth
+from rankadaptor.search import Search, SearchResult, check_choice, draw_random, find_front, linear_in_depth
 from rankadaptor.space import Allocation, Space
 from rankadaptor.tracking import Tracker, open_tracker
 
@@ -128,6 +128,7 @@ def _find_allocation(folder: RunFolder, config: RunConfig, tracker: Tracker) -> 
     tracker.log_metrics({f"loss_{name}": loss for name, loss in losses.items()})
 
     space = load_space(folder, config)
+    check_choice(space)  # before anything is trained
     source, tuned = tune_setting(folder, config, space, setting=folder.digest, compute=compute)
 
     with TrialPool(source, workers=count_trial_workers(config)) as pool:
@@ -293,7 +294,8 @@ def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation, tracker:
 
 def _draw_baselines(config: RunConfig, space: Space) -> dict[str, Allocation]:
     drawn = {
-        "random": lambda: draw_random(space, count=1, seed=config.seed)[0],
+        # A few draws can miss what many find, in a space that hardly has more than uniform.
+        "random": lambda: (draw_random(space, 1, seed=config.seed) or draw_random(space, 16, seed=0))[0],
         "linear_in_depth": lambda: linear_in_depth(space, slope=DEPTH_SLOPE),
     }
     return {name: drawn[name]() for name in config.recover.baselines if name in drawn}

@@ -41,14 +41,15 @@ def plot_contest(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw, over the number of online records, the share of the noise ceiling reached and the coverage.
 
     Averages over settings in which allocations differ by more than noise, held-out ones included; over all
-    settings where none is known to have signal.
+    settings where none is known to have signal. Settings too small to be judged at the largest count are
+    left out, so that every count is an average over the same settings.
 
     Raises:
         InputError: If there are no rows.
     """
     if not rows:
         raise InputError("No rows to draw: the benchmark judged no setting.")
-    chosen = [row for row in rows if row["signal"]] or list(rows)
+    chosen = _keep_whole([row for row in rows if row["signal"]] or rows)
     settings = len({row["setting"] for row in chosen})
     names = sorted(dict.fromkeys(row["predictor"] for row in chosen), key=lambda name: name != DEFAULT)
     counts = sorted({row["records"] for row in chosen})
@@ -87,15 +88,13 @@ def plot_start(rows: Sequence[Mapping[str, Any]]) -> Figure:
     Raises:
         InputError: If one of the two is not among the rows.
     """
-    chosen = [row for row in rows if row["signal"]] or list(rows)
+    chosen = _keep_whole([row for row in rows if row["signal"]] or rows)
     names = {row["predictor"] for row in chosen}
     if missing := [name for name in (DEFAULT, UNTAUGHT) if name not in names]:
         raise InputError(
             f"No rows of {missing[0]} to draw: run `rankadaptor benchmark` with all contestants."
         )
     counts = sorted({row["records"] for row in chosen})
-    whole = {row["setting"] for row in chosen if row["records"] == counts[-1]}
-    chosen = [row for row in chosen if row["setting"] in whole]  # the same settings at every count
     places = {count: place for place, count in enumerate(counts)}
     figure, (axis,) = make_figure(height=3.2)
     for name, label, colour, marker in (
@@ -112,6 +111,13 @@ def plot_start(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axis.set_xticks(list(places.values()), [str(count) for count in counts])
     style_legend(axis, columns=2)
     return figure
+
+
+def _keep_whole(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Keep the settings judged at every count: else a line would rise or fall by who is averaged over."""
+    largest = max((row["records"] for row in rows), default=0)
+    whole = {row["setting"] for row in rows if row["records"] == largest}
+    return [row for row in rows if row["setting"] in whole]
 
 
 def _draw(

@@ -13,6 +13,7 @@ from rankadaptor.predictor.rank_agreement import compute_kendall
 
 DRAWS = 200
 SURE = 0.01  # of the F test for a difference between allocations
+PAIRS = 1 << 20  # signs of pairs held at once while shuffles are judged
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,13 @@ def find_null(
     shuffled = np.stack([generator.permutation(measured) for _ in range(count)])
     total = np.zeros(count)
     for each, chosen in zip(predicted, rows, strict=True):
-        gains = shuffled[:, chosen]
         signs = np.sign(each[:, None] - each[None, :]).astype(np.float32)
-        others = np.sign(gains[:, :, None] - gains[:, None, :]).astype(np.float32)
-        norms = np.sqrt((signs**2).sum() * (others**2).sum(axis=(1, 2)))
-        total += np.einsum("ij,kij->k", signs, others) / np.maximum(norms, 1e-12)
+        at_once = max(1, PAIRS // max(signs.size, 1))
+        for first in range(0, count, at_once):
+            part = slice(first, first + at_once)
+            gains = shuffled[part, chosen]
+            others = np.sign(gains[:, :, None] - gains[:, None, :]).astype(np.float32)
+            norms = np.sqrt((signs**2).sum() * (others**2).sum(axis=(1, 2)))
+            total[part] += np.einsum("ij,kij->k", signs, others) / np.maximum(norms, 1e-12)
     null: Floats = total / max(len(predicted), 1)
     return null

@@ -25,6 +25,8 @@ TRUST = ((1.0, 0.75), (0.5, 0.15), (0.0, 0.10))  # factor on the shared weights,
 FREEDOM = ((0.4, 0.25), (1.0, 0.5), (2.5, 0.25))  # factor on the variance of the setting's own part
 QUIET, QUIET_SHARE = 0.05, 0.2  # a setting in which ranks hardly matter: its size, and how likely it is
 
+NUMBERS = 1 << 21  # held at once while combinations are weighed
+
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
@@ -35,6 +37,48 @@ class _Grid:
     trust: Floats
     freedom: Floats
     log_prior: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """What the records say under each combination of a grid.
+
+    Attributes:
+        grid: The combinations.
+        common: Covariance `(n, n)` of the gains by the shared weights, for a size of one.
+        single: The same by the setting's own part.
+        scatter: Covariance of the measurements for a noise of one.
+        residuals: Gains less what each combination expects, `(g, n)`.
+        repeats: Log likelihood of the noise between repeats, `(g,)`.
+        spread: Of the gains.
+    """
+
+    grid: _Grid
+    common: Floats
+    single: Floats
+    scatter: Floats
+    residuals: Floats
+    repeats: Floats
+    spread: float
+
+    def weigh(self) -> Floats:
+        """Return log likelihoods `(g,)`, a few combinations at a time.
+
+        Each takes n² numbers: all at once would be gigabytes after a thousand records.
+        """
+        at_once = max(1, NUMBERS // self.common.size)
+        starts = range(0, len(self.residuals), at_once)
+        parts = [self.solve(slice(first, first + at_once))[0] for first in starts]
+        logs: Floats = np.concatenate(parts) + self.repeats
+        return logs
+
+    def solve(self, some: slice) -> tuple[Floats, Floats, Floats]:
+        """Return log likelihoods `(s,)`, Cholesky factors `(s, n, n)` and whitened residuals `(s, n)`."""
+        size, noise = self.grid.size[some, None, None], self.grid.noise[some, None, None]
+        trust, freedom = self.grid.trust[some, None, None], self.grid.freedom[some, None, None]
+        covariance = size**2 * (trust**2 * self.common + freedom * self.single)
+        covariance = covariance + noise**2 * self.scatter
+        return whiten(covariance, self.residuals[some], spread=self.spread)
 
 
 def condition(hierarchy: Hierarchy, space: Space, observations: Observations | None) -> SlotPosterior:
@@ -48,11 +92,11 @@ def condition(hierarchy: Hierarchy, space: Space, observations: Observations | N
     columns = np.concatenate([layout.shared, layout.own], axis=1)
     families = np.concatenate([layout.shared_families, layout.own_families])
     width, own = layout.shared.shape[1], hierarchy.own[families]
-    log_weights, solved, rows = grid.log_prior, None, np.zeros((0, len(own)))
+    log_weights, data, rows = grid.log_prior, None, np.zeros((0, len(own)))
     if observations is not None and len(observations):
         rows = np.concatenate(layout.build_rows(space, observations.values), axis=1)
-        solved = _solve(hierarchy, grid, rows, own, space, observations)
-        log_weights = log_weights + solved[0]
+        data = _gather(hierarchy, grid, rows, own, space, observations)
+        log_weights = log_weights + data.weigh()
     weights = weigh(log_weights)
 
     def build(one: int) -> tuple[Floats, Floats]:
@@ -61,10 +105,11 @@ def condition(hierarchy: Hierarchy, space: Space, observations: Observations | N
         mean[:width] = size * trust * hierarchy.mean
         prior = np.diag(size**2 * grid.freedom[one] * own)
         prior[:width, :width] += (size * trust) ** 2 * hierarchy.covariance
-        if solved is None:
+        if data is None:
             return mean, prior
-        half = np.linalg.solve(solved[1][one], rows @ prior)
-        return mean + half.T @ solved[2][one], prior - half.T @ half
+        _, factors, whitened = data.solve(slice(one, one + 1))  # again, rather than kept for all
+        half = np.linalg.solve(factors[0], rows @ prior)
+        return mean + half.T @ whitened[0], prior - half.T @ half
 
     centre, covariance = mix(weights, build)
     noise = float(np.sqrt((1.0 + hierarchy.luck) * weights @ grid.noise**2))
@@ -97,22 +142,24 @@ def _lay_grid(hierarchy: Hierarchy) -> _Grid:
     return _Grid(np.exp(table[:, 0]), np.exp(table[:, 1]), table[:, 2], table[:, 3], table[:, 4])
 
 
-def _solve(
+def _gather(
     hierarchy: Hierarchy, grid: _Grid, rows: Floats, own: Floats, space: Space, observations: Observations
-) -> tuple[Floats, Floats, Floats]:
-    """Return log likelihoods `(g,)`, Cholesky factors `(g, n, n)` and whitened residuals `(g, n)`."""
-    width = len(hierarchy.mean)
-    shared = rows[:, :width]
-    common, single = shared @ hierarchy.covariance @ shared.T, (rows * own) @ rows.T
+) -> _Told:
+    shared = rows[:, : len(hierarchy.mean)]
     spread = max(observations.spread, 1e-12)
     gains = observations.scale_gains(spread) * spread
-    square = grid.size[:, None, None] ** 2
-    covariance = square * (grid.trust[:, None, None] ** 2 * common + grid.freedom[:, None, None] * single)
     error, luck = describe_noise(space, observations)
-    covariance = covariance + grid.noise[:, None, None] ** 2 * (error + hierarchy.luck * luck)
     expected = (grid.size * grid.trust)[:, None] * (shared @ hierarchy.mean)
-    logs, factors, whitened = whiten(covariance, gains - expected, spread=spread)
+    repeats = np.zeros(len(grid.size))
     if observations.freedom and observations.order_noise is not None:
         ratio = max(observations.order_noise, 1e-12) / grid.noise
-        logs = logs + observations.freedom * (np.log(ratio) - 0.5 * ratio**2)
-    return logs, factors, whitened
+        repeats = observations.freedom * (np.log(ratio) - 0.5 * ratio**2)
+    return _Told(
+        grid=grid,
+        common=shared @ hierarchy.covariance @ shared.T,
+        single=(rows * own) @ rows.T,
+        scatter=error + hierarchy.luck * luck,
+        residuals=gains - expected,
+        repeats=repeats,
+        spread=spread,
+    )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rankadaptor.space import Space
 
 OUTLIER = 4.0  # gains beyond this many spreads are pulled in: one broken run must not flatten all others
+BROKEN = 50.0  # beyond this many the run has broken, and how far off it is says nothing
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Observations:
 
     Attributes:
         values: Options, shape `(n, n_slots)`, in order of first measurement.
-        gains: Mean gain over the repeats, nats per token, shape `(n,)`.
+        gains: Mean gain over the repeats, broken runs pulled in, nats per token, shape `(n,)`.
         counts: Repeats per allocation, shape `(n,)`.
         noise: SD of one measurement from allocations measured more than once; None without repeats.
         order_noise: The same without what all allocations of a seed have in common, uniform's own luck, which
@@ -51,11 +52,7 @@ class Observations:
 
         1.4826 times the median size, which is the SD of a normal law and does not follow one broken run.
         """
-        sizes = np.abs(self.gains)
-        spread = 1.4826 * float(np.median(sizes)) if len(self) else 0.0
-        if spread == 0.0 and len(self):
-            spread = float(np.sqrt(np.mean(sizes**2)))
-        return spread if spread > 0.0 else 1.0
+        return _measure_spread(self.gains)
 
     def scale_gains(self, spread: float) -> Floats:
         """Return the gains in units of `spread`, outliers pulled in."""
@@ -66,7 +63,8 @@ def gather_observations(space: Space, records: Sequence[Record], *, steps: int |
     """Average the usable records allocation by allocation, over the longest runs of each.
 
     Failed records and those of uniform (whose gain is 0 by definition) are left out. Short runs rank
-    allocations otherwise than long ones, so a long one replaces the short ones of the same allocation.
+    allocations otherwise than long ones, so a long one replaces the short ones of the same allocation. A run
+    that broke with a finite loss counts no worse than the worst that did not; see `_pull_in_broken`.
 
     Args:
         space: The space they were measured in.
@@ -93,6 +91,7 @@ def gather_observations(space: Space, records: Sequence[Record], *, steps: int |
         if record.steps > longest.get(key, 0):
             longest[key], groups[key] = record.steps, []
         groups.setdefault(key, []).append((float(gain), record.seed))
+    groups = _pull_in_broken(groups)
     repeated = [np.array([gain for gain, _ in pairs]) for pairs in groups.values() if len(pairs) > 1]
     degrees = sum(gains.size - 1 for gains in repeated)
     noise = float(np.sqrt(sum(((g - g.mean()) ** 2).sum() for g in repeated) / degrees)) if degrees else None
@@ -106,6 +105,34 @@ def gather_observations(space: Space, records: Sequence[Record], *, steps: int |
         freedom=freedom,
         shares=_share_seeds(list(groups.values())),
     )
+
+
+def _measure_spread(gains: Floats) -> float:
+    sizes = np.abs(gains)
+    spread = 1.4826 * float(np.median(sizes)) if sizes.size else 0.0
+    if spread == 0.0 and sizes.size:
+        spread = float(np.sqrt(np.mean(sizes**2)))
+    return spread if spread > 0.0 else 1.0
+
+
+def _pull_in_broken(
+    groups: dict[tuple[int, ...], list[tuple[float, int]]],
+) -> dict[tuple[int, ...], list[tuple[float, int]]]:
+    """Pull gains beyond `BROKEN` spreads in to the largest size of the others, or to `OUTLIER` spreads.
+
+    What judges a fit squares its errors, and so does every estimate of noise: a single gain a thousand times
+    the others' would leave the predictor believing nothing and the search with nothing to hope for. Far but
+    whole gains stay as they are; heavy tails (thirty spreads from the median of four) are real.
+    """
+    spread = _measure_spread(np.array([np.mean([gain for gain, _ in pairs]) for pairs in groups.values()]))
+    sizes = np.abs([gain for pairs in groups.values() for gain, _ in pairs])
+    whole = sizes[sizes <= BROKEN * spread]
+    if whole.size == sizes.size:
+        return groups
+    limit = max(OUTLIER * spread, float(whole.max(initial=0.0)))
+    return {
+        key: [(min(max(gain, -limit), limit), seed) for gain, seed in pairs] for key, pairs in groups.items()
+    }
 
 
 def find_usual_steps(records: Sequence[Record]) -> int | None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from rankadaptor.errors import InputError
 from rankadaptor.predictor.calibration import assign_folds
+from rankadaptor.predictor.ceiling import find_ceiling
 from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.predictor.prediction import Floats, Predictor
 from rankadaptor.predictor.rank_agreement import compute_kendall, compute_regret, compute_spearman
@@ -39,8 +40,8 @@ class Quality:
         token.
         null_kendall: 95th percentile of τ when the gains are shuffled.
         p_value: Share of shuffles that do at least as well.
-        ceiling: The largest τ a perfect predictor could expect against gains this noisy; None without
-            repeats.
+        ceiling: The τ that a perfect predictor could expect against gains this noisy, the same as in the
+            benchmark of predictors; None without repeats.
         predicted: Left-out predictions, shape `(n,)`.
         measured: Mean measured gains, shape `(n,)`.
     """
@@ -106,22 +107,20 @@ def assess_predictor(
     return judge_predictions(
         predicted[asked],
         observations.gains[asked],
-        noise=observations.noise,
-        repeats=float(observations.counts[asked].mean()),
+        ceiling=find_ceiling(observations, seed=seed).kendall,
         seed=seed,
     )
 
 
 def judge_predictions(
-    predicted: Floats, measured: Floats, *, noise: float | None = None, repeats: float = 1.0, seed: int = 0
+    predicted: Floats, measured: Floats, *, ceiling: float | None = None, seed: int = 0
 ) -> Quality:
     """Compare predicted with measured gains, both `(n,)` in nats per token.
 
     Args:
         predicted: Made without having seen the gains.
         measured: Mean gains over the repeats.
-        noise: SD of one measurement, for the ceiling.
-        repeats: Measurements behind each mean.
+        ceiling: What noise allows; of `find_ceiling`.
         seed: Permutations.
     """
     kendall = compute_kendall(predicted, measured)
@@ -130,12 +129,6 @@ def judge_predictions(
         [compute_kendall(predicted, generator.permutation(measured)) for _ in range(PERMUTATIONS)]
     )
     size = float((measured**2).sum())
-    ceiling = None
-    if noise is not None and measured.size > 1 and np.ptp(measured) > 0.0:
-        reliability = max(0.0, 1.0 - noise**2 / repeats / float(measured.var(ddof=1)))
-        # Correlation of truth and measurement is √reliability; for normal variables τ = 2/π ·
-        # arcsin(correlation).
-        ceiling = float(2.0 / np.pi * np.arcsin(np.sqrt(reliability)))
     return Quality(
         kendall=kendall,
         spearman=compute_spearman(predicted, measured),

@@ -257,8 +257,7 @@ class ElasticAdapter:
     def _find(self, allocation: Allocation) -> Record | None:
         if self.records is None:
             return None
-        record = self.records.find(allocation.values, self.seed, self.steps)
-        return record if record is not None and record.setting == self._setting else None
+        return self.records.find(allocation.values, self.seed, self.steps, setting=self._setting)
 
     def _check(self, allocation: Allocation) -> None:
         if allocation.space != self.space:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rankadaptor.errors import InputError
 from rankadaptor.progress import format_seconds
 from rankadaptor.recipe import RANDOM
 from rankadaptor.results.document import Document, get_part
@@ -84,6 +85,11 @@ def build_rank_table(document: Document, *, values: list[int] | None = None) -> 
     if values is None:
         verdict = document["result"].get("verdict") or {}
         values = verdict.get("candidate") or get_part(document, "search", "best", sentence=missing)
+    if len(values) != len(slots):
+        raise InputError(
+            f"{len(values)} ranks for a space of {len(slots)} slots. Give one rank per slot, in the order of "
+            "the document's space."
+        )
     kinds = list(dict.fromkeys(slot["kind"] for slot in slots))
     ranks = {(slot["block"], slot["kind"]): str(value) for slot, value in zip(slots, values, strict=True)}
     blocks = sorted({slot["block"] for slot in slots})

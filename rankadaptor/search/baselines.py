@@ -9,7 +9,13 @@ import numpy as np
 from rankadaptor.errors import InputError
 
 if TYPE_CHECKING:
+    from rankadaptor.corpus import Record
     from rankadaptor.space import Allocation, Space
+
+ONLY_UNIFORM = (
+    "this space holds no allocation but uniform inside its budget, so there is nothing to search. Use "
+    "uniform, or give it finer slots (`slots: linear`) or a larger menu of ranks, some above uniform's."
+)
 
 
 def uniform(space: Space) -> Allocation:
@@ -17,10 +23,38 @@ def uniform(space: Space) -> Allocation:
     return space.uniform()
 
 
+def record_uniform(space: Space) -> Record:
+    """Return uniform as a record of gain 0, for a search to take its imagined records after."""
+    from rankadaptor.corpus import Record
+
+    return Record(
+        setting="imagined",
+        values=tuple(space.reference),
+        seed=0,
+        steps=1,
+        fidelity=1.0,
+        loss=0.0,
+        loss_uniform=0.0,
+        parameters=0,
+        tokens=0,
+        seconds=0.0,
+    )
+
+
 def draw_random(space: Space, count: int, *, seed: int) -> list[Allocation]:
     """Draw distinct allocations other than uniform; fewer than `count` only if the space hardly has more."""
     drawn = space.sample(count + 1, seed=seed)
     return [allocation for allocation in drawn if not allocation.is_uniform][:count]
+
+
+def check_choice(space: Space) -> None:
+    """Check that there is something to choose.
+
+    Raises:
+        InputError: If the space seems to hold no allocation but uniform.
+    """
+    if not draw_random(space, 16, seed=0):
+        raise InputError(ONLY_UNIFORM)
 
 
 def linear_in_depth(space: Space, *, slope: float = 0.5) -> Allocation:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rankadaptor.errors import InputError, RankAdaptorError
 from rankadaptor.progress import Progress
+from rankadaptor.search.baselines import ONLY_UNIFORM, record_uniform
 from rankadaptor.search.candidates import breed, draw_candidates, drop_seen
 from rankadaptor.search.initial_design import POOL, choose_apart
 from rankadaptor.search.proposals import Score, choose_score, score_mean
@@ -129,7 +130,8 @@ class Search:
         expects of them.
 
         Raises:
-            InputError: If `count` is less than 1 or every allocation found has been measured.
+            InputError: If `count` is less than 1, there is no allocation but uniform, or every allocation
+                found has been measured.
         """
         if count < 1:
             raise InputError(f"count={count}: ask for at least one allocation.")
@@ -145,6 +147,8 @@ class Search:
             chosen.append(found)
             if len(chosen) < count and self.proposal in UNSURE and not self._early:
                 predictor = self._imagine(chosen)
+        if not chosen and len(seen) == 1:
+            raise InputError(ONLY_UNIFORM)
         if not chosen:
             raise InputError(
                 f"all {len(seen) - 1} allocations that this space seems to have are measured. "
@@ -160,11 +164,13 @@ class Search:
         """
         given = tuple(records) if isinstance(records, Iterable) else (records,)
         for record in given:
-            if len(record.values) != len(self.space.slots):
+            try:
+                self.space.allocation(record.values)
+            except InputError as error:
                 raise InputError(
-                    f"a record with {len(record.values)} values; the space has {len(self.space.slots)} "
-                    "slots. Tell records of allocations that this search's space contains."
-                )
+                    f"a record of setting {record.setting!r} is not of this search's space: {error} Tell "
+                    "only records that were measured in this space."
+                ) from error
         if not given:
             return
         prediction = self._foresee(given)
@@ -253,9 +259,14 @@ class Search:
         """Return the best measured allocation in the predictor's judgement, and everything behind it.
 
         Raises:
-            RankAdaptorError: If no fine-tune succeeded.
+            RankAdaptorError: If there are no records, or no fine-tune succeeded.
         """
         usable = self._usable()
+        if not self._records:
+            raise RankAdaptorError(
+                "no allocation was measured: this search has been told no records. Measure what ask() "
+                "proposes and tell it, or call run()."
+            )
         if not usable:
             errors = [record.error for record in self._records if record.error]
             raise RankAdaptorError(
@@ -344,7 +355,7 @@ class Search:
         """Condition on the proposals of this batch as if they had turned out as expected."""
         means = self.conditioned.predict(self.space, np.asarray(chosen, dtype=np.int64)).mean
         usable = (record for record in self._records if record.gain is not None)
-        template = next(usable, None) or _write_first(self.space)
+        template = next(usable, None) or record_uniform(self.space)
         imagined = [
             dataclasses.replace(
                 template,
@@ -372,24 +383,6 @@ class Search:
     def _draw_seed(self, turn: int, *, told: bool = True) -> int:
         state = np.random.SeedSequence([self.seed, len(self._records) if told else 0, turn]).generate_state(1)
         return int(state[0])
-
-
-def _write_first(space: Space) -> Record:
-    """Return uniform as a record, for a search that has measured nothing to take its imagined ones after."""
-    from rankadaptor.corpus import Record
-
-    return Record(
-        setting="imagined",
-        values=tuple(space.reference),
-        seed=0,
-        steps=1,
-        fidelity=1.0,
-        loss=0.0,
-        loss_uniform=0.0,
-        parameters=0,
-        tokens=0,
-        seconds=0.0,
-    )
 
 
 def _read_row(row: Ints) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -130,6 +131,21 @@ def test_settings_are_named_by_content(corpus: Corpus) -> None:
     assert Corpus.load(corpus.folder).setting("pico-third").pruned_loss == 5.5
     with pytest.raises(CorpusError, match=r"differs from the one given in recipe"):
         corpus.add_setting(build_setting(recipe={"learning_rate": 1e-3}))
+
+
+def test_a_setting_held_out_stays_so(corpus: Corpus, tmp_path: Path) -> None:
+    held = build_setting("pico-held", held_out=True, data={"rows": "wiki"})
+    with pytest.raises(CorpusError, match=r"pico-held\.json: .* held_out=False, .* held_out=True"):
+        corpus.add_setting(dataclasses.replace(held, held_out=False))
+    assert not corpus.add_setting(held)
+    assert corpus.add_setting(dataclasses.replace(held, pruned_loss=5.5))
+    assert Corpus.load(corpus.folder).names(held_out=True) == ["pico-held"]
+    other = Corpus.create(tmp_path / "other")
+    other.add_setting(dataclasses.replace(held, held_out=False))
+    for first, second in ((corpus, other), (other, corpus)):
+        with pytest.raises(CorpusError, match="Give both files the same held_out") as raised:
+            Corpus.load(first.folder, second.folder)
+        assert all(str(each.folder) in str(raised.value) for each in (first, second))
 
 
 def test_an_edited_setting_is_noticed(corpus: Corpus) -> None:

@@ -33,6 +33,18 @@ def test_the_same_measurement_is_written_once(tmp_path: Path) -> None:
     assert len(RecordFile(file.path)) == 1
 
 
+def test_settings_share_a_file_without_hiding_each_other(tmp_path: Path) -> None:
+    file = RecordFile(tmp_path / "records.jsonl")
+    failed = build_record(status="failed", loss=None, error="out of memory")
+    other = build_record(setting="other", loss=4.0)
+    assert [file.append(record) for record in (failed, other, other)] == [True, True, False]
+    for each in (file, RecordFile(file.path)):
+        assert each.find(other.values, 0, 24, setting="other") == other
+        assert each.find(other.values, 0, 24, setting=failed.setting) == failed
+        assert each.find(other.values, 0, 24, setting="absent") is None
+        assert each.find(other.values, 0, 24) == other  # of any setting, one that is ok first
+
+
 def test_a_failure_may_be_measured_again_and_both_stay(tmp_path: Path) -> None:
     file = RecordFile(tmp_path / "records.jsonl")
     failed = build_record(status="failed", loss=None, error="out of memory")

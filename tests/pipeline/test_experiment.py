@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from rankadaptor.config import build_run, dump_run
+from rankadaptor.errors import InputError
 from rankadaptor.pipeline import experiment, run_experiment
 from rankadaptor.pipeline.experiment import choose_predictor
 from rankadaptor.pipeline.run_folder import open_run
@@ -143,6 +144,15 @@ def test_a_space_smaller_than_the_search_is_measured_whole(pico_run: dict[str, A
     values = [tuple(entry["values"]) for entry in result["search"]["history"]]
     assert 1 <= len(values) < 40
     assert len(set(values)) == len(values)
+
+
+def test_a_space_of_uniform_alone_is_refused_before_anything_is_trained(
+    pico_run: dict[str, Any], tmp_path: Path
+) -> None:
+    pico_run["space"] = {"slots": "block", "ranks": [2], "like_uniform": 2}
+    with pytest.raises(InputError, match="no allocation but uniform"):
+        run_experiment(build_run(pico_run), output=tmp_path)
+    assert not list(tmp_path.glob("**/*.jsonl"))
 
 
 def test_a_name_with_the_ranks_of_another_points_to_its_adapter(

@@ -5,8 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rankadaptor.predictor.observations import gather_observations
+from rankadaptor.corpus import Record
+from rankadaptor.predictor import make_predictor
+from rankadaptor.predictor.observations import OUTLIER, gather_observations
 from rankadaptor.search import draw_random
+from rankadaptor.space import RankSpace
 from tests.predictor.oracle import make_oracle, make_space
 
 
@@ -39,3 +42,48 @@ def test_spread_ignores_one_outlier_and_is_never_zero() -> None:
     broken = [*records, dataclasses.replace(records[0], values=space.sample(1, seed=9)[0].values, loss=50.0)]
     assert gather_observations(space, broken).spread < 1.5 * usual
     assert gather_observations(space, []).spread == 1.0
+
+
+def _measure_with_one_broken(gain: float) -> tuple[RankSpace, list[Record]]:
+    """True gains of SD 0.004 and a noise of 0.001; six allocations three times, one run of them broken."""
+    space, rng = make_space(blocks=3), np.random.default_rng(0)
+    oracle = make_oracle(space, seed=0)
+    allocations = draw_random(space, 24, seed=1)
+    true = oracle.true_gains(np.array([each.values for each in allocations]))
+    true *= 0.004 / true.std()
+    records = []
+    for seed in range(3):
+        for place, allocation in enumerate(allocations[: None if seed == 0 else 6]):
+            measured = true[place] + 0.001 * rng.standard_normal()
+            measured = gain if (place, seed) == (5, 0) else measured
+            records.append(
+                dataclasses.replace(oracle(allocation, seed=seed), loss=-measured, loss_uniform=0.0)
+            )
+    return space, records
+
+
+@pytest.mark.parametrize("name", ["ridge", "boosted_trees", "perceptron", "ensemble"])
+@pytest.mark.parametrize("repeats", [True, False])
+def test_one_broken_run_does_not_wipe_out_what_a_search_knows(name: str, repeats: bool) -> None:
+    means, noises = [], []
+    for gain in (-3.0, -0.004):
+        space, records = _measure_with_one_broken(gain)
+        told = records if repeats else records[:24]
+        prediction = make_predictor(name).update(space, told).predict(space, space.sample_array(200, 7))
+        means.append(prediction.mean)
+        noises.append(prediction.noise)
+    assert means[0].std() > 0.7 * means[1].std()
+    assert noises[0] < 0.005
+
+
+def test_far_gains_that_are_no_break_stay_to_the_last_bit() -> None:
+    space, records = _measure_with_one_broken(-0.1)
+    observed = gather_observations(space, records[:24])
+    assert observed.gains.min() < -20 * observed.spread
+    np.testing.assert_array_equal(observed.gains, [record.gain for record in records[:24]])
+    space, records = _measure_with_one_broken(-3.0)
+    broken = gather_observations(space, records[:24])
+    whole = np.delete(np.array([record.gain for record in records[:24]]), 5)
+    np.testing.assert_array_equal(np.delete(broken.gains, 5), whole)
+    assert broken.gains[5] <= min(whole.min(), -OUTLIER * broken.spread)  # still the worst
+    assert gather_observations(space, records).noise < 0.005

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
 from rankadaptor.errors import InputError
 from rankadaptor.predictor import assess_predictor, make_predictor
+from rankadaptor.predictor.contest import judge_setting
+from rankadaptor.predictor.evidence import Evidence
 from rankadaptor.predictor.quality import compute_kendall, judge_predictions
 from rankadaptor.search import draw_random
 from tests.predictor.oracle import make_oracle, make_space, measure_sample
@@ -29,6 +33,20 @@ def test_signal_stands_out_of_the_null_and_below_the_ceiling() -> None:
     assert quality.null_kendall < quality.ceiling < 1.0
     assert quality.top1_regret >= 0.0
     assert quality.to_json()["allocations"] == 40
+
+
+def test_the_ceiling_is_the_benchmarks_and_leaves_uniforms_luck_out() -> None:
+    space = make_space(blocks=3)
+    oracle = make_oracle(space, seed=1, noise=0.3)
+    lucky = [
+        dataclasses.replace(record, loss_uniform=record.loss_uniform + luck * oracle.noise)
+        for seed, luck in enumerate((-5.0, 0.0, 5.0))
+        for record in (oracle(a, seed=seed) for a in draw_random(space, 30, seed=0))
+    ]
+    quality = assess_predictor(make_predictor("ridge"), space, lucky, support=8)
+    (judged,) = judge_setting(make_predictor("ridge"), Evidence("lucky", space, tuple(lucky)), counts=(8,))
+    assert quality.ceiling == judged["ceiling"]
+    assert quality.ceiling > 0.7
 
 
 def test_without_signal_there_is_nothing_to_find() -> None:

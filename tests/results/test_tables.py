@@ -113,6 +113,12 @@ def test_ranks_are_those_of_the_candidate_unless_others_are_given():
     assert {cell for cells in uniform.rows for cell in cells[1:]} == {"8"}
 
 
+def test_ranks_of_another_number_than_slots_are_refused():
+    document = make_document(slots="linear", n_blocks=4)
+    with pytest.raises(InputError, match="3 ranks for a space of 28 slots"):
+        build_rank_table(document, values=[8, 8, 8])
+
+
 def test_pruning_shows_sizes_and_changes():
     table = build_pruning_table(make_document())
     assert row(table, "parameters")["change"] == "−19.9 %"

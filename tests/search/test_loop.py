@@ -12,7 +12,7 @@ from rankadaptor.errors import InputError, RankAdaptorError
 from rankadaptor.predictor import GaussianProcess, MetaPredictor, Prediction, Ridge
 from rankadaptor.predictor.hierarchy import fit_hierarchy
 from rankadaptor.predictor.observations import gather_observations
-from rankadaptor.search import PROPOSALS, Search
+from rankadaptor.search import PROPOSALS, Search, check_choice
 from rankadaptor.search.loop import SETTLED
 from rankadaptor.search.proposals import score_expected_improvement
 from rankadaptor.space import Allocation, RankSpace
@@ -234,6 +234,28 @@ def test_another_proposal_goes_on_from_the_same_records(space: RankSpace) -> Non
     )
 
 
+def test_a_space_of_uniform_alone_says_so_and_what_helps() -> None:
+    linear = SimpleNamespace(
+        name="model.layers.0.mlp.up_proj", kind="up_proj", in_features=8, out_features=8, block=0
+    )
+    for ranks in ((0, 1, 2, 3), (2,)):
+        single = RankSpace.from_linears([linear], like_uniform=2, ranks=ranks)
+        search = make_search(single)
+        with pytest.raises(InputError, match=r"no allocation but uniform .* larger menu"):
+            search.ask()
+        with pytest.raises(InputError, match="no allocation but uniform"):
+            search.run(lambda _: pytest.fail("measured"), evaluations=3)
+        with pytest.raises(InputError, match="no allocation but uniform"):
+            check_choice(single)
+    check_choice(make_space(blocks=1))
+
+
+def test_without_records_there_is_no_talk_of_failed_fine_tunes(space: RankSpace) -> None:
+    with pytest.raises(RankAdaptorError, match="told no records") as raised:
+        make_search(space).result()
+    assert "learning_rate" not in str(raised.value)
+
+
 def test_wrong_arguments_are_named(space: RankSpace) -> None:
     with pytest.raises(InputError, match="expected_improvement, upper_confidence_bound"):
         make_search(space, proposal="magic")
@@ -243,3 +265,17 @@ def test_wrong_arguments_are_named(space: RankSpace) -> None:
         make_search(space).ask(0)
     with pytest.raises(InputError, match="21 slots"):
         make_search(space).tell(make_oracle(make_space(blocks=2), seed=0)(make_space(blocks=2).uniform()))
+
+
+def test_only_records_of_its_space_are_taken(space: RankSpace) -> None:
+    search, oracle = make_search(space), make_oracle(space, seed=0)
+    good = oracle(space.sample(1, seed=0)[0])
+    for values, message in (
+        ((5, *space.reference[1:]), "5 is not one of its options"),
+        ([slot.options[-1] for slot in space.slots], "too many"),
+    ):
+        with pytest.raises(InputError, match=rf"not of this search's space: .*{message}"):
+            search.tell([good, dataclasses.replace(good, values=values)])
+    assert not search.records
+    search.tell([good, oracle(space.uniform()), dataclasses.replace(good, loss=None, status="failed")])
+    assert len(search.records) == 3
