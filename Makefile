@@ -46,6 +46,7 @@ types: $(STAMP)
 readme: $(STAMP) ## generate README's figures from the kept results
 	$(BIN)/rankadaptor report experiments/results/quickstart.json --into README.md
 	$(BIN)/rankadaptor compare experiments/compare/short.yaml --into README.md
+	$(BIN)/rankadaptor compare experiments/compare/smaller.yaml --into README.md
 	$(BIN)/rankadaptor benchmark --into README.md
 	$(BIN)/python experiments/quickstart/curves.py --only-write
 	$(BIN)/python experiments/bench/proposals.py --only-write

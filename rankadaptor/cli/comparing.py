@@ -52,11 +52,13 @@ def compare(
     config = load_job(path, overrides or ())
     start_logging(verbose=verbose)
     if into is not None:
-        if not isinstance(config, ComparisonConfig):
-            raise InputError(f"{path}: --into is for comparisons of methods (`job: methods`) alone.")
+        if not isinstance(config, ComparisonConfig | SmallerConfig):
+            raise InputError(f"{path}: --into is for `job: methods` and `job: smaller`.")
         from rankadaptor.report.comparison_summary import fill_comparison
+        from rankadaptor.report.smaller import fill_smaller
 
-        changed = fill_comparison(config.results, file=into)
+        fill = fill_smaller if isinstance(config, SmallerConfig) else fill_comparison
+        changed = fill(config.results, file=into)
         typer.echo(f"{into}: {', '.join(changed) if changed else 'nothing'} changed")
         return
     from rankadaptor.pipeline.compare import check_claim, compare_methods, find_smaller

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from rankadaptor.files import write_text
+from rankadaptor.report.markers import update_markers
+from rankadaptor.results.rows import read_rows
 from rankadaptor.results.table import Table, write_count, write_gain, write_interval, write_percent
 
 DOCUMENT = Path("docs/smaller.md")
@@ -18,6 +20,13 @@ WORDS = {
     "started": "uniform ones with a start and rate of their own",
     "searched_started": "searched ones with both",
 }
+SHORT = {
+    "searched": "ranks found by the multi-objective search",
+    "uniform": "a smaller rank everywhere",
+    "started": "a smaller rank everywhere, with start and rate tuned",
+    "searched_started": "searched ranks with that start and rate",
+}
+"""What each way is, in a table."""
 GOAL = 0.6
 """Share of uniform's parameters that is aimed at, on average over settings."""
 
@@ -48,6 +57,61 @@ def write_smaller(rows: Sequence[Row], *, file: Path = DOCUMENT) -> None:
         StorageError: If it cannot be written.
     """
     write_text(file, render_smaller(rows))
+
+
+def fill_smaller(results: str | Path, *, file: str | Path) -> list[str]:
+    """Fill the parts `smaller-JOB` of a document: what is left of the size, per way and setting.
+
+    Args:
+        results: The list of rows that `rankadaptor compare` wrote.
+        file: The document.
+
+    Returns:
+        The names of the parts that changed.
+
+    Raises:
+        InputError: If the results or the markers are not sound.
+    """
+    rows = read_rows(Path(results), command="rankadaptor compare")
+    blocks = {
+        f"smaller-{job}": describe_sizes([row for row in rows if row["job"] == job])
+        for job in dict.fromkeys(str(row["job"]) for row in rows)
+    }
+    return update_markers(Path(file), blocks)
+
+
+def describe_sizes(rows: Sequence[Row]) -> str:
+    """Say what the best way needs of uniform's parameters, and show all ways in all settings."""
+    settings = list(dict.fromkeys(str(row["setting"]) for row in rows))
+    shares = {(row["method"], row["setting"]): row["share"] for row in rows}
+    means = {
+        method: float(np.mean([shares[method, setting] for setting in settings]))
+        for method in WORDS
+        if all((method, setting) in shares for setting in settings)
+    }
+    if not means:
+        return "No way has been tried in every setting.\n"
+    best = min(means, key=lambda method: means[method])
+    ranks = " or ".join(f"r={rank}" for rank in sorted({row["like_uniform"] for row in rows}))
+    table = Table(
+        name="sizes",
+        title="Share of uniform's parameters",
+        header=("way", "what it is", *settings, "mean"),
+        rows=tuple(
+            (
+                f"`{method}`",
+                SHORT[method],
+                *(write_percent(shares[method, setting]) for setting in settings),
+                write_percent(mean),
+            )
+            for method, mean in means.items()
+        ),
+    )
+    return (
+        f"To be not worse than uniform {ranks}, shown on seeds that chose nothing, `{best}` needs "
+        f"{write_percent(means[best])} of its parameters on average over {len(settings)} settings.\n\n"
+        f"{table.to_markdown().rstrip()}"
+    )
 
 
 def render_smaller(rows: Sequence[Row]) -> str:

@@ -23,7 +23,7 @@ from rankadaptor.report.comparison import render_comparison
 from rankadaptor.report.comparison_benchmarks import average_benchmarks
 from rankadaptor.report.comparison_summary import fill_comparison
 from rankadaptor.report.parity import render_parity
-from rankadaptor.report.smaller import render_smaller
+from rankadaptor.report.smaller import fill_smaller, render_smaller
 from rankadaptor.results.table import write_points
 from rankadaptor.space import Slot, Space
 
@@ -279,6 +279,10 @@ def test_a_smaller_adapter_is_found_and_confirmed(setting: str, tmp_path: Path) 
     shares = [f"{100 * row['share']:.1f} %" for row in rows]
     assert f"Searched adapters need {shares[0]} of uniform's parameters" in text
     assert f"uniform ones with a start and rate of their own {shares[2]}" in text
+    readme = tmp_path / "page.md"
+    readme.write_text("<!-- generated:smaller-comparison -->\n<!-- /generated:smaller-comparison -->\n")
+    assert fill_smaller(config.results, file=readme) == ["smaller-comparison"]
+    assert all(f"{share} | {share} |" in readme.read_text() for share in shares)
 
 
 def test_the_claim_is_searched_repeated_and_written_down(setting: str, tmp_path: Path) -> None:
