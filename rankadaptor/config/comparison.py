@@ -175,6 +175,11 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> JobFile:
         raise ConfigError(str(path), faults)
     config = _validate(values, JOBS[str(job)], places=document.places, faults=faults)
     missing = [name for name in config.settings if not Path(name).is_file()] if config else []
+    corpus = getattr(config, "corpus", None) if config and "corpus" in config.model_fields_set else None
+    if corpus is not None and not Path(corpus).is_dir():  # the default may be missing: see the logged warning
+        faults.append(
+            f"corpus: no folder {corpus}. Give its path from the working folder, or leave the key out."
+        )
     asked = config.benchmarks.names if isinstance(config, ComparisonConfig) else ()
     faults += [f"{key}: {fault}" for key, fault in find_unknown_benchmarks("benchmarks.names", asked)]
     faults += [f"settings: no run file {name}. Give paths from the working folder." for name in missing]

@@ -313,6 +313,9 @@ def test_faults_of_the_file_are_named(tmp_path: Path) -> None:
     path.write_text("settings: [nowhere.yaml]\nbenchmarks: {names: [bolq, none.yaml]}\n")
     with pytest.raises(ConfigError, match=r"bolq[\s\S]*boolq[\s\S]*no such task file"):
         load_job(path)
+    path.write_text("settings: [nowhere.yaml]\ncorpus: meta_dta\n")
+    with pytest.raises(ConfigError, match="no folder meta_dta"):
+        load_job(path)
     path.write_text("job: parity\nsettings: [nowhere.yaml]\nratios: [0.2, 20]\n")
     with pytest.raises(ConfigError, match="20"):
         load_job(path)
