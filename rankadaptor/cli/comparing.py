@@ -78,6 +78,10 @@ def _show(rows: Sequence[dict[str, Any]], place: str) -> None:
         parts = [row["setting"], *([write_percent(row["ratio"])] if "ratio" in row else []), row["method"]]
         if "share" in row:
             parts.append(f"{write_percent(row['share'])} of uniform's parameters")
-        parts += [write_gain(row["gain"]), row["outcome"]]
+        parts.append(write_gain(row["gain"]))
+        if "not_worse" in row:  # an interval below zero may still lie within the margin
+            parts.append("within the margin" if row["not_worse"] else "not shown to be within the margin")
+        else:
+            parts.append(row["outcome"])
         typer.echo(" · ".join(parts))
     typer.echo(f"wrote {place}")
