@@ -76,6 +76,11 @@ class ComparisonConfig(JobFile):
         default=32, ge=6, description="What a method may spend, in trials of search.steps, uniform's counted."
     )
     batch: int = Field(default=2, ge=1, description="Allocations a guided search proposes at a time.")
+    stop: bool = Field(
+        default=True,
+        description="Whether the package's own search stops where nothing promises more than the noise of a "
+        "trial; false where recoveries are much longer than trials and gains may grow with them.",
+    )
     corpus: str = Field(
         default="meta_data",
         description="Corpus that the trained predictors learn from, without the setting at hand and without "

@@ -60,6 +60,8 @@ METHODS: dict[str, Callable[[Arena, ComparisonConfig], Choice]] = {
 """Every method chooses an allocation of the arena's space, and may spend `trials` trials on it."""
 LEARNED = ("paper", "ours", "ours_started")
 """Those whose choice depends on the corpus they learn from."""
+STOPPING = ("ours", "ours_started")
+"""Those whose search may stop before its trials are used up."""
 
 
 def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
@@ -87,7 +89,8 @@ def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
                 if choice is not None:
                     choices[name] = choice
             judged = judge_choices(arena, choices, final=config.final, benchmarks=config.benchmarks)
-        found = [{"job": config.name, "trials": config.trials, **row} for row in judged]
+        asked = {"trials": config.trials, "stop": config.stop}
+        found = [{"job": config.name, **asked, **row} for row in judged]
         rows += found
         for row in found:
             logger.info("%s", describe_row(row))
@@ -141,6 +144,8 @@ def choose(arena: Arena, config: ComparisonConfig, name: str) -> Choice | None:
     corpus = find_corpus_digest(config.corpus) if name in LEARNED else None
     if corpus is not None:
         step += f"-{corpus[:8]}"
+    if name in STOPPING and not config.stop:
+        step += "-whole"
 
     def let_choose() -> dict[str, Any]:
         return {"choice": METHODS[name](arena, config).to_json(), "commit": find_commit()}

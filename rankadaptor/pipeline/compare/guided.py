@@ -69,7 +69,7 @@ def choose_ours(arena: Arena, given: ComparisonConfig) -> Choice:
         trials=share_trials(given)[0],
         proposal="thompson",
         then="greedy",
-        stop=True,
+        stop=given.stop,
     )
     return take_second_opinions(arena, given, search)
 
