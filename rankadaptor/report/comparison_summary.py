@@ -132,4 +132,7 @@ def describe_job(rows: Sequence[Row]) -> str:
         " or ".join(map(str, sorted({row[key] for row in rows})))
         for key in ("trials", "trial_steps", "steps")
     ]
-    return "{} trials of {} steps, recoveries of {}".format(*shown)
+    whole = all(row.get("stop") is False for row in rows)
+    return "{} trials of {} steps, recoveries of {}".format(*shown) + (
+        ", no search ending early" if whole else ""
+    )
