@@ -226,7 +226,8 @@ class Search:
                 on.
             evaluations: Records to reach.
             on_record: Called with each new record after it is told.
-            stop_below_noise: End early once the search is `exhausted`.
+            stop_below_noise: End early once the search is `exhausted`. The noise is that of the runs it is
+                told: gains that grow with the length of a run may be given up too early.
 
         Raises:
             InputError: If `evaluations` is less than 1.
