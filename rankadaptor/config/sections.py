@@ -207,7 +207,10 @@ class TuneSection(Section):
         description="Initialisations to try, each at every rate; null keeps the recipe's.",
     )
     steps: int | None = Field(
-        default=None, ge=1, description="Optimiser steps of each try; null takes search.steps."
+        default=None,
+        ge=1,
+        description="Optimiser steps of each try; null takes search.steps. Tuned on far shorter runs than "
+        "recover.steps, a rate is too high for these: give it as many where that can be paid for.",
     )
 
 
