@@ -9,11 +9,15 @@ from rankadaptor.config import build_run
 from rankadaptor.pipeline import trials
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.pipeline.trials import TrialPool
+from rankadaptor.workers import processes
 from tests.quick_trials import build_quick_trials, make_jobs, make_source
 
 
 def main(folder: Path, count: int) -> None:
     trials.build_trials = build_quick_trials
+    processes.PRELOADED = (
+        build_quick_trials.__module__
+    )  # these trials need no torch, whose import takes seconds
     with (
         open_run(folder, build_run({})) as run,
         TrialPool(make_source(run.path), workers=2) as pool,

@@ -52,10 +52,16 @@ def serve(store):
         sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{store}/mlflow.db",
         "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
     ]  # fmt: skip
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes less
     log = store / "server.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            command, cwd=store, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=store,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
         )
     address = f"http://127.0.0.1:{port}"
     try:
