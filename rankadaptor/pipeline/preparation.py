@@ -13,6 +13,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.models import load
 from rankadaptor.pipeline.data_split import split_data
+from rankadaptor.pipeline.execution import RAY, pick_execution
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pruning import describe_model, digest_model, prune, read_pruning, save_pruned
 from rankadaptor.recipe import Recipe
@@ -71,8 +72,9 @@ def complete_preparation(folder: RunFolder, config: RunConfig, *, compute: Compu
     """Prune and measure the model, or read what an earlier start of the run left.
 
     Raises:
-        InputError: If the run began with other rows, or on another kind of device or in another precision:
-            what is measured now could not be paired with what was measured then.
+        InputError: If the run began with other rows, on another kind of device (its trials on a cluster
+            included) or in another precision: what is measured now could not be paired with what was
+            measured then.
     """
     begun = folder.finished("prepare")
     prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
@@ -88,10 +90,13 @@ def _check_unchanged(
     now: dict[str, Any] = {
         "train": digest_rows(train),
         "held_out": digest_rows(held_out),
-        **_describe_compute(compute),
+        **_describe_compute(config, compute),
     }
     then = {**prepared["digests"], **prepared.get("compute", {})}
-    names = {"train": "training rows", "held_out": "held-out rows", "device": "device", "dtype": "precision"}
+    names = {
+        "train": "training rows", "held_out": "held-out rows", "device": "device",
+        "trial_device": "device of trials", "dtype": "precision",
+    }  # fmt: skip
     changed = [
         f"{names[key]} {then[key]} → {value}" for key, value in now.items() if then.get(key, value) != value
     ]
@@ -103,8 +108,10 @@ def _check_unchanged(
         )
 
 
-def _describe_compute(compute: Compute) -> dict[str, str]:
-    return {"device": compute.device, "dtype": compute.dtype}
+def _describe_compute(config: RunConfig, compute: Compute) -> dict[str, str]:
+    execution = pick_execution(config, compute)
+    trials = execution.device if execution.executor == RAY else compute.device
+    return {"device": compute.device, "trial_device": trials, "dtype": compute.dtype}
 
 
 def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> dict[str, Any]:
@@ -131,7 +138,7 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
             "pruning": pruning,
             "losses": {"pruned": pruned_loss},
             "digests": {**digests, "model": digest_model(model)},
-            "compute": _describe_compute(compute),
+            "compute": _describe_compute(config, compute),
         }
     before = describe_model(model)
     dense_loss = measure_loss(model, sequences, compute=compute).mean
@@ -162,7 +169,7 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
         "pruning": _describe_pruning(read_pruning(pruned) or {}, before, after),
         "losses": {"dense": dense_loss, "pruned": pruned_loss},
         "digests": {**digests, "model": digest_model(pruned)},
-        "compute": _describe_compute(compute),
+        "compute": _describe_compute(config, compute),
     }
 
 

@@ -38,17 +38,20 @@ def render_parity(rows: Sequence[Row]) -> str:
         "; not edited by hand.\n",
         "The paper reports gains over the best earlier method from 0.7 % to 5.5 % "
         "([RankAdaptor](references.md#RankAdaptor), abstract; zero-shot accuracy, single runs). Here its "
-        "set-up is put together as far as public texts tell it: one rank per block from 2, 4 … 16, blocks at "
-        "both ends neither pruned nor searched, the sum of ranks of uniform r=8 as the budget, a five-layer "
-        "perceptron on the rank vector that always measures what it thinks best, and the best measured "
-        "allocation as the answer. What the paper does not do: each search is repeated on other seeds, and "
-        "every winner is recovered again on fresh seeds, paired with uniform. Per cents are of perplexity on "
-        "held-out text, since on models of this size the accuracy of the benchmarks is mostly chance.\n",
+        "set-up is put together as far as public texts tell it: one rank per block from a short menu, blocks "
+        "at both ends neither pruned nor searched, the sum of ranks of a uniform adapter as the budget, a "
+        "five-layer perceptron on the rank vector that always measures what it thinks best, and the best "
+        "measured allocation as the answer. What the paper does not do: each search is repeated on "
+        "other seeds, and every winner is recovered again on fresh seeds, paired with uniform. Per cents are "
+        "of perplexity on held-out text, since on models of this size the accuracy of the benchmarks is "
+        "mostly chance.\n",
         _summarise(paper, ours),
     ]
     for setting in settings:
-        table = build_table([row for row in rows if row["setting"] == setting], setting)
-        parts += [f"## {setting}\n", table.to_markdown()]
+        chosen = [row for row in rows if row["setting"] == setting]
+        parts.append(f"## {setting}\n")
+        parts += [f"{sentence}\n" for sentence in _list_set_ups(chosen)]
+        parts.append(build_table(chosen, setting).to_markdown())
     return "\n".join(parts)
 
 
@@ -84,6 +87,22 @@ def build_table(rows: Sequence[Row], setting: str) -> Table:
         "regained*: the gain as a share of what uniform wins back. *Chance*: standard deviation of the "
         "difference between two unpaired runs of uniform itself.",
     )  # fmt: skip
+
+
+def _list_set_ups(rows: Sequence[Row]) -> list[str]:
+    """Say what the paper's way had to choose from, once for each of the ways that were measured."""
+    sentences = []
+    for row in rows:
+        given = row.get("paper")  # absent in rows of earlier versions
+        if given is None:
+            continue
+        first, last = given["skip_first"], given["skip_last"]
+        ranks = ", ".join(str(rank) for rank in given["ranks"])
+        sentences.append(
+            f"The paper's way here: a rank of {ranks} for each block, but {first} at the start and {last} at "
+            f"the end left alone; in sum as many ranks as uniform r={given['uniform']}."
+        )
+    return sorted(set(sentences))
 
 
 def _summarise(paper: Sequence[Row], ours: Sequence[Row]) -> str:

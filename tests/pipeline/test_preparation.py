@@ -14,6 +14,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.pipeline.preparation import complete_preparation, load_space, make_recipe, pick_compute
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.pipeline.tuning import locate_records
+from rankadaptor.runtime import Compute
 
 if TYPE_CHECKING:
     from rankadaptor.pipeline.trials import TrialSource
@@ -35,6 +36,17 @@ def test_changed_rows_and_another_precision_are_noticed(pico_run: dict[str, Any]
         rows.write_text(text.replace("follows", "precedes"))
         with pytest.raises(InputError, match=r"training rows .* → .*held-out rows[\s\S]*--fresh"):
             complete_preparation(folder, config, compute=compute)
+
+
+def test_trials_that_move_to_another_device_are_noticed(pico_run: dict[str, Any], tmp_path: Path) -> None:
+    config, moved = (
+        build_run({**pico_run, "compute": {"executor": "ray", "gpus_per_trial": gpus}}) for gpus in (0, 0.5)
+    )
+    compute = Compute(device="cpu", dtype="float32", threads=1, reason="a test")
+    with open_run(tmp_path / "out", config) as folder:
+        complete_preparation(folder, config, compute=compute)
+        with pytest.raises(InputError, match="device of trials cpu → cuda"):
+            complete_preparation(folder, moved, compute=compute)
 
 
 def test_the_reference_rank_is_that_of_free_slots(pico_run: dict[str, Any], tmp_path: Path) -> None:

@@ -235,6 +235,12 @@ def _judge(
         "parameters": count_parameters(arena.space, found["values"]),
         "parameters_uniform": count_parameters(arena.space, arena.space.reference),
         "slots": arena.space.n_slots,
+        "paper": {
+            "ranks": list(config.ranks),
+            "uniform": config.uniform,
+            "skip_first": config.skip_first,
+            "skip_last": config.skip_last,
+        },
         "values": found["values"],
         "steps": arena.source.recipe.steps,
         "commit": find_commit(),

@@ -300,6 +300,8 @@ def test_the_claim_is_searched_repeated_and_written_down(setting: str, tmp_path:
     text = (tmp_path / "parity.md").read_text()
     assert text == render_parity(json.loads((tmp_path / "parity.json").read_text()))
     assert "search 2" in text
+    assert text.count("a rank of 2, 4, 6 for each block, but 1 at the start and 0 at the end left alone") == 1
+    assert "left alone" not in render_parity([{**row, "paper": None} for row in rows])  # earlier versions
 
 
 def test_faults_of_the_file_are_named(tmp_path: Path) -> None:
