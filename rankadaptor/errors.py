@@ -51,7 +51,10 @@ class TrainingError(RankAdaptorError, ArithmeticError):
 
     Attributes:
         step: The optimiser step at which it happened, counted from 1.
+        tokens: Tokens trained on until then, as far as is known.
     """
+
+    tokens: int = 0
 
     def __init__(self, message: str, *, step: int) -> None:
         self.step = step

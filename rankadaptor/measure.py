@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
@@ -12,7 +13,10 @@ from rankadaptor.corpus import Record
 from rankadaptor.data.rows import load_rows
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
+from rankadaptor.files import compute_digest
+from rankadaptor.pruning.quantisation import is_quantised
 from rankadaptor.recipe import Recipe
+from rankadaptor.recovery.checkpoint import digest_sequences
 from rankadaptor.recovery.lora import adapt_temporarily
 from rankadaptor.recovery.sources import Source, load_pair
 from rankadaptor.recovery.training import fine_tune
@@ -21,7 +25,7 @@ from rankadaptor.runtime import choose_compute, find_commit
 if TYPE_CHECKING:
     from rankadaptor.corpus import RecordFile
     from rankadaptor.runtime import Compute
-    from rankadaptor.space import Allocation
+    from rankadaptor.space import Allocation, Space
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +51,12 @@ class ShortFineTune:
         seed: Seed of trials that are called without one; also decides which rows are set aside.
         held_out_rows: Number of rows set aside if `held_out` is not given; a given one is used whole.
         records: File that every record is written to, and from which a resumed run repeats nothing.
-        setting: Name of the setting, written into the records.
+        setting: Name of the setting, written into the records. Without one, the name is a digest of model,
+            data, recipe, precision and space: a file never answers for another of them.
         compute: Device, precision and threads; chosen and logged by default.
 
     Attributes:
-        setting: As given.
+        setting: As given, or None.
         steps: As given.
         recipe: As given.
         sequences: Tokenised training data.
@@ -73,7 +78,7 @@ class ShortFineTune:
         seed: int = 0,
         held_out_rows: int = 64,
         records: RecordFile | None = None,
-        setting: str = "unnamed",
+        setting: str | None = None,
         compute: Compute | None = None,
     ) -> None:
         self.model = pruned
@@ -160,7 +165,7 @@ class ShortFineTune:
             else:
                 error = f"the held-out loss is {scored.mean}"
         except TrainingError as failure:
-            error = str(failure)
+            error, tokens = str(failure), failure.tokens or tokens
         if error is not None:
             logger.warning("an allocation could not be measured: %s", error)
         if allocation.is_uniform:
@@ -179,6 +184,26 @@ class ShortFineTune:
     def measure_pruned(self) -> HeldOutLoss:
         """Measure the pruned model's held-out loss before any recovery."""
         return measure_loss(self.model, self.held_out, compute=self.compute)
+
+    def name_setting(self, space: Space) -> str:
+        """Return the setting's name as records of this space bear it."""
+        if self.setting is not None:
+            return self.setting
+        config = self.model.config
+        pruning = getattr(config, "rankadaptor", None) or {}
+        parts = {
+            "model": [config.model_type, pruning.get("digest", config.name_or_path)],
+            "data": self._data_digest,
+            "recipe": self.recipe.to_json(),
+            "dtype": self.compute.dtype,
+            "quantised": is_quantised(self.model),
+            "space": space.digest,
+        }
+        return f"unnamed-{compute_digest(parts)}"
+
+    @functools.cached_property
+    def _data_digest(self) -> str:
+        return digest_sequences([*self.sequences, *self.held_out])
 
     def _measure_uniform(self, allocation: Allocation, *, seed: int, steps: int) -> Record:
         key = (allocation.space.digest, seed, steps)
@@ -203,7 +228,7 @@ class ShortFineTune:
         error: str | None = None,
     ) -> Record:
         return Record(
-            setting=self.setting,
+            setting=self.name_setting(allocation.space),
             values=allocation.values,
             seed=seed,
             steps=steps,
@@ -230,7 +255,8 @@ class ShortFineTune:
     def _find(self, allocation: Allocation, *, seed: int, steps: int) -> Record | None:
         if self.records is None:
             return None
-        return self.records.find(allocation.values, seed, steps, setting=self.setting)
+        setting = self.name_setting(allocation.space)
+        return self.records.find(allocation.values, seed, steps, setting=setting)
 
     def _keep(self, record: Record) -> Record:
         if self.records is not None:

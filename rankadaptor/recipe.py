@@ -35,7 +35,7 @@ class Recipe:
         warmup_share: Share of the steps with a rising rate.
         schedule: `cosine`, `linear` (both decay to a tenth) or `constant`.
         weight_decay: AdamW's decay on the adapter.
-        gradient_clip: Largest gradient norm.
+        gradient_clip: Largest gradient norm; 0 clips nothing.
         dropout: LoRA dropout.
         gradient_checkpointing: Recompute activations in the backward pass to save memory.
         initialisation: Where A begins: `random`, as PEFT has it, or `gradient`, along the leading directions
@@ -67,6 +67,19 @@ class Recipe:
             )
         if self.learning_rate <= 0 or self.steps < 1 or self.batch_size < 1 or self.micro_batch_size < 1:
             raise InputError("learning_rate, steps, batch_size and micro_batch_size must be positive.")
+        if self.scale_at_reference <= 0 or self.reference_rank < 1 or self.sequence_length < 2:
+            raise InputError(
+                f"scale_at_reference={self.scale_at_reference}, reference_rank={self.reference_rank}, "
+                f"sequence_length={self.sequence_length}: a scale above 0, a rank of at least 1 and 2 tokens."
+            )
+        if not (0 <= self.warmup_share < 1 and 0 <= self.dropout < 1):
+            raise InputError(
+                f"warmup_share={self.warmup_share}, dropout={self.dropout}: shares from 0 to below 1."
+            )
+        if self.gradient_clip < 0 or self.weight_decay < 0:
+            raise InputError(
+                f"gradient_clip={self.gradient_clip}, weight_decay={self.weight_decay}: must not be negative."
+            )
         if self.batch_size % self.micro_batch_size:
             raise InputError(
                 f"batch_size={self.batch_size} is not a multiple of micro_batch_size={self.micro_batch_size}."

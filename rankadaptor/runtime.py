@@ -93,7 +93,9 @@ def choose_compute(
         raise InputError("device='cuda', but this torch sees no CUDA device. Use device='auto' or 'cpu'.")
     chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     if chosen == "cuda":
-        native, what = torch.cuda.is_bf16_supported(), torch.cuda.get_device_name()
+        # Torch counts emulation as support unless asked; GPUs before Ampere are far slower in it.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        what = torch.cuda.get_device_name()
     else:
         flags = read_cpu_flags()
         native = bool({"avx512_bf16", "amx_bf16", "bf16"} & flags)
@@ -130,9 +132,14 @@ def find_home() -> Path:
 
 @functools.cache
 def find_commit() -> str:
-    """Return the short commit this package runs from, with `+` if it has changes, or `unknown`."""
-    folder = Path(__file__).resolve().parent
+    """Return the short commit this package runs from, with `+` if it has changes, or `unknown`.
+
+    A package installed into an environment inside somebody's repository is not of that repository.
+    """
+    file = Path(__file__).resolve()
+    folder = file.parent
     try:
+        _ask_git(folder, "ls-files", "--error-unmatch", "--", file.name)
         head = _ask_git(folder, "rev-parse", "--short=12", "HEAD")
         changed = _ask_git(folder, "status", "--porcelain", "--", str(folder))
     except (OSError, subprocess.CalledProcessError):

@@ -128,6 +128,21 @@ def test_a_second_setting_in_the_same_file_repeats_nothing_either(build, space, 
     assert [record.setting for record in RecordFile(path).records] == ["one", "one", "two", "two"]
 
 
+def test_a_file_never_answers_for_another_recipe_or_space(build, model, space, tmp_path, monkeypatch):
+    path = tmp_path / "records.jsonl"
+    build(records=RecordFile(path))(space.uniform())
+    faster = build(records=RecordFile(path), recipe=RECIPE.replace(learning_rate=2e-2))
+    wider = RankSpace.from_model(model, like_uniform=4, slots="block", ranks=(0, 4, 8))
+    same = build(records=RecordFile(path))
+    for measure, of, expected in ((faster, space, 1), (same, wider, 1), (same, space, 0)):
+        trained = count_trials(measure, monkeypatch)
+        assert measure(of.uniform()).loss is not None
+        assert len(trained) == expected
+    names = [record.setting for record in RecordFile(path).records]
+    assert len(set(names)) == 3
+    assert all(name.startswith("unnamed-") for name in names)
+
+
 def test_the_model_is_the_same_after_every_trial(build, space, model):
     frozen = next(iter(model.parameters()))
     frozen.requires_grad_(False)
@@ -157,6 +172,7 @@ def test_a_diverged_trial_is_recorded(build, space, tmp_path):
     assert other.gain is None
     assert "uniform" in other.error
     assert len(RecordFile(tmp_path / "records.jsonl").records) == 2
+    assert uniform.tokens > 0  # it broke down in the second step or later
 
 
 def test_a_diverged_allocation_keeps_its_pair(build, space):

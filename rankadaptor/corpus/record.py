@@ -69,6 +69,8 @@ class Record:
         if self.steps < 0 or not (_is_finite(self.fidelity) and self.fidelity >= 0):
             raise InputError(f"steps={self.steps}, fidelity={self.fidelity}: must be ≥ 0.")
         object.__setattr__(self, "values", tuple(int(value) for value in self.values))
+        for name in ("seed", "steps", "parameters", "tokens"):  # numpy's whole numbers are no JSON
+            object.__setattr__(self, name, int(getattr(self, name)))
         if self.sequence_losses is not None:  # as stored, so that a record read back is equal
             rounded = np.asarray(self.sequence_losses, dtype=np.float32)
             object.__setattr__(self, "sequence_losses", tuple(rounded.tolist()))

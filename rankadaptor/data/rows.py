@@ -109,7 +109,7 @@ def read_row(item: Row | Mapping[str, Any] | str, *, place: str) -> Row:
     if isinstance(item, Row):
         return item
     if isinstance(item, str):
-        return Row(prompt="", response=item)
+        return Row(prompt="", response=_check_text(item, place=place))
     if not isinstance(item, Mapping):
         raise InputError(f"{place}: {type(item).__name__} is not a row. Each row is {FORMS}.")
     if "response" in item:
@@ -128,9 +128,21 @@ def _take(item: Mapping[str, Any], key: str, *, place: str, default: str | None 
     if value is None:
         value = default
     if isinstance(value, str):
-        return value
+        return _check_text(value, place=f"{place}: {key}")
     fault = "is missing" if value is None else f"is {type(value).__name__} instead of text"
     raise InputError(f"{place}: {key} {fault}. Each row is {FORMS}.")
+
+
+def _check_text(text: str, *, place: str) -> str:
+    """Refuse halves of characters, which JSON can hold and no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{place} has half a character ({text[error.start]!a}, number {error.start + 1}), as text that was "
+            "cut off inside an emoji has. Remove it."
+        ) from error
+    return text
 
 
 def _iterate_source(source: str | Path | Iterable[Any]) -> Iterator[tuple[str, Any]]:
@@ -156,13 +168,14 @@ def _iterate_source(source: str | Path | Iterable[Any]) -> Iterator[tuple[str, A
 
 def _iterate_hub(name: str) -> Iterator[tuple[str, Any]]:
     from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
 
     path, config, split, *rest = [*name.split(":"), "", ""]
     if not path or any(rest):
         raise InputError(f"hub:{name}: write hub:NAME, hub:NAME:CONFIG or hub:NAME:CONFIG:SPLIT.")
     try:
         rows = load_dataset(path, config or None, split=split or "train")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         raise StorageError(
             f"hub:{name}: cannot be loaded ({error}). Check the name and the network; kit:NAME needs no hub."
         ) from error

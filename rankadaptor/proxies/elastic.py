@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import logging
 import math
 import time
@@ -252,7 +254,12 @@ class ElasticAdapter:
 
     @property
     def _setting(self) -> str:
-        return f"{self._short.setting}.elastic"
+        name = f"{self._short.name_setting(self.space)}.elastic"
+        return name if self._short.setting is not None else f"{name}-{self._digest}"
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        return hashlib.sha256(save(self.weights)).hexdigest()[:16]
 
     def _find(self, allocation: Allocation) -> Record | None:
         if self.records is None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 STATE_FILE = "training.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
+LATER = frozenset({"held_out", "evaluate_every", "patience", "quantised"})
+"""What checkpoints of earlier versions do not say of their run; there it is not compared."""
 
 
 @dataclass(frozen=True)
@@ -161,5 +163,5 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, torch.Tensor]:
 
 
 def _list_differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    keys = sorted(there.keys() | here.keys())
+    keys = sorted((there.keys() | here.keys()) - (LATER - there.keys()))
     return [f"{key} {there.get(key)} → {here.get(key)}" for key in keys if there.get(key) != here.get(key)]

@@ -17,6 +17,7 @@ from rankadaptor.data.sequences import draw_batches
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.files import compute_digest
 from rankadaptor.progress import Progress
+from rankadaptor.pruning.quantisation import is_quantised
 from rankadaptor.recipe import GRADIENT
 from rankadaptor.recovery.checkpoint import (
     CurvePoint,
@@ -139,6 +140,7 @@ def fine_tune(
         TrainingError: If the loss or a gradient is no longer finite.
     """
     compute.apply()
+    steps, seed = int(steps), int(seed)  # numpy's are no JSON, which a checkpoint is
     usable = _check(
         sequences, recipe=recipe, steps=steps, held_out=held_out, every=evaluate_every, patience=patience
     )
@@ -147,7 +149,14 @@ def fine_tune(
     run = _Run(peft_model, recipe=recipe, steps=steps, seed=seed, compute=compute, team=team)
     state = TrainingState()
     folder = Path(checkpoint) if checkpoint is not None else None
-    identity = run.identify(usable) if folder is not None else {}
+    identity: dict[str, Any] = {}
+    if folder is not None:
+        identity = run.identify(usable) | {
+            "held_out": digest_sequences(held_out) if held_out else None,
+            "evaluate_every": evaluate_every,
+            "patience": patience,
+            "quantised": is_quantised(peft_model.get_base_model()),
+        }
     if folder is not None:
         state = load_state(folder, parameters=run.parameters, optimizer=run.optimizer, identity=identity)
         team.check_step(state.step, device=compute.device)
@@ -168,7 +177,11 @@ def fine_tune(
             if state.stopped:
                 break
             batch = [usable[index] for index in indices]
-            report = run.take_step(step, batch)
+            try:
+                report = run.take_step(step, batch)
+            except TrainingError as error:
+                error.tokens = state.tokens + sum(map(len, batch))
+                raise
             state.step = step
             state.losses.append(report.loss)
             state.tokens += sum(len(sequence) for sequence in batch)
@@ -206,6 +219,8 @@ class _Run:
         self.model, self.recipe, self.steps, self.seed, self.compute = model, recipe, steps, seed, compute
         self.team = team
         self.parameters = list_adapter_parameters(model)
+        config = model.get_base_model().config
+        self.drops = recipe.dropout > 0 or bool(getattr(config, "attention_dropout", 0.0))
         self.sum_losses = SequenceLosses(model, compute, training=True)
         self.optimizer = torch.optim.AdamW(
             list(self.parameters.values()),
@@ -240,7 +255,7 @@ class _Run:
         labels = sum(sequence.targets for sequence in batch)
         ordered = self.team.share(sorted(batch, key=len))
         total = 0.0
-        with _seeded_dropout(self.seed, step, self.team.index, wanted=recipe.dropout > 0):
+        with _seeded_dropout(self.seed, step, self.team.index, wanted=self.drops):
             for start in range(0, len(ordered), recipe.micro_batch_size):
                 loss = self.sum_losses(ordered[start : start + recipe.micro_batch_size]).sum() / labels
                 loss.backward()  # type: ignore[no-untyped-call]

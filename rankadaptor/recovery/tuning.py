@@ -183,11 +183,19 @@ def choose_both(
     starts = tuple(initialisations) if initialisations is not None else (recipe.initialisation,)
     if not starts:
         raise InputError("initialisations=(): give at least one, for example ('random', 'gradient').")
-    found, failures = [], []
+    found: list[TunedRecipe] = []
+    failures: list[TrainingError] = []
+    on_uniform: list[RecipeTrial] = []
+
+    def measure_uniform(recipes: Sequence[Recipe]) -> Sequence[Outcome]:
+        outcomes = measure([(uniform, tried) for tried in recipes])
+        on_uniform.extend(_note(*each) for each in zip(recipes, outcomes, strict=True))
+        return outcomes
+
     for start in dict.fromkeys(starts):
         try:
             one = choose_recipe(
-                lambda recipes: measure([(uniform, tried) for tried in recipes]),
+                measure_uniform,
                 recipe=recipe.replace(scaling_exponent=exponents[0], initialisation=start),
                 learning_rates=learning_rates,
             )
@@ -198,7 +206,9 @@ def choose_both(
     if not found:
         raise failures[0]
     best_start = min(found, key=lambda one: min(_rank_loss(trial) for trial in one.trials))
-    tuned = TunedRecipe(best_start.recipe, tuple(trial for one in found for trial in one.trials))
+    order = list(dict.fromkeys(starts))
+    on_uniform.sort(key=lambda trial: (order.index(trial.initialisation), trial.learning_rate))
+    tuned = TunedRecipe(best_start.recipe, tuple(on_uniform))
     if len(exponents) == 1:
         return tuned
     probes = space.sample(PROBES, seed=seed)

@@ -20,6 +20,8 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 ATTEMPTS = 2
+TICKETS = itertools.count()
+"""Numbers of jobs, never used twice in a process: a pool may still be busy with those of an earlier call."""
 
 
 def run_jobs(
@@ -52,16 +54,18 @@ def run_jobs(
 
     waiting, running = list(jobs), dict[int, Job]()
     attempts: Counter[Job] = Counter()
-    tickets = itertools.count()
     while waiting or running:
-        for job in list(itertools.islice(filter(ready, waiting), pool.count_free())):
+        free = pool.count_free()
+        for job in list(itertools.islice(filter(ready, waiting), free)):
             waiting.remove(job)
-            ticket = next(tickets)
+            ticket = next(TICKETS)
             running[ticket] = job
             pool.submit(ticket, arguments(job), limit=functools.partial(allow, job))
-        if not running:
+        if free and not running:
             raise RuntimeError(f"none of {len(waiting)} waiting jobs can ever begin")
         for answer in pool.wait():
+            if answer.ticket not in running:
+                continue  # of an earlier call that ended with an error; its worker is free again
             job = running.pop(answer.ticket)
             attempts[job] += 1
             if answer.fault is None:

@@ -48,8 +48,8 @@ def test_a_record_that_is_ok_has_finite_losses() -> None:
 
 
 def test_numpy_values_become_plain_integers() -> None:
-    record = build_record(values=np.array([1, 2, 3]))
-    assert record.values == (1, 2, 3)
+    record = build_record(values=np.array([1, 2, 3]), seed=np.int64(3), steps=np.int32(4))
+    assert (record.values, record.seed, record.steps) == ((1, 2, 3), 3, 4)
     json.dumps(record.to_json())
 
 

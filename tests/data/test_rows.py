@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from datasets.exceptions import DatasetGenerationError
 
 from rankadaptor.data import Row, digest_rows, load_rows
-from rankadaptor.errors import InputError
+from rankadaptor.errors import InputError, StorageError
 
 TEXTS = [f"text number {number}" for number in range(20)]
 
@@ -82,6 +83,8 @@ def test_digest_depends_on_content_and_order():
         ('{"text": "fine"}\n{"text": 7}\n', "rows.jsonl:2: text is int instead of text"),
         ('{"prompt": "q", "response": null}\n', "rows.jsonl:1: response is missing"),
         ('{"instruction": "q"}\n', "rows.jsonl:1: output is missing"),
+        ('{"text": "fine"}\n{"text": "cut \\ud83d"}\n', "rows.jsonl:2: text has half a character"),
+        ('"cut \\ud83d"\n', "rows.jsonl:1 has half a character"),
         ("[1, 2]\n", "rows.jsonl:1: list is not a row"),
         ("", "rows.jsonl: no rows with text"),
         ("\n\n", "rows.jsonl: no rows with text"),
@@ -110,6 +113,16 @@ def test_faults_of_other_files(tmp_path):
     }.items():
         with pytest.raises(InputError, match=message):
             load_rows(tmp_path / name)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Dataset scripts"), DatasetGenerationError("torn")])
+def test_a_hub_set_that_cannot_be_loaded_is_named(monkeypatch, error):
+    def load_dataset(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    with pytest.raises(StorageError, match="hub:somebody/rows: cannot be loaded"):
+        load_rows("hub:somebody/rows")
 
 
 def test_unknown_kit_names_and_senseless_numbers():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from rankadaptor.data import Row, TokenSequence, draw_batches, make_batch, tokenise_rows
 from rankadaptor.errors import InputError
@@ -20,6 +22,20 @@ def test_only_the_response_and_its_end_are_learned(pico_tokenizer):
     assert sequence.labels[len(prompt) :] == sequence.input_ids[len(prompt) :]
     assert sequence.input_ids[-1] == pico_tokenizer.eos_token_id
     assert sequence.targets == len(sequence) - len(prompt)
+
+
+def test_a_row_begins_as_the_tokenizer_begins_texts(pico_tokenizer):
+    row = Row("Name a fox.", "Reynard")
+    (without,) = tokenise_rows([row], pico_tokenizer, max_length=64)
+    starting = copy.deepcopy(pico_tokenizer)
+    token = starting.convert_ids_to_tokens(starting.eos_token_id)
+    starting.bos_token = token
+    starting.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{token} $A", special_tokens=[(token, starting.eos_token_id)]
+    )
+    (sequence,) = tokenise_rows([row], starting, max_length=64)
+    assert sequence.input_ids == (starting.bos_token_id, *without.input_ids)
+    assert sequence.targets == without.targets
 
 
 def test_plain_text_is_packed_into_full_pieces(pico_tokenizer):

@@ -92,7 +92,7 @@ def test_training_learns_and_leaves_the_model_bare(short, space, mixed):
     assert record.loss_uniform == elastic.measure(space.uniform()).loss < before - 0.5
     assert elastic.measure(space.uniform()).gain == 0
     assert record.tokens == 0 < elastic.tokens
-    assert record.setting == "unnamed.elastic"
+    assert record.setting.startswith(f"{short.name_setting(space)}.elastic-")
     assert record.parameters == mixed.cost
     assert torch.equal(read_logits(short.model), logits)
 

@@ -104,6 +104,36 @@ def test_a_checkpoint_of_another_run_is_refused(train, tmp_path):
         train(steps=2, checkpoint=tmp_path, changes={"learning_rate": 0.02})
 
 
+def test_a_finished_run_is_no_answer_to_one_that_stops_early(train, tmp_path, sequences):
+    train(steps=2, checkpoint=tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"evaluate_every None → 1.*held_out None → .*patience None → 1"
+    ):
+        train(steps=2, checkpoint=tmp_path, held_out=sequences[:4], evaluate_every=1, patience=1)
+    file = tmp_path / "training.json"
+    earlier = json.loads(file.read_text())
+    earlier["identity"] = {
+        key: value for key, value in earlier["identity"].items() if key not in {"held_out", "evaluate_every"}
+    }
+    file.write_text(json.dumps(earlier))
+    train(steps=2, checkpoint=tmp_path, held_out=sequences[:4], evaluate_every=1)
+
+
+def test_dropout_of_the_base_model_is_seeded_too(pico_model, mixed, recipe, sequences, compute):
+    losses = []
+    for other in (1, 2):
+        model = pico_model("llama", 2)
+        model.config.attention_dropout = 0.3
+        for block in model.model.layers:
+            block.self_attn.attention_dropout = 0.3
+        peft_model = attach_adapter(model, mixed, recipe, seed=0)
+        torch.manual_seed(other)
+        losses.append(
+            fine_tune(peft_model, sequences, recipe=recipe, steps=3, seed=0, compute=compute).losses
+        )
+    assert losses[0] == losses[1]
+
+
 def test_a_torn_checkpoint_is_named(train, tmp_path):
     train(steps=2, checkpoint=tmp_path)
     weights = next(tmp_path.glob("*.safetensors"))

@@ -199,3 +199,12 @@ def is_running(pid: int) -> bool:
         return state != "Z" or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_a_pool_still_busy_with_an_earlier_call_answers_the_next_one_only() -> None:
+    with open_local_pool(build_square, (), workers=2) as pool:
+        first = run_jobs(pool, [1, 2], arguments=lambda job: (job,))
+        next(first)
+        first.close()  # as an error of the caller's does; the other job still runs or has an answer waiting
+        found = {job: result for job, result, _ in run_jobs(pool, [3, 4, 5], arguments=lambda job: (job,))}
+    assert sorted(found) == [3, 4, 5]

@@ -1,0 +1,35 @@
+"""A recipe refuses what the run file refuses too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rankadaptor.errors import InputError
+from rankadaptor.recipe import Recipe
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"gradient_clip": -1.0},
+        {"weight_decay": -0.1},
+        {"scale_at_reference": 0.0},
+        {"reference_rank": 0},
+        {"sequence_length": 1},
+        {"warmup_share": 1.0},
+        {"dropout": 1.0},
+        {"learning_rate": 0.0},
+        {"batch_size": 6, "micro_batch_size": 4},
+        {"schedule": "step"},
+        {"initialisation": "zero"},
+    ],
+)
+def test_numbers_that_make_no_training_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Recipe().replace(**wrong)
+
+
+def test_no_clipping_is_a_clip_of_zero() -> None:
+    assert Recipe(gradient_clip=0.0).to_json()["gradient_clip"] == 0.0
