@@ -139,8 +139,8 @@ def _check_text(text: str, *, place: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"{place} has half a character ({text[error.start]!a}, number {error.start + 1}), as text that was "
-            "cut off inside an emoji has. Remove it."
+            f"{place} has half a character ({text[error.start]!a}, number {error.start + 1}), as text "
+            "that was cut off inside an emoji has. Remove it."
         ) from error
     return text
 
