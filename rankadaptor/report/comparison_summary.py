@@ -73,7 +73,7 @@ def draw_comparisons(rows: Sequence[Row], *, results: Path, file: Path) -> dict[
 
 
 def describe_comparison(rows: Sequence[Row]) -> str:
-    """Say which method gains most on average, and show it beside those of `WORDS`."""
+    """Say which method gains most on average, if that is more than chance, and show it beside `WORDS`'s."""
     pooled, shared = pool_methods(rows), list_shared(rows)
     best = max(pooled, key=lambda name: pooled[name].gain or 0.0)
     lines = []
@@ -97,9 +97,11 @@ def describe_comparison(rows: Sequence[Row]) -> str:
         header=("way", "what it chooses", "mean gain", "95 % interval", "better", "worse"),
         rows=tuple(lines),
     )
+    low = pooled[best].low
+    found = f"`{best}` gains most" if low is not None and low > 0 else "none gains more than chance"
     return (
         f"Of {len(pooled)} ways in {len(shared)} settings, at equal adapter parameters and "
-        f"{describe_job(rows)}, `{best}` gains most. Gains over uniform in nats per token, on fresh "
+        f"{describe_job(rows)}, {found}. Gains over uniform in nats per token, on fresh "
         f"seeds; better and worse count settings.\n\n{table.to_markdown().rstrip()}"
     )
 
