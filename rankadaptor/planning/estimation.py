@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rankadaptor.config import RunConfig
 from rankadaptor.config.measure_section import SCORES
+from rankadaptor.config.sections import TuneSection
 from rankadaptor.planning.costs import (
     Work,
     count_forward,
@@ -20,6 +21,7 @@ from rankadaptor.planning.lengths import count_sequences, guess_row
 from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
 from rankadaptor.planning.shape import ModelShape, read_shape, shrink_shape
+from rankadaptor.progress import format_seconds
 from rankadaptor.recipe import GRADIENT, GRADIENT_GROUP_BYTES, GRADIENT_ROWS
 from rankadaptor.runtime import count_cores, fit_workers
 from rankadaptor.space import RankSpace, Space, count_parameters
@@ -80,7 +82,7 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
         adapter_parameters=costs.adapter,
         slots=len(space.slots),
         steps=steps,
-        assumptions=tuple(_list_assumptions(config, rate)),
+        assumptions=(*_list_assumptions(config, rate), *costs.advise_on_tuning()),
     )
 
 
@@ -121,11 +123,7 @@ class _Costs:
         tune, search, confirm = config.recipe.tune, config.search, config.confirm
         steps = [self._prepare()]
         if tune is not None:
-            tries = len(tune.learning_rates) * len(tune.scaling_exponents or (0,))
-            tries *= len(tune.initialisations or (0,))
-            steps.append(
-                self._train("tune", "uniform at each rate", runs=tries, steps=tune.steps or search.steps)
-            )
+            steps.append(self._tune(tune, steps=tune.steps or search.steps))
         steps.append(self._search())
         what = f"winner and uniform on {confirm.seeds} fresh seeds"
         steps.append(
@@ -140,6 +138,23 @@ class _Costs:
         if config.evaluate.benchmarks:
             steps.append(self._evaluate())
         return steps
+
+    def _tune(self, tune: TuneSection, *, steps: int) -> PlanStep:
+        tries = len(tune.learning_rates) * len(tune.scaling_exponents or (0,))
+        tries *= len(tune.initialisations or (0,))
+        return self._train("tune", "uniform at each rate", runs=tries, steps=steps)
+
+    def advise_on_tuning(self) -> list[str]:
+        """Say what tuning at the length of the recovery would take, if it is shorter."""
+        tune, whole = self.config.recipe.tune, self.config.recover.steps
+        if tune is None or (steps := tune.steps or self.config.search.steps) >= whole:
+            return []
+        seconds = self._tune(tune, steps=whole).seconds
+        return [
+            f"Learning rates are tried on {steps} of {whole} steps, where too high a rate can do best; "
+            f"recipe.tune.steps={whole} takes {format_seconds(seconds)} in place of that and decides more "
+            "than ranks do."
+        ]
 
     def _search(self) -> PlanStep:
         """The search, by the way that its allocations are measured."""

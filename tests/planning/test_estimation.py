@@ -167,6 +167,17 @@ def test_too_many_threads_are_remarked_on():
     assert any("exceed" in line for line in plan.assumptions)
 
 
+def test_a_rate_tuned_on_short_runs_is_remarked_on():
+    def list_advice(steps):
+        config = build_run({"recipe": {"tune": {"steps": steps}}, "recover": {"steps": 400}})
+        return [line for line in estimate(config).assumptions if "recipe.tune.steps=400" in line]
+
+    (advice,) = list_advice(None)
+    assert advice.startswith("Learning rates are tried on 24 of 400 steps")
+    assert len(list_advice(200)) == 1
+    assert list_advice(400) == list_advice(500) == []
+
+
 def test_workers_without_a_core_are_not_counted(monkeypatch):
     monkeypatch.setattr("rankadaptor.runtime.count_cores", lambda: 2)
     two, many = (estimate(build_run({"compute": {"workers": workers}})) for workers in (2, 500))
