@@ -93,14 +93,24 @@ def _render_opening(document: Document, adapter: str) -> str:
     mark = "**This is the adapter that the run recommends.**" if adapter == recommended else (
         f"**The run recommends the adapter `{recommended}` instead.**"
     )  # fmt: skip
-    achieved = (result.get("pruning") or {}).get("achieved_ratio")
-    cut = f"{100 * achieved:.1f} % of its parameters" if achieved else "part of its parameters"
     return (
         f"# LoRA adapter `{adapter}` of run “{run.get('name', 'unnamed')}”\n\n"
-        f"`{model}` was pruned structurally ({cut} removed: whole attention heads and MLP channels), and "
-        "this LoRA adapter recovers it. It has "
+        f"{_describe_pruning(model, result.get('pruning') or {})} It has "
         f"{write_count(entry.get('parameters'))} parameters{budget}, and "
         f"brings the held-out loss to {write_loss(entry.get('loss'))} nats per token.\n\n{mark}"
+    )
+
+
+def _describe_pruning(model: str, pruning: dict[str, Any]) -> str:
+    achieved = pruning.get("achieved_ratio")
+    if not achieved:
+        return f"This LoRA adapter was trained for `{model}`."
+    parts = {"heads": "attention heads", "channels": "MLP channels", "blocks": "blocks"}
+    targets = [parts[each] for each in pruning.get("settings", {}).get("targets", ()) if each in parts]
+    what = f": whole {' and '.join(targets)}" if targets else ""
+    return (
+        f"`{model}` was pruned structurally ({100 * achieved:.1f} % of its parameters removed{what}), and "
+        "this LoRA adapter recovers it."
     )
 
 

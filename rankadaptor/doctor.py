@@ -203,6 +203,7 @@ def check_tracking(target: str | Path) -> Check:
 
 def check_index(timeout: float = 5.0) -> Check:
     """Ask pip's package index for an answer."""
+    import http.client
     import urllib.error
     import urllib.request
 
@@ -210,7 +211,7 @@ def check_index(timeout: float = 5.0) -> Check:
     try:
         with urllib.request.urlopen(f"{address.rstrip('/')}/pip/", timeout=timeout):
             return Check("package index", "ok", "answers")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         return Check("package index", "note", f"does not answer ({reason})", "Needed only to fetch the kit.")
 
@@ -227,6 +228,7 @@ def _read_free_memory() -> float | None:
 def _find_index() -> str:
     """Return the index that pip is set to, without credentials in it."""
     import subprocess
+    import urllib.parse
 
     given = os.environ.get("PIP_INDEX_URL")
     if not given:
@@ -237,4 +239,5 @@ def _find_index() -> str:
             check=False,
         )
         given = answer.stdout.strip()
-    return given or "https://pypi.org/simple"
+    parts = urllib.parse.urlsplit(given or "https://pypi.org/simple")
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -11,6 +11,8 @@ from rankadaptor.errors import InputError
 SCHEDULES = ("cosine", "linear", "constant")
 RANDOM, GRADIENT = "random", "gradient"
 INITIALISATIONS = (RANDOM, GRADIENT)
+EXPONENT_PROBES = 2
+"""Random allocations that scaling exponents are compared on."""
 GRADIENT_ROWS = 64
 """Training sequences that a start along the gradient looks at."""
 GRADIENT_GROUP_BYTES = 2 * 1024**3

@@ -37,6 +37,22 @@ def test_a_card_names_the_adapter_after_its_folder_and_replaces_what_peft_left(t
         write_card(tmp_path / "absent", make_document())
 
 
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        (["blocks"], "(20.0 % of its parameters removed: whole blocks)"),
+        (["heads", "channels"], "removed: whole attention heads and MLP channels)"),
+        (None, "This LoRA adapter was trained for"),
+    ],
+)
+def test_a_card_says_what_was_pruned(targets, expected):
+    document = make_document()
+    document["result"]["pruning"] = (
+        {"achieved_ratio": 0.2, "settings": {"targets": targets}} if targets else {"achieved_ratio": 0.0}
+    )
+    assert expected in render_card(document, adapter="searched")
+
+
 @pytest.mark.parametrize(("outcome", "recommended"), [("better", "searched"), ("no difference", "uniform")])
 def test_a_card_says_which_adapter_the_run_recommends(outcome, recommended):
     document = make_document(outcome=outcome)

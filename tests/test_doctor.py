@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 
+import pytest
+
 from rankadaptor import doctor
 
 
@@ -42,6 +44,14 @@ def test_an_index_that_does_not_answer_is_only_a_note(monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     check = doctor.check_index(timeout=1.0)
     assert (check.name, check.state) == ("package index", "note")
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:9", "no-such-host.invalid"])
+def test_an_index_s_password_is_never_shown(monkeypatch, place):
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://user:secret@{place}/simple")
+    check = doctor.check_index(timeout=1.0)
+    assert check.state == "note"
+    assert "secret" not in str(check)
 
 
 def test_a_small_disk_is_missing(monkeypatch):

@@ -122,6 +122,8 @@ def collect(
     config = _load(path, overrides)
     start_logging(verbose=verbose)
     if repeat:
+        if fresh:
+            raise InputError("--repeat measures stored records again, --fresh throws them away: give one.")
         from rankadaptor.cli.tables import show_repetitions
         from rankadaptor.pipeline import repeat_records
 
@@ -212,6 +214,8 @@ def report(
     With --evidence: analyse a corpus and fill a document with its tables and figures.
     """
     if evidence:
+        if keep:
+            raise InputError("--keep keeps a run's result, --evidence reads a corpus: give one.")
         _report_evidence(path, corpus=corpus or [Path("meta_data")], into=into)
         return
     if path is None:

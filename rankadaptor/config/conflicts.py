@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from rankadaptor.config.run import RunConfig
     from rankadaptor.config.sections import PruneSection, RecipeSection, SpaceSection
 
+READ_BY = {
+    "rungs": "successive_halving",
+    "keep": "successive_halving",
+    "steps": "elastic",
+    "sandwich": "elastic",
+    "warm_start": "elastic",
+}
+"""Keys of `measure` that one kind alone reads."""
+
 
 @dataclass(frozen=True)
 class Conflict:
@@ -232,9 +241,11 @@ def _check_measure(config: RunConfig) -> Iterator[Conflict]:
             "reconstruction compares with the model before pruning, but prune is null. Use spectra or "
             "variance, or let the run prune.",
         )
-    if given.warm_start and given.kind != "elastic":
-        yield Conflict(
-            ("measure.warm_start", "measure.kind"),
-            f"given with measure.kind {given.kind}, which trains no super-adapter to start from. Set it to "
-            f"false, or measure.kind to elastic.",
-        )
+    for key, kind in READ_BY.items():
+        default = type(given).model_fields[key].default
+        if getattr(given, key) != default and given.kind != kind:
+            yield Conflict(
+                (f"measure.{key}", "measure.kind"),
+                f"given with measure.kind {given.kind}, which does not read it. Remove it, or set "
+                f"measure.kind to {kind}.",
+            )

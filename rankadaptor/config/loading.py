@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from rankadaptor.config.conflicts import find_conflicts
-from rankadaptor.config.document import parse_value, read_document
+from rankadaptor.config.document import dump_value, parse_value, read_document
 from rankadaptor.config.faults import describe_fault, list_keys
 from rankadaptor.config.run import RunConfig
 from rankadaptor.errors import ConfigError
@@ -66,8 +65,7 @@ def guess_name(path: Path) -> str:
 
 def dump_run(config: RunConfig) -> str:
     """Write a run back as YAML that `load_run` reads to an equal run."""
-    text: str = yaml.safe_dump(config.to_json(), sort_keys=False, allow_unicode=True, width=110)
-    return text
+    return dump_value(config.to_json(), width=110)
 
 
 def assign_value(values: dict[str, Any], key: str, value: Any) -> str | None:

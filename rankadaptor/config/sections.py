@@ -171,12 +171,16 @@ class SpaceSection(Section):
         description="Budget: the adapter parameters of this rank everywhere.",
     )
     parameters: int | None = Field(
-        default=None, ge=1, description="Budget: adapter parameters. Set like_uniform: null."
+        default=None,
+        ge=1,
+        description="Budget: adapter parameters, lowered to what the largest uniform rank within it takes. "
+        "Set like_uniform: null.",
     )
     megabytes: float | None = Field(
         default=None,
         gt=0,
-        description="Budget: adapter weights saved in 32-bit precision, 10^6 bytes. Set like_uniform: null.",
+        description="Budget: adapter weights saved in 32-bit precision, 10^6 bytes, lowered likewise. Set "
+        "like_uniform: null.",
     )
     mode: Literal["parameters", "rank_sum"] = Field(
         default="parameters", description="What the budget counts; rank_sum is for parity with the paper."

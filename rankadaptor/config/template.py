@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
+from rankadaptor.config.document import dump_value
 from rankadaptor.config.faults import find_section
 from rankadaptor.config.run import RunConfig
 
@@ -60,5 +60,5 @@ def _sketch_section(section: type[BaseModel]) -> list[str]:
 
 def _write_value(value: Any) -> str:
     plain = list(value) if isinstance(value, tuple) else value
-    text: str = yaml.safe_dump(plain, default_flow_style=True, width=1000)
+    text = dump_value(plain, default_flow_style=True, width=1000)
     return text.removesuffix("\n").removesuffix("\n...").strip()

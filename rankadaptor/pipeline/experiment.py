@@ -8,6 +8,7 @@ its records.
 from __future__ import annotations
 
 import datetime
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -63,7 +64,7 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
     clock = time.monotonic()
     with (
         open_run(output or Path(config.output), config, fresh=fresh) as folder,
-        open_tracker(config, folder.digest, fresh=fresh) as tracker,
+        open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
     ):
         tracker.log_parameters(config.to_json())
         result = _run_steps(folder, config, tracker)
@@ -82,11 +83,21 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
             "result": result,
             "environment": describe_environment(),
         }
+        document = _keep_origin(document, folder.path / "result.json")
         write_json(folder.path / "result.json", document)
         from rankadaptor.pipeline.publication import publish_result  # matplotlib: not for worker processes
 
         publish_result(folder, document, tracker)
     return document
+
+
+def _keep_origin(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Leave its own commit, times and environment to a result that was there: this start measured nothing."""
+    if not path.is_file():
+        return document
+    earlier = read_json(path)
+    same = earlier.get("result") == json.loads(json.dumps(document["result"]))
+    return {**document, **{key: earlier[key] for key in ("run", "environment")}} if same else document
 
 
 def run_search(config: RunConfig, *, output: Path | None = None, fresh: bool = False) -> dict[str, Any]:
@@ -104,7 +115,7 @@ def run_search(config: RunConfig, *, output: Path | None = None, fresh: bool = F
     """
     with (
         open_run(output or Path(config.output), config, fresh=fresh) as folder,
-        open_tracker(config, folder.digest, fresh=fresh) as tracker,
+        open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
     ):
         tracker.log_parameters(config.to_json())
         return _find_allocation(folder, config, tracker).verdict

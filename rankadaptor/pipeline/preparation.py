@@ -62,7 +62,7 @@ def load_space(folder: RunFolder, config: RunConfig) -> Space:
     """Build the space from the pruned checkpoint's configuration; its weights are not needed twice."""
 
     def build() -> dict[str, Any]:
-        model, _ = load(folder.pruned)
+        model, _ = load(folder.pruned, compute=dataclasses.replace(pick_compute(config), quantise=None))
         return {"space": build_space(config, model).to_json()}
 
     return Space.from_json(folder.complete("space", build)["space"])

@@ -39,10 +39,12 @@ class RunFolder:
     Attributes:
         path: The folder.
         digest: Digest of the run's configuration.
+        continued: Whether the run was there before.
     """
 
     path: Path
     digest: str
+    continued: bool = False
 
     @property
     def pruned(self) -> Path:
@@ -109,7 +111,8 @@ def open_run(path: Path, config: RunConfig, *, fresh: bool = False) -> Iterator[
             _clear(path)
         _sweep(path)
         stored = path / RUN_FILE
-        if stored.exists():
+        continued = stored.exists()
+        if continued:
             earlier = load_run(stored)
             if earlier.digest() != config.digest():
                 lines = "\n".join(f"  {line}" for line in describe_difference(earlier, config))
@@ -120,7 +123,7 @@ def open_run(path: Path, config: RunConfig, *, fresh: bool = False) -> Iterator[
             logger.info("continuing the run in %s", path)
         else:
             write_text(stored, dump_run(config))
-        yield RunFolder(path=path, digest=config.digest())
+        yield RunFolder(path=path, digest=config.digest(), continued=continued)
 
 
 def _clear(path: Path) -> None:

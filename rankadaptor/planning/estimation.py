@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from rankadaptor.config import RunConfig
+from rankadaptor.config import RunConfig, load_run
 from rankadaptor.config.measure_section import SCORES
 from rankadaptor.config.sections import TuneSection
+from rankadaptor.errors import ConfigError
 from rankadaptor.planning.costs import (
     Work,
     count_forward,
@@ -22,7 +23,7 @@ from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
 from rankadaptor.planning.shape import ModelShape, read_shape, shrink_shape
 from rankadaptor.progress import format_seconds
-from rankadaptor.recipe import GRADIENT, GRADIENT_GROUP_BYTES, GRADIENT_ROWS
+from rankadaptor.recipe import EXPONENT_PROBES, GRADIENT, GRADIENT_GROUP_BYTES, GRADIENT_ROWS
 from rankadaptor.runtime import count_cores, fit_workers
 from rankadaptor.space import RankSpace, Space, count_parameters
 
@@ -68,11 +69,16 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
     costs = _Costs(
         config, dense=shape, pruned=pruned, adapter=count_parameters(space, space.reference), rate=rate
     )
-    folder = Path(config.output) / "steps"
+    folder = Path(config.output)
+    begun = _find_begun(folder)
+    ours = begun == config.digest()
     steps = tuple(
-        PlanStep(**{**vars(step), "done": (folder / f"{step.name}.json").exists()})
+        PlanStep(**{**vars(step), "done": ours and (folder / "steps" / f"{step.name}.json").exists()})
         for step in costs.list_steps()
     )
+    notes = [*_list_assumptions(config, rate), *costs.advise_on_tuning()]
+    if begun is not None and not ours:
+        notes.append(f"{folder} holds another run: take another output, or throw that one away with --fresh.")
     return Plan(
         name=config.name,
         digest=config.digest(),
@@ -82,8 +88,19 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
         adapter_parameters=costs.adapter,
         slots=len(space.slots),
         steps=steps,
-        assumptions=(*_list_assumptions(config, rate), *costs.advise_on_tuning()),
+        assumptions=tuple(notes),
     )
+
+
+def _find_begun(folder: Path) -> str | None:
+    """Return the digest of the run that a folder holds: "" if it cannot be read, None if there is none."""
+    file = folder / "run.yaml"
+    if not file.exists():
+        return None
+    try:
+        return load_run(file).digest()
+    except ConfigError:
+        return ""
 
 
 def _build_space(config: RunConfig, shape: ModelShape) -> Space:
@@ -131,7 +148,8 @@ class _Costs:
         )
         names = dict.fromkeys(["searched", "uniform", *config.recover.baselines])
         what = f"full fine-tunes: {', '.join(names)}"
-        scored = max(5, config.recover.steps // (config.recover.evaluate_every or config.recover.steps))
+        whole = config.recover.steps
+        scored = -(-whole // (config.recover.evaluate_every or max(1, whole // 5)))
         steps.append(
             self._train("recover", what, runs=len(names), steps=config.recover.steps, scored=scored + 1)
         )
@@ -140,8 +158,9 @@ class _Costs:
         return steps
 
     def _tune(self, tune: TuneSection, *, steps: int) -> PlanStep:
-        tries = len(tune.learning_rates) * len(tune.scaling_exponents or (0,))
-        tries *= len(tune.initialisations or (0,))
+        tries = len(tune.learning_rates) * len(tune.initialisations or (0,))
+        exponents = len(tune.scaling_exponents or (0,))
+        tries += EXPONENT_PROBES * exponents if exponents > 1 else 0
         return self._train("tune", "uniform at each rate", runs=tries, steps=steps)
 
     def advise_on_tuning(self) -> list[str]:

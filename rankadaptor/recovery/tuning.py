@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rankadaptor.errors import InputError, TrainingError
-from rankadaptor.recipe import RANDOM
+from rankadaptor.recipe import EXPONENT_PROBES, RANDOM
 from rankadaptor.recovery.lora import adapt_temporarily
 from rankadaptor.recovery.loss import score_sequences
 from rankadaptor.recovery.sources import Source, load_pair
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXTENSIONS = 3  # times the grid of rates may grow beyond its best edge
-PROBES = 2  # random allocations that the exponents are compared on
 
 
 @dataclass(frozen=True)
@@ -211,7 +210,7 @@ def choose_both(
     tuned = TunedRecipe(best_start.recipe, tuple(on_uniform))
     if len(exponents) == 1:
         return tuned
-    probes = space.sample(PROBES, seed=seed)
+    probes = space.sample(EXPONENT_PROBES, seed=seed)
     tried = [
         (probe, tuned.recipe.replace(scaling_exponent=exponent)) for exponent in exponents for probe in probes
     ]

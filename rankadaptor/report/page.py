@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.config.document import dump_value
 from rankadaptor.errors import InputError
 from rankadaptor.files import write_text
 from rankadaptor.progress import format_seconds
@@ -75,7 +76,6 @@ def render_page(document: Document) -> str:
         InputError: If the document is of another schema.
     """
     import jinja2
-    import yaml
 
     check_schema(document)
     source = resources.files("rankadaptor.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def render_page(document: Document) -> str:
         run=run,
         duration=format_seconds(run["seconds"]) if run.get("seconds") is not None else "",
         model=config.get("model", ""),
-        run_file=yaml.safe_dump(config, sort_keys=False, allow_unicode=True) if config else "",
+        run_file=dump_value(config) if config else "",
         outcome=explain_outcome(document),
         tables={name: _build_part(name, build, document) for name, build in BUILDERS.items()},
         figures=_draw_parts(document),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rankadaptor.errors import BudgetError
 from rankadaptor.space.grouping import Group
 
+logger = logging.getLogger(__name__)
+
+NEARLY = 0.98
+"""Share of the budget asked for below which it is worth a warning that uniform takes less."""
 BYTES_PER_PARAMETER = 4
 """Adapters are trained and saved in float32."""
 
@@ -61,9 +66,10 @@ def choose_budget(
 ) -> tuple[int, int]:
     """Return the budget and the rank of the free slots in the uniform allocation.
 
-    With `like_uniform=r` the budget is the exact cost of rank r in every slot, pinned or not. The uniform
-    rank is the largest that all free slots can take beside the pinned ones; without pins at other ranks that
-    is r.
+    The uniform rank is the largest that all free slots can take, beside the pinned ones, within what was
+    asked for; with `like_uniform=r` that is the cost of rank r in every slot, pinned or not. The budget is
+    what this uniform allocation costs, which may be less than was asked for: gains over uniform are gains at
+    equal size.
 
     Args:
         request: What was asked for.
@@ -80,27 +86,37 @@ def choose_budget(
     common = sorted(set.intersection(*(set(menus[index]) for index in free)) - {0})
     if request.like_uniform is not None:
         _check_uniform_rank(request.like_uniform, groups, menus, free)
-        budget = request.like_uniform * sum(rates)
+        asked = request.like_uniform * sum(rates)
     elif mode == "rank_sum":
         raise BudgetError(
             "a budget in parameters or megabytes with mode='rank_sum'. Give like_uniform=8 for a rank sum "
             "of 8 times the slots, or mode='parameters'."
         )
     else:
-        budget = request.most_parameters
+        asked = request.most_parameters
     held = sum(rates[index] * pins[group.block] for index, group in enumerate(groups) if group.block in pins)
     rate = sum(rates[index] for index in free)
-    fitting = [rank for rank in common if held + rank * rate <= budget]
+    fitting = [rank for rank in common if held + rank * rate <= asked]
     if not fitting:
         smallest = (
             f"rank {common[0]} costs {held + common[0] * rate:,}" if common else "the menu has only rank 0"
         )
         raise BudgetError(
-            f"budget {budget:,}: no uniform rank fits, "
+            f"budget {asked:,}: no uniform rank fits, "
             f"{smallest}{f' ({held:,} of it pinned)' if held else ''}. Raise the budget, allow smaller "
             "ranks, or adapt fewer blocks."
         )
-    return budget, fitting[-1]
+    rank = fitting[-1]
+    budget = held + rank * rate
+    if budget < NEARLY * asked:
+        between = (asked - held) // rate
+        more = f" With {between} among the ranks it is {held + between * rate:,}." if between > rank else ""
+        logger.warning(
+            "the budget of %s is lowered to %s, which uniform r=%d takes: what is compared with uniform must "
+            "be of its size.%s",
+            f"{asked:,}", f"{budget:,}", rank, more,
+        )  # fmt: skip
+    return budget, rank
 
 
 def _check_uniform_rank(

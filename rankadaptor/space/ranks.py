@@ -63,9 +63,10 @@ class RankSpace(Space):
         Args:
             model: A Hugging Face causal LM of a supported family.
             like_uniform: Budget as the exact cost of this rank in every linear.
-            parameters: Budget as a number of adapter parameters.
+            parameters: Budget as a number of adapter parameters. It is lowered to what the largest uniform
+                rank takes within it, so that a gain over uniform is none of size.
             megabytes: Budget as megabytes (10^6 bytes) of adapter weights saved in float32, 4 bytes a
-                parameter.
+                parameter; lowered likewise.
             slots: What shares a rank: `block` (the paper), `half_block` (attention, MLP) or `linear`.
             ranks: Ranks allowed. By default a menu from 0 to 64, cut to each slot's width, plus the uniform
                 rank.

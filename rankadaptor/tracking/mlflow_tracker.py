@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 DIGEST_TAG = "rankadaptor.digest"
 TRIAL_TAG = "rankadaptor.trial"
 PARENT_TAG = "mlflow.parentRunId"
+CURVES = ("trial_gain", "best_trial_gain")
 
 LONGEST_PARAMETER = 500
 """Longer values go to `parameters.json` alone: MLflow cuts long ones with a mere warning."""
@@ -73,8 +74,10 @@ class MlflowTracker(Tracker):
             self._points = self._read_points() if self.resumed else set()
             self._trials = self._read_trials() if self.resumed else {}
         self._begun: dict[str, str] = {}
-        self._gains: list[float] = []
-        self._logged = 0
+        self._known = set(self._trials)
+        steps = [step for key, step, _ in self._points if key in CURVES]
+        best = [value for key, _, value in self._points if key == "best_trial_gain"]
+        self._logged, self._best = max(steps, default=0), max(best, default=None)
         logger.info("tracking: %s run %s in %s", "continuing" if self.resumed else "new", found, self.uri)
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
@@ -115,14 +118,14 @@ class MlflowTracker(Tracker):
         key = compute_digest(
             [name, record.setting, list(record.values), record.seed, record.steps], length=16
         )
-        if key not in self._trials:
-            self._backlog.put(lambda: self._write_trial(record, name, key))
+        if key in self._known:
+            return
+        self._known.add(key)
+        self._backlog.put(lambda: self._write_trial(record, name, key))
         self._logged += 1
-        if record.gain is not None:
-            self._gains.append(record.gain)
-        self.log_metrics(
-            {"trial_gain": record.gain, "best_trial_gain": max(self._gains, default=None)}, step=self._logged
-        )
+        gains = [gain for gain in (self._best, record.gain) if gain is not None]
+        self._best = max(gains, default=None)
+        self.log_metrics({"trial_gain": record.gain, "best_trial_gain": self._best}, step=self._logged)
 
     def log_json(self, value: Any, name: str) -> None:
         """Log a JSON-like value as the artifact `name`, which may hold folders."""

@@ -42,7 +42,8 @@ class Tracker:
 def open_tracker(config: RunConfig, digest: str, *, fresh: bool = False) -> Iterator[Tracker]:
     """Open the tracker that a run file asks for and end its parent run as the block ends.
 
-    A parent run with the same digest is continued, so that an interrupted run stays one run in MLflow.
+    A parent run with the same digest is continued, so that an interrupted run stays one run in MLflow. Where
+    the run's folder is new, what is measured is too: then `fresh` asks for a parent run of its own.
 
     Args:
         config: The run; `track.enabled`, `track.uri`, `track.experiment` and `name` are read.

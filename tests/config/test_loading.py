@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rankadaptor.config import RunConfig, build_run, dump_run, load_run
+from rankadaptor.config.template import write_template
 from rankadaptor.errors import ConfigError
 
 
@@ -49,6 +50,14 @@ def test_a_dumped_run_loads_to_an_equal_one(tmp_path):
     again = load_run(write(tmp_path, dump_run(config)))
     assert again == config
     assert again.digest() == config.digest()
+
+
+@pytest.mark.parametrize("name", ["1e-3", "5e4", "1E5", "3"])
+def test_a_run_named_like_a_number_is_read_back(tmp_path, name):
+    config = load_run(write(tmp_path, "seed: 1"), [f"name='{name}'", f"output='{name}'"])
+    assert config.name == config.output == name
+    assert load_run(write(tmp_path, dump_run(config))) == config
+    assert load_run(write(tmp_path, write_template(config))) == config
 
 
 def test_overrides_are_yaml_and_the_last_one_wins(tmp_path):
@@ -172,6 +181,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
             "measure.kind",
             "taken out",
         ),
+        ({"measure": {"steps": 50}}, "measure.steps", "elastic"),
+        ({"measure": {"kind": "elastic", "rungs": [4, 8]}}, "measure.rungs", "successive_halving"),
         ({"search": {"steps": 800}}, "search.steps", "more than the 400 steps"),
         ({"search": {"predictor": "ridge", "predictor_path": "x"}}, "search.predictor_path", "null"),
         ({"evaluate": {"benchmarks": ["piqa", "piqa"]}}, "evaluate.benchmarks", "once"),

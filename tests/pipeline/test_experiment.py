@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,10 @@ def test_a_run_is_whole_and_repeats(
     assert uniform["parameters"] == space["budget"]
     assert searched["parameters"] <= space["budget"]
     assert json.loads((folder / "result.json").read_text()) == first
+    # A finished run that is asked for again measured nothing: the result keeps who measured it, and when.
+    again = tmp_path / "again"
+    shutil.copytree(folder, again)
+    assert run_experiment(build_run(pico_run), output=again) == first
     assert (folder / "report.html").stat().st_size > 10_000
     assert (folder / "adapters" / "uniform" / "README.md").exists()
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from rankadaptor.config import build_run
+from rankadaptor.config import build_run, dump_run
 from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.planning import estimate
 from rankadaptor.planning.rates import choose_rate, measure_matmul
@@ -138,6 +138,7 @@ def test_steps_that_are_on_disk_are_done(pico_folder, tmp_path):
     values = {**SMALL, "model": str(pico_folder), "output": str(tmp_path / "out")}
     (tmp_path / "out" / "steps").mkdir(parents=True)
     (tmp_path / "out" / "steps" / "prepare.json").write_text("{}")
+    (tmp_path / "out" / "run.yaml").write_text(dump_run(build_run(values)))
     plan = estimate(build_run(values))
     assert find_step(plan, "prepare").done
     assert plan.seconds_left == pytest.approx(plan.seconds - find_step(plan, "prepare").seconds)
@@ -165,6 +166,34 @@ def test_two_workers_halve_independent_trials(monkeypatch):
 def test_too_many_threads_are_remarked_on():
     plan = estimate(build_run({"compute": {"workers": 500}}))
     assert any("exceed" in line for line in plan.assumptions)
+
+
+def test_only_this_run_s_steps_are_done(tmp_path):
+    config = build_run({"output": str(tmp_path / "out")})
+    (tmp_path / "out" / "steps").mkdir(parents=True)
+    (tmp_path / "out" / "steps" / "tune.json").write_text("{}")
+    (tmp_path / "out" / "run.yaml").write_text(dump_run(config))
+    assert find_step(estimate(config), "tune").done
+    other = config.model_copy(update={"seed": 7})
+    plan = estimate(other)
+    assert not any(step.done for step in plan.steps)
+    assert any("holds another run" in line for line in plan.assumptions)
+
+
+@pytest.mark.parametrize(("every", "scored"), [(None, 6), (200, 3), (400, 2), (150, 4)])
+def test_the_recovery_is_scored_as_often_as_it_is(every, scored):
+    def count_tokens(value):
+        plan = estimate(build_run({"recover": {"steps": 400, "evaluate_every": value}}))
+        return find_step(plan, "recover").tokens
+
+    one = (count_tokens(1) - count_tokens(400)) / 399
+    assert count_tokens(every) == pytest.approx(count_tokens(400) + (scored - 2) * one, rel=1e-6)
+
+
+def test_exponents_are_tried_at_the_chosen_rate_alone():
+    given = {"learning_rates": [1e-3, 3e-3, 1e-2], "scaling_exponents": [0.0, 0.5, 1.0]}
+    plan = estimate(build_run({"recipe": {"tune": given}}))
+    assert find_step(plan, "tune").runs == 3 + 2 * 3
 
 
 def test_a_rate_tuned_on_short_runs_is_remarked_on():

@@ -43,15 +43,19 @@ def test_the_default_menu_has_zero_and_is_cut_to_each_slot() -> None:
     assert all(slot.options[0] == 0 for slot in space.slots)
 
 
-def test_parameters_and_megabytes_pick_the_largest_uniform_rank_that_fits() -> None:
+def test_a_budget_is_what_the_largest_uniform_rank_within_it_takes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     space = RankSpace.from_linears(LINEARS, parameters=9 * PER_RANK + 5)
-    assert space.budget == 9 * PER_RANK + 5
+    assert space.budget == space.uniform().cost == 9 * PER_RANK
     assert set(space.reference) == {9}
     saved = RankSpace.from_linears(LINEARS, megabytes=9 * PER_RANK * 4 / 1e6)
     assert saved.budget == pytest.approx(9 * PER_RANK, abs=1)
     menu = RankSpace.from_linears(LINEARS, parameters=9 * PER_RANK + 5, ranks=(0, 2, 4, 8, 12))
     assert set(menu.reference) == {8}
-    assert not menu.is_filled(menu.reference)
+    assert menu.budget == menu.uniform().cost == 8 * PER_RANK
+    assert f"lowered to {8 * PER_RANK:,}" in caplog.text
+    assert f"With 9 among the ranks it is {9 * PER_RANK:,}" in caplog.text
 
 
 def test_rank_sum_mode_of_the_paper() -> None:
@@ -77,10 +81,11 @@ def test_pinned_blocks_count_at_their_rank_and_need_not_be_in_the_menu() -> None
     space = RankSpace.from_linears(
         LINEARS, like_uniform=4, slots="block", ranks=(0, 4, 8), pinned={0: 3, 5: 0}
     )
-    assert space.budget == 4 * PER_RANK
     assert space.reference == (3, 4, 4, 4, 4, 0)
-    assert space.uniform().cost == space.slots[0].cost(3) + sum(
-        space.slots[block].cost(4) for block in range(1, 5)
+    assert (
+        space.budget
+        == space.uniform().cost
+        == space.slots[0].cost(3) + sum(space.slots[block].cost(4) for block in range(1, 5))
     )
     above = RankSpace.from_linears(LINEARS, like_uniform=4, slots="block", ranks=(0, 2, 4, 8), pinned={0: 8})
     assert above.reference[0] == 8

@@ -111,6 +111,20 @@ def test_a_resumed_run_continues_its_parent_and_repeats_no_trial(config, record)
     assert json.loads(read_artifact(client, parent, "parameters.json"))["folder"] == "b"
 
 
+def test_curves_go_on_where_the_interruption_was(config, record):
+    with open_tracker(config(), "digest-3") as tracker:
+        for number, gain in enumerate((0.05, 0.02), start=1):
+            tracker.log_record(record(12, 4, gain=gain), name=f"search-{number:03d}")
+    with open_tracker(config(), "digest-3") as tracker:  # the search is done: it tells its trials no more
+        tracker.log_record(record(4, 12, gain=0.01), name="confirm-001")
+        client, run = tracker.client, tracker.run_id
+    for key, values in (("trial_gain", (0.05, 0.02, 0.01)), ("best_trial_gain", (0.05, 0.05, 0.05))):
+        points = client.get_metric_history(run, key)
+        assert [(point.step, point.value) for point in points] == [
+            (step, pytest.approx(value)) for step, value in enumerate(values, start=1)
+        ]
+
+
 def test_another_digest_or_a_fresh_start_is_another_run(config):
     ids = []
     for digest, fresh in (("a", False), ("b", False), ("a", False), ("a", True)):
