@@ -30,8 +30,6 @@ def write_parity(rows: Sequence[Row], *, file: Path = DOCUMENT) -> None:
 def render_parity(rows: Sequence[Row]) -> str:
     """Return the document as Markdown."""
     settings = sorted({str(row["setting"]) for row in rows})
-    paper = [row for row in rows if row["method"] == "paper"]
-    ours = [row for row in rows if row["method"] == "ours"]
     parts = [
         "# The paper's claim, tested\n",
         "Written from `experiments/results/parity.json` by `rankadaptor compare experiments/parity/NAME.yaml`"
@@ -45,12 +43,15 @@ def render_parity(rows: Sequence[Row]) -> str:
         "other seeds, and every winner is recovered again on fresh seeds, paired with uniform. Per cents are "
         "of perplexity on held-out text, since on models of this size the accuracy of the benchmarks is "
         "mostly chance.\n",
-        _summarise(paper, ours),
     ]
+    if not rows:
+        parts.append("Nothing has been measured yet.\n")
     for setting in settings:
         chosen = [row for row in rows if row["setting"] == setting]
         parts.append(f"## {setting}\n")
         parts += [f"{sentence}\n" for sentence in _list_set_ups(chosen)]
+        paper, ours = ([row for row in chosen if row["method"] == name] for name in ("paper", "ours"))
+        parts.append(_summarise(paper, ours))
         parts.append(build_table(chosen, setting).to_markdown())
     return "\n".join(parts)
 
@@ -107,13 +108,14 @@ def _list_set_ups(rows: Sequence[Row]) -> list[str]:
 
 def _summarise(paper: Sequence[Row], ours: Sequence[Row]) -> str:
     if not paper:
-        return "Nothing has been measured yet.\n"
+        return ""
     better = sum(row["outcome"] == "better" for row in paper)
     worse = sum(row["outcome"] == "worse" for row in paper)
     claimed, held = _mean(paper, "claimed_percent"), _mean(paper, "percent")
     reached = sum((row["percent_low"] or -1.0) >= CLAIMED[0] for row in paper)
+    ratios = _count(len({row["ratio"] for row in paper}), "ratio")
     sentences = [
-        f"Over {len(paper)} searches at {len({row['ratio'] for row in paper})} ratios, the winners' own "
+        f"Over {len(paper)} searches at {ratios}, the winners' own "
         f"runs of {_list_steps(paper, 'trial_steps')} steps claim a perplexity lower by "
         f"{_write_signed(claimed)} on average; recovered for {_list_steps(paper, 'steps')} steps on fresh "
         f"seeds, {_write_signed(held)} is left, for want of that luck or because of the length. On fresh "
@@ -138,6 +140,10 @@ def _summarise(paper: Sequence[Row], ours: Sequence[Row]) -> str:
             f"{len(ours)}, worse in {bad}."
         )
     return " ".join(sentences) + "\n"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _mean(rows: Sequence[Row], key: str) -> float | None:
