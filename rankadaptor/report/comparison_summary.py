@@ -97,10 +97,11 @@ def describe_comparison(rows: Sequence[Row]) -> str:
         header=("way", "what it chooses", "mean gain", "95 % interval", "better", "worse"),
         rows=tuple(lines),
     )
+    settings = "1 setting" if len(shared) == 1 else f"{len(shared)} settings"
     low = pooled[best].low
     found = f"`{best}` gains most" if low is not None and low > 0 else "none gains more than chance"
     return (
-        f"Of {len(pooled)} ways in {len(shared)} settings, at equal adapter parameters and "
+        f"Of {len(pooled)} ways in {settings}, at equal adapter parameters and "
         f"{describe_job(rows)}, {found}. Gains over uniform in nats per token, on fresh "
         f"seeds; better and worse count settings.\n\n{table.to_markdown().rstrip()}"
     )

@@ -86,7 +86,7 @@ def test_all_methods_keep_the_budget_and_the_same_command_continues(setting: str
     readme.write_text(f"<!-- generated:{part} -->\n<!-- /generated:{part} -->\n")
     assert fill_comparison(config.results, file=readme) == [part]
     assert f"](../figures/compare-{config.name}.png)" in readme.read_text()
-    assert f"Of {len(METHODS)} ways in 1 settings" in readme.read_text()
+    assert f"Of {len(METHODS)} ways in 1 setting," in readme.read_text()
 
     measured = sorted((tmp_path / "measured").rglob("*.jsonl"))
     before = [path.read_text() for path in measured]
