@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from rankadaptor.config import build_run, dump_run
-from rankadaptor.errors import InputError
+from rankadaptor.errors import InputError, StorageError
 from rankadaptor.pipeline import experiment, run_experiment
 from rankadaptor.pipeline.experiment import choose_predictor
 from rankadaptor.pipeline.run_folder import open_run
@@ -69,6 +69,22 @@ def test_the_adapter_loads_with_plain_peft_onto_the_plainly_loaded_model(
     assert difference.abs().max() == 0.0
     loss = json.loads((adapter / "outcome.json").read_text())["loss"]
     assert loss < json.loads((folder / "result.json").read_text())["result"]["losses"]["pruned"]
+
+
+def test_a_new_folder_is_a_new_account(
+    pico_run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def open_tracker(config: Any, digest: str, *, fresh: bool) -> Any:
+        asked.append(fresh)
+        raise StorageError("enough is known")
+
+    monkeypatch.setattr(experiment, "open_tracker", open_tracker)
+    for folder in ("one", "one", "two"):
+        with pytest.raises(StorageError):
+            run_experiment(build_run(pico_run), output=tmp_path / folder)
+    assert asked == [True, False, True]
 
 
 @pytest.mark.slow
