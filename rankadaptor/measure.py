@@ -202,8 +202,8 @@ class ShortFineTune:
         return f"unnamed-{compute_digest(parts)}"
 
     @functools.cached_property
-    def _data_digest(self) -> str:
-        return digest_sequences([*self.sequences, *self.held_out])
+    def _data_digest(self) -> list[str]:
+        return [digest_sequences(self.sequences), digest_sequences(self.held_out)]
 
     def _measure_uniform(self, allocation: Allocation, *, seed: int, steps: int) -> Record:
         key = (allocation.space.digest, seed, steps)
