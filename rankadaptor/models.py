@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import CheckpointError
+from rankadaptor.pruning.model_folder import DESCENDANT_FILE
 from rankadaptor.runtime import Compute, choose_compute
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KIT_PREFIX = "kit:"
-DESCENDANT_FILE = "descendant.json"
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import shutil
 import tempfile
@@ -25,9 +24,16 @@ from rankadaptor.pruning.blocks import (
     write_modelling,
 )
 from rankadaptor.pruning.families import describe_linears, find_family
+from rankadaptor.pruning.model_folder import CONFIG, check_model_folder
+from rankadaptor.pruning.prequantised import KEYS as QUANTISATION_KEYS
 from rankadaptor.pruning.quantisation import make_quantisation, refuse_quantised
+from rankadaptor.pruning.weight_files import ADAPTER_CONFIG, find_weights
 
 logger = logging.getLogger(__name__)
+
+# transformers puts an adapter that lies beside a model's weights onto the model unasked, unless it is told to
+# look for adapters in a place where none is.
+NO_ADAPTER = {"subfolder": "no-adapter"}
 
 
 def digest_model(model: Any) -> str:
@@ -137,10 +143,11 @@ def load_checkpoint(
 ) -> Any:
     """Load a folder written by `save_pruned` or `save_pretrained`, uneven blocks included.
 
-    No code from the folder is run.
+    No code from the folder is run. An adapter that lies beside the weights is left there, with a warning.
 
     Args:
-        folder: Holds `config.json` and safetensors files.
+        folder: Holds `config.json` and safetensors files, or else `pytorch_model.bin`, of which tensors alone
+            are read (`weights_only`).
         dtype: Precision to load in; None for the one saved.
         device: Where to put it. Weights go there one by one, whatever the number of shards: the whole model
             is never in the computer's memory as well.
@@ -160,22 +167,16 @@ def load_checkpoint(
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    folder = Path(folder)
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise CheckpointError(f"{folder}: no config.json here. Give the folder that save_pretrained wrote.")
-    try:
-        stored = read_json(config_file)
-    except InputError as error:
-        raise CheckpointError(f"{error} Copy or save the checkpoint again.") from error
-    family = find_family(SimpleNamespace(config=SimpleNamespace(model_type=stored.get("model_type"))))
-    if weights is None:
-        check_weights(folder)
+    folder = Path(folder).expanduser()
+    stored = check_model_folder(folder, weights=weights is None)
+    pickled = weights is None and find_weights(folder, stored).pickled
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers' validators raise several unrelated classes
-        raise CheckpointError(f"{config_file}: not usable ({error}). Copy or save it again.") from error
-    config.__dict__.pop("auto_map", None)
+        raise CheckpointError(f"{folder / CONFIG}: not usable ({error}). Copy or save it again.") from error
+    for key in ("auto_map", *QUANTISATION_KEYS):  # what is left of the latter here is null or empty
+        config.__dict__.pop(key, None)
+    family = find_family(SimpleNamespace(config=config))
     model_class = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config.model_type])
     if config.is_heterogeneous:
         allow_global_reads()
@@ -194,14 +195,31 @@ def load_checkpoint(
                 dtype=dtype or "auto",
                 quantization_config=quantisation,
                 device_map={"": device} if quantisation is not None or device != "cpu" else None,
-                use_safetensors=True,
+                use_safetensors=not pickled,
+                weights_only=True,
+                adapter_kwargs=NO_ADAPTER,
                 output_loading_info=True,
             )
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder}: the weights do not load ({error}). Copy or save them again."
         ) from error
+    except Exception as error:
+        if not pickled:
+            raise
+        # What torch says of a file that holds more than tensors is of several classes.
+        raise CheckpointError(
+            f"{folder}: its .bin files do not load as tensors alone ({str(error).splitlines()[0]}). Take the "
+            "model's safetensors. Files that you trust can be converted where they load: "
+            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(other_folder)."
+        ) from error
     _check_report(folder, report, prefix=f"{family.blocks}.")
+    if (folder / ADAPTER_CONFIG).is_file():
+        logger.warning(
+            "%s: holds an adapter beside the model; the model is loaded without it. "
+            "PeftModel.from_pretrained(model, folder) puts it on.",
+            folder,
+        )
     return model.eval()
 
 
@@ -224,37 +242,6 @@ def _check_report(folder: Path, report: dict[str, Any], *, prefix: str) -> None:
         )
     if surplus:
         logger.warning("%s: weights without a place in the model are left out: %s", folder, surplus[:3])
-
-
-def check_weights(folder: Path) -> None:
-    """Check that every safetensors file of a checkpoint is there and whole, reading headers only.
-
-    Raises:
-        CheckpointError: If one is missing or cut short; the message names it.
-    """
-    index = folder / "model.safetensors.index.json"
-    shards = set(read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
-    for name in sorted(shards):
-        path = folder / name
-        if not path.is_file():
-            raise CheckpointError(f"{path}: missing. Copy the whole folder, or save the model again.")
-        found, needed = path.stat().st_size, _read_needed_size(path)
-        if found != needed:
-            wanted = f"{needed} bytes expected, {found} found" if needed else "its header is not readable"
-            raise CheckpointError(f"{path}: damaged or cut short ({wanted}). Copy or save it again.")
-
-
-def _read_needed_size(path: Path) -> int | None:
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if 8 + length > path.stat().st_size:
-            return None
-        try:
-            header = json.loads(stream.read(length))
-            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError):
-            return None
-    return 8 + length + max(ends, default=0)
 
 
 @contextlib.contextmanager

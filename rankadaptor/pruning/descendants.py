@@ -24,12 +24,12 @@ from rankadaptor.kit.folders import ensure_folder
 from rankadaptor.pruning.checkpoint import digest_model, load_checkpoint, save_pruned
 from rankadaptor.pruning.depth import remove_blocks
 from rankadaptor.pruning.groups import find_groups
+from rankadaptor.pruning.model_folder import DESCENDANT_FILE
 from rankadaptor.pruning.surgery import remove_groups
 from rankadaptor.runtime import find_home
 
 logger = logging.getLogger(__name__)
 
-DESCENDANT_FILE = "descendant.json"
 HEALING_FILE = "healing.safetensors"
 SCHEMA = 1
 BUILDING = 1  # raise it when the building changes, so that folders in the cache are built again
