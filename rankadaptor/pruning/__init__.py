@@ -13,8 +13,9 @@ from rankadaptor.pruning.families import FAMILIES, Family, Linear, describe_line
 from rankadaptor.pruning.record import read_pruning
 
 if TYPE_CHECKING:
-    from rankadaptor.pruning.checkpoint import digest_model, save_pruned
+    from rankadaptor.pruning.checkpoint import digest_model
     from rankadaptor.pruning.pruner import prune
+    from rankadaptor.pruning.saving import save_pruned
     from rankadaptor.pruning.statistics import compare_models, describe_model
 
 __all__ = [
@@ -35,7 +36,7 @@ _LAZY = {
     "describe_model": "statistics",
     "digest_model": "checkpoint",
     "prune": "pruner",
-    "save_pruned": "checkpoint",
+    "save_pruned": "saving",
 }
 
 

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from rankadaptor.pruning.families import describe_blocks
+
 _LOCK = threading.RLock()
 
 
@@ -48,6 +50,23 @@ def per_layer_blocks(model_class: Any) -> Iterator[None]:
             yield
         finally:
             setattr(module, name, block)
+
+
+def explain_modelling(model: Any) -> str:
+    """Say why plain transformers cannot build a pruned model's blocks from its configuration class alone."""
+    shapes = describe_blocks(model)
+    first, hidden = shapes[0], model.config.hidden_size
+    if any(
+        (s.heads, s.kv_heads, s.channels) != (first.heads, first.kv_heads, first.channels) for s in shapes
+    ):
+        return "its blocks differ in width"
+    group = first.heads // first.kv_heads
+    plain = [count for count in range(first.heads, 0, -1) if count % group == 0 and hidden % count == 0]
+    offer = f"; {' or '.join(map(str, plain[:2]))} heads would load without" if plain else ""
+    return (
+        f"its blocks are equal, but {type(model.config).__name__} refuses {first.heads} heads, which do not "
+        f"divide the hidden size {hidden}{offer}"
+    )
 
 
 MODELLING_FILE = "modeling_pruned.py"

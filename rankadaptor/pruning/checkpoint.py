@@ -1,12 +1,10 @@
-"""Pruned checkpoints on disk: safetensors, `config.json`, and for uneven blocks a modelling file."""
+"""Loading checkpoints, pruned or not, and naming weights by their digest."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,19 +13,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from rankadaptor.errors import CheckpointError, InputError, StorageError
-from rankadaptor.files import name_storage_fault, read_json, write_json, write_text
-from rankadaptor.pruning.blocks import (
-    MODELLING_FILE,
-    allow_global_reads,
-    per_layer_blocks,
-    write_modelling,
-)
+from rankadaptor.errors import CheckpointError
+from rankadaptor.pruning.blocks import allow_global_reads, per_layer_blocks
 from rankadaptor.pruning.families import describe_linears, find_family
 from rankadaptor.pruning.model_folder import CONFIG, check_model_folder
+from rankadaptor.pruning.precision import note_precision
 from rankadaptor.pruning.prequantised import KEYS as QUANTISATION_KEYS
-from rankadaptor.pruning.quantisation import make_quantisation, refuse_quantised
-from rankadaptor.pruning.weight_files import ADAPTER_CONFIG, find_weights
+from rankadaptor.pruning.quantisation import make_quantisation
+from rankadaptor.pruning.weight_files import ADAPTER_CONFIG, find_precision, find_weights
 
 logger = logging.getLogger(__name__)
 
@@ -44,93 +37,6 @@ def digest_model(model: Any) -> str:
         content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
         digest.update(memoryview(content.numpy()))
     return digest.hexdigest()[:16]
-
-
-def save_pruned(model: Any, tokenizer: Any, folder: str | Path, *, max_shard_size: int | str = "5GB") -> Path:
-    """Write a model, pruned or not, so that `rankadaptor.load` gives back equal logits.
-
-    Everything is written into a temporary folder beside the goal first and then renamed, so a checkpoint that
-    was there before survives a full disk. Other files in an existing checkpoint folder are kept.
-
-    Args:
-        model: A supported causal language model without adapters.
-        tokenizer: Its tokenizer, or None.
-        folder: Where to; its parents are created.
-        max_shard_size: Size of one safetensors file at most, in bytes or as "5GB".
-
-    Returns:
-        The folder.
-
-    Raises:
-        InputError: If `folder` holds something that is not a checkpoint, or the model carries an adapter or
-            is quantised.
-        StorageError: If it cannot be written.
-    """
-    find_family(model)
-    refuse_quantised(model, verb="saved")
-    folder = Path(folder)
-    if getattr(model, "peft_config", None):
-        raise InputError(
-            "The model carries an adapter. Save that with its own save_pretrained, or merge it first."
-        )
-    with name_storage_fault(folder):
-        _check_goal(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        try:
-            with _quiet_transformers():
-                _write(model, tokenizer, fresh, max_shard_size)
-            _swap(fresh, folder)
-        except SafetensorError as error:
-            raise StorageError(
-                f"{folder}: the weights cannot be written ({error}). What was there before is untouched. "
-                "Free space or choose another folder, then run the same command again."
-            ) from error
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    return folder
-
-
-def _check_goal(folder: Path) -> None:
-    foreign = folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file()
-    if folder.is_file() or foreign:
-        raise InputError(
-            f"{folder}: exists and is not a checkpoint (no config.json). Choose a new or an empty folder."
-        )
-
-
-def _write(model: Any, tokenizer: Any, folder: Path, max_shard_size: int | str) -> None:
-    model.save_pretrained(folder, max_shard_size=max_shard_size)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
-    config = read_json(folder / "config.json")
-    config.pop("auto_map", None)
-    config["architectures"] = [type(model).__name__.removeprefix("Pruned")]
-    (folder / MODELLING_FILE).unlink(missing_ok=True)
-    if config.get("per_layer_config"):
-        text, reference = write_modelling(model)
-        write_text(folder / MODELLING_FILE, text)
-        config["auto_map"] = {"AutoModelForCausalLM": reference}
-    write_json(folder / "config.json", config)
-    folder.chmod(0o755)  # a temporary folder starts out private
-
-
-def _swap(fresh: Path, folder: Path) -> None:
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    old = fresh.with_name(fresh.name + ".old")
-    folder.rename(old)
-    try:
-        fresh.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    for entry in old.iterdir():
-        stale = entry.name == MODELLING_FILE or ".safetensors" in entry.name
-        if not stale and not (folder / entry.name).exists():
-            entry.rename(folder / entry.name)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_checkpoint(
@@ -169,7 +75,8 @@ def load_checkpoint(
 
     folder = Path(folder).expanduser()
     stored = check_model_folder(folder, weights=weights is None)
-    pickled = weights is None and find_weights(folder, stored).pickled
+    files = find_weights(folder, stored) if weights is None else None
+    pickled = files is not None and files.pickled
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers' validators raise several unrelated classes
@@ -187,7 +94,7 @@ def load_checkpoint(
         widths = {linear.name: linear.in_features for linear in linears}
         quantisation = make_quantisation(quantise, widths=widths, dtype=dtype, device=device)
     try:
-        with _build_blocks(model_class, config), _quiet_transformers():
+        with _build_blocks(model_class, config), quiet_transformers():
             model, report = model_class.from_pretrained(
                 folder if weights is None else None,
                 config=config,
@@ -220,6 +127,8 @@ def load_checkpoint(
             "PeftModel.from_pretrained(model, folder) puts it on.",
             folder,
         )
+    if files is not None:
+        note_precision(model, find_precision(folder, files, stored))
     return model.eval()
 
 
@@ -245,7 +154,8 @@ def _check_report(folder: Path, report: dict[str, Any], *, prefix: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
+    """Show no progress bars of transformers meanwhile."""
     from transformers.utils import logging as messages
 
     shown = messages.is_progress_bar_enabled()

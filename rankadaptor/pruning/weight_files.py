@@ -16,6 +16,7 @@ from rankadaptor.files import read_json
 ADAPTER_CONFIG = "adapter_config.json"
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 INDEX = ".index.json"
+PRECISIONS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}  # widest first
 POINTER = b"version https://git-lfs"
 # What transformers writes for a model's own weights; adapters and files of other names are not among them.
 _OWN = re.compile(
@@ -168,6 +169,20 @@ def read_header(path: Path) -> dict[str, Any] | None:
         except (ValueError, AttributeError, KeyError, TypeError, IndexError):
             return None
     return entries
+
+
+def find_precision(folder: Path, files: WeightFiles, config: Mapping[str, Any]) -> str | None:
+    """Name the widest precision that a checkpoint's weights are stored in, as torch does.
+
+    Returns:
+        For example `bfloat16`; None if it is not known. Of `.bin` files it is what `config.json` says.
+    """
+    if files.pickled:
+        named = config.get("dtype") or config.get("torch_dtype")
+        return str(named) if named in PRECISIONS.values() else None
+    entries = [entry for name in files.names for entry in (read_header(folder / name) or {}).values()]
+    found = {entry["dtype"] for entry in entries}
+    return next((precision for kind, precision in PRECISIONS.items() if kind in found), None)
 
 
 def _compute_size(path: Path, header: Mapping[str, Any]) -> int:
