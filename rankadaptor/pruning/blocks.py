@@ -56,9 +56,7 @@ def explain_modelling(model: Any) -> str:
     """Say why plain transformers cannot build a pruned model's blocks from its configuration class alone."""
     shapes = describe_blocks(model)
     first, hidden = shapes[0], model.config.hidden_size
-    if any(
-        (s.heads, s.kv_heads, s.channels) != (first.heads, first.kv_heads, first.channels) for s in shapes
-    ):
+    if len({(shape.heads, shape.kv_heads, shape.channels) for shape in shapes}) > 1:
         return "its blocks differ in width"
     group = first.heads // first.kv_heads
     plain = [count for count in range(first.heads, 0, -1) if count % group == 0 and hidden % count == 0]

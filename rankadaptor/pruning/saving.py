@@ -123,8 +123,8 @@ def _write(
         write_text(folder / MODELLING_FILE, text)
         config["auto_map"] = {"AutoModelForCausalLM": reference}
         logger.info(
-            "plain transformers loads this model with trust_remote_code=True alone (%s): %s beside the weights "
-            "builds its blocks; rankadaptor.load needs neither",
+            "plain transformers loads this model only with trust_remote_code=True (%s): %s beside the "
+            "weights builds its blocks; rankadaptor.load needs neither",
             explain_modelling(model),
             MODELLING_FILE,
         )
