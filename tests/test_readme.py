@@ -10,7 +10,6 @@ import pytest
 
 from tests.documents import ROOT, find_blocks
 from tests.evaluation.items import make_rows
-from tests.predictor.oracle import make_oracle, make_space, measure_sample
 
 
 def read_example() -> str:
@@ -30,22 +29,7 @@ def pico_folder(tmp_path: Path, pico_model: Callable[..., Any], pico_tokenizer: 
     return folder
 
 
-@pytest.fixture
-def predictor_folder(tmp_path: Path) -> Path:
-    """A predictor meta-trained for a moment on two settings with a known truth."""
-    from rankadaptor import meta_train
-
-    corpus = []
-    for seed in range(2):
-        space = make_space(blocks=2)
-        corpus.append((space, measure_sample(make_oracle(space, seed=seed, shared=0), 12)))
-    meta_train(corpus, epochs=2).save_pretrained(tmp_path / "predictor")
-    return tmp_path / "predictor"
-
-
-def test_the_example_runs(
-    tmp_path: Path, pico_folder: Path, predictor_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_example_runs(tmp_path: Path, pico_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from datasets import Dataset
     from peft import PeftModel
@@ -59,7 +43,6 @@ def test_the_example_runs(
     )
     smaller = {
         '"kit:smollm2-135m"': repr(str(pico_folder)),
-        '"meta_data/predictor"': repr(str(predictor_folder)),
         "steps=24": "steps=2",
         "evaluations=12": "evaluations=2",
         "seeds=5": "seeds=2",

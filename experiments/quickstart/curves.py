@@ -24,6 +24,7 @@ from rankadaptor.files import read_json, write_bytes, write_json
 from rankadaptor.pipeline.compare.arena import Arena, open_arena
 from rankadaptor.plots import plot_guidance, to_png
 from rankadaptor.predictor import make_predictor
+from rankadaptor.predictor.storage import SHIPPED
 from rankadaptor.report.guidance import write_guidance
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results.table import write_gain
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 RUN, FOLDER = Path("experiments/quickstart/run.yaml"), Path("runs/quickstart-curves")
 RESULT = Path("experiments/results/quickstart-curves.json")
 FIGURE, PART = Path("experiments/results/figures/quickstart-curves.png"), "quickstart-curves"
-PREDICTORS = {"meta": Path("meta_data/predictor"), "gaussian_process": None}
+PREDICTORS = {"meta": SHIPPED, "gaussian_process": None}
 BUDGETS, SEARCHES = (2, 4, 8), (0, 1)
 FIRST_SEED = 1000
 

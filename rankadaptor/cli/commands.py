@@ -147,7 +147,10 @@ def train_predictor(path: RunFile, overrides: Overrides = None, verbose: Verbose
 
     given = config.meta_train
     train_from_run(config)
-    typer.echo(f"wrote {given.output}. `rankadaptor run` uses it with search.predictor: meta")
+    typer.echo(
+        f"wrote {given.output}. `rankadaptor run` uses it with search.predictor: meta and "
+        f"search.predictor_path: {given.output}"
+    )
     if config.track.enabled:
         from rankadaptor.tracking import DEFAULT_ROOT, register_predictor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
@@ -103,15 +104,17 @@ class RunConfig(Section):
         """Return every value under its dotted key, for example `recipe.learning_rate`."""
         return dict(_walk(self.to_json(), ""))
 
+    def list_inputs(self) -> dict[str, Any]:
+        """Return what can change results, under dotted keys, without later keys at their first value."""
+        return {
+            key: value
+            for key, value in self.flatten().items()
+            if is_relevant(key) and not (key in LATER and value == LATER[key])
+        }
+
     def digest(self) -> str:
         """Name the run by everything that can change its results."""
-        return compute_digest(
-            {
-                key: value
-                for key, value in self.flatten().items()
-                if is_relevant(key) and not (key in LATER and value == LATER[key])
-            }
-        )
+        return compute_digest(self.list_inputs())
 
 
 def is_relevant(key: str) -> bool:
@@ -130,17 +133,24 @@ def _walk(value: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     return leaves
 
 
-def describe_difference(old: RunConfig, new: RunConfig) -> list[str]:
+def describe_difference(
+    old: RunConfig, new: RunConfig, *, only: Callable[[str], bool] = lambda _: True
+) -> list[str]:
     """List the values by which two runs differ, for example `recover.steps 1000 → 500`.
 
     Keys that change no result are left out, so the list is empty exactly where the digests agree.
+
+    Args:
+        old: One run.
+        new: The other.
+        only: Tells which dotted keys to look at, all by default.
     """
     before, after = old.flatten(), new.flatten()
     keys = dict.fromkeys([*before, *after])
     return [
         f"{key} {_show(before, key)} → {_show(after, key)}"
         for key in keys
-        if is_relevant(key) and _show(before, key) != _show(after, key)
+        if is_relevant(key) and only(key) and _show(before, key) != _show(after, key)
     ]
 
 

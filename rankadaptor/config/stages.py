@@ -29,7 +29,7 @@ class SearchSection(Section):
     predictor_path: str | None = Field(
         default=None,
         min_length=1,
-        description="Folder of a trained predictor; null takes meta_data/predictor if it exists.",
+        description="Folder of a trained predictor; null takes the one that comes with the package.",
     )
     proposal: ProposalName = Field(
         default="expected_improvement",

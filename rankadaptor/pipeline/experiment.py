@@ -19,16 +19,16 @@ from typing import Any
 from rankadaptor.comparison import Verdict, confirm
 from rankadaptor.config import RunConfig
 from rankadaptor.errors import InputError
-from rankadaptor.files import read_json, write_json
+from rankadaptor.files import write_json
 from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.finals import evaluate_models, recover_all
+from rankadaptor.pipeline.guide import choose_predictor
 from rankadaptor.pipeline.measurement import deal_out, is_dealt_out, open_measurement
 from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
+from rankadaptor.pipeline.step_files import read_object
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
-from rankadaptor.predictor import MetaPredictor, Predictor, make_predictor
-from rankadaptor.predictor.storage import DESCRIPTION
 from rankadaptor.runtime import describe_environment, find_commit
 from rankadaptor.search import Search, SearchResult, check_choice, draw_random, find_front, linear_in_depth
 from rankadaptor.space import Allocation, Space
@@ -37,11 +37,6 @@ from rankadaptor.tracking import Tracker, open_tracker
 logger = logging.getLogger(__name__)
 
 FRESH = 1000  # the confirmation's seeds start this far above the search's
-FALLBACK = "ridge"
-UNTAUGHT = "untaught.json"  # says which predictor guides where no trained one was there
-TRAINED = ("meta", "ensemble")
-"""Predictors that a corpus has taught, or that have one among them."""
-SHIPPED_PREDICTOR = Path("meta_data/predictor")
 DEPTH_SLOPE = 0.5  # the baseline's ranks grow from half to one and a half times uniform's, as in [PRILoRA]_
 
 
@@ -63,7 +58,7 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
     started = datetime.datetime.now(datetime.UTC)
     clock = time.monotonic()
     with (
-        open_run(output or Path(config.output), config, fresh=fresh) as folder,
+        open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
         open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
     ):
         tracker.log_parameters(config.to_json())
@@ -78,7 +73,7 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
                 "started": started.isoformat(timespec="seconds"),
                 "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - clock, 1),
-                "config": config.to_json(),
+                "config": (folder.config or config).to_json(),
             },
             "result": result,
             "environment": describe_environment(),
@@ -95,8 +90,14 @@ def _keep_origin(document: dict[str, Any], path: Path) -> dict[str, Any]:
     """Leave its own commit, times and environment to a result that was there: this start measured nothing."""
     if not path.is_file():
         return document
-    earlier = read_json(path)
-    same = earlier.get("result") == json.loads(json.dumps(document["result"]))
+    earlier = read_object(
+        path,
+        keys=("run", "result", "environment"),
+        what="the result of this run",
+        cost="it is put together again from the finished steps",
+    )
+    same = earlier["run"].get("digest") == document["run"]["digest"]
+    same = same and earlier["result"] == json.loads(json.dumps(document["result"]))
     return {**document, **{key: earlier[key] for key in ("run", "environment")}} if same else document
 
 
@@ -114,7 +115,7 @@ def run_search(config: RunConfig, *, output: Path | None = None, fresh: bool = F
         StorageError: As of `run_experiment`.
     """
     with (
-        open_run(output or Path(config.output), config, fresh=fresh) as folder,
+        open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
         open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
     ):
         tracker.log_parameters(config.to_json())
@@ -140,12 +141,13 @@ def _find_allocation(folder: RunFolder, config: RunConfig, tracker: Tracker) -> 
 
     space = load_space(folder, config)
     check_choice(space)  # before anything is trained
-    source, tuned = tune_setting(folder, config, space, setting=folder.digest, compute=compute)
+    source, tuned = tune_setting(folder, config, space, setting=folder.setting, compute=compute)
 
     with TrialPool(source, workers=count_trial_workers(config)) as pool:
         searched = folder.complete("search", lambda: _search(folder, config, pool, tracker))
         candidate = space.allocation(tuple(searched["best"]))
-        verdict = folder.complete("confirm", lambda: _confirm(config, pool, candidate, tracker))
+        verdict = folder.complete("confirm", lambda: _confirm(config, pool, candidate))
+        _log_trials(config, pool, searched, candidate, tracker)
     tracker.log_metrics({"gain": verdict["gain"], "gain_low": verdict["low"], "gain_high": verdict["high"]})
     return _Found(source, prepared, tuned, searched, verdict)
 
@@ -199,37 +201,6 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
     }
 
 
-def choose_predictor(config: RunConfig, folder: RunFolder) -> Predictor:
-    """Make the run's predictor; without a trained one, `meta` falls back to ridge.
-
-    A trained predictor is copied into the run's folder, and read from there when the run continues; that
-    there was none is noted there too. Were it replaced or trained meanwhile, the replayed search would ask
-    for other allocations. The fallback is not the same
-    network untrained, because that needs far more records than a search has.
-
-    Raises:
-        CheckpointError: If `search.predictor_path` names a folder that holds no predictor.
-    """
-    given, kept = config.search, folder.path / "predictor"
-    if given.predictor not in TRAINED:
-        return make_predictor(given.predictor, seed=config.seed)
-    if (kept / DESCRIPTION).exists():
-        return make_predictor(given.predictor, pretrained=kept, seed=config.seed)
-    if (kept / UNTAUGHT).exists():
-        return make_predictor(read_json(kept / UNTAUGHT)["predictor"], seed=config.seed)
-    if given.predictor_path is None and not (SHIPPED_PREDICTOR / DESCRIPTION).exists():
-        guide = "ensemble" if given.predictor == "ensemble" else FALLBACK
-        logger.warning(
-            "no trained predictor in %s: %s guides the search instead. "
-            "`rankadaptor meta-train` makes a predictor from a corpus.",
-            SHIPPED_PREDICTOR, "an ensemble without one" if guide == "ensemble" else guide,
-        )  # fmt: skip
-        write_json(kept / UNTAUGHT, {"predictor": guide})
-        return make_predictor(guide, seed=config.seed)
-    MetaPredictor.from_pretrained(given.predictor_path or SHIPPED_PREDICTOR).save_pretrained(kept)
-    return make_predictor(given.predictor, pretrained=kept, seed=config.seed)
-
-
 def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Tracker) -> dict[str, Any]:
     if is_dealt_out(config):
         return deal_out(folder, config, pool)
@@ -281,13 +252,11 @@ def _find_front(config: RunConfig, result: SearchResult) -> dict[str, Any]:
     return {"front": front.to_json()}
 
 
-def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation, tracker: Tracker) -> dict[str, Any]:
+def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[str, Any]:
     given = config.confirm
-    steps = given.steps or config.search.steps
-    first = config.seed + FRESH
-    seeds = range(first, first + given.seeds)
-    jobs = [] if candidate.is_uniform else [Job(candidate, seed, steps) for seed in seeds]
+    jobs = _list_confirming(config, candidate)
     records = pool.measure_all(jobs, label="confirm on fresh seeds")
+    first, steps = config.seed + FRESH, given.steps or config.search.steps
     verdict: Verdict = confirm(
         lambda allocation, *, seed: pool.measure(allocation, seed=seed, steps=steps),
         candidate,
@@ -296,11 +265,40 @@ def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation, tracker:
         confidence=given.confidence,
         searched=[record for record in pool.records.records if record.seed == config.seed],
     )
-    for record in verdict.records:
-        tracker.log_record(record, name=f"confirm-{record.seed}")
     logger.info("%s", verdict.describe())
     # Uniform was trained under the same seeds: it costs the same tokens again.
     return {**verdict.to_json(), "tokens": 2 * sum(record.tokens for record in records)}
+
+
+def _list_confirming(config: RunConfig, candidate: Allocation) -> list[Job]:
+    """List the trials of the candidate that the verdict rests on."""
+    given, first = config.confirm, config.seed + FRESH
+    steps = given.steps or config.search.steps
+    seeds = range(first, first + given.seeds)
+    return [] if candidate.is_uniform else [Job(candidate, seed, steps) for seed in seeds]
+
+
+def _log_trials(
+    config: RunConfig,
+    pool: TrialPool,
+    searched: dict[str, Any],
+    candidate: Allocation,
+    tracker: Tracker,
+) -> None:
+    """Log the trials behind search and verdict, also those of steps that were done before.
+
+    A run whose later steps were changed is a run of its own for the tracker; it has not heard of the trials
+    that it builds on. What it has heard of, it does not note twice.
+    """
+    space, steps = pool.source.space, int(searched["steps"])
+    for number, entry in enumerate(searched["history"], start=1):
+        record = pool.find(Job(space.allocation(tuple(entry["values"])), config.seed, steps))
+        if record is not None:
+            tracker.log_record(record, name=f"search-{number:03d}")
+    for job in _list_confirming(config, candidate):
+        record = pool.find(job)
+        if record is not None:
+            tracker.log_record(record, name=f"confirm-{record.seed}")
 
 
 def _draw_baselines(config: RunConfig, space: Space) -> dict[str, Allocation]:

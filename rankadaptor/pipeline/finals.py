@@ -11,11 +11,12 @@ from rankadaptor.config import RunConfig
 from rankadaptor.data import tokenise_rows
 from rankadaptor.evaluation.benchmarks import Scores, compare_scores, evaluate
 from rankadaptor.evaluation.heldout import measure_loss
-from rankadaptor.files import read_json, write_json
+from rankadaptor.files import write_json
 from rankadaptor.models import load
 from rankadaptor.pipeline.execution import count_local_workers
 from rankadaptor.pipeline.measurement import locate_elastic
 from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.pipeline.step_files import read_object
 from rankadaptor.pipeline.trials import TrialSource
 from rankadaptor.progress import Progress
 from rankadaptor.proxies.elastic import read_slice
@@ -82,7 +83,7 @@ def recover_all(
             write_json(folder.adapter(name) / SAME, {"adapter": owners[allocation.values]})
     return {
         "adapters": {
-            name: read_json(folder.adapter(owners[allocation.values]) / OUTCOME)
+            name: read_outcome(folder.adapter(owners[allocation.values]))
             for name, allocation in allocations.items()
         }
     }
@@ -130,8 +131,7 @@ def recover_one(
     )
     if not team.leads:
         team.wait()
-        written: dict[str, Any] = read_json(target / OUTCOME)
-        return written
+        return read_outcome(target)
     peft_model.save_pretrained(target)
     write_json(target / "allocation.json", allocation.to_json())
     outcome = {
@@ -202,8 +202,12 @@ def evaluate_one(
     """
     stored = folder.path / "scores" / f"{name}{asked}.json"
     if stored.exists():
-        kept: dict[str, Any] = read_json(stored)
-        return kept
+        return read_object(
+            stored,
+            keys=("benchmarks",),
+            what=f"the scores of {name}",
+            cost="this model answers the benchmarks again",
+        )
     compute.apply()
     model, tokenizer = load(dense if name == "dense" else folder.pruned, compute=compute)
     if name not in ("dense", "pruned"):
@@ -220,4 +224,24 @@ def find_adapter(folder: RunFolder, name: str) -> Path:
     own = folder.adapter(name)
     if (own / OUTCOME).exists() or not (own / SAME).exists():
         return own
-    return folder.adapter(read_json(own / SAME)["adapter"])
+    same = read_object(
+        own / SAME,
+        keys=("adapter",),
+        what="the name of the adapter with the same ranks",
+        cost="it is written again by the step recover, once its file in steps/ is deleted too",
+    )
+    return folder.adapter(same["adapter"])
+
+
+def read_outcome(target: Path) -> dict[str, Any]:
+    """Read what a full fine-tune came to, from its adapter's folder.
+
+    Raises:
+        CheckpointError: If the file does not hold it.
+    """
+    return read_object(
+        target / OUTCOME,
+        keys=("values", "loss", "parameters", "tokens", "curve"),
+        what="the outcome of a full fine-tune",
+        cost="the adapter is saved again from the last state of its fine-tune in checkpoint/",
+    )

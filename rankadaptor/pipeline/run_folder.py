@@ -13,38 +13,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.config import RunConfig, describe_difference, dump_run, load_run
+from rankadaptor.config import RunConfig, describe_difference, dump_run
+from rankadaptor.corpus import RecordFile
 from rankadaptor.errors import InputError
-from rankadaptor.files import name_storage_fault, read_json, write_json, write_text
+from rankadaptor.files import name_storage_fault, write_bytes, write_json, write_text
+from rankadaptor.pipeline.step_files import read_step
+from rankadaptor.planning.folder_state import EARLIER, PLACES, RUN_FILE, STEPS, FolderState, read_folder
 from rankadaptor.progress import format_seconds
 
 logger = logging.getLogger(__name__)
 
-RUN_FILE = "run.yaml"
-STEPS = "steps"
 LOCK = ".lock"
+RESULT = "result.json"
 HALF_WRITTEN = re.compile(r"\.(pruned|.+\.(json|jsonl|yaml|html|md|png|safetensors))\.[a-z0-9_]{8}(\.old)?")
 """Names that the writers of whole files and folders give to what is not whole yet."""
 OWN = re.compile(
-    r"run\.yaml|\.lock|steps|pruned|tuning|study|scores|adapters|predictor.*|elastic.*|scores\.json|widened|rates|"
-    r"records.*\.jsonl|starts\.jsonl|result\.json|evaluation-.*\.json|report\.html"
+    r"run(-[0-9a-f]+)?\.yaml|\.lock|steps|earlier|pruned|tuning|study|scores|adapters|predictor.*|elastic.*|scores\.json|widened|rates|"
+    r"records.*\.jsonl|starts\.jsonl|result(-[0-9a-f]+)?\.json|evaluation-.*\.json|report\.html"
 )
 """Names of what runs put into their folders."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """An output folder that holds the steps of exactly one run.
+    """An output folder that holds the steps of one run.
 
     Attributes:
         path: The folder.
         digest: Digest of the run's configuration.
-        continued: Whether the run was there before.
+        continued: Whether the run was there before, as it is now asked for.
+        setting: Name that the records of its trials carry: the digest of the run as it was begun.
+        config: The run in the folder's words; None where the folder is only read.
     """
 
     path: Path
     digest: str
     continued: bool = False
+    setting: str = ""
+    config: RunConfig | None = None
 
     @property
     def pruned(self) -> Path:
@@ -79,18 +85,21 @@ class RunFolder:
             seconds = round(time.monotonic() - started, 2)
             write_json(path, {**result, "seconds": seconds})
             logger.info("%s: done in %s", step, format_seconds(seconds))
-        stored: dict[str, Any] = read_json(path)  # a continued run must not see other types than this one
-        return stored
+        return read_step(path, step)  # a continued run must not see other types than this one
 
 
 @contextlib.contextmanager
-def open_run(path: Path, config: RunConfig, *, fresh: bool = False) -> Iterator[RunFolder]:
+def open_run(
+    path: Path, config: RunConfig, *, fresh: bool = False, adapt: bool = False
+) -> Iterator[RunFolder]:
     """Open or continue the output folder of a run, for one writer at a time.
 
     Args:
         path: The output folder; made if absent.
-        config: The run; its digest must be the folder's.
+        config: The run; the folder's must have the same digest.
         fresh: Throw away what an earlier run left there.
+        adapt: Also continue a run whose later steps (confirm, recover, evaluate) are asked for with other
+            settings: what rests on these is set aside in `earlier/`, and found again when they come back.
 
     Raises:
         InputError: If the folder holds another run (the difference is listed) or is in use, or if there is
@@ -101,29 +110,93 @@ def open_run(path: Path, config: RunConfig, *, fresh: bool = False) -> Iterator[
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / LOCK).open("a")
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{path}: another process is running in this folder. Wait for it, or choose another output."
-            ) from error
+        with name_storage_fault(path / LOCK):
+            _lock(lock.fileno(), path)
         if fresh:
-            _clear(path)
+            with name_storage_fault(path):
+                _clear(path)
         _sweep(path)
-        stored = path / RUN_FILE
-        continued = stored.exists()
-        if continued:
-            earlier = load_run(stored)
-            if earlier.digest() != config.digest():
-                lines = "\n".join(f"  {line}" for line in describe_difference(earlier, config))
-                raise InputError(
-                    f"{path} holds another run. It differs in:\n{lines}\n"
-                    "Pass --fresh to throw that run away, or choose another output with --set output=FOLDER."
-                )
+        state = read_folder(path, config)
+        digest, continued = state.asked.digest(), False
+        if state.begun is None:
+            write_text(path / RUN_FILE, dump_run(config))
+        elif state.begun.digest() == digest:
+            continued = True
             logger.info("continuing the run in %s", path)
         else:
-            write_text(stored, dump_run(config))
-        yield RunFolder(path=path, digest=config.digest(), continued=continued)
+            if state.refused or not adapt:
+                _refuse(path, state)
+            continued = _change(path, state)
+        _bring_back(path, state)
+        yield RunFolder(path, digest, continued, setting=name_setting(path, digest), config=state.asked)
+
+
+def name_setting(path: Path, digest: str) -> str:
+    """Return the name that records in a run's folder carry; `digest` where there are none yet."""
+    for file in (path / "records.jsonl", *sorted((path / "tuning").glob("rate-*.jsonl"))):
+        if records := RecordFile(file).records:
+            return records[0].setting
+    return digest
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"{path}: another process is running in this folder. Wait for it, or choose another output."
+        ) from error
+
+
+def _refuse(path: Path, state: FolderState) -> None:
+    assert state.begun is not None
+    differences = state.refused or describe_difference(state.begun, state.asked)
+    lines = "\n".join(f"  {line}" for line in differences)
+    raise InputError(
+        f"{path} holds another run. It differs in:\n{lines}\n"
+        "Pass --fresh to throw that run away, or choose another output with --set output=FOLDER."
+    )
+
+
+def _change(path: Path, state: FolderState) -> bool:
+    """Make the folder the changed run's; return whether it was that run's before.
+
+    Cut off at any point, it is the old run's or the new run's, and nothing that was measured is gone: what
+    lies at its usual place always belongs to `run.yaml`.
+    """
+    assert state.begun is not None
+    old = state.begun.digest()
+    for line in describe_difference(state.begun, state.asked):
+        logger.info("the run in %s is continued with %s", path, line)
+    for name in state.changed:
+        for place in PLACES[name]:
+            _move(path / place, path / EARLIER / state.earlier[name] / place)
+    for name in (RUN_FILE, RESULT):
+        if (path / name).exists():
+            kept = path / name.replace(".", f"-{old}.")
+            with name_storage_fault(kept):
+                write_bytes(kept, (path / name).read_bytes())
+    before = path / RUN_FILE.replace(".", f"-{state.asked.digest()}.")
+    known = before.exists()
+    write_text(path / RUN_FILE, dump_run(state.asked))
+    return known
+
+
+def _bring_back(path: Path, state: FolderState) -> None:
+    """Put what was set aside and is asked for again where it belongs."""
+    for name, places in PLACES.items():
+        for place in places:
+            if not (path / place).exists():
+                _move(path / EARLIER / state.digests[name] / place, path / place)
+
+
+def _move(source: Path, target: Path) -> None:
+    if not source.exists():
+        return
+    with name_storage_fault(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+    logger.debug("%s is now %s", source, target)
 
 
 def _clear(path: Path) -> None:
@@ -157,4 +230,5 @@ def _sweep(path: Path) -> None:
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
         else:
-            entry.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a read-only file system shows itself at the first write
+                entry.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.pipeline.experiment import name_allocations
 from rankadaptor.pipeline.finals import recover_all
 from rankadaptor.pipeline.preparation import load_space, pick_compute
-from rankadaptor.pipeline.run_folder import RunFolder, open_run
+from rankadaptor.pipeline.run_folder import RunFolder, name_setting, open_run
 from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.recovery.team import Team, join_team
 
@@ -40,10 +40,10 @@ def recover_shared(config: RunConfig, *, output: Path | None = None) -> dict[str
     path = output or Path(config.output)
     with contextlib.ExitStack() as stack:
         team = stack.enter_context(join_team(device=compute.device))
-        folder = RunFolder(path, config.digest())
+        folder = RunFolder(path, config.digest(), setting=name_setting(path, config.digest()))
         if team.leads:
             _check_steps(folder)
-            folder = stack.enter_context(open_run(path, config))
+            folder = stack.enter_context(open_run(path, config, adapt=True))
         else:  # the first process tells the story
             logging.getLogger("rankadaptor").setLevel(logging.WARNING)
         team.wait()
@@ -57,7 +57,7 @@ def recover_shared(config: RunConfig, *, output: Path | None = None) -> dict[str
 def _recover(folder: RunFolder, config: RunConfig, team: Team) -> None:
     compute = pick_compute(config)
     space = load_space(folder, config)
-    source, _ = tune_setting(folder, config, space, setting=folder.digest, compute=compute)
+    source, _ = tune_setting(folder, config, space, setting=folder.setting, compute=compute)
     allocations = name_allocations(config, space, folder.complete("search", dict))
 
     def recover() -> dict[str, Any]:

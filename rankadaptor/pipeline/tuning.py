@@ -53,7 +53,9 @@ def tune_setting(
         execution=pick_execution(config, compute),
     )
     tuned = folder.complete("tune", lambda: tune_side_by_side(config, source))
-    source = dataclasses.replace(source, recipe=Recipe(**tuned["recipe"]))
+    # The length of the full fine-tunes may have changed since: no trial depends on it.
+    recipe = Recipe(**tuned["recipe"]).replace(steps=config.recover.steps)
+    source = dataclasses.replace(source, recipe=recipe)
     adopt_uniform(source)
     return source, tuned
 

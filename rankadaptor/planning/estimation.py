@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from rankadaptor.config import RunConfig, load_run
+from rankadaptor.config import RunConfig
 from rankadaptor.config.measure_section import SCORES
 from rankadaptor.config.sections import TuneSection
 from rankadaptor.errors import ConfigError
@@ -18,6 +18,7 @@ from rankadaptor.planning.costs import (
     count_training,
     count_training_bytes,
 )
+from rankadaptor.planning.folder_state import FolderState, is_done, read_folder
 from rankadaptor.planning.lengths import count_sequences, guess_row
 from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
@@ -70,14 +71,13 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
         config, dense=shape, pruned=pruned, adapter=count_parameters(space, space.reference), rate=rate
     )
     folder = Path(config.output)
-    begun = _find_begun(folder)
-    ours = begun == config.digest()
+    state = _read_state(folder, config)
     steps = tuple(
-        PlanStep(**{**vars(step), "done": ours and (folder / "steps" / f"{step.name}.json").exists()})
+        PlanStep(**{**vars(step), "done": state is not None and is_done(folder, state, step.name)})
         for step in costs.list_steps()
     )
     notes = [*_list_assumptions(config, rate), *costs.advise_on_tuning()]
-    if begun is not None and not ours:
+    if state is None or state.refused:
         notes.append(f"{folder} holds another run: take another output, or throw that one away with --fresh.")
     return Plan(
         name=config.name,
@@ -92,15 +92,12 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
     )
 
 
-def _find_begun(folder: Path) -> str | None:
-    """Return the digest of the run that a folder holds: "" if it cannot be read, None if there is none."""
-    file = folder / "run.yaml"
-    if not file.exists():
-        return None
+def _read_state(folder: Path, config: RunConfig) -> FolderState | None:
+    """Compare the run with what its folder holds; None if that cannot be read."""
     try:
-        return load_run(file).digest()
+        return read_folder(folder, config)
     except ConfigError:
-        return ""
+        return None
 
 
 def _build_space(config: RunConfig, shape: ModelShape) -> Space:

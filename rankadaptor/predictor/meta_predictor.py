@@ -45,15 +45,23 @@ class MetaPredictor:
     pretrained: bool = dataclasses.field(default=True, init=False)
 
     @staticmethod
-    def from_pretrained(folder: str | Path) -> MetaPredictor | MetaNetwork:
+    def default() -> MetaPredictor | MetaNetwork:
+        """Read the predictor that comes with the package; see `from_pretrained`."""
+        return MetaPredictor.from_pretrained()
+
+    @staticmethod
+    def from_pretrained(folder: str | Path | None = None) -> MetaPredictor | MetaNetwork:
         """Read what `save_pretrained` wrote, of this model or of a meta-trained network.
+
+        Args:
+            folder: Where it lies; None takes the trained predictor that comes with the package.
 
         Raises:
             CheckpointError: If the folder or a file is missing, cut short, or of another schema.
         """
-        from rankadaptor.predictor.storage import read_predictor
+        from rankadaptor.predictor.storage import read_predictor, read_shipped
 
-        return read_predictor(Path(folder))
+        return read_shipped() if folder is None else read_predictor(Path(folder).expanduser())
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the prior (safetensors) and all else (JSON), without what a search taught it, into a folder.
@@ -63,7 +71,7 @@ class MetaPredictor:
         """
         from rankadaptor.predictor.storage import write_predictor
 
-        write_predictor(self, Path(folder))
+        write_predictor(self, Path(folder).expanduser())
 
     def predict(self, space: Space, values: Values) -> Prediction:
         """Predict gains; see `Predictor`."""

@@ -29,6 +29,10 @@ WEIGHTS, DESCRIPTION = "predictor.safetensors", "predictor.json"
 REMEDY = "Train one with `rankadaptor meta-train`, or restore the folder from its source."
 
 
+SHIPPED = Path(__file__).parent / "trained"
+"""The trained predictor that comes with the package, the only copy in its source tree too."""
+
+
 def write_predictor(predictor: MetaPredictor | MetaNetwork, folder: Path) -> None:
     """Write weights, then the description with their SHA-256, so that a half-written folder is recognised."""
     if isinstance(predictor, MetaPredictor):
@@ -82,6 +86,22 @@ def read_predictor(folder: Path) -> MetaPredictor | MetaNetwork:
         raise CheckpointError(f"{folder}: the predictor cannot be rebuilt ({error}). {REMEDY}") from error
     logger.info("predictor %s: trained on %s", folder, predictor.card.get("summary", "an unnamed corpus"))
     return predictor
+
+
+def read_shipped() -> MetaPredictor | MetaNetwork:
+    """Read the trained predictor that comes with the package.
+
+    Raises:
+        CheckpointError: If the installation is not whole.
+    """
+    try:
+        return read_predictor(SHIPPED)
+    except CheckpointError as error:
+        fault = str(error).removesuffix(REMEDY).rstrip()
+        raise CheckpointError(
+            f"{fault} It belongs to the package: install rankadaptor again, or restore that folder in a "
+            "checkout. Another predictor can be named by search.predictor_path."
+        ) from error
 
 
 def _take_hierarchy_apart(predictor: MetaPredictor) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from rankadaptor.config import build_run, dump_run
-from rankadaptor.errors import InputError, StorageError
+from rankadaptor.errors import CheckpointError, InputError, StorageError
 from rankadaptor.pipeline import experiment, run_experiment
-from rankadaptor.pipeline.experiment import choose_predictor
+from rankadaptor.pipeline.guide import choose_predictor
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.results.details import build_tuning_table
 from rankadaptor.results.document import read_result
@@ -199,29 +199,29 @@ def test_a_name_with_the_ranks_of_another_points_to_its_adapter(
 
 
 def test_a_search_that_began_without_a_trained_predictor_goes_on_without(
-    pico_run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pico_run: dict[str, Any], tmp_path: Path
 ) -> None:
     pico_run["search"]["predictor"] = "meta"
     config = build_run(pico_run)
-    monkeypatch.setattr(experiment, "SHIPPED_PREDICTOR", tmp_path / "not-there")
     with open_run(tmp_path / "out", config) as folder:
+        (folder.path / "predictor").mkdir()
+        noted = folder.path / "predictor" / "untaught.json"  # as earlier versions left it
+        noted.write_text('{"predictor": "ridge"}')
         assert choose_predictor(config, folder).name == "ridge"
-        monkeypatch.undo()
-        assert choose_predictor(config, folder).name == "ridge"
+        noted.write_text("[]")
+        with pytest.raises(CheckpointError, match=r"untaught.json[\s\S]*Delete this file"):
+            choose_predictor(config, folder)
 
 
 def test_an_ensemble_has_the_trained_predictor_among_its_members(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shipped = Path("meta_data/predictor").resolve()
-    folder = SimpleNamespace(path=tmp_path)
-    given = {"search": {"predictor": "ensemble", "predictor_path": str(shipped)}}
-    chosen = choose_predictor(build_run(given), folder)
+    monkeypatch.chdir(tmp_path)  # the predictor comes with the package, wherever the run is started
+    folder: Any = SimpleNamespace(path=tmp_path)
+    chosen: Any = choose_predictor(build_run({"search": {"predictor": "ensemble"}}), folder)
     assert [member.name for member in chosen.members] == ["meta", "gaussian_process", "ridge"]
     assert chosen.pretrained
     assert (tmp_path / "predictor").is_dir()  # a copy, so that a continued run asks the same one
-    monkeypatch.chdir(tmp_path)
-    alone = choose_predictor(
-        build_run({"search": {"predictor": "ensemble"}}), SimpleNamespace(path=tmp_path / "b")
-    )
-    assert [member.name for member in alone.members] == ["gaussian_process", "ridge"]
+    absent = {"search": {"predictor": "meta", "predictor_path": str(tmp_path / "absent")}}
+    with pytest.raises(CheckpointError, match="absent: no predictor here"):
+        choose_predictor(build_run(absent), SimpleNamespace(path=tmp_path / "b"))  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.files import read_json, write_json
-from rankadaptor.predictor import MetaPredictor, make_predictor, meta_train
+from rankadaptor.predictor import MetaPredictor, make_predictor, meta_train, storage
 from rankadaptor.predictor.rank_agreement import compute_kendall
 from rankadaptor.space import RankSpace
 from tests.predictor.oracle import make_oracle, make_space, measure_sample
@@ -126,11 +127,34 @@ def test_unknown_models_are_refused(space: RankSpace) -> None:
         meta_train([(space, [])])
 
 
-def test_the_first_schema_is_still_read() -> None:
-    """The predictor of the repository's first kept result."""
-    folder = Path(__file__).parents[2] / "meta_data/predictor"
-    if read_json(folder / "predictor.json")["schema"] != 1:
-        pytest.skip("the shipped predictor is of the present schema")
-    predictor = MetaPredictor.from_pretrained(folder)
+def test_the_trained_predictor_comes_with_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # found from anywhere
+    assert MetaPredictor.default() == MetaPredictor.from_pretrained()
+    predictor = MetaPredictor.from_pretrained()
     assert predictor.name == "meta"
     assert predictor.pretrained
+
+
+def test_the_wheel_has_every_file_of_the_trained_predictor() -> None:
+    import tomllib
+
+    root = Path(storage.__file__).parents[1]
+    settings = tomllib.loads((root.parent / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    packed = {path for glob in settings["package-data"]["rankadaptor"] for path in root.glob(glob)}
+    shipped = set(storage.SHIPPED.iterdir())
+    assert {path.name for path in shipped} == {storage.WEIGHTS, storage.DESCRIPTION, "README.md"}
+    assert shipped <= packed
+    assert not list((root.parent / "meta_data").rglob(storage.WEIGHTS))  # one copy in the repository
+
+
+def test_a_broken_installation_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Path(shutil.copytree(storage.SHIPPED, tmp_path / "trained"))
+    monkeypatch.setattr(storage, "SHIPPED", broken)
+    (broken / storage.WEIGHTS).write_bytes(b"cut short")
+    with pytest.raises(CheckpointError, match=r"not the weights[\s\S]*install rankadaptor again"):
+        MetaPredictor.from_pretrained()
+    shutil.rmtree(broken)
+    with pytest.raises(CheckpointError, match="no predictor here"):
+        MetaPredictor.default()

@@ -1,0 +1,43 @@
+"""The performance model that guides a run's search, and the copy of it that the run's folder keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rankadaptor.pipeline.step_files import read_object
+from rankadaptor.predictor import MetaPredictor, Predictor, make_predictor
+from rankadaptor.predictor.storage import DESCRIPTION
+
+if TYPE_CHECKING:
+    from rankadaptor.config import RunConfig
+    from rankadaptor.pipeline.run_folder import RunFolder
+
+UNTAUGHT = "untaught.json"
+"""Written by earlier versions where no trained predictor was found; says which one guided instead."""
+TRAINED = ("meta", "ensemble")
+"""Predictors that a corpus has taught, or that have one among them."""
+
+
+def choose_predictor(config: RunConfig, folder: RunFolder) -> Predictor:
+    """Make the run's predictor; a trained one is that of the package, or of `search.predictor_path`.
+
+    A trained predictor is copied into the run's folder, and read from there when the run continues: were it
+    replaced or trained meanwhile, the replayed search would ask for other allocations.
+
+    Raises:
+        CheckpointError: If there is no sound predictor where it is looked for.
+    """
+    given, kept = config.search, folder.path / "predictor"
+    if given.predictor not in TRAINED:
+        return make_predictor(given.predictor, seed=config.seed)
+    if (kept / UNTAUGHT).exists():
+        noted = read_object(
+            kept / UNTAUGHT,
+            keys=("predictor",),
+            what="the name of the predictor that this search began with",
+            cost="the search is replayed with the trained predictor, and may ask for other allocations",
+        )
+        return make_predictor(noted["predictor"], seed=config.seed)
+    if not (kept / DESCRIPTION).exists():
+        MetaPredictor.from_pretrained(given.predictor_path).save_pretrained(kept)
+    return make_predictor(given.predictor, pretrained=kept, seed=config.seed)

@@ -1,0 +1,70 @@
+"""Files of finished steps: what each must hold, and what to do where one does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.errors import CheckpointError, InputError
+from rankadaptor.files import read_json
+
+STEP_KEYS: dict[str, tuple[str, ...]] = {
+    "prepare": ("pruning", "losses", "digests"),
+    "space": ("space",),
+    "tune": ("recipe", "trials", "tokens"),
+    "search": ("best", "history", "tokens", "predictor"),
+    "confirm": ("outcome", "gain", "low", "high", "tokens"),
+    "recover": ("adapters",),
+    "evaluate": ("benchmarks", "differences"),
+}
+COSTS = {
+    "prepare": "the model is pruned and measured again; trials that are recorded stay",
+    "space": "the space is built again, in seconds",
+    "tune": "the choice is made again from the recorded trials",
+    "search": "the search is replayed from its records, in seconds",
+    "confirm": "the verdict is given again from the recorded trials",
+    "recover": "finished adapters are kept, and the step is put together from them",
+    "evaluate": "models that are scored already are not asked again",
+}
+OTHERS = "the step is done again; trials that are recorded stay"
+
+
+def read_step(path: Path, step: str) -> dict[str, Any]:
+    """Read the result of a finished step.
+
+    Raises:
+        CheckpointError: If the file does not hold it; the message says what deleting the file costs.
+    """
+    keys = (*STEP_KEYS.get(step, ()), "seconds")
+    return read_object(path, keys=keys, what=f"the result of the step {step}", cost=COSTS.get(step, OTHERS))
+
+
+def read_object(path: Path, *, keys: tuple[str, ...], what: str, cost: str) -> dict[str, Any]:
+    """Read a JSON file of a run's folder.
+
+    Args:
+        path: The file.
+        keys: Keys that it must have.
+        what: What it holds, for the message.
+        cost: What happens if it is deleted and the same command is run again.
+
+    Raises:
+        CheckpointError: If it cannot be read, is no JSON object, or lacks a key.
+    """
+    fault = ""
+    value: Any = None
+    try:
+        value = read_json(path)
+    except (InputError, OSError, ValueError, RecursionError) as error:
+        fault = str(error).removeprefix(f"{path}: ").rstrip(".") or type(error).__name__
+    else:
+        if not isinstance(value, dict):
+            fault = f"it holds {'a list' if isinstance(value, list) else type(value).__name__}"
+        elif missing := [key for key in keys if key not in value]:
+            fault = f"it lacks {', '.join(missing)}"
+    if fault or not isinstance(value, dict):
+        raise CheckpointError(
+            f"{path}: must hold {what}, a JSON object with {', '.join(keys)}, but {fault}. Delete this file "
+            f"and run the same command again: {cost}."
+        )
+    return value

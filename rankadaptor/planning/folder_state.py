@@ -1,0 +1,112 @@
+"""What the output folder of a run holds: whose it is, which steps are done, what a change would redo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rankadaptor.config import RunConfig, describe_difference, digest_steps, load_run
+from rankadaptor.config.steps import FIXED, is_fixed
+from rankadaptor.errors import ConfigError, InputError
+from rankadaptor.files import read_json
+
+RUN_FILE = "run.yaml"
+STEPS = "steps"
+EARLIER = "earlier"
+"""Folder for results of steps that the run no longer asks for, each under the digest of what it rests on."""
+
+ADAPTED = ("uniform", "searched", "random", "linear_in_depth")
+PLACES: Mapping[str, tuple[str, ...]] = {
+    "confirm": (f"{STEPS}/confirm.json",),
+    "adapters": tuple(f"adapters/{name}" for name in ADAPTED),
+    "recover": (f"{STEPS}/recover.json",),
+    "scores": ("scores/dense.json", "scores/pruned.json"),
+    "adapter_scores": tuple(f"scores/{name}.json" for name in ADAPTED),
+    "evaluate": (f"{STEPS}/evaluate.json",),
+}
+"""Where what may be done again with other settings is kept, under the entries of `STEP_INPUTS`."""
+
+
+@dataclass(frozen=True)
+class FolderState:
+    """A run's folder, compared with the run that is asked for.
+
+    Attributes:
+        begun: The run that the folder holds, or None.
+        asked: The run that is asked for, in the folder's words: where one of them chooses the precision or
+            the device by itself and the other names what was chosen, they are the same run.
+        refused: Differences for which the folder would have to begin anew, one a line.
+        changed: Entries of `PLACES` that rest on other settings than what is there.
+        digests: Digest of what each step of `asked` depends on.
+        earlier: The same of `begun`.
+    """
+
+    begun: RunConfig | None
+    asked: RunConfig
+    refused: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+    earlier: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_folder(folder: Path, config: RunConfig) -> FolderState:
+    """Compare a folder with a run.
+
+    Raises:
+        ConfigError: If the folder's own run file cannot be read.
+    """
+    digests = digest_steps(config)
+    file = folder / RUN_FILE
+    if not file.exists():
+        return FolderState(None, config, digests=digests)
+    try:
+        begun = load_run(file)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{file}, which says whose folder this is",
+            [*error.faults, "Mend it, begin anew with --fresh, or choose another output."],
+        ) from error
+    asked = _adopt_choices(folder, begun, config)
+    digests, earlier = digest_steps(asked), digest_steps(begun)
+    refused: tuple[str, ...] = ()
+    if any(digests[step] != earlier[step] for step in FIXED):
+        refused = tuple(
+            describe_difference(begun, asked, only=lambda key: is_fixed(begun, key) or is_fixed(asked, key))
+        )
+    changed = tuple(name for name in PLACES if digests[name] != earlier[name])
+    return FolderState(begun, asked, refused, changed, digests, earlier)
+
+
+def is_done(folder: Path, state: FolderState, step: str) -> bool:
+    """Tell whether the folder holds the result of a step as it is asked for now."""
+    if state.begun is None or state.refused:
+        return False
+    place = f"{STEPS}/{step}.json"
+    if (folder / EARLIER / state.digests.get(step, "-") / place).exists():
+        return True
+    return step not in state.changed and (folder / place).exists()
+
+
+def _adopt_choices(folder: Path, begun: RunConfig, config: RunConfig) -> RunConfig:
+    """Write `auto`, or what it chose, as the folder's run file does, where both mean the same."""
+    chosen = _read_choices(folder)
+    same: dict[str, str] = {}
+    for key in ("dtype", "device"):
+        there, here = getattr(begun.compute, key), getattr(config.compute, key)
+        # What `auto` chooses here is compared with what was chosen then as the run continues.
+        if there != here and (here == "auto" or (there == "auto" and chosen.get(key, here) == here)):
+            same[key] = there
+    if not same:
+        return config
+    return config.model_copy(update={"compute": config.compute.model_copy(update=same)})
+
+
+def _read_choices(folder: Path) -> dict[str, str]:
+    """Return the device and the precision that the folder's run was begun with, as far as it says."""
+    try:
+        prepared = read_json(folder / STEPS / "prepare.json")
+    except InputError:
+        return {}
+    chosen = prepared.get("compute") if isinstance(prepared, dict) else None
+    return dict(chosen) if isinstance(chosen, dict) else {}
