@@ -11,11 +11,13 @@ from rankadaptor.progress import format_seconds
 from rankadaptor.results import Document, Table, explain_outcome
 from rankadaptor.results.details import build_environment_table, build_rank_table, build_recipe_table
 from rankadaptor.results.document import check_schema
+from rankadaptor.results.lengths import find_lengths
+from rankadaptor.results.overview import build_overview_table
 from rankadaptor.results.scores import build_accuracy_table, build_loss_table
 from rankadaptor.results.table import ABSENT, write_count, write_loss
+from rankadaptor.results.usage import write_loading_code, write_merging_code
 
 CARD = "README.md"
-RECOMMENDED = {"better": "searched"}  # every other outcome recommends uniform
 
 
 def write_card(folder: str | Path, document: Document, *, adapter: str | None = None) -> Path:
@@ -89,7 +91,9 @@ def _render_opening(document: Document, adapter: str) -> str:
     entry = result["recovered"][adapter]
     budget = _describe_budget(result.get("space") or {})
     model = (run.get("config") or {}).get("model", "a language model")
-    recommended = RECOMMENDED.get(outcome.word, "uniform")
+    recommended = outcome.recommended
+    steps = find_lengths(document).recovery
+    length = f" after {write_count(steps)} steps" if steps else ""
     mark = "**This is the adapter that the run recommends.**" if adapter == recommended else (
         f"**The run recommends the adapter `{recommended}` instead.**"
     )  # fmt: skip
@@ -97,7 +101,7 @@ def _render_opening(document: Document, adapter: str) -> str:
         f"# LoRA adapter `{adapter}` of run “{run.get('name', 'unnamed')}”\n\n"
         f"{_describe_pruning(model, result.get('pruning') or {})} It has "
         f"{write_count(entry.get('parameters'))} parameters{budget}, and "
-        f"brings the held-out loss to {write_loss(entry.get('loss'))} nats per token.\n\n{mark}"
+        f"brings the held-out loss to {write_loss(entry.get('loss'))} nats per token{length}.\n\n{mark}"
     )
 
 
@@ -136,17 +140,11 @@ def _render_loading(adapter: str, values: list[int] | None) -> str:
         "## Load it\n\n"
         "It is a plain PEFT adapter for the *pruned* model in the run's folder `pruned/`; the unpruned model "
         "has other shapes and does not fit. RankAdaptor is not needed:\n\n"
-        "```python\n"
-        "from peft import PeftModel\n"
-        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'pruned = "pruned"  # both paths count from the run\'s output folder\n'
-        "model = AutoModelForCausalLM.from_pretrained(pruned, trust_remote_code=True)\n"
-        "tokenizer = AutoTokenizer.from_pretrained(pruned)\n"
-        f'model = PeftModel.from_pretrained(model, "adapters/{adapter}")\n'
-        "model = model.merge_and_unload()  # optional: no adapter at inference\n"
-        "```\n\n"
-        "`trust_remote_code` runs the modelling file beside the weights, which builds blocks of different "
-        "widths; a model pruned to equal widths loads without it." + serving
+        f"```python\n{write_loading_code(adapter)}```\n\n"
+        "`trust_remote_code` lets transformers run the modelling file beside the weights, which builds "
+        "blocks of different widths. A model without such a file loads without it.\n\n"
+        "To merge the adapter into the model:\n\n"
+        f"```python\n{write_merging_code()}```" + serving
     )
 
 
@@ -175,20 +173,24 @@ def _render_ranks(document: Document, adapter: str, values: list[int] | None) ->
 
 def _render_making(document: Document) -> str:
     run, result = document.get("run") or {}, document["result"]
-    data = (run.get("config") or {}).get("data") or {}
-    lines = ["## How it was made", ""]
-    if data.get("train"):
-        lines.append(f"- Training data: `{data['train']}`")
+    environment = document.get("environment") or {}
+    commit = run.get("commit")
+    code = f"rankadaptor {environment['rankadaptor']}" if environment.get("rankadaptor") else "rankadaptor"
+    code += f", commit `{commit}`" if commit not in (None, "unknown") else ""
     seconds = run.get("seconds")
-    lines += [
-        f"- Seed {run.get('seed', ABSENT)}, run `{run.get('digest', ABSENT)}`, code "
-        f"`{run.get('commit', ABSENT)}`" + (f", {format_seconds(seconds)}" if seconds is not None else ""),
-        "- Every allocation was trained with the same recipe, data order and initialisation.",
-    ]
-    parts = ["\n".join(lines)]
+    parts = ["## How it was made"]
+    try:
+        parts.append(build_overview_table(document).to_markdown().strip())
+    except InputError as error:
+        parts.append(str(error))
+    parts.append(
+        f"- Seed {run.get('seed', ABSENT)}, run `{run.get('digest', ABSENT)}`, {code}"
+        + (f", {format_seconds(seconds)} in the last start" if seconds is not None else "")
+        + "\n- Every allocation was trained with the same recipe, data order and initialisation."
+    )
     if result.get("recipe"):
         parts.append(_fold("Recipe", build_recipe_table(document)))
-    if document.get("environment"):
+    if environment:
         parts.append(_fold("Versions and machine", build_environment_table(document)))
     return "\n\n".join(parts)
 

@@ -137,16 +137,30 @@ class Verdict:
     records: tuple[Record, ...]
     reason: str = ""
 
-    def describe(self) -> str:
-        """Say the verdict in one sentence."""
+    @property
+    def steps(self) -> int | None:
+        """Optimiser steps of each fine-tune; None where nothing was measured."""
+        return max((record.steps for record in self.records), default=None)
+
+    def describe(self, *, recovery_steps: int | None = None) -> str:
+        """Say the verdict in one sentence, with the length of the fine-tunes that it rests on.
+
+        Args:
+            recovery_steps: Optimiser steps of the full recovery, named where they are others.
+        """
         named = {"better": "better than uniform", "worse": "worse than uniform"}
         parts = [named.get(self.outcome, "no difference from uniform")]
         if self.gain is not None:
             figure = f"gain {self.gain:+.4f} nats/token"
             if self.low is not None and self.high is not None:
                 figure += f", {self.confidence:.0%} interval {self.low:+.4f} to {self.high:+.4f}"
-            fresh = len(self.gains)
-            parts.append(f"{figure}, {fresh} fresh seed" + ("s" if fresh != 1 else ""))
+            parts.append(figure)
+            if pairs := len(self.gains):
+                length = "" if self.steps is None else f"{self.steps}-step "
+                text = f"over {pairs} pair{'s' if pairs != 1 else ''} of {length}fine-tunes on fresh seeds"
+                if recovery_steps is not None and recovery_steps != self.steps:
+                    text += f" (the recovery has {recovery_steps} steps)"
+                parts[-1] += f", {text}"
         if self.failures:
             parts.append(f"{len(self.failures)} of {len(self.seeds)} runs failed")
         if self.reason:
@@ -165,6 +179,7 @@ class Verdict:
             "confidence": self.confidence,
             "gains": list(self.gains),
             "seeds": list(self.seeds),
+            "steps": self.steps,
             "failures": list(self.failures),
             "allocation": list(self.allocation.values),
             "candidate": list(self.candidate.values),

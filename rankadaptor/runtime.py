@@ -168,6 +168,8 @@ def fit_workers(workers: int, *, threads: int) -> int:
 
 def describe_environment() -> dict[str, Any]:
     """Describe versions and machine kind for a result file; no paths and no host names."""
+    from rankadaptor import __version__
+
     versions = {}
     for name in REPORTED_PACKAGES:
         try:
@@ -175,6 +177,7 @@ def describe_environment() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return {
+        "rankadaptor": __version__,
         "python": platform.python_version(),
         "system": platform.system(),
         "machine": platform.machine(),

@@ -44,11 +44,11 @@ class Oracle:
         self.calls.append(seed)
         if seed in self.broken:
             return SimpleNamespace(
-                values=allocation.values, seed=seed, gain=None, error="loss became NaN at step 3"
+                values=allocation.values, seed=seed, steps=3, gain=None, error="loss became NaN at step 3"
             )
         rng = np.random.default_rng([self.world, seed, *allocation.values])
         gain = self.gains.get(allocation.values, 0.0) + NOISE * rng.standard_normal()
-        return SimpleNamespace(values=allocation.values, seed=seed, gain=float(gain), error=None)
+        return SimpleNamespace(values=allocation.values, seed=seed, steps=24, gain=float(gain), error=None)
 
 
 def pick_winner(oracle: Oracle, candidates: list[Any]) -> Any:
@@ -199,10 +199,14 @@ def test_describe_and_json_hold_the_same_story():
     sentence = verdict.describe()
     assert sentence.startswith("better than uniform; gain +0.0")
     assert "95% interval" in sentence
-    assert sentence.endswith("5 fresh seeds; use the candidate.")
+    assert sentence.endswith("over 5 pairs of 24-step fine-tunes on fresh seeds; use the candidate.")
     stored = json.loads(json.dumps(verdict.to_json(), allow_nan=False))
     assert stored["candidate"] == [12, 4]
-    assert stored["sentence"] == sentence
+    assert (stored["sentence"], stored["steps"]) == (sentence, 24)
+    assert "24-step fine-tunes on fresh seeds (the recovery has 400 steps); use" in verdict.describe(
+        recovery_steps=400
+    )
+    assert "recovery" not in verdict.describe(recovery_steps=24)
 
 
 def test_too_few_seeds_are_refused():

@@ -86,8 +86,11 @@ def run(
         from rankadaptor.pipeline import run_search
 
         verdict = run_search(config, output=Path(config.output), fresh=fresh)
-        gain = "unknown" if verdict["gain"] is None else f"{verdict['gain']:+.4f} nats per token over uniform"
-        typer.echo(f"{verdict['outcome']}: gain {gain}")
+        from rankadaptor.results import explain_outcome
+
+        found = {"schema": 1, "run": {"config": config.to_json()}, "result": {"verdict": verdict}}
+        outcome = explain_outcome(found)
+        typer.echo(" ".join((f"{outcome.headline}. {outcome.advice}", *outcome.evidence)))
         return
     from rankadaptor.pipeline import run_experiment
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,13 +59,15 @@ def show_plan_table(plan: Plan) -> None:
 
 
 def show_result(document: Mapping[str, Any], *, place: Path) -> None:
-    """Show a run's losses, accuracies and verdict, and where the rest lies.
+    """Show a run's losses, its verdict in short and where the rest lies.
 
     Args:
         document: The result document.
         place: The run's folder, whose files and next commands are then shown, or the report alone.
     """
     from rankadaptor.report import render_console
+    from rankadaptor.results import explain_outcome
+    from rankadaptor.results.scores import FEWEST_ITEMS
 
     console = Console()
     if not console.is_terminal:
@@ -73,7 +76,7 @@ def show_result(document: Mapping[str, Any], *, place: Path) -> None:
     if not place.is_dir():
         console.print(f"report: {place}", highlight=False, soft_wrap=True)
         return
-    recommended = "searched" if document["result"]["verdict"]["outcome"] == "better" else "uniform"
+    recommended = explain_outcome(document).recommended
     written = {
         "report": place / "report.html",
         "recommended adapter": place / "adapters" / recommended,
@@ -85,7 +88,7 @@ def show_result(document: Mapping[str, Any], *, place: Path) -> None:
     lines += [
         "",
         "Next:",
-        f"  rankadaptor evaluate {place / 'run.yaml'} --set evaluate.limit=100",
+        f"  rankadaptor evaluate {shlex.quote(str(place / 'run.yaml'))} --set evaluate.limit={FEWEST_ITEMS}",
         "  mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db",
     ]
     console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)

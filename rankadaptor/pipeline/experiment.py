@@ -265,7 +265,7 @@ def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[
         confidence=given.confidence,
         searched=[record for record in pool.records.records if record.seed == config.seed],
     )
-    logger.info("%s", verdict.describe())
+    logger.info("%s", verdict.describe(recovery_steps=config.recover.steps))
     # Uniform was trained under the same seeds: it costs the same tokens again.
     return {**verdict.to_json(), "tokens": 2 * sum(record.tokens for record in records)}
 

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankadaptor.plots.style import COLOURS, INK, MUTED, OTHER_COLOURS, make_figure, style_title
+from rankadaptor.plots.style import (
+    COLOURS,
+    INK,
+    MUTED,
+    OTHER_COLOURS,
+    WIDTH,
+    is_narrow,
+    make_figure,
+    style_title,
+)
 from rankadaptor.results import Document, get_part
 from rankadaptor.results.scores import list_benchmarks, list_models
 
@@ -19,10 +28,10 @@ CHANCE = {
     "openbookqa": 0.25,
 }  # fmt: skip
 SHORT_NAMES = {"arc_easy": "arc-e", "arc_challenge": "arc-c", "openbookqa": "obqa", "mean": "MEAN"}
-_HATCHES = (None, "....", "////", None, "xxxx", "\\\\\\\\")
+_HATCHES = (None, "||||", "////", None, "xxxx", "\\\\\\\\")
 
 
-def plot_accuracy(document: Document) -> Figure:
+def plot_accuracy(document: Document, *, width: float = WIDTH) -> Figure:
     """Draw a bar with its standard error for every benchmark and model, and the mean beside them.
 
     Raises:
@@ -34,16 +43,16 @@ def plot_accuracy(document: Document) -> Figure:
     models = list_models(scores)
     benchmarks = list_benchmarks(scores)
     groups = [*benchmarks, "mean"]
-    figure, (axis,) = make_figure(height=3.5)
-    width = 0.82 / len(models)
+    figure, (axis,) = make_figure(height=3.5, width=width)
+    share = 0.82 / len(models)
     spare = iter(OTHER_COLOURS * 3)
     for index, model in enumerate(models):
         values, errors = zip(*(_read_score(scores[model], group) for group in groups), strict=True)
-        places = np.arange(len(groups)) + (index - (len(models) - 1) / 2) * width
+        places = np.arange(len(groups)) + (index - (len(models) - 1) / 2) * share
         axis.bar(
             places,
             100 * np.array(values),
-            width * 0.92,
+            share * 0.92,
             yerr=100 * np.array(errors),
             label=model,
             edgecolor="white",
@@ -56,12 +65,15 @@ def plot_accuracy(document: Document) -> Figure:
         if benchmark in CHANCE:
             level = 100 * CHANCE[benchmark]
             axis.plot([place - 0.45, place + 0.45], [level, level], color=INK, linewidth=1.0, linestyle=":")
-    axis.axvline(len(benchmarks) - 0.5, ymax=0.86, color=MUTED, linewidth=0.8)
-    axis.set_xticks(range(len(groups)), [SHORT_NAMES.get(group, group) for group in groups])
+    axis.axvline(len(benchmarks) - 0.5, ymax=0.72 if is_narrow(axis) else 0.86, color=MUTED, linewidth=0.8)
+    narrow = is_narrow(axis)
+    names = [SHORT_NAMES.get(group, group) for group in groups]
+    axis.set_xticks(range(len(groups)), names, rotation=60 if narrow else 0)
     style_title(axis, "Benchmark accuracy ± 1 standard error (dotted: guessing)")
     axis.set_ylabel("accuracy (%)")
-    axis.set_ylim(0, axis.get_ylim()[1] * 1.14)
-    axis.legend(loc="upper right", ncols=len(models), frameon=False, fontsize=8.5, labelcolor=INK)
+    columns = 2 if narrow else len(models)
+    axis.set_ylim(0, axis.get_ylim()[1] * (1.04 + 0.1 * -(-len(models) // columns)))
+    axis.legend(loc="upper right", ncols=columns, frameon=False, fontsize=8.5, labelcolor=INK)
     return figure
 
 

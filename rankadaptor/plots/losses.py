@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import InputError
-from rankadaptor.plots.style import COLOURS, INK, OTHER_COLOURS, make_figure, style_legend, style_title
+from rankadaptor.plots.style import COLOURS, INK, OTHER_COLOURS, WIDTH, make_figure, style_legend, style_title
 from rankadaptor.results import Document, get_part
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ _LINES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v")
 
 
-def plot_curves(document: Document) -> Figure:
+def plot_curves(document: Document, *, width: float = WIDTH) -> Figure:
     """Draw held-out loss against training tokens for uniform, searched and every other recovered baseline.
 
     The pruned model before recovery and the dense model are horizontal lines.
@@ -31,7 +31,10 @@ def plot_curves(document: Document) -> Figure:
     losses = document["result"].get("losses") or {}
     distances = _measure_distances(curves)
     figure, axes = make_figure(
-        height=5.2 if distances else 3.4, rows=2 if distances else 1, ratios=(3, 2)[: 2 if distances else 1]
+        height=5.2 if distances else 3.4,
+        rows=2 if distances else 1,
+        ratios=(3, 2)[: 2 if distances else 1],
+        width=width,
     )
     axis = axes[0]
     spare = iter(OTHER_COLOURS * 3)

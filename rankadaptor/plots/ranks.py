@@ -13,6 +13,7 @@ from rankadaptor.plots.style import (
     MUTED,
     ORANGE,
     VERMILION,
+    WIDTH,
     make_figure,
     style_legend,
     style_title,
@@ -27,7 +28,7 @@ MAX_BAR_KINDS = 2
 _MISSING = "No ranks to draw: the run stopped before it chose an allocation."
 
 
-def plot_ranks(document: Document, *, allocation: str = "candidate") -> Figure:
+def plot_ranks(document: Document, *, allocation: str = "candidate", width: float = WIDTH) -> Figure:
     """Draw the rank of every slot over depth, and under it what pruning took from each block.
 
     Slots that span a block or half a block are drawn as bars; one slot per linear gives a table of cells,
@@ -36,6 +37,7 @@ def plot_ranks(document: Document, *, allocation: str = "candidate") -> Figure:
     Args:
         document: The whole result document.
         allocation: `candidate` draws what the search proposed, `allocation` what the verdict recommends.
+        width: Inches.
 
     Raises:
         InputError: If the run has no space or no allocation yet.
@@ -52,7 +54,9 @@ def plot_ranks(document: Document, *, allocation: str = "candidate") -> Figure:
     bars = len(kinds) <= MAX_BAR_KINDS
     top = 2.3 if bars else 0.55 + 0.3 * len(kinds)
     rows = 2 if lost else 1
-    figure, axes = make_figure(height=top + (2.0 if lost else 0.5), rows=rows, ratios=(top, 1.35)[:rows])
+    figure, axes = make_figure(
+        height=top + (2.0 if lost else 0.5), rows=rows, ratios=(top, 1.35)[:rows], width=width
+    )
     style_title(axes[0], f"Rank per {'block' if kinds == ['block'] else 'slot'} ({origin})")
     if bars:
         _draw_bars(axes[0], ranks, uniform, kinds)
@@ -125,7 +129,9 @@ def _draw_cells(axis: Axes, ranks: np.ndarray, uniform: np.ndarray | None, kinds
         cmap=colours, vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.8,
     )  # fmt: skip
     size = 8.0 if ranks.shape[1] <= 20 else 6.6
-    for row, column in zip(*np.nonzero(~np.isnan(ranks)), strict=True):
+    room = 0.7 * 72 * axis.figure.get_figwidth() / ranks.shape[1]  # type: ignore[union-attr]
+    shown = ranks if room > 1.4 * size else np.full_like(ranks, np.nan)  # numbers would cover each other
+    for row, column in zip(*np.nonzero(~np.isnan(shown)), strict=True):
         dark = abs(distance[row, column]) > 0.75 * limit
         axis.text(
             column, row, f"{ranks[row, column]:.0f}", ha="center", va="center", fontsize=size,

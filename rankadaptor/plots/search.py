@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rankadaptor.errors import InputError
-from rankadaptor.plots.style import BAND, BLUE, INK, MUTED, VERMILION, make_figure, style_legend, style_title
+from rankadaptor.plots.style import (
+    BAND,
+    BLUE,
+    INK,
+    MUTED,
+    VERMILION,
+    WIDTH,
+    make_figure,
+    style_legend,
+    style_title,
+)
 from rankadaptor.results import Document, get_part
 
 if TYPE_CHECKING:
@@ -18,7 +28,7 @@ _MISSING = "No search to draw: the run has no measured allocation yet."
 MIN_PAIRS_FOR_RANK_CORRELATION = 4
 
 
-def plot_search(document: Document) -> Figure:
+def plot_search(document: Document, *, width: float = WIDTH) -> Figure:
     """Draw each measured gain and the best so far over the evaluations of the search.
 
     Raises:
@@ -28,7 +38,7 @@ def plot_search(document: Document) -> Figure:
     steps = np.array([entry["evaluation"] for entry in history])
     gains = np.array([_number(entry.get("gain")) for entry in history])
     best = np.fmax.accumulate(np.fmax(gains, 0.0))  # uniform, whose gain is 0, is always at hand
-    figure, (axis,) = make_figure(height=3.2)
+    figure, (axis,) = make_figure(height=3.2, width=width)
     _draw_noise(axis, document)
     good = ~np.isnan(gains)
     axis.plot(
@@ -52,7 +62,7 @@ def plot_search(document: Document) -> Figure:
     return figure
 
 
-def plot_predictions(document: Document) -> Figure:
+def plot_predictions(document: Document, *, width: float = WIDTH) -> Figure:
     """Draw predicted against measured gain of every allocation that was predicted before it was measured.
 
     Error bars are one predicted standard deviation; the band is the noise of a single paired measurement.
@@ -74,7 +84,7 @@ def plot_predictions(document: Document) -> Figure:
     if not len(pairs):
         raise InputError("No predictions to draw: no measured allocation has one.")
     predicted, spread, measured = pairs.T
-    figure, (axis,) = make_figure(height=4.0)
+    figure, (axis,) = make_figure(height=4.0, width=width)
     axis.grid(visible=True, axis="both")
     _draw_noise(axis, document)
     low = min(float(np.min(predicted - np.nan_to_num(spread))), float(measured.min()), 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 7.0  # inches; 700 px at 100 dpi
+NARROW = 3.6  # inches: a figure for a telephone's screen, with letters of the same size
 INK = "#20262e"
 MUTED = "#6b7480"
 GRID = "#d9dde2"
@@ -67,7 +69,7 @@ _SETTINGS = {
 
 
 def make_figure(
-    *, height: float, rows: int = 1, ratios: tuple[float, ...] | None = None
+    *, height: float, rows: int = 1, ratios: tuple[float, ...] | None = None, width: float = WIDTH
 ) -> tuple[Figure, list[Axes]]:
     """Make an empty figure with `rows` panels stacked over one horizontal axis.
 
@@ -75,13 +77,14 @@ def make_figure(
         height: Inches.
         rows: Number of panels.
         ratios: Relative heights of the panels, length `rows`.
+        width: Inches.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(
             rows, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": ratios or (1,) * rows}
@@ -93,13 +96,32 @@ def make_figure(
     return figure, axes
 
 
+def is_narrow(axis: Axes) -> bool:
+    """Tell whether a panel is on a figure too narrow for its usual title and legend."""
+    return bool(axis.figure.get_figwidth() < 0.7 * WIDTH)  # type: ignore[union-attr]
+
+
+def make_room(axis: Axes, *, lines: int) -> None:
+    """Raise the upper end of a panel's y axis so that a legend of some lines stands above the data."""
+    low, high = axis.get_ylim()
+    axis.set_ylim(low, high + 0.08 * lines * (high - low))
+
+
 def style_title(axis: Axes, title: str) -> None:
-    """Set a panel's title, left-aligned and bold."""
+    """Set a panel's title, left-aligned and bold; on a narrow figure it may take several lines."""
+    if is_narrow(axis):
+        title = textwrap.fill(title, 32)
     axis.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=INK, pad=8)
 
 
 def style_legend(axis: Axes, *, columns: int = 4, outside: bool = False) -> None:
-    """Draw a legend without frame, inside where it covers least or below the panel."""
+    """Draw a legend without frame, inside where it covers least or below the panel.
+
+    On a narrow figure it stands in one column, with room made for it above the data.
+    """
+    if is_narrow(axis):
+        columns = 1
+        make_room(axis, lines=len(axis.get_legend_handles_labels()[0]))
     if outside:
         axis.legend(
             loc="upper center",

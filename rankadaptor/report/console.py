@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rankadaptor.errors import InputError
 from rankadaptor.results import Document, Table, explain_outcome
-from rankadaptor.results.scores import build_accuracy_table, build_loss_table
+from rankadaptor.results.overview import describe_predictor
+from rankadaptor.results.scores import build_accuracy_table, build_loss_table, explain_few_items
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,21 +17,33 @@ STYLES = {"better": "green", "worse": "red", "no difference": "yellow", "no verd
 
 
 def render_console(document: Document) -> RenderableType:
-    """Render verdict, losses and accuracies of a run for a terminal; print it with `rich.console.Console`."""
+    """Render losses, accuracies and verdict of a run for a terminal; print it with `rich.console.Console`.
+
+    The verdict is short: what to use, what was measured over which length, and which predictor chose. The
+    report has the rest.
+    """
     from rich.console import Group
     from rich.panel import Panel
     from rich.text import Text
 
     outcome = explain_outcome(document)
+    few = explain_few_items(document)
     parts: list[RenderableType] = []
     for build in (build_loss_table, build_accuracy_table):
+        if few and build is build_accuracy_table:
+            parts += [Text(f"Benchmarks: {few}"), Text()]
+            continue
         try:
             parts += [_render_table(build(document)), Text()]
         except InputError as error:
             parts += [Text(str(error), style="dim"), Text()]
-    words = Text(f"{outcome.advice} {' '.join(outcome.sentences)}")
-    parts.append(Panel(words, title=outcome.headline, title_align="left", border_style=STYLES[outcome.word]))
-    return Group(*parts)
+    words = [outcome.advice, *outcome.evidence]
+    if predictor := describe_predictor(document):
+        words.append(f"Predictor: {predictor}.")
+    panel = Panel(
+        Text(" ".join(words)), title=outcome.headline, title_align="left", border_style=STYLES[outcome.word]
+    )
+    return Group(*parts, panel)
 
 
 def _render_table(table: Table) -> RichTable:

@@ -14,9 +14,11 @@ from rankadaptor.results.details import (
     build_search_table,
     build_tuning_table,
 )
+from rankadaptor.results.overview import build_overview_table
 from rankadaptor.results.scores import build_accuracy_table, build_difference_table, build_loss_table
 
 BUILDERS = {
+    "overview": build_overview_table,
     "losses": build_loss_table,
     "accuracy": build_accuracy_table,
     "differences": build_difference_table,
@@ -35,10 +37,10 @@ def render_markdown(document: Document) -> dict[str, str]:
     """Render every table and the verdict of a run as Markdown.
 
     Returns:
-        One text per block: `verdict`, every table by its name (`losses`, `accuracy`, `differences`,
-        `pruning`, `blocks`, `ranks`, `recipe`, `tuning`, `search`, `cost`, `environment`), and `results`,
-        which is verdict, losses, accuracies and paired differences one after another. A table that the run
-        has no data for is one sentence that says so.
+        One text per block: `verdict`, every table by its name (`overview`, `losses`, `accuracy`,
+        `differences`, `pruning`, `blocks`, `ranks`, `recipe`, `tuning`, `search`, `cost`, `environment`),
+        and `results`, which is verdict, losses, accuracies and paired differences one after another. A table
+        that the run has no data for is one sentence that says so.
     """
     blocks = {"verdict": _render_verdict(document)}
     for name, build in BUILDERS.items():

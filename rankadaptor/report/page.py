@@ -16,6 +16,9 @@ from rankadaptor.progress import format_seconds
 from rankadaptor.report.markdown import BUILDERS
 from rankadaptor.results import Document, Table, explain_outcome, find_result_file, read_result
 from rankadaptor.results.document import FILE_NAME, check_schema
+from rankadaptor.results.scores import explain_few_items
+from rankadaptor.results.table import write_moment
+from rankadaptor.results.usage import write_loading_code, write_merging_code
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +36,7 @@ class Part:
         name: Anchor.
         table: The table, if it is one.
         svg: The figure, if it is one.
+        narrow: The same figure for a narrow screen.
         caption: What the figure shows.
         sentence: Why it is missing, else empty.
     """
@@ -40,6 +44,7 @@ class Part:
     name: str
     table: Table | None = None
     svg: str = ""
+    narrow: str = ""
     caption: str = ""
     sentence: str = ""
 
@@ -82,17 +87,33 @@ def render_page(document: Document) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["moment"] = write_moment
     run: dict[str, Any] = dict(document.get("run") or {})
+    result: dict[str, Any] = dict(document.get("result") or {})
     config = run.get("config") or {}
+    outcome = explain_outcome(document)
     return environment.from_string(source).render(
         run=run,
-        duration=format_seconds(run["seconds"]) if run.get("seconds") is not None else "",
-        model=config.get("model", ""),
+        commit="" if run.get("commit") in (None, "unknown") else run["commit"],
+        version=(document.get("environment") or {}).get("rankadaptor", ""),
+        duration=_describe_duration(run, result),
+        config=config,
         run_file=dump_value(config) if config else "",
-        outcome=explain_outcome(document),
+        outcome=outcome,
+        few_items=explain_few_items(document),
+        adapter=outcome.recommended if outcome.recommended in (result.get("recovered") or {}) else "",
+        loading=write_loading_code(outcome.recommended),
+        merging=write_merging_code(),
         tables={name: _build_part(name, build, document) for name, build in BUILDERS.items()},
         figures=_draw_parts(document),
     )
+
+
+def _describe_duration(run: dict[str, Any], result: dict[str, Any]) -> str:
+    """Return the time of all steps; that of the last start alone where the steps' were not kept."""
+    steps = [each for each in ((result.get("cost") or {}).get("seconds") or {}).values() if each is not None]
+    seconds = sum(steps) if steps else run.get("seconds")
+    return "" if seconds is None else format_seconds(seconds)
 
 
 def _build_part(name: str, build: Callable[[Document], Table], document: Document) -> Part:
@@ -104,12 +125,13 @@ def _build_part(name: str, build: Callable[[Document], Table], document: Documen
 
 def _draw_parts(document: Document) -> dict[str, Part]:
     from rankadaptor import plots
+    from rankadaptor.plots.style import NARROW, WIDTH
 
-    drawings: dict[str, tuple[Callable[[Document], Figure], str]] = {
+    drawings: dict[str, tuple[Callable[..., Figure], str]] = {
         "ranks": (
             plots.plot_ranks,
-            "Ranks of the candidate over depth, above what pruning took from each block. Uniform's rank "
-            "is the dashed line, or the pale colour in a table of cells.",
+            "Ranks of the candidate over depth, and under them what pruning took from each block. Uniform's "
+            "rank is the dashed line, or the pale colour in a table of cells.",
         ),
         "search": (
             plots.plot_search,
@@ -132,8 +154,11 @@ def _draw_parts(document: Document) -> dict[str, Part]:
     parts = {}
     for name, (draw, caption) in drawings.items():
         try:
-            svg = plots.to_svg(draw(document), name=name, description=caption)
-            parts[name] = Part(name, svg=svg, caption=caption)
+            wide, narrow = (
+                plots.to_svg(draw(document, width=width), name=prefix, description=caption)
+                for prefix, width in ((name, WIDTH), (f"{name}-narrow", NARROW))
+            )
+            parts[name] = Part(name, svg=wide, narrow=narrow, caption=caption)
         except InputError as error:
             parts[name] = Part(name, sentence=str(error))
     return parts

@@ -1,4 +1,4 @@
-"""The verdict in words: what was found, how sure that is, and what to use because of it."""
+"""The verdict in words: what was found, over which length, how sure that is, and what to use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankadaptor.results.document import Document, check_schema
+from rankadaptor.results.lengths import Lengths, describe_pairs, find_lengths
 from rankadaptor.results.table import write_gain
 
 
@@ -15,15 +16,22 @@ class Outcome:
 
     Attributes:
         word: `better`, `no difference`, `worse` or `no verdict`.
-        headline: One short line.
+        headline: One short line, with the length of the fine-tunes behind it.
         advice: What to use.
-        sentences: Why, how sure, and what it does not say; complete sentences.
+        evidence: What was measured, over which length, and what is known at the full one; complete sentences.
+        sentences: The evidence, then how sure it is and what it does not say; complete sentences.
     """
 
     word: str
     headline: str
     advice: str
+    evidence: tuple[str, ...]
     sentences: tuple[str, ...]
+
+    @property
+    def recommended(self) -> str:
+        """Name of the recovered allocation to use: `searched` if it is better, else `uniform`."""
+        return "searched" if self.word == "better" else "uniform"
 
 
 def explain_outcome(document: Document) -> Outcome:
@@ -34,53 +42,42 @@ def explain_outcome(document: Document) -> Outcome:
     word = verdict.get("outcome")
     uniform = _name_uniform(result)
     if word is None:
-        return Outcome(
-            "no verdict",
-            "No verdict yet",
-            f"Until there is one, use {uniform}.",
-            (
-                "The run stopped before its candidate was measured again on fresh seeds. What the search "
-                "itself measured flatters its winner and is no evidence.",
-                "The same command continues the run.",
-            ),
+        sentences = (
+            "The run stopped before its candidate was measured again on fresh seeds. What the search "
+            "itself measured flatters its winner and is no evidence.",
+            "The same command continues the run.",
         )
-    evidence = _describe_evidence(verdict)
-    caveat = [f"Note: {verdict['reason']}."] if verdict.get("reason") else []
-    caveat += _describe_failures(verdict)
-    if word == "better":
         return Outcome(
-            word,
-            f"The searched ranks are better than {uniform}",
-            "Use the searched allocation.",
-            (*evidence, *_compare_with_recovery(result, verdict), *caveat, _LIMITS),
+            "no verdict", "No verdict yet", f"Until there is one, use {uniform}.", sentences, sentences
         )
-    if word == "worse":
-        return Outcome(
-            word,
-            f"The searched ranks are worse than {uniform}",
-            f"Use {uniform}.",
-            (
-                *evidence,
-                "The search had expected this allocation to be its best; on seeds it had not seen, it lost.",
-                *caveat,
-                _LIMITS,
-            ),
-        )
-    return Outcome(
-        word,
-        f"No difference from {uniform} was found",
-        f"Use {uniform}: it is simpler and nothing measured here speaks against it.",
-        (
-            *evidence,
-            *_describe_resolution(verdict),
-            *_compare_with_recovery(result, verdict),
-            *caveat,
-            _LIMITS,
-        ),
+    lengths = find_lengths(document)
+    evidence = (
+        *_describe_evidence(verdict, lengths),
+        *_describe_full_length(result, verdict, lengths),
+        *([f"Note: {verdict['reason']}."] if verdict.get("reason") else []),
+        *_describe_failures(verdict),
     )
-
-
-_LIMITS = "The verdict holds for this pruned model, this data, this recipe and this length of fine-tune."
+    length = (
+        "this length of fine-tune" if lengths.verdict is None else f"fine-tunes of {lengths.verdict} steps"
+    )
+    limits = f"The verdict holds for this pruned model, this data, this recipe and {length}."
+    scale = _compare_with_recovery(result, verdict, lengths)
+    over = (
+        ""
+        if lengths.verdict is None or not verdict.get("gains")
+        else f" in {lengths.verdict}-step fine-tunes"
+    )
+    if word == "better":
+        headline, advice = f"The searched ranks are better than {uniform}", "Use the searched allocation."
+        more = (*scale,)
+    elif word == "worse":
+        headline, advice = f"The searched ranks are worse than {uniform}", f"Use {uniform}."
+        more = ("The search had expected this allocation to be its best; on seeds it had not seen, it lost.",)
+    else:
+        headline = f"No difference from {uniform} was found"
+        advice = f"Use {uniform}: it is simpler, and no gain of other ranks was shown."
+        more = (*_describe_resolution(verdict), *scale)
+    return Outcome(word, headline + over, advice, evidence, (*evidence, *more, limits))
 
 
 def _name_uniform(result: dict[str, Any]) -> str:
@@ -88,19 +85,45 @@ def _name_uniform(result: dict[str, Any]) -> str:
     return f"uniform r={ranks.pop()}" if len(ranks) == 1 else "uniform"
 
 
-def _describe_evidence(verdict: dict[str, Any]) -> list[str]:
+def _describe_evidence(verdict: dict[str, Any], lengths: Lengths) -> list[str]:
     gain, low, high = verdict.get("gain"), verdict.get("low"), verdict.get("high")
     gains = verdict.get("gains") or []
     if gain is None or not gains:
         return []
-    pairs = f"{len(gains)} pair{'s' if len(gains) != 1 else ''} of fine-tunes on fresh seeds"
-    direction = "lower" if gain >= 0 else "higher"
-    distance = f"{abs(gain):.4f} nats per token {direction}"
-    sentence = f"Over {pairs}, the searched ranks end with a held-out loss {distance} than uniform's"
+    pairs = describe_pairs(len(gains), lengths)
+    sentence = f"Over {pairs}, the searched ranks end with a held-out loss {_write_distance(gain)}"
     if low is not None and high is not None:
         level = f"{100 * verdict.get('confidence', 0.95):g} % interval of the gain"
         sentence += f" ({level}: {write_gain(low)} to {write_gain(high)})"
     return [sentence + "."]
+
+
+def _write_distance(gain: float) -> str:
+    direction = "lower" if gain >= 0 else "higher"
+    return f"{abs(gain):.4f} nats per token {direction} than uniform's"
+
+
+def _describe_full_length(result: dict[str, Any], verdict: dict[str, Any], lengths: Lengths) -> list[str]:
+    """Say what is known at the length of the recovery, where the pairs are shorter."""
+    gain = verdict.get("gain")
+    if not lengths.shorter or gain is None or not verdict.get("gains"):
+        return []
+    recovered = result.get("recovered") or {}
+    uniform, searched = ((recovered.get(name) or {}).get("loss") for name in ("uniform", "searched"))
+    advice = (
+        f"A verdict on the full recovery needs pairs of that length: set confirm.steps to {lengths.recovery}."
+    )
+    if uniform is None or searched is None:
+        return [
+            f"At the full length of {lengths.recovery} steps the two were not compared, so this says nothing "
+            f"about the recovery itself. {advice}"
+        ]
+    full = uniform - searched
+    opposite = "the sign is the opposite: " if full * gain < 0 else ""
+    return [
+        f"In the full recoveries ({lengths.recovery} steps, one seed each) {opposite}the searched ranks end "
+        f"{_write_distance(full)}; one seed cannot tell that from chance. {advice}"
+    ]
 
 
 def _describe_resolution(verdict: dict[str, Any]) -> list[str]:
@@ -114,7 +137,7 @@ def _describe_resolution(verdict: dict[str, Any]) -> list[str]:
     ]
 
 
-def _compare_with_recovery(result: dict[str, Any], verdict: dict[str, Any]) -> list[str]:
+def _compare_with_recovery(result: dict[str, Any], verdict: dict[str, Any], lengths: Lengths) -> list[str]:
     """Say how large the gain is beside what recovery itself wins back."""
     pruned = (result.get("losses") or {}).get("pruned")
     uniform = ((result.get("recovered") or {}).get("uniform") or {}).get("loss")
@@ -122,9 +145,13 @@ def _compare_with_recovery(result: dict[str, Any], verdict: dict[str, Any]) -> l
     if pruned is None or uniform is None or gain is None or pruned - uniform <= 0:
         return []
     share = 100 * abs(gain) / (pruned - uniform)
+    steps = "" if lengths.recovery is None else f" ({lengths.recovery} steps)"
+    short = (
+        f"the difference after {lengths.verdict} steps" if lengths.shorter else "the difference in question"
+    )
     return [
-        f"For scale: full recovery with uniform ranks wins back {pruned - uniform:.3f} nats per token; the "
-        f"difference in question is {share:.2g} % of that."
+        f"For scale: full recovery with uniform ranks{steps} wins back {pruned - uniform:.3f} nats per "
+        f"token; {short} is {share:.2g} % of that."
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rankadaptor.progress import format_seconds
 from rankadaptor.results.document import Document, get_part
+from rankadaptor.results.lengths import describe_pairs, find_lengths
 from rankadaptor.results.table import (
     ABSENT,
     Table,
@@ -18,6 +19,8 @@ from rankadaptor.results.table import (
 )
 
 MODEL_ORDER = ("dense", "pruned", "uniform", "searched")
+FEWEST_ITEMS = 500
+"""Items of a benchmark below which it compares nothing: one standard error is then 2 points and more."""
 
 
 def list_models(scores: dict[str, Any]) -> list[str]:
@@ -31,6 +34,31 @@ def list_benchmarks(scores: dict[str, Any]) -> list[str]:
     """Return the benchmarks in the order in which the models were evaluated on them."""
     rows = (name for model in scores.values() for name, score in model.items() if isinstance(score, dict))
     return list(dict.fromkeys(name for name in rows if name != "mean"))
+
+
+def explain_few_items(document: Document) -> str:
+    """Say that a benchmark has too few items to compare models, and how large one standard error is.
+
+    Returns:
+        Two sentences; empty where no benchmark was evaluated or each has `FEWEST_ITEMS` or more.
+    """
+    scores: dict[str, Any] = (document.get("result") or {}).get("benchmarks") or {}
+    cells = [cell for model in scores.values() for cell in model.values() if isinstance(cell, dict)]
+    few = [cell for cell in cells if cell.get("n") is not None and cell["n"] < FEWEST_ITEMS]
+    if not few:
+        return ""
+    counts = sorted({int(cell["n"]) for cell in few})
+    number = (
+        write_count(counts[0])
+        if len(counts) == 1
+        else f"{write_count(counts[0])} to {write_count(counts[-1])}"
+    )
+    where = "per benchmark" if len(few) == len(cells) else "in some benchmarks"
+    text = f"Too few items to compare: {number} {where}, where at least {FEWEST_ITEMS} are needed."
+    errors = [100 * cell["standard_error"] for cell in few if cell.get("standard_error")]
+    if errors:
+        text += f" One standard error is up to {max(errors):.0f} points: the differences mean nothing."
+    return text
 
 
 def build_accuracy_table(document: Document) -> Table:
@@ -54,7 +82,7 @@ def build_accuracy_table(document: Document) -> Table:
         "Zero-shot accuracy in %, ± one standard error",
         ("model", *benchmarks, "mean"),
         tuple(rows),
-        _describe_items(scores, benchmarks),
+        " ".join(filter(None, (explain_few_items(document), _describe_items(scores, benchmarks)))),
     )
 
 
@@ -98,10 +126,10 @@ def build_difference_table(document: Document) -> Table:
         single = [entry for entry in entries[:-1] if entry.get("standard_error")]
         total += len(single)
         beyond += sum(abs(entry["difference"]) > 1.96 * entry["standard_error"] for entry in single)
-    note = (
-        f"In percentage points, ± one standard error, paired item by item. {beyond} of these {total} "
-        "single-benchmark differences are larger than 1.96 standard errors; one in twenty would be by "
-        "chance alone."
+    note = "In percentage points, ± one standard error, paired item by item. " + (
+        explain_few_items(document)
+        or f"{beyond} of these {total} single-benchmark differences are larger than 1.96 standard errors; "
+        "one in twenty would be by chance alone."
     )
     title = "Paired differences of accuracy"
     return Table("differences", title, ("pair", *benchmarks, "mean"), tuple(rows), note)
@@ -137,24 +165,35 @@ def build_loss_table(document: Document) -> Table:
                 ABSENT if seconds is None else format_seconds(seconds),
             )
         )  # fmt: skip
-    return Table(
-        "losses",
-        "Held-out loss after recovery (nats per token)",
-        (
-            "model",
-            "loss",
-            "perplexity",
-            "gain over uniform",
-            "regained",
-            "adapter parameters",
-            "tokens trained",
-            "time",
-        ),
-        tuple(rows),
-        "One full fine-tune each, from one seed: the last decimals are noise, and the verdict rests on "
-        "the fresh-seed pairs instead. “Regained” is the share of the loss between pruned and dense that "
-        "recovery won back.",
+    header = (
+        "model", "loss", "perplexity", "gain over uniform", "regained", "adapter parameters",
+        "tokens trained", "time",
+    )  # fmt: skip
+    shares = [
+        _share_regained(run.get("loss"), dense=dense, pruned=pruned) or 0.0 for run in recovered.values()
+    ]
+    note = _describe_losses(document, beyond=max(shares, default=0.0) > 1.0)
+    return Table("losses", "Held-out loss after recovery (nats per token)", header, tuple(rows), note)
+
+
+def _describe_losses(document: Document, *, beyond: bool) -> str:
+    lengths = find_lengths(document)
+    gains = (document["result"].get("verdict") or {}).get("gains")
+    steps = "" if lengths.recovery is None else f" of {write_count(lengths.recovery)} steps"
+    rests = f"the verdict rests on {describe_pairs(len(gains), lengths)} instead" if gains else (
+        "a verdict needs pairs on fresh seeds"
+    )  # fmt: skip
+    text = (
+        f"One full fine-tune{steps} each, from one seed: the last decimals are noise, and {rests}. "
+        "“Regained” is the share of the loss between pruned and dense that recovery won back."
     )
+    if beyond:
+        text += (
+            " More than 100 % means a lower loss on this text than the dense model's: recovery also tunes "
+            "the model to text of this kind, which the dense model was not. It does not mean a better model "
+            "than the dense one after the same training."
+        )
+    return text
 
 
 def _share_regained(loss: float | None, *, dense: float | None, pruned: float | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,14 @@ def write_points(share: float | None, error: float | None = None, *, signed: boo
 def write_percent(share: float | None) -> str:
     """Write a share in per cent with one decimal."""
     return ABSENT if share is None else f"{100 * share:.1f} %"
+
+
+def write_moment(text: str) -> str:
+    """Write an ISO 8601 moment in this machine's time zone, as `22 November 2026, 19:31 UTC+01:00`."""
+    moment = datetime.datetime.fromisoformat(text).astimezone()
+    offset = f"{moment:%z}"
+    zone = "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:5]}"
+    return f"{moment.day} {moment:%B %Y, %H:%M} {zone}"
 
 
 def write_value(value: Any) -> str:

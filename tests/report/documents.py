@@ -6,13 +6,13 @@ import random
 from typing import Any
 
 BENCHMARKS = {
-    "boolq": ("acc", 0.58, 300),
-    "piqa": ("acc", 0.66, 300),
-    "hellaswag": ("acc_norm", 0.41, 300),
-    "winogrande": ("acc", 0.52, 300),
-    "arc_easy": ("acc", 0.55, 300),
-    "arc_challenge": ("acc_norm", 0.28, 300),
-    "openbookqa": ("acc_norm", 0.31, 300),
+    "boolq": ("acc", 0.58, 500),
+    "piqa": ("acc", 0.66, 500),
+    "hellaswag": ("acc_norm", 0.41, 500),
+    "winogrande": ("acc", 0.52, 500),
+    "arc_easy": ("acc", 0.55, 500),
+    "arc_challenge": ("acc_norm", 0.28, 500),
+    "openbookqa": ("acc_norm", 0.31, 500),
 }
 KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 HALVES = {"attention": KINDS[:4], "mlp": KINDS[4:]}
@@ -49,11 +49,13 @@ def make_document(
                 "model": "kit:smollm2-135m",
                 "prune": {"ratio": 0.2},
                 "space": {"slots": slots, "like_uniform": 8},
-                "search": {"evaluations": 12},
+                "search": {"predictor": "meta", "evaluations": 12, "steps": 24},
+                "recover": {"steps": 100},
                 "seed": 0,
             },
         },
         "result": {
+            "compute": {"device": "cpu", "dtype": "float32", "quantise": None, "threads": 1},
             "pruning": _make_pruning(draw, n_blocks),
             "losses": {"dense": 2.913, "pruned": 4.317},
             "recipe": {
@@ -101,6 +103,7 @@ def make_document(
                 "gains": gains,
                 "candidate": candidate,
                 "allocation": candidate if outcome == "better" else reference,
+                "steps": 24,
                 "sentence": f"{outcome}: gain {mean:+.4f} nats per token.",
             },
             "recovered": {
@@ -130,6 +133,7 @@ def make_document(
             },
         },
         "environment": {
+            "rankadaptor": "0.1.0",
             "python": "3.11.2",
             "system": "Linux",
             "machine": "x86_64",

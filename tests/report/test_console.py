@@ -21,6 +21,17 @@ def test_the_terminal_shows_losses_accuracies_and_the_verdict(outcome):
     assert "3.3990" in text
     assert "winogrande" in text
     assert "uniform r=8" in text
+    assert "5 pairs of 24-step fine-tunes" in text
+    assert "Predictor: meta" in text
+
+
+def test_few_items_are_one_line_in_place_of_a_table():
+    document = make_document()
+    for model in document["result"]["benchmarks"].values():
+        model["piqa"]["n"] = 12
+    text = show(document)
+    assert "Too few items to compare: 12 in some benchmarks" in text
+    assert "winogrande" not in text
 
 
 def test_an_unfinished_run_shows_what_is_missing():

@@ -11,7 +11,7 @@ from tests.report.documents import make_document
 def test_every_block_is_rendered_and_results_join_the_main_ones():
     blocks = render_markdown(make_document())
     assert set(blocks) == {"verdict", "results", *BUILDERS}
-    assert blocks["verdict"].startswith("**No difference from uniform r=8 was found.**")
+    assert blocks["verdict"].startswith("**No difference from uniform r=8 was found in 24-step fine-tunes.**")
     for name in ("verdict", "losses", "accuracy", "differences"):
         assert blocks[name] in blocks["results"]
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
+from rich.console import Console
 
+from rankadaptor.card import render_card
 from rankadaptor.errors import InputError, StorageError
-from rankadaptor.report import render_page, write_report
+from rankadaptor.report import render_console, render_page, write_report
+from rankadaptor.results.scores import explain_few_items
 from tests.report.documents import make_document
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -25,10 +29,15 @@ class Checker(HTMLParser):
         self.fetched: list[str] = []
         self.anchors: list[str] = []
         self.text: list[str] = []
+        self.tables: list[bool] = []  # whether each stands in a box that scrolls
+        self.boxes: list[str] = []
 
     def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            self.tables.append(bool(self.boxes) and self.boxes[-1] == "scroll")
         if tag not in VOID:
             self.open.append(tag)
+            self.boxes.append(dict(attrs).get("class") or "")
         for name, value in attrs:
             if name == "id":
                 self.identifiers.append(value)
@@ -39,9 +48,11 @@ class Checker(HTMLParser):
         self.handle_starttag(tag, attrs)
         if tag not in VOID:
             self.open.pop()
+            self.boxes.pop()
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+        self.boxes.pop()
 
     def handle_data(self, data):
         self.text.append(data)
@@ -52,6 +63,18 @@ def check(page: str) -> Checker:
     checker.feed(page)
     assert not checker.open
     return checker
+
+
+def make_bare_document(*, outcome: str = "no difference", keep: tuple[str, ...] = ()) -> dict:
+    """Make a document without what figures are drawn from, which take most of the time."""
+    document = make_document(n_blocks=2, outcome=outcome)
+    result = document["result"]
+    for part in {"space", "benchmarks", "benchmark_differences"} - set(keep):
+        del result[part]
+    del result["search"]["history"]
+    for run in result["recovered"].values():
+        run["curve"] = []
+    return document
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +95,8 @@ def test_a_page_is_whole_and_needs_no_network(page):
 def test_the_verdict_comes_first_and_all_parts_follow(page):
     text = " ".join(check(page).text)
     order = [
-        "No difference from uniform r=8 was found", "Held-out loss after recovery", "Zero-shot accuracy",
+        "No difference from uniform r=8 was found in 24-step fine-tunes", "What was run", "Use the result",
+        "Held-out loss after recovery", "Zero-shot accuracy",
         "Paired differences", "Ranks over depth", "Evaluations of the search", "What pruning changed",
         "Tuning of the recipe", "Recipe of every fine-tune", "What the run cost", "How to reproduce",
         "Versions and machine",
@@ -83,12 +107,81 @@ def test_the_verdict_comes_first_and_all_parts_follow(page):
 
 
 def test_tables_are_readable_by_machines_that_read_aloud(page):
-    assert page.count("<table") == page.count("<caption>") == 11
+    assert page.count("<table") == page.count("<caption>") == 12
     assert '<th scope="col">' in page
     assert '<th scope="row">' in page
     assert page.count("<svg") == page.count('role="img" aria-label=')
     assert '<html lang="en">' in page
     assert "prefers-color-scheme: dark" in page
+
+
+def test_it_fits_a_narrow_screen(page):
+    checker = check(page)
+    assert checker.tables == [True] * 12
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    sticky = re.search(r"th:first-child, td:first-child \{([^}]*)\}", page)
+    assert "position: sticky" in sticky[1]
+    assert "left: 0" in sticky[1]
+    assert "background: var(--page)" in sticky[1]
+    assert page.count('<div class="wide"><svg') == page.count('<div class="narrow"><svg') == 5
+    size = r'<svg[^>]*viewBox="0 0 ([\d.]+) '
+    for wide, narrow in re.findall(f'"wide">{size}.*?"narrow">{size}', page, re.DOTALL):
+        assert float(narrow) < 270 < 500 < float(wide)  # points
+
+
+def test_it_says_what_was_run_over_which_length_with_which_predictor(page):
+    text = " ".join(" ".join(check(page).text).split())
+    for words in (
+        "meta, trained on a corpus", "12 allocations measured by 24-step fine-tunes",
+        "5 pairs of 24-step fine-tunes on fresh seeds (the recovery has 100 steps)",
+        "100 steps for each of uniform, searched, random; one seed", "float32 on cpu, 1 thread a process",
+        "843,776 tokens trained in 1 h 32 min", "21 November 2026", "rankadaptor 0.1.0",
+        "Check out the code at abcdef012345",
+    ):  # fmt: skip
+        assert words in text, words
+    assert "2026-11-21T" not in text
+    assert '<time datetime="2026-11-21T11:05:10+00:00">' in page
+
+
+def test_it_shows_how_to_use_what_the_verdict_recommends(page):
+    assert "adapters/uniform" in page
+    better = render_page(make_bare_document(outcome="better"))
+    assert "adapters/searched" in better
+    assert "merge_and_unload" in better
+    assert "adapters/" not in render_page({"schema": 1, "result": {}})
+
+
+def test_a_predictor_in_place_of_another_is_seen_on_page_card_and_terminal():
+    document = make_bare_document()
+    document["result"]["search"]["predictor"] = "ridge"
+    shown = io.StringIO()
+    Console(file=shown, width=400).print(render_console(document))
+    for text in (render_page(document), render_card(document, adapter="uniform"), shown.getvalue()):
+        assert "ridge, in place of meta, which was asked for" in text
+
+
+def test_an_installed_package_is_named_by_its_version():
+    document = make_bare_document()
+    document["run"]["commit"] = "unknown"
+    page = render_page(document)
+    assert "Install rankadaptor 0.1.0" in page
+    assert "unknown" not in page
+    del document["environment"]["rankadaptor"]
+    assert "does not name the version" in render_page(document)
+
+
+def test_benchmarks_of_few_items_are_folded_away_behind_a_sentence():
+    document = make_bare_document(keep=("benchmarks",))
+    assert explain_few_items(document) == ""
+    for model in document["result"]["benchmarks"].values():
+        for score in model.values():
+            if isinstance(score, dict):
+                score |= {"n": 12, "standard_error": 0.149}
+    page = render_page(document)
+    check(page)
+    assert "Too few items to compare: 12 per benchmark, where at least 500 are needed." in page
+    assert "One standard error is up to 15 points" in page
+    assert page.index("Too few items") < page.index("<details>") < page.index('id="table-accuracy"')
 
 
 @pytest.mark.parametrize("missing", PARTS)
@@ -109,7 +202,7 @@ def test_a_run_that_hardly_started_still_has_a_page():
 
 
 def test_names_from_the_run_are_escaped():
-    document = make_document()
+    document = make_bare_document()
     document["run"]["name"] = "<script>alert(1)</script>"
     assert "<script" not in render_page(document)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 
@@ -15,7 +16,9 @@ from rankadaptor.results.details import (
     build_search_table,
     build_tuning_table,
 )
+from rankadaptor.results.overview import build_overview_table, describe_compute, describe_predictor
 from rankadaptor.results.scores import build_accuracy_table, build_difference_table, build_loss_table
+from rankadaptor.results.table import write_moment
 from tests.report.documents import BENCHMARKS, make_document
 
 PARTS = (
@@ -67,6 +70,72 @@ def test_losses_show_gain_over_uniform_and_the_share_regained():
     assert [cells[0] for cells in table.rows] == ["dense", "pruned", "uniform", "searched", "random"]
 
 
+def test_more_than_everything_regained_is_explained():
+    document = make_document()
+    assert "More than 100 %" not in build_loss_table(document).note
+    assert "One full fine-tune of 100 steps each" in build_loss_table(document).note
+    assert "5 pairs of 24-step fine-tunes on fresh seeds" in build_loss_table(document).note
+    document["result"]["recovered"]["searched"]["loss"] = 2.736
+    table = build_loss_table(document)
+    assert row(table, "searched")["regained"] == "112.6 %"
+    assert "recovery also tunes the model to text of this kind" in table.note
+
+
+@pytest.mark.parametrize(
+    ("compute", "asked", "expected"),
+    [
+        ({"device": "cuda", "dtype": "bfloat16", "quantise": "nf4", "threads": 2}, {"dtype": "auto"},
+         "bfloat16 on cuda, frozen linears in nf4, 2 threads a process"),
+        ({}, {"device": "auto", "dtype": "auto", "threads": 1},
+         "chosen for the machine (auto) and not recorded, 1 thread a process"),
+        ({}, {"device": "cpu", "dtype": "float32"}, "float32 on cpu"),
+        ({}, {}, ""),
+    ],
+)  # fmt: skip
+def test_precision_is_what_was_used_where_it_was_recorded(compute, asked, expected):
+    document = make_document()
+    document["result"]["compute"] = compute
+    document["run"]["config"]["compute"] = asked
+    assert describe_compute(document) == expected
+
+
+@pytest.mark.parametrize(
+    ("used", "asked", "expected"),
+    [
+        ("meta", "meta", "meta, trained on a corpus of earlier measurements"),
+        ("ridge", "meta", "ridge, in place of meta, which was asked for: no trained predictor was found"),
+        ("gaussian_process", None, "gaussian_process, which learns from this search alone"),
+        (None, "meta", ""),
+    ],
+)
+def test_the_predictor_is_the_one_that_was_used(used, asked, expected):
+    document = make_document()
+    document["result"]["search"]["predictor"] = used
+    document["run"]["config"]["search"]["predictor"] = asked
+    assert describe_predictor(document) == expected
+
+
+def test_the_overview_has_a_row_for_each_step_that_was_taken():
+    table = build_overview_table(make_document())
+    assert row(table, "recovery")["what"] == "100 steps for each of uniform, searched, random; one seed"
+    assert row(table, "benchmarks")["what"].endswith("openbookqa, 500 items each")
+    document = make_document()
+    document["result"]["recovered"]["random"]["curve"][-1]["step"] = 60
+    assert row(build_overview_table(document), "recovery")["what"].endswith("stopped early: random after 60")
+    document["result"]["search"] |= {"predictor": "spectra", "proposal": "greedy", "evaluations": 0}
+    assert row(build_overview_table(document), "predictor")["what"] == (
+        "none: ranks were dealt out by the score spectra"
+    )
+    del document["result"]["recovered"], document["result"]["verdict"]
+    assert {"recovery", "verdict"}.isdisjoint(cells[0] for cells in build_overview_table(document).rows)
+
+
+def test_moments_are_written_for_people():
+    assert re.fullmatch(
+        r"2[123] November 2026, \d\d:\d\d UTC([+-]\d\d:\d\d)?", write_moment("2026-11-22T12:31:58+00:00")
+    )
+
+
 def test_a_model_given_pruned_has_no_dense_row_and_no_share():
     document = make_document()
     del document["result"]["losses"]["dense"]
@@ -82,7 +151,7 @@ def test_accuracies_are_percentages_with_standard_errors_and_name_their_metric()
     boolq = document["result"]["benchmarks"]["uniform"]["boolq"]
     expected = f"{100 * boolq['accuracy']:.1f} ± {100 * boolq['standard_error']:.1f}"
     assert row(table, "uniform")["boolq"] == expected
-    assert "300 items per benchmark" in table.note
+    assert "500 items per benchmark" in table.note
     assert "acc_norm for hellaswag, arc_challenge, openbookqa" in table.note
 
 
