@@ -54,14 +54,16 @@ def describe_predictor(document: Document) -> str:
     """Name the predictor that guided the search, and the one asked for where that is another."""
     search: Mapping[str, Any] = (document.get("result") or {}).get("search") or {}
     config = (document.get("run") or {}).get("config") or {}
-    used, asked = search.get("predictor"), (config.get("search") or {}).get("predictor")
+    given: Mapping[str, Any] = config.get("search") or {}
+    used, asked = search.get("predictor"), given.get("predictor")
     if not used:
         return ""
     if search.get("proposal") == "greedy" and not search.get("evaluations"):
         return f"none: ranks were dealt out by the score {used}"
     if asked and asked != used:
         return f"{used}, in place of {asked}, which was asked for: no trained predictor was found"
-    return PREDICTORS.get(used, f"{used}, which learns from this search alone")
+    place = f" (from {given['predictor_path']})" if used in PREDICTORS and given.get("predictor_path") else ""
+    return PREDICTORS.get(used, f"{used}, which learns from this search alone") + place
 
 
 def describe_compute(document: Document) -> str:

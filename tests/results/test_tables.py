@@ -113,6 +113,8 @@ def test_the_predictor_is_the_one_that_was_used(used, asked, expected):
     document["result"]["search"]["predictor"] = used
     document["run"]["config"]["search"]["predictor"] = asked
     assert describe_predictor(document) == expected
+    document["run"]["config"]["search"]["predictor_path"] = "own"
+    assert describe_predictor(document) == (f"{expected} (from own)" if used == "meta" else expected)
 
 
 def test_the_overview_has_a_row_for_each_step_that_was_taken():
