@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
-
-import pytest
 
 import rankadaptor
 
@@ -39,6 +38,7 @@ def find_stage(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
+@functools.cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
@@ -66,40 +66,48 @@ def test_every_stage_has_its_place_in_the_flow():
     assert {find_stage(path) for path in FILES} == {*FLOW, *ENTRANCES}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_file)
-def test_imports_point_upstream(path):
-    stage = find_stage(path)
-    if stage in ENTRANCES:
-        return
-    for line, module in list_imports(parse(path)):
-        parts = module.split(".")
-        if parts[0] != "rankadaptor" or module == "rankadaptor.__version__":
+def test_imports_point_upstream():
+    violations = []
+    for path in FILES:
+        stage = find_stage(path)
+        if stage in ENTRANCES:
             continue
-        assert FLOW.index(parts[1]) <= FLOW.index(stage), (
-            f"line {line}: {stage} imports {module}, which is downstream"
-        )
+        for line, module in list_imports(parse(path)):
+            parts = module.split(".")
+            if parts[0] != "rankadaptor" or module == "rankadaptor.__version__":
+                continue
+            if FLOW.index(parts[1]) > FLOW.index(stage):
+                violations.append(f"{name_file(path)}:{line}: {stage} imports {module}, which is downstream")
+    assert not violations, "\n".join(violations)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_file)
-def test_files_are_short_and_typed_and_named_for_one_concept(path):
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= LONGEST
-    assert path.stem not in VAGUE
-    tree = parse(path)
-    assert ast.get_docstring(tree) or not text.strip()
-    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert path.stem not in functions, "a function shares its module's name"
+def test_files_are_short_and_typed_and_named_for_one_concept():
+    violations = []
+    for path in FILES:
+        text, tree, name = path.read_text(encoding="utf-8"), parse(path), name_file(path)
+        if (lines := len(text.splitlines())) > LONGEST:
+            violations.append(f"{name}: {lines} lines, {LONGEST} are allowed")
+        if path.stem in VAGUE:
+            violations.append(f"{name}: a vague name")
+        if text.strip() and not ast.get_docstring(tree):
+            violations.append(f"{name}: no docstring")
+        if path.stem in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}:
+            violations.append(f"{name}: a function shares its module's name")
+    assert not violations, "\n".join(violations)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_file)
-def test_nothing_forbidden_is_called(path):
-    tree = parse(path)
-    for line, module in list_imports(tree):
-        assert module.split(".")[0] not in FORBIDDEN_MODULES, f"line {line}: {module}"
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            assert ast.unparse(node.func) not in FORBIDDEN_CALLS, (
-                f"line {node.lineno}: {ast.unparse(node.func)}"
-            )
-        if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, f"line {node.lineno}: bare except"
+def test_nothing_forbidden_is_called():
+    violations = []
+    for path in FILES:
+        tree, name = parse(path), name_file(path)
+        violations += [
+            f"{name}:{line}: imports {module}"
+            for line, module in list_imports(tree)
+            if module.split(".")[0] in FORBIDDEN_MODULES
+        ]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in FORBIDDEN_CALLS:
+                violations.append(f"{name}:{node.lineno}: calls {ast.unparse(node.func)}")
+            if isinstance(node, ast.ExceptHandler) and node.type is None:
+                violations.append(f"{name}:{node.lineno}: bare except")
+    assert not violations, "\n".join(violations)
