@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import logging
 import os
-import platform
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +17,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+
+def _is_no_advice_on_kernels(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Failed to load CPU gemm_4bit_forward")
+
+
+# On processors with AVX512-BF16, bitsandbytes recommends a package of kernels as soon as peft imports it. The
+# kernels multiply weights in a layout that is never used here, see `pruning.quantisation.keep_unpacked`.
+logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_is_no_advice_on_kernels)
+
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16")
 QUANTISED = ("int8", "nf4")
+BFLOAT16 = "RANKADAPTOR_BFLOAT16"
+"""Environment variable that says what the processor does with bfloat16, in place of asking it."""
+NATIVE, EMULATED = "native", "emulated"
+CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Linux's names of the features with which a processor multiplies bfloat16, on x86 and ARM."""
 REPORTED_PACKAGES = (
     "torch", "transformers", "peft", "scikit-learn", "xgboost", "learn2learn", "datasets", "pandas",
     "lm-eval", "mlflow",
@@ -76,10 +87,10 @@ def choose_compute(
     """Pick device and precision, and say why.
 
     bfloat16 is chosen only where the processor multiplies it natively: elsewhere it is emulated and several
-    times slower than float32.
+    times slower than float32. `RANKADAPTOR_BFLOAT16=native` or `=emulated` answers in place of the processor.
 
     Raises:
-        InputError: If a name is unknown or the device is absent.
+        InputError: If a name is unknown, the device is absent, or `RANKADAPTOR_BFLOAT16` has another value.
     """
     import torch
 
@@ -93,21 +104,50 @@ def choose_compute(
         raise InputError("device='cuda', but this torch sees no CUDA device. Use device='auto' or 'cpu'.")
     chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     if chosen == "cuda":
-        # Torch counts emulation as support unless asked; GPUs before Ampere are far slower in it.
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
         what = torch.cuda.get_device_name()
     else:
-        flags = read_cpu_flags()
-        native = bool({"avx512_bf16", "amx_bf16", "bf16"} & flags)
         what = "no CUDA device" if device == "auto" else "asked for the CPU"
+    native = has_native_bfloat16(device=chosen)
     if dtype == "auto":
         precision = "bfloat16" if native else "float32"
         why = "native bfloat16" if native else "no native bfloat16"
+        if given := read_bfloat16():
+            why += f", as {BFLOAT16}={given} says"
     else:
         precision, why = dtype, f"asked for {dtype}"
     return Compute(
         device=chosen, dtype=precision, threads=threads, reason=f"{what}; {why}", quantise=quantise
     )
+
+
+def has_native_bfloat16(*, device: str = "cpu") -> bool:
+    """Tell whether a device multiplies bfloat16 itself; `RANKADAPTOR_BFLOAT16` answers in its place if set.
+
+    Raises:
+        InputError: If `RANKADAPTOR_BFLOAT16` has another value than native and emulated.
+    """
+    if given := read_bfloat16():
+        return given == NATIVE
+    if device == "cuda":
+        import torch
+
+        # Torch counts emulation as support unless asked; GPUs before Ampere are far slower in it.
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(CPU_FLAGS & read_cpu_flags())
+
+
+def read_bfloat16() -> str | None:
+    """Return what `RANKADAPTOR_BFLOAT16` says, `native` or `emulated`; None if it is not set or empty.
+
+    Raises:
+        InputError: If it has another value.
+    """
+    given = os.environ.get(BFLOAT16, "").strip()
+    if given not in ("", NATIVE, EMULATED):
+        raise InputError(
+            f"{BFLOAT16}={given!r}: allowed are {NATIVE} and {EMULATED}. Unset it to ask the processor."
+        )
+    return given or None
 
 
 def read_cpu_flags() -> frozenset[str]:
@@ -138,6 +178,8 @@ def find_commit() -> str:
     """
     file = Path(__file__).resolve()
     folder = file.parent
+    import subprocess
+
     try:
         _ask_git(folder, "ls-files", "--error-unmatch", "--", file.name)
         head = _ask_git(folder, "rev-parse", "--short=12", "HEAD")
@@ -148,6 +190,8 @@ def find_commit() -> str:
 
 
 def _ask_git(folder: Path, *arguments: str) -> str:
+    import subprocess
+
     answer = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
     return answer.stdout.strip()
 
@@ -168,6 +212,9 @@ def fit_workers(workers: int, *, threads: int) -> int:
 
 def describe_environment() -> dict[str, Any]:
     """Describe versions and machine kind for a result file; no paths and no host names."""
+    import importlib.metadata
+    import platform
+
     from rankadaptor import __version__
 
     versions = {}

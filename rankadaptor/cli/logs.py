@@ -6,8 +6,6 @@ import logging
 import os
 import sys
 
-from rankadaptor.runtime import find_commit
-
 
 class _StderrHandler(logging.Handler):
     """Write to whatever stderr is at the moment, also where it is exchanged while the program runs."""
@@ -23,6 +21,8 @@ def start_logging(*, verbose: bool = False) -> None:
     Other packages are heard from warnings upwards; their progress bars are switched off, since a run's log is
     often a file. Handlers that a host program has set stay.
     """
+    from rankadaptor.runtime import find_commit
+
     find_commit()  # now: what is checked out may be another by the time the first result is written
     root = logging.getLogger()
     if not any(isinstance(handler, _StderrHandler) for handler in root.handlers):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankadaptor.planning.costs import Cost
-from rankadaptor.runtime import count_cores, read_cpu_flags
+from rankadaptor.runtime import EMULATED, count_cores, has_native_bfloat16, read_bfloat16
 
 if TYPE_CHECKING:
     from rankadaptor.config.sections import ComputeSection
@@ -63,10 +63,10 @@ def choose_rate(compute: ComputeSection, *, measure: bool = False, seconds: floa
     if compute.device == "cuda" or (
         compute.device == "auto" and Path("/proc/driver/nvidia/version").exists()
     ):
-        return Rate(
-            CUDA_RATE, 4 if compute.dtype == "float32" else 2, "a usual figure for a GPU; not measured"
-        )
-    native = bool({"avx512_bf16", "amx_bf16", "bf16"} & read_cpu_flags())
+        # Which GPU it is only torch could tell; the usual one multiplies bfloat16.
+        whole = compute.dtype == "float32" or (compute.dtype == "auto" and read_bfloat16() == EMULATED)
+        return Rate(CUDA_RATE, 4 if whole else 2, "a usual figure for a GPU; not measured")
+    native = has_native_bfloat16()
     brief = compute.dtype == "bfloat16" or (compute.dtype == "auto" and native)
     # Where bfloat16 is emulated it is slower than float32, not faster.
     gain = (BFLOAT16_GAIN if native else 0.3) if brief else 1.0

@@ -19,7 +19,7 @@ from rankadaptor.pruning.families import describe_linears, find_family
 from rankadaptor.pruning.model_folder import CONFIG, check_model_folder
 from rankadaptor.pruning.precision import note_precision
 from rankadaptor.pruning.prequantised import KEYS as QUANTISATION_KEYS
-from rankadaptor.pruning.quantisation import make_quantisation
+from rankadaptor.pruning.quantisation import keep_unpacked, make_quantisation
 from rankadaptor.pruning.weight_files import ADAPTER_CONFIG, find_precision, find_weights
 
 logger = logging.getLogger(__name__)
@@ -129,6 +129,8 @@ def load_checkpoint(
         )
     if files is not None:
         note_precision(model, find_precision(folder, files, stored))
+    if quantise is not None:
+        keep_unpacked(model)
     return model.eval()
 
 

@@ -74,6 +74,20 @@ def make_quantisation(kind: str, *, widths: Mapping[str, int], dtype: torch.dtyp
     )
 
 
+def keep_unpacked(model: Any) -> None:
+    """Make 4-bit linears keep the layout in which they were quantised, whatever the processor.
+
+    On a processor with AVX512-BF16, bitsandbytes 0.50 packs a linear's weights anew at the first forward pass
+    in eval mode. That fails for widths that are no multiple of 32, is never undone for training, which then
+    has no gradients, and merging an adapter reads the packed weights as if they were not.
+    """
+    import bitsandbytes
+
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
 def _list_devices() -> frozenset[str]:
     try:
         import bitsandbytes

@@ -134,6 +134,7 @@ def _serve(
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(EXPENDABLE))
+    _do_without_shared_locks()
     # The driver tells the story; a worker speaks up only when something is wrong.
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
@@ -146,6 +147,18 @@ def _serve(
     with contextlib.suppress(EOFError, OSError):  # the driver is gone, or wants no more
         while True:
             pipe.send(("answer", *call_safely(function, pipe.recv())))
+
+
+def _do_without_shared_locks() -> None:
+    """Give progress bars a lock of this process alone.
+
+    With the first bar, and transformers opens a hidden one for each model that it loads, tqdm takes a
+    semaphore of the whole system. A worker that is killed leaves it behind, and Python warns of it when the
+    driver ends.
+    """
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
 
 
 def _end_with(parent: BaseProcess) -> None:

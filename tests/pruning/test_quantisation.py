@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,78 @@ def test_a_trial_leaves_a_quantised_model_as_it_was(folder, pico_tokenizer) -> N
     record = measure(space.sample(1, seed=0)[0])
     assert record.status == "ok"
     assert measure.measure_pruned() == before
+
+
+@needs_bitsandbytes
+def test_no_processor_makes_bitsandbytes_pack_4_bit_weights_anew(folder, pico_tokenizer, monkeypatch) -> None:
+    """Packed, they have no gradients after a forward pass in eval mode, and merge to something else."""
+    import bitsandbytes
+    from peft.utils.integrations import dequantize_module_weight
+
+    tokens = torch.arange(3, 40)[None]
+    recipe = ra.Recipe(learning_rate=2e-2, batch_size=4, micro_batch_size=4, reference_rank=4)
+
+    def judge(supported: bool) -> dict[str, torch.Tensor]:
+        monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: supported)
+        fresh = bitsandbytes.nn.Linear4bit(64, 64)
+        assert fresh.support_avx512bf16_for_cpu is supported  # so it would be
+        model, _ = ra.load(folder, compute=compute(), quantise="nf4")
+        linears = [each for each in model.modules() if isinstance(each, bitsandbytes.nn.Linear4bit)]
+        assert len(linears) > 5
+        assert not any(linear.support_avx512bf16_for_cpu for linear in linears)
+        adapter = attach_adapter(
+            model, ra.RankSpace.from_model(model, like_uniform=4).uniform(), recipe, seed=0
+        )
+        with torch.no_grad():
+            found = {"logits": adapter.eval()(tokens).logits}
+        adapter.train()(tokens, labels=tokens).loss.backward()
+        trained = {name: value for name, value in adapter.named_parameters() if value.requires_grad}
+        assert len(trained) == 2 * len(describe_linears(model))
+        assert all(value.grad is not None for value in trained.values())
+        # B is zero at the start, so that only its gradient is not.
+        assert all(value.grad.norm() > 0 for name, value in trained.items() if "lora_B" in name)
+        found |= {name: value.grad for name, value in trained.items()}
+        with torch.no_grad():
+            for name, value in trained.items():
+                if "lora_B" in name:
+                    value.copy_(0.1 * value.grad.sign())
+            exact = {
+                module: dequantize_module_weight(each.base_layer) + each.get_delta_weight("default")
+                for module, each in adapter.named_modules()
+                if hasattr(each, "get_delta_weight")
+                and isinstance(each.base_layer, bitsandbytes.nn.Linear4bit)
+            }
+            merged = adapter.eval().merge_and_unload()
+            assert len(exact) == len(linears)
+            for module, weight in exact.items():
+                written = merged.get_submodule(module.removeprefix("base_model.model."))
+                error = (dequantize_module_weight(written) - weight).norm() / weight.norm()
+                assert error < 0.12, module  # that of 4 bits
+                assert not getattr(written.weight.quant_state, "packing_format_for_cpu", False)
+            found["merged"] = merged(tokens).logits
+        assert not any(each.support_avx512bf16_for_cpu for each in linears)
+        return found
+
+    here, elsewhere = judge(False), judge(True)
+    assert here.keys() == elsewhere.keys()
+    assert all(torch.equal(here[name], elsewhere[name]) for name in here)
+
+
+@needs_bitsandbytes
+def test_its_advice_on_kernels_is_not_passed_on() -> None:
+    """Bitsandbytes gives it on import, where the processor has AVX512-BF16 as this one is made to say."""
+    script = """
+import ctypes, logging, sys
+ask = ctypes.CDLL.__getattr__
+ctypes.CDLL.__getattr__ = lambda lib, name: (lambda: True) if name == "has_avx512bf16_cpu" else ask(lib, name)
+sys.modules["kernels"] = None
+logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(lambda record: print(record.msg) or True)
+import rankadaptor.runtime
+import bitsandbytes
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "pip install kernels" in done.stdout  # said, and not passed on
+    assert "kernels" not in done.stderr
 
 
 @needs_bitsandbytes

@@ -160,7 +160,9 @@ def test_a_second_adapter_is_refused(model, mixed, recipe):
             attach_adapter(given, mixed, recipe, seed=0)
 
 
-def test_it_fits_an_unevenly_pruned_model_loaded_again(model, recipe, pico_tokenizer, rows, tmp_path):
+def test_it_fits_an_unevenly_pruned_model_loaded_again(
+    model, recipe, compute, pico_tokenizer, rows, tmp_path
+):
     from rankadaptor.models import load
     from rankadaptor.pruning import prune, save_pruned
     from rankadaptor.space import RankSpace
@@ -171,7 +173,7 @@ def test_it_fits_an_unevenly_pruned_model_loaded_again(model, recipe, pico_token
     peft_model = attach_adapter(pruned, space.sample(1, seed=0)[0], recipe, seed=0)
     train_by_hand(peft_model)
     peft_model.save_pretrained(tmp_path / "adapter")
-    again, _ = load(tmp_path / "pruned")
+    again, _ = load(tmp_path / "pruned", compute=compute)
     loaded = PeftModel.from_pretrained(again, str(tmp_path / "adapter"))
     assert (read_logits(loaded) - read_logits(peft_model)).abs().max() == 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import time
@@ -63,3 +64,10 @@ def build_places() -> Callable[[int], tuple[str, str]]:
         return str(ray.get_runtime_context().get_node_id()), os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
     return run
+
+
+def build_bar() -> Callable[[], int]:
+    """Return a job that opens a hidden progress bar, as loading a model does."""
+    from tqdm.auto import tqdm
+
+    return lambda: sum(tqdm(range(3), disable=False, file=io.StringIO()))

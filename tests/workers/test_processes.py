@@ -208,3 +208,20 @@ def test_a_pool_still_busy_with_an_earlier_call_answers_the_next_one_only() -> N
         first.close()  # as an error of the caller's does; the other job still runs or has an answer waiting
         found = {job: result for job, result, _ in run_jobs(pool, [3, 4, 5], arguments=lambda job: (job,))}
     assert sorted(found) == [3, 4, 5]
+
+
+def test_killed_workers_leave_no_semaphore_behind() -> None:
+    script = """
+from rankadaptor.workers import open_local_pool, processes
+from tests.workers.jobs import build_bar
+
+processes.PRELOADED = "tqdm"
+if __name__ == "__main__":
+    with open_local_pool(build_bar, workers=2) as pool:
+        for ticket in range(2):
+            pool.submit(ticket, ())
+        answers = pool.wait() + pool.wait()
+    assert [answer.value for answer in answers] == [3, 3], answers
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
