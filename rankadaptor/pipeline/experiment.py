@@ -24,7 +24,7 @@ from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.finals import evaluate_models, recover_all
 from rankadaptor.pipeline.guide import choose_predictor
 from rankadaptor.pipeline.measurement import deal_out, is_dealt_out, open_measurement
-from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
+from rankadaptor.pipeline.preparation import complete_preparation, describe_compute, load_space, pick_compute
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.step_files import read_object
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
@@ -97,7 +97,9 @@ def _keep_origin(document: dict[str, Any], path: Path) -> dict[str, Any]:
         cost="it is put together again from the finished steps",
     )
     same = earlier["run"].get("digest") == document["run"]["digest"]
-    same = same and earlier["result"] == json.loads(json.dumps(document["result"]))
+    result, before = json.loads(json.dumps(document["result"])), earlier["result"]
+    # Older versions did not say what they computed on.
+    same = same and before == {key: each for key, each in result.items() if key in before or key != "compute"}
     return {**document, **{key: earlier[key] for key in ("run", "environment")}} if same else document
 
 
@@ -178,6 +180,7 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
         "evaluate": evaluated["seconds"],
     }
     return {
+        "compute": describe_compute(prepared, source.compute),
         "pruning": prepared["pruning"],
         "losses": prepared["losses"],
         "digests": prepared["digests"],

@@ -17,7 +17,7 @@ from rankadaptor.pipeline.execution import RAY, pick_execution
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pruning import describe_model, digest_model, prune, read_pruning, save_pruned
 from rankadaptor.recipe import Recipe
-from rankadaptor.runtime import Compute, choose_compute
+from rankadaptor.runtime import Compute, choose_compute, has_native_bfloat16
 from rankadaptor.space import RankSpace, Space
 
 if TYPE_CHECKING:
@@ -103,9 +103,33 @@ def _check_unchanged(
     if changed:
         raise InputError(
             f"{folder.path} was begun with other data or on another machine: {', '.join(changed)}. What is "
-            "measured now could not be compared with what is there. Bring back what it was, or begin anew: "
-            "--fresh, or another output with --set output=FOLDER."
+            f"measured now could not be compared with what is there.{_explain_precision(now, then, config)} "
+            "Bring back what it was, or begin anew: --fresh, or another output with --set output=FOLDER."
         )
+
+
+def _explain_precision(now: dict[str, Any], then: dict[str, Any], config: RunConfig) -> str:
+    """Say why an automatic precision is another one here, and how to go on in that of the run."""
+    before = then.get("dtype", now["dtype"])
+    if before == now["dtype"] or config.compute.dtype != "auto":
+        return ""
+    native = has_native_bfloat16(device=now["device"])
+    slower = "" if native else ", several times slower than float32"
+    return (
+        f" compute.dtype is auto, and this {'GPU' if now['device'] == 'cuda' else 'processor'} "
+        f"{'has native bfloat16' if native else 'has no native bfloat16'}: --set compute.dtype={before} goes "
+        f"on in the precision of the run{slower if before == 'bfloat16' else ''}."
+    )
+
+
+def describe_compute(prepared: dict[str, Any], compute: Compute) -> dict[str, Any]:
+    """Say for the result what a run computed on: as its preparation noted, else as this start chose.
+
+    Returns:
+        `device`, `trial_device`, `dtype`, `quantise`, `threads` and `reason`.
+    """
+    noted = {key: value for key, value in prepared.get("compute", {}).items() if value is not None}
+    return {"trial_device": compute.device, **dataclasses.asdict(compute), **noted}
 
 
 def _describe_compute(config: RunConfig, compute: Compute) -> dict[str, str]:
@@ -138,7 +162,7 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
             "pruning": pruning,
             "losses": {"pruned": pruned_loss},
             "digests": {**digests, "model": digest_model(model)},
-            "compute": _describe_compute(config, compute),
+            "compute": {**_describe_compute(config, compute), "reason": compute.reason},
         }
     before = describe_model(model)
     dense_loss = measure_loss(model, sequences, compute=compute).mean
@@ -169,7 +193,7 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
         "pruning": _describe_pruning(read_pruning(pruned) or {}, before, after),
         "losses": {"dense": dense_loss, "pruned": pruned_loss},
         "digests": {**digests, "model": digest_model(pruned)},
-        "compute": _describe_compute(config, compute),
+        "compute": {**_describe_compute(config, compute), "reason": compute.reason},
     }
 
 

@@ -80,12 +80,22 @@ def keep_unpacked(model: Any) -> None:
     On a processor with AVX512-BF16, bitsandbytes 0.50 packs a linear's weights anew at the first forward pass
     in eval mode. That fails for widths that are no multiple of 32, is never undone for training, which then
     has no gradients, and merging an adapter reads the packed weights as if they were not.
+
+    Raises:
+        InputError: If a linear has been packed already.
     """
     import bitsandbytes
 
-    for module in model.modules():
-        if isinstance(module, bitsandbytes.nn.Linear4bit):
-            module.support_avx512bf16_for_cpu = False
+    for name, module in model.named_modules():
+        if not isinstance(module, bitsandbytes.nn.Linear4bit):
+            continue
+        if getattr(module.weight.quant_state, "packing_format_for_cpu", False):
+            raise InputError(
+                f"{PACKAGE} has packed the 4-bit weights of {name} in a forward pass: adapters on them now "
+                "get no gradients and merge wrongly. Load the model again with rankadaptor.load, or set "
+                "support_avx512bf16_for_cpu = False on its Linear4bit modules before the first forward pass."
+            )
+        module.support_avx512bf16_for_cpu = False
 
 
 def _list_devices() -> frozenset[str]:

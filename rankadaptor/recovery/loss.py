@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 from rankadaptor.data.sequences import IGNORED, TokenSequence, make_batch
 from rankadaptor.errors import InputError
+from rankadaptor.pruning.quantisation import is_quantised, keep_unpacked
 from rankadaptor.recovery.packed_model import PackedModel, find_obstacle, find_window, get_causal_lm
 from rankadaptor.recovery.packing import pack_sequences
 
@@ -182,7 +183,13 @@ def score_sequences(
 
 
 def place(model: Any, compute: Compute) -> None:
-    """Move a model to the device of `compute` if it is elsewhere."""
+    """Move a model to the device of `compute` if it is elsewhere; see `keep_unpacked` for a 4-bit one.
+
+    Raises:
+        InputError: If bitsandbytes has packed 4-bit weights that were loaded elsewhere.
+    """
+    if is_quantised(model):
+        keep_unpacked(model)
     if next(model.parameters()).device.type != compute.device:
         model.to(compute.device)
 

@@ -86,7 +86,10 @@ def describe_compute(document: Document) -> str:
         text = f"{dtype} on {device}" if device else str(dtype)
     if found.get("quantise"):
         text += f", frozen linears in {found['quantise']}"
-    return text + (f", {_count(found['threads'], 'thread')} a process" if found.get("threads") else "")
+    if found.get("trial_device") not in (None, device):
+        text += f", trials on {found['trial_device']}"
+    text += f", {_count(found['threads'], 'thread')} a process" if found.get("threads") else ""
+    return text + (f" ({found['reason']})" if found.get("reason") else "")
 
 
 def _describe_pruning(pruning: Mapping[str, Any]) -> str:

@@ -11,31 +11,53 @@ import pytest
 
 from rankadaptor.config import build_run
 from rankadaptor.errors import InputError
-from rankadaptor.pipeline.preparation import complete_preparation, load_space, make_recipe, pick_compute
+from rankadaptor.pipeline.preparation import (
+    complete_preparation,
+    describe_compute,
+    load_space,
+    make_recipe,
+    pick_compute,
+)
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.pipeline.tuning import locate_records
-from rankadaptor.runtime import Compute
+from rankadaptor.runtime import BFLOAT16, Compute
 
 if TYPE_CHECKING:
     from rankadaptor.pipeline.trials import TrialSource
 
 
-def test_changed_rows_and_another_precision_are_noticed(pico_run: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", ["native", "emulated"])
+def test_changed_rows_and_another_precision_are_noticed(
+    pico_run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
     rows = tmp_path / "rows.jsonl"
     text = Path(pico_run["data"]["train"]).read_text()
     rows.write_text(text)
     pico_run["data"]["train"] = str(rows)
-    config = build_run(pico_run)
-    compute = pick_compute(config)
+    config = build_run({**pico_run, "compute": {"device": "cpu"}})
+    monkeypatch.setenv(BFLOAT16, said)
+    begun = pick_compute(config)
     with open_run(tmp_path / "out", config) as folder:
-        first = complete_preparation(folder, config, compute=compute)
-        assert complete_preparation(folder, config, compute=compute) == first
-        other = dataclasses.replace(compute, dtype="bfloat16")
-        with pytest.raises(InputError, match="precision float32 → bfloat16"):
-            complete_preparation(folder, config, compute=other)
+        first = complete_preparation(folder, config, compute=begun)
+        assert complete_preparation(folder, config, compute=begun) == first
+        # The run goes on where the processor is of the other kind.
+        other, what, slower = {
+            "native": ("emulated", "bfloat16 → float32", r"has no native bfloat16: .*slower than float32\."),
+            "emulated": ("native", "float32 → bfloat16", r"has native bfloat16: .*precision of the run\."),
+        }[said]
+        monkeypatch.setenv(BFLOAT16, other)
+        remedy = rf"precision {what}.*compute.dtype is auto, and this processor {slower}"
+        with pytest.raises(InputError, match=remedy) as fault:
+            complete_preparation(folder, config, compute=pick_compute(config))
+        assert f"--set compute.dtype={begun.dtype} goes on" in str(fault.value)
+        settled = build_run({**pico_run, "compute": {"device": "cpu", "dtype": begun.dtype}})
+        assert complete_preparation(folder, settled, compute=pick_compute(settled)) == first
+        noted = describe_compute(first, pick_compute(settled))
+        assert noted == {"trial_device": "cpu", **dataclasses.asdict(begun)}
+        assert f"RANKADAPTOR_BFLOAT16={said}" in noted["reason"]
         rows.write_text(text.replace("follows", "precedes"))
         with pytest.raises(InputError, match=r"training rows .* → .*held-out rows[\s\S]*--fresh"):
-            complete_preparation(folder, config, compute=compute)
+            complete_preparation(folder, settled, compute=pick_compute(settled))
 
 
 def test_trials_that_move_to_another_device_are_noticed(pico_run: dict[str, Any], tmp_path: Path) -> None:

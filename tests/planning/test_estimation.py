@@ -11,6 +11,7 @@ from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.planning import estimate
 from rankadaptor.planning.rates import choose_rate, measure_matmul
 from rankadaptor.planning.shape import KIT_CONFIGS, parse_shape, read_shape, shrink_shape
+from rankadaptor.runtime import BFLOAT16
 
 SMALL = {"space": {"like_uniform": 2}, "recover": {"steps": 10}, "search": {"evaluations": 4, "steps": 5}}
 
@@ -144,16 +145,28 @@ def test_steps_that_are_on_disk_are_done(pico_folder, tmp_path):
     assert plan.seconds_left == pytest.approx(plan.seconds - find_step(plan, "prepare").seconds)
 
 
-def test_more_work_takes_longer_and_larger_batches_more_memory():
-    base = estimate(build_run({}))
-    longer = estimate(build_run({"recover": {"steps": 1600}}))
+@pytest.mark.parametrize(("dtype", "growth"), [("float32", 2.0), ("bfloat16", 1.3)])
+def test_more_work_takes_longer_and_larger_batches_more_memory(dtype, growth):
+    def make(**values):
+        return estimate(build_run({"compute": {"device": "cpu", "dtype": dtype}, **values}))
+
+    base, longer = make(), make(recover={"steps": 1600})
     assert find_step(longer, "recover").seconds > 3 * find_step(base, "recover").seconds
-    heavier = estimate(build_run({"recipe": {"batch_size": 32, "micro_batch_size": 32}}))
-    assert heavier.peak_bytes > 2 * base.peak_bytes
-    lighter = estimate(
-        build_run({"recipe": {"batch_size": 32, "micro_batch_size": 32, "gradient_checkpointing": True}})
-    )
-    assert lighter.peak_bytes < heavier.peak_bytes
+    large = {"batch_size": 32, "micro_batch_size": 32}
+    heavier = make(recipe=large)
+    assert heavier.peak_bytes > growth * base.peak_bytes
+    assert make(recipe={**large, "gradient_checkpointing": True}).peak_bytes < heavier.peak_bytes
+
+
+def test_an_automatic_precision_is_planned_as_the_run_will_choose_it(monkeypatch):
+    plans = {}
+    for said in ("native", "emulated"):
+        monkeypatch.setenv(BFLOAT16, said)
+        plans[said] = estimate(build_run({"compute": {"device": "cpu"}}))
+    assert plans["native"].peak_bytes < plans["emulated"].peak_bytes
+    assert plans["native"].seconds < plans["emulated"].seconds
+    assert any("bfloat16" in line for line in plans["native"].assumptions)
+    assert any("float32" in line for line in plans["emulated"].assumptions)
 
 
 def test_two_workers_halve_independent_trials(monkeypatch):

@@ -164,6 +164,17 @@ def test_no_processor_makes_bitsandbytes_pack_4_bit_weights_anew(folder, pico_to
         assert not any(each.support_avx512bf16_for_cpu for each in linears)
         return found
 
+    # One that was loaded without rankadaptor.load is seen to before it is measured or trained.
+    model, _ = ra.load(folder, compute=compute(), quantise="nf4")
+    linear = next(each for each in model.modules() if isinstance(each, bitsandbytes.nn.Linear4bit))
+    linear.support_avx512bf16_for_cpu = True
+    sequences = tokenise_rows(load_rows(["A row."]), pico_tokenizer, max_length=16)
+    measure_loss(model, sequences, compute=compute())
+    assert linear.support_avx512bf16_for_cpu is False
+    linear.weight.quant_state.packing_format_for_cpu = True  # as it would be after a forward pass
+    with pytest.raises(InputError, match=r"packed the 4-bit weights of model\.layers.* Load the model"):
+        measure_loss(model, sequences, compute=compute())
+
     here, elsewhere = judge(False), judge(True)
     assert here.keys() == elsewhere.keys()
     assert all(torch.equal(here[name], elsewhere[name]) for name in here)

@@ -5,8 +5,10 @@ import re
 
 import pytest
 
+from rankadaptor.card import render_card
 from rankadaptor.errors import InputError
 from rankadaptor.report.markdown import BUILDERS
+from rankadaptor.report.page import render_page
 from rankadaptor.results import Table
 from rankadaptor.results.details import (
     build_block_table,
@@ -57,6 +59,20 @@ def test_every_table_stands_any_missing_part_or_says_one_sentence(missing):
     for build in BUILDERS.values():
         message = describe_fault(build, document)
         assert message is None or (message.startswith("No ") and message.endswith("."))
+
+
+def test_the_precision_stands_in_overview_card_and_report_with_its_reason():
+    document = make_document()
+    document["result"]["compute"] = {
+        "device": "cpu", "trial_device": "cuda", "dtype": "bfloat16", "quantise": "nf4", "threads": 1,
+        "reason": "no CUDA device; native bfloat16",
+    }  # fmt: skip
+    told = (
+        "bfloat16 on cpu, frozen linears in nf4, trials on cuda, 1 thread a process (no CUDA device; native"
+    )
+    assert told in row(build_overview_table(document), "precision")["what"]
+    assert told in render_card(document, adapter="uniform")
+    assert told in render_page(document)
 
 
 def test_losses_show_gain_over_uniform_and_the_share_regained():
