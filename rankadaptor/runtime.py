@@ -132,7 +132,7 @@ def has_native_bfloat16(*, device: str = "cpu") -> bool:
         import torch
 
         # Torch counts emulation as support unless asked; GPUs before Ampere are far slower in it.
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(CPU_FLAGS & read_cpu_flags())
 
 

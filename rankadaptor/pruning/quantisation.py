@@ -84,11 +84,12 @@ def keep_unpacked(model: Any) -> None:
     Raises:
         InputError: If a linear has been packed already.
     """
-    import bitsandbytes
+    from bitsandbytes.nn.modules import Linear4bit
 
-    for name, module in model.named_modules():
-        if not isinstance(module, bitsandbytes.nn.Linear4bit):
-            continue
+    linears: list[tuple[str, Any]] = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, Linear4bit)
+    ]
+    for name, module in linears:
         if getattr(module.weight.quant_state, "packing_format_for_cpu", False):
             raise InputError(
                 f"{PACKAGE} has packed the 4-bit weights of {name} in a forward pass: adapters on them now "

@@ -156,7 +156,7 @@ def _do_without_shared_locks() -> None:
     semaphore of the whole system. A worker that is killed leaves it behind, and Python warns of it when the
     driver ends.
     """
-    from tqdm import tqdm
+    from tqdm import tqdm  # type: ignore[import-untyped]
 
     tqdm.set_lock(threading.RLock())
 
