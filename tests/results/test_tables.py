@@ -67,9 +67,7 @@ def test_the_precision_stands_in_overview_card_and_report_with_its_reason():
         "device": "cpu", "trial_device": "cuda", "dtype": "bfloat16", "quantise": "nf4", "threads": 1,
         "reason": "no CUDA device; native bfloat16",
     }  # fmt: skip
-    told = (
-        "bfloat16 on cpu, frozen linears in nf4, trials on cuda, 1 thread a process (no CUDA device; native"
-    )
+    told = "bfloat16 on cpu, frozen linears in nf4, trials on cuda, 1 thread a process (no CUDA device;"
     assert told in row(build_overview_table(document), "precision")["what"]
     assert told in render_card(document, adapter="uniform")
     assert told in render_page(document)
