@@ -15,7 +15,7 @@ import yaml
 
 import rankadaptor
 from rankadaptor.config import build_run
-from rankadaptor.config.comparison import JOBS
+from experiments.jobs import JOBS
 from tests.documents import DOCUMENTS, ROOT, find_blocks, name_document
 
 
@@ -52,7 +52,7 @@ def test_yaml_blocks_are_run_files_or_comparisons(block: str) -> None:
 
 def test_committed_run_files_are_sound() -> None:
     from rankadaptor.config import load_run
-    from rankadaptor.config.comparison import load_job
+    from experiments.jobs import load_job
 
     # base_models are files of their own two scripts
     files = [file for file in ROOT.glob("experiments/**/*.yaml") if file.parent.name != "base_models"]

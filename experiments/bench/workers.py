@@ -26,7 +26,7 @@ from rankadaptor.kit import ensure_model
 from rankadaptor.models import load
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.execution import Execution
-from rankadaptor.pipeline.sharing import probe_sharing
+from experiments.bench.sharing import probe_sharing
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import choose_compute

@@ -21,11 +21,11 @@ from rankadaptor.comparison import judge_gains
 from rankadaptor.config import load_run
 from rankadaptor.corpus import Record
 from rankadaptor.files import read_json, write_bytes, write_json
-from rankadaptor.pipeline.compare.arena import Arena, open_arena
+from experiments.compare.arena import Arena, open_arena
 from rankadaptor.plots import plot_guidance, to_png
 from rankadaptor.predictor import make_predictor
 from rankadaptor.predictor.storage import SHIPPED
-from rankadaptor.report.guidance import write_guidance
+from experiments.predictors.guidance import write_guidance
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results.table import write_gain
 from rankadaptor.runtime import find_commit

@@ -271,7 +271,7 @@ def _report_evidence(path: Path | None, *, corpus: list[Path], into: Path | None
         raise InputError(f"{path}: --evidence reads a corpus, not a run. Name corpora with --corpus.")
     start_logging()
     from rankadaptor.corpus import Corpus
-    from rankadaptor.report.evidence import DOCUMENT, write_evidence
+    from experiments.evidence.page import DOCUMENT, write_evidence
 
     target = into or DOCUMENT
     changed = write_evidence(Corpus.load(corpus), file=target)

@@ -12,10 +12,10 @@ from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
 from rankadaptor.pipeline.execution import count_trial_workers
-from rankadaptor.pipeline.extremes import score_extremes
+from experiments.collect.extremes import score_extremes
 from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
 from rankadaptor.pipeline.run_folder import open_run
-from rankadaptor.pipeline.study import study_recipe, write_study
+from experiments.collect.recipes import study_recipe, write_study
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.space import Space

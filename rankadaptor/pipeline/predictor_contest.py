@@ -16,7 +16,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable
 from rankadaptor.files import append_line, compute_digest, write_bytes, write_json
 from rankadaptor.plots import plot_contest, plot_start, to_png
-from rankadaptor.plots.contest import DEFAULT, UNTAUGHT
+from experiments.predictors.figures import DEFAULT, UNTAUGHT
 from rankadaptor.predictor.contest import DRAWS, average_rows, hold_contest, judge_setting
 from rankadaptor.predictor.contestants import EPOCHS, list_contestants
 from rankadaptor.predictor.evidence import Evidence, list_evidence

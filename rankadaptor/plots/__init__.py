@@ -7,9 +7,9 @@ figure whose data a run does not have raises `InputError` with one sentence that
 from __future__ import annotations
 
 from rankadaptor.plots.accuracy import plot_accuracy
-from rankadaptor.plots.comparison import plot_comparison
-from rankadaptor.plots.contest import plot_contest, plot_start
-from rankadaptor.plots.guidance import plot_guidance, plot_replay
+from experiments.compare.figure import plot_comparison
+from experiments.predictors.figures import plot_contest, plot_start
+from experiments.predictors.guidance_figures import plot_guidance, plot_replay
 from rankadaptor.plots.losses import plot_curves
 from rankadaptor.plots.ranks import plot_ranks
 from rankadaptor.plots.search import plot_predictions, plot_search

@@ -9,7 +9,7 @@ from typing import Any
 
 from rankadaptor.errors import TrainingError
 from rankadaptor.predictor.contest import Train
-from rankadaptor.predictor.distance import Distance
+from experiments.predictors.distance import Distance
 from rankadaptor.predictor.evidence import Evidence
 from rankadaptor.predictor.prediction import Predictor
 
@@ -70,7 +70,7 @@ def _join(meta: Predictor, *, seed: int) -> Predictor:
 
 
 def _train_trees(seen: Sequence[Evidence], *, seed: int) -> Predictor:
-    from rankadaptor.predictor.corpus_trees import train_trees
+    from experiments.predictors.corpus_trees import train_trees
 
     return train_trees(seen, seed=seed)
 

@@ -6,7 +6,7 @@ Importing this loads neither torch nor matplotlib.
 from __future__ import annotations
 
 from rankadaptor.report.console import render_console
-from rankadaptor.report.contest import fill_contest
+from experiments.predictors.page import fill_contest
 from rankadaptor.report.markdown import render_markdown
 from rankadaptor.report.markers import update_markers
 from rankadaptor.report.page import render_page, write_report

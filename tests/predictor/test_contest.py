@@ -14,13 +14,13 @@ from rankadaptor.pipeline.training import write_card
 from rankadaptor.predictor import make_predictor
 from rankadaptor.predictor.ceiling import find_ceiling
 from rankadaptor.predictor.contest import average_rows, hold_contest, judge_setting
-from rankadaptor.predictor.distance import _tabulate
+from experiments.predictors.distance import _tabulate
 from rankadaptor.predictor.evidence import Evidence, list_evidence
 from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.predictor.rank_agreement import compute_kendall
 from rankadaptor.report import fill_contest
-from rankadaptor.report.aims import render_aims
-from rankadaptor.report.contest import render_silent, write_start
+from experiments.predictors.aims import render_aims
+from experiments.predictors.page import render_silent, write_start
 from tests.predictor.oracle import Oracle, make_oracle, make_space, measure_sample
 
 FIELDS = {

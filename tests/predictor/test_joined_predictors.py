@@ -7,7 +7,7 @@ import pytest
 
 from rankadaptor.features import ScoreTable
 from rankadaptor.predictor import Ensemble, ScorePredictor, make_predictor, meta_train
-from rankadaptor.predictor.corpus_trees import train_trees
+from experiments.predictors.corpus_trees import train_trees
 from rankadaptor.predictor.evidence import list_evidence
 from rankadaptor.predictor.rank_agreement import compute_kendall
 from rankadaptor.space import RankSpace

@@ -1,0 +1,103 @@
+"""The ends of a setting's order are recovered, scored once, and kept in its study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rankadaptor.config import build_run
+from rankadaptor.corpus import Corpus, Record
+from rankadaptor.errors import TrainingError
+from rankadaptor.pipeline import collect_records, finals
+from experiments.collect.extremes import choose_extremes
+from rankadaptor.space import RankSpace
+from tests.space.shapes import build_linears
+
+
+@pytest.fixture
+def pico_collection(pico_run: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """Five allocations of one seed, of which two are scored on four questions."""
+    pico_run["search"]["steps"] = 2
+    pico_run["collect"] = {
+        "corpus": str(tmp_path / "corpus"),
+        "allocations": 5,
+        "benchmarks": {"extremes": 1, "names": ["arc_easy"], "limit": 4, "steps": 3},
+    }
+    return pico_run
+
+
+def test_the_best_and_the_worst_are_scored_beside_uniform(
+    pico_collection: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect_records(build_run(pico_collection))
+    corpus = Corpus.load(tmp_path / "corpus")
+    models = corpus.studies("pico").benchmarks
+    assert [model.role for model in models] == ["uniform", "best", "worst"]
+    table = corpus.table().sort_values("gain")
+    uniform = corpus.space("pico").uniform().values
+    ordered = [ranks for ranks in table["ranks"] if ranks != uniform]
+    assert [model.values for model in models] == [uniform, ordered[-1], ordered[0]]
+    assert {(model.seed, model.steps) for model in models} == {(1000, 3)}
+    assert len({model.loss for model in models}) == 3
+    for model in models:
+        score = model.scores["arc_easy"]
+        assert 0 <= score.value <= 1
+        assert (score.difference is None) == (model.role == "uniform")
+
+    written = (tmp_path / "corpus" / "studies" / "pico.json").read_text()
+    monkeypatch.setattr(finals, "fine_tune", None)  # a second collection recovers and scores nothing again
+    monkeypatch.setattr(finals, "evaluate", None)
+    collect_records(build_run(pico_collection))
+    assert json.loads((tmp_path / "corpus" / "studies" / "pico.json").read_text()) == json.loads(written)
+    monkeypatch.undo()
+    pico_collection["collect"]["benchmarks"]["limit"] = 6  # asked anew, of the same models
+    monkeypatch.setattr(finals, "fine_tune", None)
+    collect_records(build_run(pico_collection))
+    again = Corpus.load(tmp_path / "corpus").studies("pico").benchmarks
+    assert [model.loss for model in again] == [model.loss for model in models]
+    assert again[0].scores["arc_easy"].items == 6
+
+
+def test_an_extreme_that_diverges_costs_no_study(
+    pico_collection: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: Any, **__: Any) -> None:
+        raise TrainingError("loss is nan", step=1)
+
+    monkeypatch.setattr(finals, "fine_tune", diverge)
+    pico_collection["collect"]["curve"] = [1, 3]
+    with pytest.raises(TrainingError):
+        collect_records(build_run(pico_collection))
+    study = Corpus.load(tmp_path / "corpus").studies("pico")
+    assert [point.steps for point in study.curve] == [1, 3]
+    assert not study.benchmarks
+
+
+@pytest.mark.parametrize(("asked", "each"), [(1, 1), (2, 2), (9, 2)])
+def test_two_ends_share_no_allocation(asked: int, each: int) -> None:
+    space = RankSpace.from_linears(build_linears(3), like_uniform=4)
+    config = build_run({"search": {"steps": 8}})
+    drawn = [allocation.values for allocation in space.sample(5, seed=0)]
+    gains = [0.3, 0.1, None, 0.2, -0.4]  # the third failed
+    measured = [record(values, gain, seed=0, steps=8) for values, gain in zip(drawn, gains, strict=True)] + [
+        record(drawn[1], 9.0, seed=1, steps=8),
+        record(drawn[1], 9.0, seed=0, steps=16),
+    ]
+    roles = choose_extremes(config, space, measured, count=asked)
+    assert list(roles) == [
+        space.uniform().values,
+        *[drawn[0], drawn[3]][:each],
+        *[drawn[1], drawn[4]][-each:],
+    ]
+    assert list(roles.values()) == ["uniform", *["best"] * each, *["worst"] * each]
+
+
+def record(values: tuple[int, ...], gain: float | None, *, seed: int, steps: int) -> Record:
+    return Record(
+        setting="one", values=values, seed=seed, steps=steps, fidelity=1.0, loss_uniform=2.0, parameters=1,
+        loss=None if gain is None else 2.0 - gain, tokens=1, seconds=1.0,
+        status="ok" if gain is not None else "failed", error=None if gain is not None else "diverged",
+    )  # fmt: skip

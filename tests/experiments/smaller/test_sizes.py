@@ -1,0 +1,57 @@
+"""Sizes that passed are confirmed from the largest down, and the first that fails ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from rankadaptor.comparison import judge_gains
+from experiments.jobs import FinalSection
+from experiments.compare import sizes
+from experiments.smaller.sizes import Attempt, confirm_sizes
+from rankadaptor.space import Allocation, Slot, Space
+
+if TYPE_CHECKING:
+    from experiments.compare.arena import Arena
+
+FRESH = FinalSection(seeds=5)
+Judge = Callable[[set[int]], list[tuple[int, bool]]]
+
+
+@pytest.fixture
+def confirm(monkeypatch: pytest.MonkeyPatch) -> Judge:
+    """Confirm allocations that cost 60, 80 and 40 where those of the given costs are worse."""
+    options, costs = (0, 2, 4, 8), (0, 20, 40, 80)
+    slots = tuple(
+        Slot(f"block{block}", (f"linear{block}",), options, costs, block, "block") for block in (0, 1)
+    )
+    space = Space(slots=slots, budget=160, reference=(8, 8))
+    passed = [space.allocation(values) for values in ((4, 2), (4, 4), (2, 2))]
+
+    def run(worse: set[int]) -> list[tuple[int, bool]]:
+        def recover(arena: Any, allocation: Allocation, final: FinalSection, **_: Any) -> Attempt:
+            assert final is FRESH
+            gain = -0.1 if allocation.cost in worse else 0.0
+            judged = judge_gains([gain + luck for luck in (-0.001, 0.0, 0.001, 0.0, 0.0)])
+            return Attempt(allocation, judged, margin=0.01, tokens=1)
+
+        monkeypatch.setattr(sizes, "_attempt", recover)
+        confirmed = confirm_sizes(cast("Arena", None), passed, FRESH, margin=None)
+        return [(each.allocation.cost, each.accepted) for each in confirmed]
+
+    return run
+
+
+def test_all_sizes_that_hold_are_gone_through_from_the_largest(confirm: Judge) -> None:
+    assert confirm(set()) == [(80, True), (60, True), (40, True)]
+
+
+@pytest.mark.parametrize(
+    ("worse", "seen"),
+    [({40}, [(80, True), (60, True), (40, False)]), ({60}, [(80, True), (60, False)]), ({80}, [(80, False)])],
+)
+def test_the_first_that_fails_ends_it(confirm: Judge, worse: set[int], seen: list[tuple[int, bool]]) -> None:
+    """Smaller ones are not given a chance of their own: each would be one more to pass by luck."""
+    assert confirm(worse) == seen
