@@ -26,7 +26,7 @@ quickstart: $(STAMP) ## the main job on a real model: prune, search ranks, confi
 	$(BIN)/rankadaptor run experiments/quickstart/run.yaml
 
 bench: $(STAMP) ## speed, memory and cost of the trial engine, into experiments/results/engine.json and docs/engine.md (20 minutes)
-	$(BIN)/python experiments/bench/run.py
+	$(BIN)/python -m experiments.bench
 
 test: $(STAMP) ## all tests (the first time this downloads the kit, about 330 MB)
 	$(BIN)/python -m pytest -q -n 2 --dist loadscope --durations=10
@@ -44,22 +44,22 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 readme: $(STAMP) ## generate README's figures from the kept results
-	$(BIN)/rankadaptor report experiments/results/quickstart.json --into README.md
-	$(BIN)/rankadaptor compare experiments/compare/short.yaml --into README.md
-	$(BIN)/rankadaptor compare experiments/compare/smaller.yaml --into README.md
-	$(BIN)/rankadaptor benchmark --into README.md
-	$(BIN)/python experiments/quickstart/curves.py --only-write
-	$(BIN)/python experiments/bench/proposals.py --only-write
+	$(BIN)/python -m experiments.quickstart
+	$(BIN)/python -m experiments.compare experiments/compare/short.yaml --into README.md
+	$(BIN)/python -m experiments.smaller experiments/smaller/smaller.yaml --into README.md
+	$(BIN)/python -m experiments.predictors --into README.md
+	$(BIN)/python -m experiments.quickstart.curves --only-write
+	$(BIN)/python -m experiments.predictors.proposals --only-write
 
 evidence: $(STAMP) ## generate docs/evidence.md, its tables and figures, from meta_data/
-	$(BIN)/rankadaptor report --evidence --corpus meta_data --into docs/evidence.md
+	$(BIN)/python -m experiments.evidence --corpus meta_data --into docs/evidence.md
 
 benchmark: $(STAMP) ## judge all predictors on the corpus, into docs/predictors.md and README (an hour)
-	$(BIN)/rankadaptor benchmark
-	$(BIN)/rankadaptor benchmark --no-siblings --output experiments/results/predictors-other-models.json
-	$(BIN)/rankadaptor benchmark --into docs/predictors.md
-	$(BIN)/rankadaptor benchmark --output experiments/results/predictors-other-models.json --into docs/predictors.md
-	$(BIN)/rankadaptor benchmark --into README.md
+	$(BIN)/python -m experiments.predictors
+	$(BIN)/python -m experiments.predictors --no-siblings --output experiments/results/predictors-other-models.json
+	$(BIN)/python -m experiments.predictors --into docs/predictors.md
+	$(BIN)/python -m experiments.predictors --output experiments/results/predictors-other-models.json --into docs/predictors.md
+	$(BIN)/python -m experiments.predictors --into README.md
 
 clean: ## remove the environment and caches (not the kit, not results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -32,9 +32,9 @@ def test_run_then_report_and_a_second_run_repeats_nothing(bench, capsys):
 
     assert main(["report", command[1]]) == 0
     assert (bench.output / "report.html").is_file()
-    assert main(["report", str(bench.output), "--keep"]) == 0
-    kept = bench.folder / "experiments" / "results" / "pico.json"
-    assert json.loads(kept.read_text())["run"]["name"] == "pico"
+    kept = bench.folder / "kept" / "pico.json"
+    kept.parent.mkdir()
+    shutil.copy(bench.output / "result.json", kept)
     page = bench.folder / "page.md"
     assert main(["report", str(kept), "--into", str(page)]) == 2  # no such document
     page.write_text("# Page\n")
@@ -42,6 +42,8 @@ def test_run_then_report_and_a_second_run_repeats_nothing(bench, capsys):
     assert main(["report", str(kept), "--into", str(page)]) == 0
     assert "changed" in capsys.readouterr().out
     assert not kept.with_suffix(".html").exists()
+    assert (bench.folder / "figures" / "pico-ranks.png").is_file()
+    assert not (bench.folder / "experiments").exists()
     assert main(["plan", command[1]]) == 0
     assert capsys.readouterr().out.count("done") >= 4
 

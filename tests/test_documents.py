@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import json
 import re
 import shlex
@@ -14,9 +15,19 @@ import pytest
 import yaml
 
 import rankadaptor
-from rankadaptor.config import build_run
-from experiments.jobs import JOBS
+from experiments.collect.studies import SettingStudies
+from experiments.compare.config import ComparisonConfig
+from experiments.jobs import JobFile, load_job
+from experiments.parity.config import ParityConfig
+from experiments.smaller.config import SmallerConfig
+from rankadaptor.config import build_run, load_run
 from tests.documents import DOCUMENTS, ROOT, find_blocks, name_document
+
+JOBS: dict[str, type[JobFile]] = {
+    "compare": ComparisonConfig,
+    "smaller": SmallerConfig,
+    "parity": ParityConfig,
+}
 
 
 def list_blocks(*languages: str) -> list[Any]:
@@ -45,21 +56,22 @@ def test_python_blocks_name_what_exists(block: str) -> None:
 def test_yaml_blocks_are_run_files_or_comparisons(block: str) -> None:
     values = yaml.safe_load(block)
     if "settings" in values:
-        JOBS[values.get("job", "methods")].model_validate_json(json.dumps(values))
+        ComparisonConfig.model_validate_json(json.dumps(values))
     else:
         build_run(values, source="document")
 
 
 def test_committed_run_files_are_sound() -> None:
-    from rankadaptor.config import load_run
-    from experiments.jobs import load_job
-
     # base_models are files of their own two scripts
     files = [file for file in ROOT.glob("experiments/**/*.yaml") if file.parent.name != "base_models"]
     assert files
     for file in files:
-        if file.parent.name in ("compare", "parity"):
-            load_job(file)
+        if file.name == "studies.yaml":
+            for name, given in yaml.safe_load(file.read_text("utf-8")).items():
+                assert (file.parent / f"{name}.yaml").is_file()
+                SettingStudies.model_validate_json(json.dumps(given))
+        elif file.parent.name in JOBS:
+            load_job(file, JOBS[file.parent.name])
         else:
             load_run(file)
 
@@ -86,6 +98,19 @@ def test_commands_and_options_exist(path: Path) -> None:
         parameters = known.commands[words[0]].params
         options = {option for each in parameters for option in (*each.opts, *each.secondary_opts)}
         assert {word for word in words[1:] if word.startswith("-")} <= options | {"--help"}, words
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "Makefile"], ids=name_document)
+def test_studies_that_are_named_can_be_run(path: Path) -> None:
+    text = path.read_text("utf-8")
+    for name, rest in re.findall(r"python -m experiments\.([a-z_.]+)([^`\n|]*)", text):
+        module = importlib.util.find_spec(f"experiments.{name}")
+        assert module is not None, name
+        assert not module.submodule_search_locations or importlib.util.find_spec(
+            f"experiments.{name}.__main__"
+        )
+        for given in re.findall(r"experiments/[\w/.-]+\.yaml", rest):
+            assert (ROOT / given).is_file() or "NAME" in given, given
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_document)

@@ -1,4 +1,4 @@
-"""Rules for the whole package: imports point upstream, files stay short, nothing forbidden is called."""
+"""Rules for package and studies: imports point upstream, files stay short, nothing forbidden is called."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import rankadaptor
 
 ROOT = Path(rankadaptor.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
+STUDIES = sorted((ROOT.parent / "experiments").rglob("*.py"))
 
 FLOW = (
     "errors", "files", "runtime", "progress", "workers", "recipe", "kit", "config", "data", "pruning",
     "models", "space", "features", "corpus", "predictor", "search", "recovery", "evaluation", "measure",
-    "proxies", "comparison", "evidence", "results", "tracking", "card", "plots", "report", "doctor",
+    "proxies", "comparison", "results", "tracking", "card", "plots", "report", "doctor",
     "planning", "pipeline", "cli",
 )  # fmt: skip
 ENTRANCES = ("__init__", "__main__")
@@ -61,7 +62,7 @@ def list_imports(tree: ast.Module) -> list[tuple[int, str]]:
 
 
 def name_file(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+    return str(path.relative_to(ROOT.parent))
 
 
 def test_every_stage_has_its_place_in_the_flow():
@@ -85,9 +86,30 @@ def test_imports_point_upstream():
     assert not violations, "\n".join(violations)
 
 
-def test_files_are_short_and_typed_and_named_for_one_concept():
+def test_the_package_knows_nothing_of_this_repository():
+    """Studies lie beside the package and use it, and no default leads into a copy of the repository."""
     violations = []
     for path in FILES:
+        tree, name = parse(path), name_file(path)
+        violations += [
+            f"{name}:{line}: imports {module}"
+            for line, module in list_imports(tree)
+            if module.split(".")[0] == "experiments"
+        ]
+        violations += [
+            f"{name}:{node.lineno}: {node.value}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and " " not in node.value
+            and node.value.startswith(("experiments/", "experiments.", "docs/", "tests/"))
+        ]
+    assert not violations, "\n".join(violations)
+
+
+def test_files_are_short_and_typed_and_named_for_one_concept():
+    violations = []
+    for path in [*FILES, *STUDIES]:
         text, tree, name = path.read_text(encoding="utf-8"), parse(path), name_file(path)
         if (lines := len(text.splitlines())) > LONGEST:
             violations.append(f"{name}: {lines} lines, {LONGEST} are allowed")
@@ -102,7 +124,7 @@ def test_files_are_short_and_typed_and_named_for_one_concept():
 
 def test_nothing_forbidden_is_called():
     violations = []
-    for path in FILES:
+    for path in [*FILES, *STUDIES]:
         tree, name = parse(path), name_file(path)
         violations += [
             f"{name}:{line}: imports {module}"

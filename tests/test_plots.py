@@ -9,12 +9,10 @@ import pytest
 from rankadaptor.errors import InputError
 from rankadaptor.plots import (
     plot_accuracy,
-    plot_contest,
     plot_curves,
     plot_predictions,
     plot_ranks,
     plot_search,
-    plot_start,
     to_png,
     to_svg,
 )
@@ -161,24 +159,3 @@ def test_accuracy_survives_items_too_few_for_an_error():
             if isinstance(score, dict):
                 score["standard_error"] = None
     assert to_png(plot_accuracy(document), dots_per_inch=50)
-
-
-def test_every_count_of_a_contest_averages_over_the_same_settings():
-    rows = [
-        {
-            "predictor": name, "setting": setting, "signal": True, "records": count,
-            "kendall_ratio": ratio, "coverage90": ratio,
-        }
-        for name in ("meta", "gaussian_process")
-        for setting, ratio, counts in (("large", 0.9, (0, 4, 32)), ("small", 0.3, (0, 4)))
-        for count in counts
-    ]  # fmt: skip
-    for plot in (plot_contest, plot_start):
-        figure = plot(rows)
-        line = next(each for each in figure.axes[0].lines if "meta" in str(each.get_label()))
-        assert list(line.get_ydata()) == pytest.approx([0.9, 0.9, 0.9])
-        assert "in 1 settings" in figure.axes[0].get_title(loc="left")
-    with pytest.raises(InputError, match="No rows"):
-        plot_contest([])
-    with pytest.raises(InputError, match="No rows of meta"):
-        plot_start([])

@@ -11,6 +11,7 @@ import rankadaptor
 from tests.documents import DOCUMENTS, ROOT, name_document, strip_code
 
 PACKAGE = Path(rankadaptor.__file__).parent
+STUDIES = ROOT / "experiments"
 REFERENCES = ROOT / "docs/references.md"
 CITATION = re.compile(r"\[([A-Za-z][\w-]*)\]_")
 LINK = re.compile(r"\]\(([^()\s]+)\)")
@@ -30,10 +31,10 @@ def list_anchors(path: Path) -> set[str]:
 
 def test_every_citation_resolves() -> None:
     keys, missing = list_keys(), []
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted([*PACKAGE.rglob("*.py"), *STUDIES.rglob("*.py")]):
         for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
             missing += [
-                f"{path.relative_to(PACKAGE)}:{number}: [{key}]_"
+                f"{path.relative_to(ROOT)}:{number}: [{key}]_"
                 for key in CITATION.findall(line)
                 if key not in keys
             ]
@@ -42,9 +43,9 @@ def test_every_citation_resolves() -> None:
 
 
 def test_references_name_files_that_exist() -> None:
-    named = set(re.findall(r"`([a-z_]+/[a-z_]+\.py|[a-z_]+\.py)`", REFERENCES.read_text("utf-8")))
+    named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", REFERENCES.read_text("utf-8")))
     assert len(named) > 10
-    assert not sorted(name for name in named if not (PACKAGE / name).is_file())
+    assert not sorted(name for name in named if not ((PACKAGE / name).is_file() or (ROOT / name).is_file()))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_document)

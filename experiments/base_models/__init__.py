@@ -1,0 +1,1 @@
+"""Base models of the corpus: how they are trained, or cut and healed."""

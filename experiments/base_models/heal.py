@@ -1,6 +1,6 @@
 """Make a smaller model out of a kit model: cut it in depth or width, heal it, keep what changed.
 
-    python experiments/base_models/heal.py experiments/base_models/smollm2-12blocks.yaml
+    python -m experiments.base_models.heal experiments/base_models/smollm2-12blocks.yaml
 
 What is kept lies in `meta_data/models/<name>`, a tenth of the model; `rankadaptor.load` builds the model from
 it. One thread repeats the run; an interrupted one continues.

@@ -1,6 +1,6 @@
 """Train a small language model from scratch on the kit's text: a base model for the corpus.
 
-    python experiments/base_models/train.py experiments/base_models/llama-8x128.yaml
+    python -m experiments.base_models.train experiments/base_models/llama-8x128.yaml
 
 The weights go to `meta_data/models/<name>`, in bfloat16, with their tokenizer and `training.json`. One
 thread repeats the run.

@@ -1,6 +1,6 @@
 """Run every part of the bench, each in a fresh process, and merge their keys into one result file.
 
-    python experiments/bench/run.py [--results experiments/results/engine.json]
+    python -m experiments.bench [--results experiments/results/engine.json]
 
 A part that fails is named and the others go on; the exit status then says so. Each part can be run alone.
 """
@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from document import RESULTS
+from experiments.bench.document import RESULTS
 
 logger = logging.getLogger(__name__)
 PARTS = ("speed", "workers", "plan", "memory")
@@ -31,12 +31,12 @@ def main() -> int:
     failed = []
     for part in PARTS:
         started = time.monotonic()
-        script = Path(__file__).with_name(f"{part}.py")
-        if subprocess.run([sys.executable, script, "--results", given.results]).returncode:
+        command = [sys.executable, "-m", f"experiments.bench.{part}", "--results", str(given.results)]
+        if subprocess.run(command).returncode:
             failed.append(part)
         logger.info("%s: %.0f s", part, time.monotonic() - started)
-    page = Path(__file__).with_name("page.py")
-    if given.results == RESULTS and subprocess.run([sys.executable, page]).returncode:
+    page = [sys.executable, "-m", "experiments.bench.page"]
+    if given.results == RESULTS and subprocess.run(page).returncode:
         failed.append("page")
     if failed:
         logger.error("failed: %s; their keys in %s are old or missing", ", ".join(failed), given.results)

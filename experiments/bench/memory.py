@@ -1,6 +1,6 @@
 """Memory that Taylor importance takes beyond the weights, beside the plain way that keeps every gradient.
 
-    python experiments/bench/memory.py [--pairs 5] [--results experiments/results/engine.json]
+    python -m experiments.bench.memory [--pairs 5] [--results experiments/results/engine.json]
 
 Each measurement is a fresh process: it loads the kit's model in float32, touches every weight, resets the
 kernel's mark of the largest resident set, scores, and reads the mark. The plain way is LLM-Pruner's: one
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from document import RESULTS, merge_results, summarise
+from experiments.bench.document import RESULTS, merge_results, summarise
 
 MODEL = "kit:smollm2-135m"
 TARGET = 0.40
@@ -59,7 +59,10 @@ def measure_taylor_memory(*, pairs: int = 5) -> dict[str, Any]:
 
 def _measure_in_process(way: str) -> dict[str, float]:
     answer = subprocess.run(
-        [sys.executable, __file__, "--way", way], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "experiments.bench.memory", "--way", way],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
     return found

@@ -43,7 +43,7 @@ def count_operations(model: Any, batches: Sequence[PackedBatch], *, rank: int) -
     for block in blocks:
         total += 6 * 2 * block.heads * block.head_dim * pairs
     head = model.get_output_embeddings()
-    return total + 4.0 * head.in_features * head.out_features * targets
+    return float(total + 4.0 * head.in_features * head.out_features * targets)
 
 
 def _count_pairs(kin: Kin) -> float:

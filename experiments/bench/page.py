@@ -1,6 +1,6 @@
 """Fill docs/engine.md and README's line about the engine from the bench's result file.
 
-python experiments/bench/page.py
+python -m experiments.bench.page
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from document import RESULTS
-
+from experiments.bench.document import RESULTS
 from rankadaptor.files import read_json
 from rankadaptor.report.markers import update_markers
 

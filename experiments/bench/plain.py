@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rankadaptor.runtime import Compute
 
 
-class Watch(TrainerCallback):
+class Watch(TrainerCallback):  # type: ignore[misc]
     """Notes when the loop began and ended, and the loss of each step."""
 
     def __init__(self) -> None:

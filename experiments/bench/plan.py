@@ -1,6 +1,6 @@
 """What `rankadaptor plan` says, beside what is measured, and what the default search costs.
 
-    python experiments/bench/plan.py [--trials 3]
+    python -m experiments.bench.plan [--trials 3]
 
 `plan_error` is |predicted - measured| / measured of one trial's seconds, on instruction rows and on text, for
 the kit's model and with the products measured as `plan --measure` does. `search_to_finetune_ratio` is
@@ -16,8 +16,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from document import RESULTS, merge_results, summarise
-
+from experiments.bench.document import RESULTS, merge_results, summarise
 from rankadaptor.config import RunConfig
 from rankadaptor.config.loading import build_run
 from rankadaptor.planning import estimate

@@ -1,6 +1,6 @@
 """Tokens per second of a fine-tune, beside the plain loop of `transformers.Trainer` and PEFT.
 
-    python experiments/bench/speed.py [--pairs 5] [--case alpaca]
+    python -m experiments.bench.speed [--pairs 5] [--case alpaca]
 
 Both train the same model from the same adapter on the same batches at the same rate, in turn and in one
 process, in the precision that the machine chooses (and once in bfloat16), on one thread. Tokens are real
@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from document import RESULTS, merge_results, summarise
-from operations import count_operations, measure_products
-from plain import train_plainly
-
+from experiments.bench.document import RESULTS, merge_results, summarise
+from experiments.bench.operations import count_operations, measure_products
+from experiments.bench.plain import train_plainly
 from rankadaptor.data import draw_batches, load_rows, tokenise_rows
 from rankadaptor.data.sequences import TokenSequence
 from rankadaptor.models import load

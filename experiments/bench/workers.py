@@ -1,6 +1,6 @@
 """Trials per second of two worker processes, beside one.
 
-    python experiments/bench/workers.py [--rounds 3]
+    python -m experiments.bench.workers [--rounds 3]
 
 The pool of a real campaign measures short trials of the kit's model, in turn with one worker and with two,
 each worker a process of its own with one thread. Loading is not counted: every worker does a trial before the
@@ -19,14 +19,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from document import RESULTS, merge_results, summarise
-
+from experiments.bench.document import RESULTS, merge_results, summarise
+from experiments.bench.sharing import probe_sharing
 from rankadaptor.config.loading import build_run
 from rankadaptor.kit import ensure_model
 from rankadaptor.models import load
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.execution import Execution
-from experiments.bench.sharing import probe_sharing
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import choose_compute

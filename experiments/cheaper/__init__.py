@@ -1,0 +1,1 @@
+"""Cheap measures of allocations against full length, in settings of the corpus."""

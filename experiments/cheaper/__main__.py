@@ -1,6 +1,6 @@
 """Compare cheap measures of allocations with full-length fine-tunes, inside a setting of the corpus.
 
-    python experiments/cheaper/compare.py experiments/collect/llama-global70-r2-linear.yaml --full 192
+    python -m experiments.cheaper experiments/collect/llama-global70-r2-linear.yaml --full 192
 
 Continues where it stopped; `--seconds` stops it in good order. What is measured goes to `runs/cheaper`,
 records that the corpus holds are not measured again, and what it comes to is written, beside the settings
@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from halving import RESULT, replay_halving
 from scipy.stats import rankdata
 
+from experiments.cheaper.halving import RESULT, replay_halving
 from rankadaptor.config import RunConfig, load_run
 from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
 from rankadaptor.errors import InputError
@@ -290,7 +290,7 @@ def measure_scores(bench: Bench) -> dict[str, ScoreTable]:
     bench.check()
     short, space = bench.short, bench.space
     dense, _ = load(bench.setting.model["name"], compute=short.compute)
-    given = {"compute": short.compute, "examples": EXAMPLES}
+    given: dict[str, Any] = {"compute": short.compute, "examples": EXAMPLES}
     return {
         "spectra": measure_spectra(short.model, space, short.sequences, **given),
         "variance": measure_variance(short.model, space, short.sequences, **given),

@@ -1,6 +1,6 @@
 """What successive halving would have made of lengths that were all measured.
 
-    python experiments/cheaper/halving.py
+    python -m experiments.cheaper.halving
 
 Every allocation of a comparison has a gain at an eighth, a quarter and all of the full length. Halving sees
 the first for all, the second for the best third, the last for the best third of those: its order is that of

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.collect.studies import ExtremesSection
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record
 from rankadaptor.evaluation.benchmarks import Score, Scores, compare_scores
@@ -21,7 +22,11 @@ Values = tuple[int, ...]
 
 
 def score_extremes(
-    folder: RunFolder, config: RunConfig, source: TrialSource, measured: Sequence[Record]
+    folder: RunFolder,
+    config: RunConfig,
+    source: TrialSource,
+    measured: Sequence[Record],
+    given: ExtremesSection,
 ) -> list[dict[str, Any]]:
     """Recover uniform and the allocations at both ends of the order, and let them answer the benchmarks.
 
@@ -30,17 +35,14 @@ def score_extremes(
 
     Args:
         folder: Where adapters and scores are kept.
-        config: The run; `collect.benchmarks` says how many, how long and on what.
+        config: The run.
         source: The setting.
         measured: Records that give the order, those under the run's seed at `search.steps`.
+        given: How many, how long and on what.
 
     Returns:
-        A JSON-like entry a model, uniform first, as a study's `benchmarks` holds them; none if nothing is
-        asked for.
+        A JSON-like entry a model, uniform first, as a study's `benchmarks` holds them.
     """
-    given = config.collect.benchmarks
-    if given is None:
-        return []
     roles = choose_extremes(config, source.space, measured, count=given.extremes)
     steps = given.steps or config.recover.steps
     names = {

@@ -1,28 +1,24 @@
-"""What the recipe does to a comparison of allocations: rates, exponents and lengths, beside the corpus."""
+"""What the recipe does to a comparison of allocations: scaling exponents and learning rates."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import logging
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.collect.studies import RecipeSection
 from rankadaptor.config import RunConfig
-from rankadaptor.corpus import Corpus, Record
-from rankadaptor.files import read_json, write_text
+from rankadaptor.corpus import Record
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
 from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.recipe import Recipe
 from rankadaptor.space import Allocation
 
-logger = logging.getLogger(__name__)
 
-SCHEMA = 1
-
-
-def study_recipe(config: RunConfig, source: TrialSource, steps: int) -> dict[str, list[dict[str, Any]]]:
+def study_recipe(
+    config: RunConfig, source: TrialSource, given: RecipeSection, *, steps: int
+) -> dict[str, list[dict[str, Any]]]:
     """Measure some allocations under other scaling exponents and other learning rates.
 
     At uniform all exponents agree; it is trained under each all the same, so that every trial has its pair
@@ -31,9 +27,6 @@ def study_recipe(config: RunConfig, source: TrialSource, steps: int) -> dict[str
     Returns:
         `exponents` and `rates_by_allocation`, a list of trials each; losses in nats per token.
     """
-    given = config.collect.study
-    if given is None:
-        return {}
     designed = design_allocations(source.space, config.collect.allocations, seed=config.seed)
     chosen = choose_evenly(designed, given.allocations)
     seeds = range(config.seed, config.seed + given.seeds)
@@ -53,38 +46,6 @@ def study_recipe(config: RunConfig, source: TrialSource, steps: int) -> dict[str
         for record in _measure_under(config, source, changed, chosen, seeds=seeds, steps=steps)
     ]
     return {"exponents": exponents, "rates_by_allocation": rates}
-
-
-def write_study(
-    corpus: Corpus,
-    setting: str,
-    *,
-    tuned: dict[str, Any],
-    seed: int,
-    curve: Sequence[Record],
-    study: dict[str, list[dict[str, Any]]],
-) -> None:
-    """Write `studies/<setting>.json`: what was measured in a setting that is not one of its records."""
-    rates = [
-        {
-            "learning_rate": trial["learning_rate"],
-            "values": trial["values"],
-            "seed": seed,
-            "loss": trial["loss"],
-        }
-        for trial in tuned["trials"]
-    ]
-    points = [
-        {"steps": record.steps, "tokens": record.tokens, "seed": record.seed, "loss": record.loss}
-        for record in sorted(curve, key=lambda record: record.steps)
-    ]
-    target = corpus.folder / "studies" / f"{setting}.json"
-    # What an earlier collection measured stays, although this one did not ask for it.
-    earlier = {key: value for key, value in (read_json(target) if target.exists() else {}).items() if value}
-    measured = {"schema": SCHEMA, "setting": setting, "learning_rates": rates, "curve": points, **study}
-    content = {**measured, **earlier, **{key: value for key, value in measured.items() if value}}
-    # Compact: an allocation written one rank a line fills pages.
-    write_text(target, json.dumps(content, allow_nan=False) + "\n")
 
 
 def _measure_under(

@@ -1,6 +1,6 @@
 """Measure the scores that train nothing on every setting of the corpus, into `meta_data/scores`.
 
-    python experiments/collect/scores.py
+    python -m experiments.collect.scores
 
 Settings are pruned again, in `runs/scores/<name>`; one whose scores are there is passed over. `rankadaptor
 benchmark` lets every score found there compete.
@@ -12,6 +12,7 @@ import dataclasses
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def measure_scores(config: RunConfig, space: Space) -> list[ScoreTable]:
         model, tokenizer = load(folder.pruned, compute=compute)
     rows, _ = split_data(config).load()
     sequences = tokenise_rows(rows, tokenizer, max_length=config.recipe.sequence_length)
-    given = {"compute": compute, "examples": EXAMPLES, "seed": config.seed}
+    given: dict[str, Any] = {"compute": compute, "examples": EXAMPLES, "seed": config.seed}
     tables = [
         measure_spectra(model, space, sequences, **given),
         measure_variance(model, space, sequences, **given),

@@ -9,12 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.config import RunConfig, load_run
-from experiments.jobs import ComparisonConfig, JobFile
-from rankadaptor.errors import InputError, RankAdaptorError, StorageError
-from rankadaptor.files import lock_folder, read_json, write_json
 from experiments.compare.arena import Arena, open_arena
 from experiments.compare.choice import Choice
+from experiments.compare.config import ComparisonConfig
 from experiments.compare.guided import (
     SELECTION_SEED,
     choose_by_trees,
@@ -24,6 +21,7 @@ from experiments.compare.guided import (
 )
 from experiments.compare.judgement import judge_choices
 from experiments.compare.learned import find_corpus_digest
+from experiments.compare.page import write_comparison
 from experiments.compare.redistribution import choose_by_adalora, choose_by_eva
 from experiments.compare.scored import (
     choose_by_damage,
@@ -35,7 +33,10 @@ from experiments.compare.scored import (
 )
 from experiments.compare.started import choose_started, choose_started_uniform
 from experiments.compare.widened import choose_widened
-from experiments.compare.page import write_comparison
+from experiments.jobs import JobFile
+from rankadaptor.config import RunConfig, load_run
+from rankadaptor.errors import InputError, RankAdaptorError, StorageError
+from rankadaptor.files import lock_folder, read_json, write_json
 from rankadaptor.runtime import find_commit
 
 logger = logging.getLogger(__name__)

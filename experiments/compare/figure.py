@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.compare.pooling import pool_gains
 from rankadaptor.errors import InputError
 from rankadaptor.plots.style import BLUE, INK, MUTED, VERMILION, make_figure, style_legend, style_title
-from experiments.compare.pooling import pool_gains
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

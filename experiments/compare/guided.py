@@ -8,16 +8,16 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.errors import InputError
 from experiments.compare.choice import Choice
 from experiments.compare.learned import learn_without
+from rankadaptor.errors import InputError
 from rankadaptor.predictor import Predictor, make_predictor
 from rankadaptor.search import Search, draw_random
 
 if TYPE_CHECKING:
-    from experiments.jobs import ComparisonConfig
-    from rankadaptor.corpus import Record
     from experiments.compare.arena import Arena
+    from experiments.compare.config import ComparisonConfig
+    from rankadaptor.corpus import Record
 
 logger = logging.getLogger(__name__)
 

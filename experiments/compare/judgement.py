@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.compare.choice import Choice
 from rankadaptor.comparison import SMALLEST_SHARE, Judgement, judge_gains
 from rankadaptor.errors import TrainingError
 from rankadaptor.evaluation.benchmarks import Scores, compare_scores
 from rankadaptor.files import compute_digest
-from experiments.compare.choice import Choice
 from rankadaptor.pipeline.finals import evaluate_one, recover_one
 from rankadaptor.pipeline.trials import Job
 from rankadaptor.runtime import find_commit
@@ -21,9 +21,10 @@ from rankadaptor.space import widen_space
 from rankadaptor.space.ranks import count_parameters
 
 if TYPE_CHECKING:
-    from experiments.jobs import BenchmarkSection, FinalSection
-    from rankadaptor.corpus import Record
     from experiments.compare.arena import Arena
+    from experiments.compare.config import BenchmarkSection
+    from experiments.jobs import FinalSection
+    from rankadaptor.corpus import Record
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from rankadaptor.predictor import MetaPredictor, Predictor, make_predictor
 from rankadaptor.predictor.storage import DESCRIPTION
 
 if TYPE_CHECKING:
-    from rankadaptor.corpus import Setting
     from experiments.compare.arena import Arena
+    from rankadaptor.corpus import Setting
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,8 @@ def learn_without(arena: Arena, corpus: str | Path, *, name: str) -> Predictor:
         corpus: Folder of records.
         name: `meta`, the default, or `meta_perceptron`, the paper's five layers meta-trained.
     """
+    from experiments.predictors.contestants import list_contestants
     from rankadaptor.corpus import Corpus
-    from rankadaptor.predictor.contestants import list_contestants
     from rankadaptor.predictor.evidence import MINIMUM_RECORDS, list_evidence
 
     digest = find_corpus_digest(corpus)

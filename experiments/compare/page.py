@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rankadaptor.files import write_text
 from experiments.compare.benchmark_tables import average_benchmarks, write_difference
 from experiments.compare.summary import describe_job, draw_comparisons, list_shared, pool_methods
+from rankadaptor.files import write_text
 from rankadaptor.results.table import (
     Table,
     write_count,
@@ -52,8 +52,9 @@ def render_comparison(rows: Sequence[Row], *, figures: Mapping[str, str] | None 
     """
     parts = [
         "# Ways of choosing ranks, compared\n",
-        "Written from the result file of `rankadaptor compare`; not edited by hand. All methods have "
-        "uniform's adapter parameters, or a few less where ranks do not come out even, and may train on the "
+        "Written from the result file of `python -m experiments.compare`; not edited by hand. "
+        "All methods have uniform's adapter parameters, or a few less where ranks do not come out even, "
+        "and may train on the "
         "same number of tokens to choose; what each did train on, or read, stands in the tables. Passes "
         "that only score are counted where they are not part of a trial. "
         "What they choose is recovered in full on fresh seeds, paired with uniform. Choice and judgement "

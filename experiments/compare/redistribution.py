@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.compare.choice import Choice
 from rankadaptor.data.sequences import draw_batches, make_batch
 from rankadaptor.errors import TrainingError
-from experiments.compare.choice import Choice
 from rankadaptor.pipeline.design import allocate_by_weights
 from rankadaptor.pipeline.trials import build_measure
 from rankadaptor.recovery.training import compute_learning_rate
 
 if TYPE_CHECKING:
-    from experiments.jobs import ComparisonConfig
-    from rankadaptor.data.sequences import TokenSequence
     from experiments.compare.arena import Arena
+    from experiments.compare.config import ComparisonConfig
+    from rankadaptor.data.sequences import TokenSequence
     from rankadaptor.space import Allocation, Space
 
 EVA_RHO = 2.0  # PEFT's default: at most twice the uniform rank

@@ -19,8 +19,8 @@ from rankadaptor.predictor import make_predictor
 from rankadaptor.search import Search, allocate_by_scores, linear_in_depth
 
 if TYPE_CHECKING:
-    from experiments.jobs import ComparisonConfig
     from experiments.compare.arena import Arena
+    from experiments.compare.config import ComparisonConfig
 
 SLOPE = 0.5  # from half to one and a half times uniform
 MOST_RATES = 8

@@ -17,9 +17,9 @@ from rankadaptor.pipeline.tuning import measure_recipes
 from rankadaptor.recipe import GRADIENT, RANDOM
 
 if TYPE_CHECKING:
-    from experiments.jobs import ComparisonConfig
-    from rankadaptor.corpus import Record
     from experiments.compare.arena import Arena
+    from experiments.compare.config import ComparisonConfig
+    from rankadaptor.corpus import Record
     from rankadaptor.space import Allocation
 
 logger = logging.getLogger(__name__)

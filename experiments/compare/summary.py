@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.compare.pooling import pool_gains
+from experiments.rows import read_rows
 from rankadaptor.comparison import Judgement
 from rankadaptor.errors import InputError
 from rankadaptor.files import write_bytes
 from rankadaptor.report.markers import update_markers
-from experiments.compare.pooling import pool_gains
-from experiments.rows import read_rows
 from rankadaptor.results.table import Table, write_gain, write_interval
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def fill_comparison(results: str | Path, *, file: str | Path) -> list[str]:
     """Fill the parts `comparison-JOB` of a document: a job's figure, and what it found in a sentence.
 
     Args:
-        results: The list of rows that `rankadaptor compare` wrote.
+        results: The list of rows that `python -m experiments.compare` wrote.
         file: The document.
 
     Returns:
@@ -45,7 +45,7 @@ def fill_comparison(results: str | Path, *, file: str | Path) -> list[str]:
         InputError: If the results or the markers are not sound.
     """
     source, target = Path(results), Path(file)
-    rows = read_rows(source, command="rankadaptor compare")
+    rows = read_rows(source, command="python -m experiments.compare")
     figures = draw_comparisons(rows, results=source, file=target)
     blocks = {
         f"comparison-{job}": f"![Gains over uniform by method]({place})\n\n"
@@ -57,7 +57,8 @@ def fill_comparison(results: str | Path, *, file: str | Path) -> list[str]:
 
 def draw_comparisons(rows: Sequence[Row], *, results: Path, file: Path) -> dict[str, str]:
     """Write a figure a job, and return their places as the document links them."""
-    from rankadaptor.plots import plot_comparison, to_png
+    from experiments.compare.figure import plot_comparison
+    from rankadaptor.plots import to_png
 
     places = {}
     for job in dict.fromkeys(str(row["job"]) for row in rows):

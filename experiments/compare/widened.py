@@ -6,17 +6,17 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
-from rankadaptor.errors import InputError
 from experiments.compare.choice import Choice
 from experiments.compare.guided import share_trials, take_second_opinions
+from rankadaptor.errors import InputError
 from rankadaptor.predictor import make_predictor
 from rankadaptor.search import Search
 from rankadaptor.space import widen_space
 from rankadaptor.space.widening import STANDARD
 
 if TYPE_CHECKING:
-    from experiments.jobs import ComparisonConfig
     from experiments.compare.arena import Arena
+    from experiments.compare.config import ComparisonConfig
 
 logger = logging.getLogger(__name__)
 

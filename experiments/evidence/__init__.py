@@ -1,6 +1,6 @@
 """What a measured corpus says about the question behind the method: where do layer-wise ranks matter?
 
-Pure numbers: tables and figures are made from them in `report` and `plots`.
+The numbers are computed first; `page` makes tables and figures of them.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankadaptor.errors import InputError
 from experiments.evidence.factors import FACTORS
-from experiments.evidence.regimes import SMALLEST_SHARE, WORDS
 from experiments.evidence.panels import LINES, MARKERS, make_grid, name_panel
+from experiments.evidence.regimes import SMALLEST_SHARE, WORDS
+from rankadaptor.errors import InputError
 from rankadaptor.plots.style import (
     BAND,
     BLUE,

@@ -9,9 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankadaptor.errors import InputError
 from experiments.evidence import Evidence, gather_evidence
-from rankadaptor.files import write_bytes, write_text
 from experiments.evidence.sentences import describe_chance, describe_claims, summarise_findings
 from experiments.evidence.study_tables import (
     build_accuracy_table,
@@ -32,6 +30,8 @@ from experiments.evidence.tables import (
     build_trait_table,
     build_winner_table,
 )
+from rankadaptor.errors import InputError
+from rankadaptor.files import write_bytes, write_text
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results import Table
 
@@ -93,7 +93,7 @@ def write_evidence(corpus: Corpus, *, file: str | Path = DOCUMENT) -> list[str]:
     blocks = render_evidence(evidence)
     blocks |= {f"figure-{name}": text for name, text in _draw_figures(evidence, target.parent).items()}
     if not target.exists():
-        source = resources.files("rankadaptor.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+        source = resources.files("experiments.evidence").joinpath(TEMPLATE).read_text(encoding="utf-8")
         write_text(target, source)
     return update_markers(target, blocks)
 
@@ -114,7 +114,6 @@ def render_evidence(evidence: Evidence) -> dict[str, str]:
 
 
 def _draw_figures(evidence: Evidence, folder: Path) -> dict[str, str]:
-    from rankadaptor.plots import to_png
     from experiments.evidence.figures import (
         plot_effects,
         plot_factors,
@@ -128,6 +127,7 @@ def _draw_figures(evidence: Evidence, folder: Path) -> dict[str, str]:
         plot_rates,
         plot_recovery,
     )
+    from rankadaptor.plots import to_png
 
     drawings: dict[str, tuple[Callable[[Evidence], Figure], str]] = {
         "regimes": (plot_regimes, "Gain of the best allocation with its interval, by setting"),

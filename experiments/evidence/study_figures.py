@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankadaptor.errors import InputError
 from experiments.evidence.panels import LINES, MARKERS, make_grid, name_panel
+from rankadaptor.errors import InputError
 from rankadaptor.plots.style import (
     BLUE,
     GREEN,

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rankadaptor.comparison import judge_gains
 from experiments.evidence.components import CONFIDENCE, SMALLEST_SAMPLE, Components
 from experiments.evidence.observations import Gains
+from rankadaptor.comparison import judge_gains
 
 Floats = NDArray[np.float64]
 

@@ -32,8 +32,8 @@ def render_parity(rows: Sequence[Row]) -> str:
     settings = sorted({str(row["setting"]) for row in rows})
     parts = [
         "# The paper's claim, tested\n",
-        "Written from `experiments/results/parity.json` by `rankadaptor compare experiments/parity/NAME.yaml`"
-        "; not edited by hand.\n",
+        "Written from `experiments/results/parity.json` by "
+        "`python -m experiments.parity experiments/parity/NAME.yaml`; not edited by hand.\n",
         "The paper reports gains over the best earlier method from 0.7 % to 5.5 % "
         "([RankAdaptor](references.md#RankAdaptor), abstract; zero-shot accuracy, single runs). Here its "
         "set-up is put together as far as public texts tell it: one rank per block from a short menu, blocks "

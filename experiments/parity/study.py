@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankadaptor.config import RunConfig, load_run
-from experiments.jobs import ComparisonConfig, ParityConfig
-from rankadaptor.errors import InputError, TrainingError
 from experiments.compare.arena import Arena, open_arena
 from experiments.compare.choice import Choice
+from experiments.compare.config import ComparisonConfig
 from experiments.compare.contest import check_seeds, choose, merge_rows
 from experiments.compare.judgement import find_extra, judge_pairs, recover_choices
+from experiments.parity.config import ParityConfig
+from experiments.parity.page import write_parity
+from rankadaptor.config import RunConfig, load_run
+from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.pipeline.trials import Job
 from rankadaptor.predictor import make_predictor
-from experiments.parity.page import write_parity
 from rankadaptor.runtime import find_commit
 from rankadaptor.search import Search, draw_random
 from rankadaptor.space.ranks import count_parameters

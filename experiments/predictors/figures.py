@@ -92,7 +92,7 @@ def plot_start(rows: Sequence[Mapping[str, Any]]) -> Figure:
     names = {row["predictor"] for row in chosen}
     if missing := [name for name in (DEFAULT, UNTAUGHT) if name not in names]:
         raise InputError(
-            f"No rows of {missing[0]} to draw: run `rankadaptor benchmark` with all contestants."
+            f"No rows of {missing[0]} to draw: run `python -m experiments.predictors` with all contestants."
         )
     counts = sorted({row["records"] for row in chosen})
     places = {count: place for place, count in enumerate(counts)}

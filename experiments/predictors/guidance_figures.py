@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankadaptor.errors import InputError
 from experiments.predictors.figures import DEFAULT
+from rankadaptor.errors import InputError
 from rankadaptor.plots.style import BLUE, GREEN, MUTED, VERMILION, make_figure, style_legend, style_title
 
 if TYPE_CHECKING:

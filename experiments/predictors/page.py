@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.predictors.figures import DEFAULT, UNTAUGHT
-from rankadaptor.predictor.contest import average_rows
 from experiments.predictors.aims import render_aims
-from rankadaptor.report.markers import update_markers
+from experiments.predictors.figures import DEFAULT, UNTAUGHT
 from experiments.predictors.regret import render_regret
 from experiments.rows import read_rows
+from rankadaptor.predictor.contest import average_rows
+from rankadaptor.report.markers import update_markers
 
 
 def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
@@ -20,7 +20,8 @@ def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
     The others are `aims`, `settings`, `silent`, `regret`, `figure` and `start`.
 
     Args:
-        results: The list of rows that `rankadaptor benchmark` wrote; its figure lies in `figures/` there.
+        results: The list of rows that `python -m experiments.predictors` wrote; its figure lies in
+            `figures/` there.
         file: The document.
 
     Returns:
@@ -30,7 +31,7 @@ def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
         InputError: If the results or the markers are not sound.
     """
     source, target = Path(results), Path(file)
-    rows = read_rows(source, command="rankadaptor benchmark")
+    rows = read_rows(source, command="python -m experiments.predictors")
     figures = source.parent / "figures"
     if not figures.is_absolute():
         figures = Path(*[".."] * len(target.parent.parts), figures)

@@ -1,6 +1,6 @@
 """How a search with the trained predictor should propose, replayed on measured allocations.
 
-    python experiments/bench/proposals.py
+    python -m experiments.predictors.proposals
 
 In every setting with 40 measured allocations or more a search may ask for these allocations only, and is
 answered by their first measurement. After each of `COUNTS` short runs the measured allocation that the
@@ -21,15 +21,16 @@ from typing import Any
 
 import numpy as np
 
+from experiments.predictors.distance import Distance
+from experiments.predictors.guidance import write_replay
+from experiments.predictors.guidance_figures import plot_replay
 from rankadaptor.corpus import Corpus, Record
 from rankadaptor.files import read_json, write_bytes, write_json
-from rankadaptor.plots import plot_replay, to_png
+from rankadaptor.plots import to_png
 from rankadaptor.predictor import GaussianProcess, MetaPredictor, Predictor
-from experiments.predictors.distance import Distance
 from rankadaptor.predictor.evidence import Evidence, choose_trainable, list_evidence
 from rankadaptor.predictor.hierarchy import Hierarchy, fit_hierarchy
 from rankadaptor.predictor.prior_width import set_width
-from experiments.predictors.guidance import write_replay
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results.table import Table
 from rankadaptor.search.initial_design import choose_apart

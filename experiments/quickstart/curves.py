@@ -1,6 +1,6 @@
 """What the quickstart's search would choose after ever more short runs, with and without the corpus.
 
-    python experiments/quickstart/curves.py [--workers 2]
+    python -m experiments.quickstart.curves [--workers 2]
 
 Same pruned model, data, rate and budget as `make quickstart`. Two predictors guide a search each, under two
 seeds: the trained one (`meta`), and one that sees the same slots and has learned from no corpus
@@ -17,15 +17,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.compare.arena import Arena, open_arena
+from experiments.predictors.guidance import write_guidance
+from experiments.predictors.guidance_figures import plot_guidance
+from experiments.program import run_program
 from rankadaptor.comparison import judge_gains
 from rankadaptor.config import load_run
 from rankadaptor.corpus import Record
 from rankadaptor.files import read_json, write_bytes, write_json
-from experiments.compare.arena import Arena, open_arena
-from rankadaptor.plots import plot_guidance, to_png
+from rankadaptor.plots import to_png
 from rankadaptor.predictor import make_predictor
 from rankadaptor.predictor.storage import SHIPPED
-from experiments.predictors.guidance import write_guidance
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results.table import write_gain
 from rankadaptor.runtime import find_commit
@@ -48,7 +50,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="trials side by side; changes no result")
     parser.add_argument("--only-write", action="store_true", help="write figure and README from the result")
     given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if not given.only_write:
         with open_arena(load_run(RUN), FOLDER, workers=given.workers) as arena:
             chosen = [
@@ -111,4 +112,4 @@ def _take_gains(records: Sequence[Record]) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

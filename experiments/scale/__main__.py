@@ -1,15 +1,25 @@
 """Fill the tables of docs/scale.md from the cost model and the measurements that check it.
 
-python experiments/scale/document.py
+python -m experiments.scale
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from rankadaptor.files import read_json
+from experiments.jobs import report_changes
+from experiments.program import run_program
 from experiments.scale.tables import render_scale
+from rankadaptor.files import read_json
 from rankadaptor.report.markers import update_markers
 
+RESULTS, DOCUMENT = Path("experiments/results/scale.json"), Path("docs/scale.md")
+
+
+def main() -> None:
+    """Fill the page."""
+    report_changes(DOCUMENT, update_markers(DOCUMENT, render_scale(read_json(RESULTS))))
+
+
 if __name__ == "__main__":
-    update_markers(Path("docs/scale.md"), render_scale(read_json(Path("experiments/results/scale.json"))))
+    run_program(main)

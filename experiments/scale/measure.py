@@ -1,6 +1,6 @@
 """Measured seconds and memory of trials, beside what the cost model says.
 
-    python experiments/scale/measure.py [--only NAME]
+    python -m experiments.scale.measure [--only NAME]
 
 Each case is a fresh process on the CPU with one thread: it loads the model, trains an adapter for a few
 steps, scores held-out text, and reports the time of both and the largest resident set. The speed of matrix
@@ -146,7 +146,10 @@ def measure_here(case: Case) -> dict[str, float]:
 def measure_case(name: str) -> dict[str, Any]:
     """Measure one case in a process of its own and set the prediction beside it."""
     answer = subprocess.run(
-        [sys.executable, __file__, "--here", name], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "experiments.scale.measure", "--here", name],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     measured: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
     return describe_case(name, measured)

@@ -1,0 +1,1 @@
+"""The smallest adapter that is shown not to be worse than uniform."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.rows import read_rows
 from rankadaptor.files import write_text
 from rankadaptor.report.markers import update_markers
-from experiments.rows import read_rows
 from rankadaptor.results.table import Table, write_count, write_gain, write_interval, write_percent
 
 DOCUMENT = Path("docs/smaller.md")
@@ -35,7 +35,8 @@ Row = Mapping[str, Any]
 INTRODUCTION = """\
 # Fewer parameters for the same quality
 
-Written from the result file of `rankadaptor compare experiments/compare/smaller.yaml`; not edited by hand.
+Written from the result file of `python -m experiments.smaller experiments/smaller/smaller.yaml`; not edited
+by hand.
 
 How small may an adapter be and still not be worse than a uniform one? Trials of all sizes teach the
 predictor, NSGA-II draws its front of loss against parameters, and full recoveries, paired with uniform on
@@ -63,7 +64,7 @@ def fill_smaller(results: str | Path, *, file: str | Path) -> list[str]:
     """Fill the parts `smaller-JOB` of a document: what is left of the size, per way and setting.
 
     Args:
-        results: The list of rows that `rankadaptor compare` wrote.
+        results: The list of rows that `python -m experiments.compare` wrote.
         file: The document.
 
     Returns:
@@ -72,7 +73,7 @@ def fill_smaller(results: str | Path, *, file: str | Path) -> list[str]:
     Raises:
         InputError: If the results or the markers are not sound.
     """
-    rows = read_rows(Path(results), command="rankadaptor compare")
+    rows = read_rows(Path(results), command="python -m experiments.compare")
     blocks = {
         f"smaller-{job}": describe_sizes([row for row in rows if row["job"] == job])
         for job in dict.fromkeys(str(row["job"]) for row in rows)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankadaptor.comparison import Judgement
-from experiments.jobs import FinalSection, SmallerConfig
 from experiments.compare.arena import Arena
 from experiments.compare.choice import Choice
 from experiments.compare.judgement import judge_pairs, recover_choices
+from experiments.jobs import FinalSection
+from experiments.smaller.config import SmallerConfig
+from rankadaptor.comparison import Judgement
 from rankadaptor.runtime import find_commit
 from rankadaptor.space.ranks import count_parameters
 

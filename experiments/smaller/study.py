@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.jobs import SmallerConfig
 from experiments.compare.arena import Arena, open_arena
 from experiments.compare.contest import check_seeds, load_settings, merge_rows
 from experiments.compare.learned import find_corpus_digest, learn_without
-from experiments.smaller.sizes import LOWEST_SHARE, halve_sizes
 from experiments.compare.started import tune_start
-from rankadaptor.pipeline.design import allocate_by_weights
+from experiments.smaller.config import SmallerConfig
 from experiments.smaller.page import write_smaller
+from experiments.smaller.sizes import LOWEST_SHARE, halve_sizes
+from rankadaptor.pipeline.design import allocate_by_weights
 from rankadaptor.search import Search
 from rankadaptor.search.front import Front, draw_sizes, find_front
 

@@ -1,0 +1,1 @@
+"""What each way of beginning an adapter adds at uniform ranks."""

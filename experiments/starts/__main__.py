@@ -1,6 +1,6 @@
 """What each way of beginning an adapter adds, at uniform ranks: paired full recoveries on fresh seeds.
 
-    python experiments/compare/starts.py experiments/collect/mistral-global60-r2-linear.yaml [...]
+    python -m experiments.starts experiments/collect/mistral-global60-r2-linear.yaml [...]
 
 Every way gets the learning rate that suits it best out of the same six, on a seed of its own, and is then
 recovered on five fresh seeds, paired with the default start at the setting's own rate. Continues where it
@@ -28,6 +28,9 @@ import numpy as np
 import torch
 from peft import EvaConfig, get_peft_model, initialize_lora_eva_weights
 
+from experiments.compare.arena import Arena, open_arena
+from experiments.compare.contest import merge_rows
+from experiments.starts.page import write_starts
 from rankadaptor.comparison import SMALLEST_SHARE, judge_gains
 from rankadaptor.config import load_run
 from rankadaptor.data.sequences import draw_batches, make_batch
@@ -35,13 +38,10 @@ from rankadaptor.errors import TrainingError
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.files import append_line
 from rankadaptor.measure import ShortFineTune
-from experiments.compare.arena import Arena, open_arena
-from experiments.compare.contest import merge_rows
 from rankadaptor.pipeline.trials import build_measure
 from rankadaptor.recipe import GRADIENT, RANDOM, Recipe
 from rankadaptor.recovery import fine_tune
 from rankadaptor.recovery.lora import adapt_temporarily, lora_config
-from experiments.starts.page import write_starts
 from rankadaptor.results.table import write_gain
 from rankadaptor.runtime import find_commit
 

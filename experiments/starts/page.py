@@ -1,4 +1,4 @@
-"""The document on what starts add to uniform, written from the rows of `experiments/compare/starts.py`."""
+"""The document on what starts add to uniform, written from the rows of `experiments/starts`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 INTRODUCTION = """\
 # Beyond ranks: where an adapter begins
 
-Written by `python experiments/compare/starts.py`; not edited by hand. Every row is uniform, with the same
+Written by `python -m experiments.starts`; not edited by hand. Every row is uniform, with the same
 parameters, and differs in how the adapter begins (or is scaled). Each way has the best of six learning rates,
 a quarter to twice the setting's own, tried on a seed of its own (where the best is the first or the last, a
 rate beyond might suit better), and is recovered in full on {seeds} fresh seeds, paired with the default start

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rankadaptor.cli import commands, comparing, prediction
+from rankadaptor.cli import commands, prediction
 from rankadaptor.errors import RankAdaptorError
 
 EXIT_USER = 2
@@ -31,7 +31,6 @@ app.command("recover")(commands.recover)
 app.command("collect")(commands.collect)
 app.command("meta-train")(commands.train_predictor)
 app.command("benchmark")(prediction.benchmark)
-app.command("compare")(comparing.compare)
 app.command("evaluate")(commands.evaluate)
 app.command("report")(commands.report)
 app.command("doctor")(commands.check_machine)

@@ -142,14 +142,22 @@ def collect(
     typer.echo(f"{config.collect.corpus} holds {count} records of setting {config.name}")
 
 
-def train_predictor(path: RunFile, overrides: Overrides = None, verbose: Verbose = False) -> None:
+def train_predictor(
+    path: RunFile,
+    overrides: Overrides = None,
+    benchmark: Annotated[
+        Path | None,
+        typer.Option(help="Summary that `benchmark --output` wrote; what it found goes on the card."),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
     """Meta-train the performance model on the corpus that `collect` filled."""
     config = _load(path, overrides)
     start_logging(verbose=verbose)
     from rankadaptor.pipeline import train_from_run
 
     given = config.meta_train
-    train_from_run(config)
+    train_from_run(config, benchmark=benchmark)
     typer.echo(
         f"wrote {given.output}. `rankadaptor run` uses it with search.predictor: meta and "
         f"search.predictor_path: {given.output}"
@@ -190,57 +198,32 @@ def evaluate(
 
 def report(
     path: Annotated[
-        Path | None,
+        Path,
         typer.Argument(
-            metavar="[RUN.yaml]",
+            metavar="RUN.yaml",
             help="The run file, its output folder, or a result file (.json).",
             show_default=False,
         ),
-    ] = None,
+    ],
     overrides: Overrides = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the result as experiments/results/NAME.json instead.")
-    ] = False,
     into: Annotated[
-        Path | None, typer.Option(help="Fill the generated parts of this Markdown document instead.")
-    ] = None,
-    evidence: Annotated[
-        bool,
+        Path | None,
         typer.Option(
-            "--evidence", help="Report what a corpus says instead; into docs/evidence.md by default."
+            help="Fill the generated parts of this Markdown document instead; its figure goes to figures/ "
+            "beside it."
         ),
-    ] = False,
-    corpus: Annotated[
-        list[Path] | None,
-        typer.Option(help="Corpus folder for --evidence; may be repeated. meta_data by default."),
     ] = None,
 ) -> None:
-    """Show a finished run and write its HTML report again, or pass its result on to documents.
-
-    With --evidence: analyse a corpus and fill a document with its tables and figures.
-    """
-    if evidence:
-        if keep:
-            raise InputError("--keep keeps a run's result, --evidence reads a corpus: give one.")
-        _report_evidence(path, corpus=corpus or [Path("meta_data")], into=into)
-        return
-    if path is None:
-        raise InputError(
-            "no run given. Name a run file, its output folder or a result file, or use --evidence."
-        )
-    if corpus:
-        raise InputError("--corpus is read with --evidence only. Add --evidence, or leave --corpus out.")
-    from rankadaptor.report import fill_document, keep_result, write_report
-
+    """Show a finished run and write its HTML report again, or pass its result on to a document."""
     source = path if path.is_dir() or path.suffix == ".json" else Path(_load(path, overrides).output)
-    if keep:
-        typer.echo(f"wrote {keep_result(source)}")
     if into is not None:
+        from rankadaptor.report import fill_document
+
         changed = fill_document(source, file=into)
         typer.echo(f"{into}: {', '.join(changed) if changed else 'nothing'} changed")
-    if keep or into is not None:
         return
     from rankadaptor.cli.tables import show_result
+    from rankadaptor.report import write_report
     from rankadaptor.results import read_result
 
     show_result(read_result(source), place=write_report(source))
@@ -264,18 +247,6 @@ def check_machine(
         show_checks(checks)
     if any(check.state == "missing" for check in checks):
         raise typer.Exit(1)
-
-
-def _report_evidence(path: Path | None, *, corpus: list[Path], into: Path | None) -> None:
-    if path is not None:
-        raise InputError(f"{path}: --evidence reads a corpus, not a run. Name corpora with --corpus.")
-    start_logging()
-    from rankadaptor.corpus import Corpus
-    from experiments.evidence.page import DOCUMENT, write_evidence
-
-    target = into or DOCUMENT
-    changed = write_evidence(Corpus.load(corpus), file=target)
-    typer.echo(f"{target}: {', '.join(changed) if changed else 'nothing'} changed")
 
 
 def _load(path: Path, overrides: list[str] | None) -> RunConfig:

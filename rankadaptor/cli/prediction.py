@@ -14,16 +14,14 @@ def benchmark(
     corpus: Annotated[
         list[Path] | None, typer.Option(help="Corpus folder; may be repeated. meta_data if not given.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="The JSON file to write.")] = Path(
-        "experiments/results/predictors.json"
-    ),
+    output: Annotated[
+        Path | None,
+        typer.Option(help="JSON file for all rows; a summary for `meta-train --benchmark` goes beside it."),
+    ] = None,
     predictor: Annotated[
-        list[str] | None, typer.Option(help="Only this contestant; may be repeated. All if not given.")
+        list[str] | None, typer.Option(help="Only this predictor; may be repeated. All if not given.")
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Random choices of the online records per figure.")] = 5,
-    epochs: Annotated[
-        int, typer.Option(min=1, help="Passes over the corpus for meta-trained networks.")
-    ] = 60,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     siblings: Annotated[
         bool,
@@ -32,19 +30,10 @@ def benchmark(
             "model counts."
         ),
     ] = True,
-    into: Annotated[
-        Path | None, typer.Option(help="Only fill this document's generated parts from what was written.")
-    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details too.")] = False,
 ) -> None:
-    """Judge predictors on settings that they were not trained on. Continues where it was cut off."""
+    """Judge predictors on settings that they were not trained on. With --output, continues where it was."""
     start_logging(verbose=verbose)
-    if into is not None:
-        from rankadaptor.report import fill_contest
-
-        changed = fill_contest(output, file=into)
-        typer.echo(f"{into}: {', '.join(changed) if changed else 'nothing'} changed")
-        return
     from rankadaptor.pipeline import benchmark_predictors
 
     rows = benchmark_predictors(
@@ -52,11 +41,11 @@ def benchmark(
         output=output,
         predictors=predictor,
         draws=draws,
-        epochs=epochs,
         seed=seed,
         siblings=siblings,
     )
     from rankadaptor.cli.tables import show_contest
 
     show_contest(rows)
-    typer.echo(f"wrote {output}, its summary and figures/{output.stem}.png beside it")
+    if output is not None:
+        typer.echo(f"wrote {output}, and its summary beside it")

@@ -184,7 +184,6 @@ def _check_stages(config: RunConfig) -> Iterator[Conflict]:
         ("recover.baselines", recover.baselines),
         ("collect.lengths.steps", config.collect.lengths.steps if config.collect.lengths else ()),
         ("collect.curve", config.collect.curve),
-        ("collect.benchmarks.names", config.collect.benchmarks.names if config.collect.benchmarks else ()),
     ):
         if len(set(values)) != len(values):
             yield Conflict((key,), f"given {list(values)}; each may be named once.")
@@ -201,18 +200,6 @@ def _check_stages(config: RunConfig) -> Iterator[Conflict]:
     ):
         if any(length < 1 for length in steps_list):
             yield Conflict((key,), f"given {list(steps_list)}; each must be 1 or more.")
-    if config.collect.study is not None:
-        study = config.collect.study
-        if any(not 0 <= exponent <= 1 for exponent in study.exponents):
-            yield Conflict(
-                ("collect.study.exponents",),
-                f"given {list(study.exponents)}; each must be between 0 and 1.",
-            )
-        if any(factor <= 0 for factor in study.learning_rates):
-            yield Conflict(
-                ("collect.study.learning_rates",),
-                f"given {list(study.learning_rates)}; each is a multiple of the tuned rate, above 0.",
-            )
 
 
 def _check_measure(config: RunConfig) -> Iterator[Conflict]:

@@ -27,11 +27,7 @@ def find_unknown_names(config: RunConfig) -> Iterator[tuple[str, str]]:
     for key, source in sources.items():
         if source is not None and source.startswith(PREFIX) and source not in rows:
             yield key, _describe(source, rows, "hub:NAME, or a data file")
-    asked = {"evaluate.benchmarks": config.evaluate.benchmarks}
-    if config.collect.benchmarks is not None:
-        asked["collect.benchmarks.names"] = config.collect.benchmarks.names
-    for key, names in asked.items():
-        yield from find_unknown_benchmarks(key, names)
+    yield from find_unknown_benchmarks("evaluate.benchmarks", config.evaluate.benchmarks)
 
 
 def find_unknown_benchmarks(key: str, names: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,8 @@ from rankadaptor.config.run import RunConfig
 from rankadaptor.errors import ConfigError
 
 _GENERIC_NAMES = ("run", "config")
+_RETIRED = (("collect", "study"), ("collect", "benchmarks"))
+"""Keys of earlier versions, whose run files hold them; null, their default, is passed over."""
 
 
 def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -97,6 +99,7 @@ def _validate(values: Mapping[str, Any]) -> tuple[RunConfig | None, list[tuple[s
     # As JSON text, because only there strict types still let a list be a tuple.
     found: list[tuple[str, str]] = []
     sound = json.loads(json.dumps(values, default=str))
+    found += _take_out_retired_keys(sound)
     _give_way_to_another_budget(sound)
     if sound.get("output") is None:
         sound["output"] = f"runs/{sound.get('name', 'run')}"
@@ -118,6 +121,18 @@ def _validate(values: Mapping[str, Any]) -> tuple[RunConfig | None, list[tuple[s
         if not any(_covers(key, fault) for key in conflict.keys for fault in faulty)
     )
     return config, found
+
+
+def _take_out_retired_keys(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Take the keys of earlier versions out; return the faults of those that ask for something."""
+    faults = []
+    for section, key in _RETIRED:
+        inner = values.get(section)
+        if isinstance(inner, dict) and inner.pop(key, None) is not None:
+            faults.append(
+                (f"{section}.{key}", "no longer a key: `collect` measures only records. Remove it.")
+            )
+    return faults
 
 
 def _give_way_to_another_budget(values: dict[str, Any]) -> None:

@@ -134,34 +134,6 @@ class LengthsSection(Section):
     allocations: int = Field(default=20, ge=1, description="How many, spread evenly over those measured.")
 
 
-class RecipeStudySection(Section):
-    """What the recipe does to the comparison of allocations."""
-
-    exponents: tuple[float, ...] = Field(
-        default=(0.0, 0.5, 1.0), description="Scaling exponents measured side by side."
-    )
-    learning_rates: tuple[float, ...] = Field(
-        default=(),
-        description="Rates beside the tuned one, as multiples of it, so that each allocation finds its own.",
-    )
-    allocations: int = Field(default=10, ge=1, description="How many, spread evenly over those measured.")
-    seeds: int = Field(default=3, ge=1, description="Seeds of each.")
-
-
-class ExtremesSection(Section):
-    """Allocations at both ends of the order, recovered in full and scored: does the loss tell accuracy?"""
-
-    extremes: int = Field(default=5, ge=1, description="How many of the best, and as many of the worst.")
-    names: tuple[str, ...] = Field(
-        default=SEVEN, min_length=1, description="Benchmark names, all seven by default."
-    )
-    limit: int | None = Field(default=200, ge=1, description="Questions per benchmark; null takes all.")
-    steps: int | None = Field(
-        default=None, ge=1, description="Optimiser steps of the recoveries; null takes recover.steps."
-    )
-    seed: int = Field(default=1000, ge=0, description="Seed of all recoveries, one that gave no order.")
-
-
 class CollectSection(Section):
     """What `rankadaptor collect` measures and where the records go. `rankadaptor run` does not read it."""
 
@@ -179,12 +151,6 @@ class CollectSection(Section):
     )
     curve: tuple[int, ...] = Field(
         default=(), description="Optimiser steps at which uniform alone is measured, a run for each."
-    )
-    study: RecipeStudySection | None = Field(
-        default=None, description="Allocations measured under other recipes; null studies none."
-    )
-    benchmarks: ExtremesSection | None = Field(
-        default=None, description="Best and worst allocations scored on benchmarks; null scores none."
     )
     held_out: bool = Field(default=False, description="Mark the setting as held out from meta-training.")
 

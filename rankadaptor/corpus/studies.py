@@ -7,15 +7,19 @@ uniform over its length, or scores recovered models on benchmarks, is kept here.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import CorpusError, InputError
-from rankadaptor.files import read_json
+from rankadaptor.files import read_json, write_text
 from rankadaptor.space import Space
+
+if TYPE_CHECKING:
+    from rankadaptor.corpus.corpus import Corpus
 
 SCHEMA = 1
 ROLES = ("uniform", "best", "worst")
@@ -229,6 +233,26 @@ def _read_model(entry: Any, place: str, *, space: Space | None) -> ScoredModel:
         scores=scores,
         steps=None if fields.get("steps") is None else _read_whole(fields["steps"], f"{place}.steps"),
     )
+
+
+def add_to_study(corpus: Corpus, setting: str, parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Add parts to a setting's study; an empty part leaves what an earlier collection measured.
+
+    Args:
+        corpus: Whose folder holds `studies/<setting>.json`.
+        setting: Its name.
+        parts: Lists by the name of their part, JSON-like, as `Study` reads them.
+
+    Raises:
+        InputError: If the file that is there cannot be read.
+        StorageError: If it cannot be written.
+    """
+    target = corpus.folder / "studies" / f"{setting}.json"
+    measured = {"schema": SCHEMA, "setting": setting, **parts}
+    earlier = {key: value for key, value in (read_json(target) if target.exists() else {}).items() if value}
+    content = {**measured, **earlier, **{key: value for key, value in measured.items() if value}}
+    # Compact: an allocation written one rank a line fills pages.
+    write_text(target, json.dumps(content, allow_nan=False) + "\n")
 
 
 def _read_fields(entry: Any, place: str, *, kind: type[Any], needed: tuple[str, ...]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def find_descendant(name: str) -> Path:
         raise CheckpointError(
             f"kit:{name} is not built here yet. In a copy of the repository, give meta_data/models/{name} as "
             f"the model: it is built in seconds, and found as kit:{name} from then on. "
-            f"python experiments/base_models/heal.py experiments/base_models/{name}.yaml heals it anew."
+            f"python -m experiments.base_models.heal experiments/base_models/{name}.yaml heals it anew."
         )
     return folder
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
+from rankadaptor.corpus.studies import add_to_study
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
 from rankadaptor.pipeline.execution import count_trial_workers
-from experiments.collect.extremes import score_extremes
 from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
 from rankadaptor.pipeline.run_folder import open_run
-from experiments.collect.recipes import study_recipe, write_study
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.space import Space
@@ -55,14 +53,9 @@ def collect_records(
             best = list_best(config, space, measured)
             pool.measure_all(best, label="repeat the best", on_record=corpus.append)
             curve = [pool.measure(space.uniform(), seed=config.seed, steps=steps) for steps in given.curve]
-        study = study_recipe(config, source, config.search.steps) if given.study else {}
         for record in RecordFile(source.records).records:
             corpus.append(record)
-        keep = functools.partial(write_study, corpus, config.name, tuned=tuned, seed=config.seed, curve=curve)
-        if given.benchmarks is not None and not (corpus.folder / "studies" / f"{config.name}.json").exists():
-            keep(study=study)  # a recovery of an extreme may diverge; what is measured stays
-        scored = score_extremes(folder, config, source, measured)
-        keep(study={**study, **({"benchmarks": scored} if scored else {})})
+        add_to_study(corpus, config.name, list_uniform_runs(tuned, curve, seed=config.seed))
     return len(corpus.records(config.name))
 
 
@@ -103,6 +96,27 @@ def list_best(config: RunConfig, space: Space, measured: Sequence[Record]) -> li
         for values in best
         for offset in range(1, repeat.seeds)
     ]
+
+
+def list_uniform_runs(
+    tuned: Mapping[str, Any], curve: Sequence[Record], *, seed: int
+) -> dict[str, list[dict[str, Any]]]:
+    """List the trials of uniform at other learning rates and lengths, as a study holds them."""
+    return {
+        "learning_rates": [
+            {
+                "learning_rate": trial["learning_rate"],
+                "values": trial["values"],
+                "seed": seed,
+                "loss": trial["loss"],
+            }
+            for trial in tuned["trials"]
+        ],
+        "curve": [
+            {"steps": record.steps, "tokens": record.tokens, "seed": record.seed, "loss": record.loss}
+            for record in sorted(curve, key=lambda record: record.steps)
+        ],
+    }
 
 
 def _describe_setting(

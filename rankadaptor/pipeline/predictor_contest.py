@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,9 @@ import rankadaptor.predictor
 from rankadaptor.corpus import Corpus
 from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable
-from rankadaptor.files import append_line, compute_digest, write_bytes, write_json
-from rankadaptor.plots import plot_contest, plot_start, to_png
-from experiments.predictors.figures import DEFAULT, UNTAUGHT
-from rankadaptor.predictor.contest import DRAWS, average_rows, hold_contest, judge_setting
-from rankadaptor.predictor.contestants import EPOCHS, list_contestants
+from rankadaptor.files import append_line, compute_digest, write_json
+from rankadaptor.predictor.contest import DRAWS, Train, average_rows, hold_contest, judge_setting
+from rankadaptor.predictor.contestants import list_contestants
 from rankadaptor.predictor.evidence import Evidence, list_evidence
 from rankadaptor.predictor.prediction import Predictor
 from rankadaptor.predictor.score_predictor import ScorePredictor
@@ -26,53 +24,59 @@ from rankadaptor.progress import Progress
 
 logger = logging.getLogger(__name__)
 
+CODE = tuple(Path(str(package.__file__)).parent for package in (rankadaptor.features, rankadaptor.predictor))
+"""Folders of the code that predicts."""
 LEAST = 12
 """Allocations of a setting that is judged on; with fewer, no order can be told from chance."""
-SCORED = 100_000
 
 
 def benchmark_predictors(
     corpus: str | Path | Sequence[str | Path],
     *,
-    output: str | Path,
+    output: str | Path | None = None,
     predictors: Iterable[str] | None = None,
     draws: int = DRAWS,
-    epochs: int = EPOCHS,
     seed: int = 0,
     siblings: bool = True,
+    contestants: Mapping[str, Train] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Judge predictors on every setting of a corpus, trained on the others that are not held out.
 
-    Writes the rows to `output`, averages and facts of the run to `<output>-summary.json` beside it, and two
-    figures to `figures/` there: `<output>.png`, and `<output>-start.png` on what the corpus is worth. Rows
-    are kept in `<output>.partial.jsonl` until all are there: the same command, on the same corpus and code,
-    continues.
+    With `output`, writes the rows to it, and averages and facts of the run to `<output>-summary.json` beside
+    it. Rows are kept in `<output>.partial.jsonl` until all are there: the same call, on the same corpus and
+    code, continues.
 
     Args:
         corpus: Folder, or folders.
-        output: The JSON file to write.
+        output: The JSON file to write; nothing is written if None.
         predictors: Names of contestants; all if None. Rows of others that the file has from the same corpus
             and code are kept.
         draws: Random choices of the online records that each row is an average over.
-        epochs: Passes over the corpus when a network is meta-trained.
         seed: Of everything random.
         siblings: Whether other settings of the model that a setting is about may be trained on. Without them
             the question is harder: what carries over to a model never seen.
+        contestants: By name, what is judged; by default what `search.predictor` can name. The corpus's own
+            scores compete too.
+        facts: What else the rows depend on, such as settings of the contestants; kept in the summary.
+
+    Returns:
+        One row per contestant, setting and count; see `docs/how-to/train-your-predictor.md` for its fields.
 
     Raises:
         InputError: If a name is unknown or no setting has enough allocations.
         CorpusError: If the corpus has a fault.
         StorageError: If the results cannot be written.
     """
-    started, target = time.monotonic(), Path(output)
+    started, target = time.monotonic(), None if output is None else Path(output)
     loaded = Corpus.load(corpus)
     scores = _gather_scores(loaded)
-    contestants = list_contestants(epochs=epochs, seed=seed)
-    contestants |= dict.fromkeys(scores, _train_nothing)
+    entered = list_contestants(seed=seed) if contestants is None else contestants
+    contestants = {**entered, **dict.fromkeys(scores, _train_nothing)}
     chosen = list(contestants) if predictors is None else list(predictors)
     if unknown := [name for name in chosen if name not in contestants]:
         raise InputError(f"no contestant {unknown[0]!r}. Allowed are {', '.join(contestants)}.")
-    evidence = [each for each in list_evidence(loaded) if len(each.observations) >= LEAST]
+    evidence = list_judged(loaded)
     teachers = [each for each in evidence if not each.held_out]
     models = {each.model or each.name for each in teachers}
     if len(teachers) < 2 or (not siblings and len(models) < 2):
@@ -81,9 +85,9 @@ def benchmark_predictors(
             "that are not held out, and leaving a model out two models. Measure more with `rankadaptor "
             "collect`."
         )
-    run = compute_digest([loaded.digest, _name_code(), draws, epochs, seed, siblings])
-    partial = target.with_suffix(".partial.jsonl")
-    known = _read_partial(partial, run)
+    run = compute_digest([loaded.digest, name_code(CODE), draws, seed, siblings, facts or {}])
+    partial = None if target is None else target.with_suffix(".partial.jsonl")
+    known = {} if partial is None else _read_partial(partial, run)
     # What was written before stands beside what is asked for now, as long as nothing has changed.
     names = [name for name in contestants if name in chosen or any(key[0] == name for key in known)]
     with Progress("benchmark", len(names) * len(evidence), unit="settings") as progress:
@@ -98,19 +102,21 @@ def benchmark_predictors(
             if key not in known:
                 rows = judge_setting(make(), setting, draws=draws, seed=seed)
                 known[key] = [{**row, "predictor": name} for row in rows]
-                append_line(partial, json.dumps({"run": run, "key": list(key), "rows": known[key]}))
+                if partial is not None:
+                    append_line(partial, json.dumps({"run": run, "key": list(key), "rows": known[key]}))
             progress.advance(note=f"{name} on {setting.name}")
             return known[key]
 
         rows = hold_contest(
             {name: contestants[name] for name in names}, evidence, judge=judge, siblings=siblings
         )
-    write_json(target, rows)
+    if target is None:
+        return rows
     summary = {
         "corpus_digest": loaded.digest,
         "run": run,
         "draws": draws,
-        "epochs": epochs,
+        **(facts or {}),
         "seed": seed,
         "siblings": siblings,
         "settings": [_describe(each) for each in evidence],
@@ -118,27 +124,20 @@ def benchmark_predictors(
         "without_signal": average_rows(rows, signal=False),
         "all": average_rows(rows, signal=None),
         "seconds": round(time.monotonic() - started, 1),
-        "seconds_per_100k": round(time_scoring(contestants["meta"], evidence), 2)
-        if "meta" in names
-        else None,
     }
-    write_json(target.with_name(f"{target.stem}-summary.json"), summary)
-    figures = target.parent / "figures"
-    write_bytes(figures / f"{target.stem}.png", to_png(plot_contest(rows)))
-    if {DEFAULT, UNTAUGHT} <= set(names):
-        write_bytes(figures / f"{target.stem}-start.png", to_png(plot_start(rows)))
+    write_json(target, rows)
+    write_json(locate_summary(target), summary)
     return rows
 
 
-def time_scoring(train: Callable[[Sequence[Evidence]], Predictor], evidence: Sequence[Evidence]) -> float:
-    """Return the seconds that a conditioned predictor takes for 100,000 allocations of the widest space."""
-    widest = max(evidence, key=lambda each: each.space.n_slots)
-    predictor = train([each for each in evidence if not each.held_out])
-    predictor = predictor.update(widest.space, widest.records)
-    values = widest.space.sample_array(SCORED, 0)
-    started = time.monotonic()
-    predictor.predict(widest.space, values)
-    return time.monotonic() - started
+def locate_summary(output: Path) -> Path:
+    """Return the file of averages and facts that stands beside the rows."""
+    return output.with_name(f"{output.stem}-summary.json")
+
+
+def list_judged(corpus: Corpus) -> list[Evidence]:
+    """Return the settings with enough allocations to be judged on."""
+    return [each for each in list_evidence(corpus) if len(each.observations) >= LEAST]
 
 
 def _describe(evidence: Evidence) -> dict[str, Any]:
@@ -179,11 +178,8 @@ def _train_nothing(_seen: Sequence[Evidence]) -> Predictor:
     raise InputError("a score is measured in its own setting, and is not trained.")
 
 
-def _name_code() -> str:
-    """Return the digest of the code that predicts."""
-    folders = [
-        Path(str(package.__file__)).parent for package in (rankadaptor.features, rankadaptor.predictor)
-    ]
+def name_code(folders: Sequence[Path]) -> str:
+    """Return the digest of the Python files of some folders."""
     return compute_digest(
         [path.read_text("utf-8") for folder in folders for path in sorted(folder.glob("*.py"))]
     )

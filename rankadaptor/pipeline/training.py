@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BENCHMARK = Path("experiments/results/predictors-summary.json")
 CARD = "README.md"
 
 
-def train_from_run(config: RunConfig, *, benchmark: Path = BENCHMARK) -> MetaPredictor | MetaNetwork:
+def train_from_run(config: RunConfig, *, benchmark: Path | None = None) -> MetaPredictor | MetaNetwork:
     """Meta-train on `collect.corpus`, and write the predictor and its card into `meta_train.output`.
 
-    The card states what `rankadaptor benchmark` found, if that was on the same corpus.
+    Args:
+        config: The run.
+        benchmark: The summary that `rankadaptor benchmark --output` wrote; the card states what it found, if
+            that was on the same corpus.
 
     Raises:
         InputError: If no setting has enough usable records.
@@ -45,7 +47,9 @@ def train_from_run(config: RunConfig, *, benchmark: Path = BENCHMARK) -> MetaPre
         epochs=given.epochs,
         learning_rate=given.learning_rate,
     )
-    found = _read_benchmark(benchmark, corpus.digest) if given.model == "hierarchy" else None
+    found = None
+    if benchmark is not None and given.model == "hierarchy":
+        found = _read_benchmark(benchmark, corpus.digest)
     predictor = dataclasses.replace(predictor, card={**predictor.card, "benchmark": found})
     predictor.save_pretrained(folder)
     write_text(folder / CARD, write_card(predictor.card))
@@ -97,8 +101,8 @@ def _read_benchmark(path: Path, digest: str) -> dict[str, Any] | None:
         return None
     if summary.get("corpus_digest") != digest:
         logger.warning(
-            "%s is about another corpus, so the card goes without a benchmark. Run `rankadaptor benchmark` "
-            "first.",
+            "%s is about another corpus, so the card goes without a benchmark. Run "
+            "`rankadaptor benchmark --output` first.",
             path,
         )
         return None
@@ -112,8 +116,8 @@ def _read_benchmark(path: Path, digest: str) -> dict[str, Any] | None:
 def _describe_benchmark(benchmark: Mapping[str, Any] | None) -> str:
     if not benchmark:
         return (
-            "None for this corpus yet: `rankadaptor benchmark`, then `rankadaptor meta-train` again, fills "
-            "this part.\n"
+            "None for this corpus yet: `rankadaptor benchmark --output FILE.json`, then "
+            "`rankadaptor meta-train --benchmark FILE-summary.json` fills this part.\n"
         )
     lines = [
         "Each setting judged by a predictor trained on the others with twelve allocations or more; held-out "

@@ -7,9 +7,6 @@ figure whose data a run does not have raises `InputError` with one sentence that
 from __future__ import annotations
 
 from rankadaptor.plots.accuracy import plot_accuracy
-from experiments.compare.figure import plot_comparison
-from experiments.predictors.figures import plot_contest, plot_start
-from experiments.predictors.guidance_figures import plot_guidance, plot_replay
 from rankadaptor.plots.losses import plot_curves
 from rankadaptor.plots.ranks import plot_ranks
 from rankadaptor.plots.search import plot_predictions, plot_search
@@ -17,15 +14,10 @@ from rankadaptor.plots.style import to_png, to_svg
 
 __all__ = [
     "plot_accuracy",
-    "plot_comparison",
-    "plot_contest",
     "plot_curves",
-    "plot_guidance",
     "plot_predictions",
     "plot_ranks",
-    "plot_replay",
     "plot_search",
-    "plot_start",
     "to_png",
     "to_svg",
 ]

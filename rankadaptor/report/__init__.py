@@ -6,16 +6,13 @@ Importing this loads neither torch nor matplotlib.
 from __future__ import annotations
 
 from rankadaptor.report.console import render_console
-from experiments.predictors.page import fill_contest
 from rankadaptor.report.markdown import render_markdown
 from rankadaptor.report.markers import update_markers
 from rankadaptor.report.page import render_page, write_report
-from rankadaptor.report.showcase import fill_document, keep_result
+from rankadaptor.report.showcase import fill_document
 
 __all__ = [
-    "fill_contest",
     "fill_document",
-    "keep_result",
     "render_console",
     "render_markdown",
     "render_page",

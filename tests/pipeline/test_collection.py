@@ -1,4 +1,4 @@
-"""A collection fills a corpus, continues, studies the recipe, and its records can be measured again."""
+"""A collection fills a corpus, continues, and its records can be measured again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ def pico_collection(pico_run: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
         "repeat": {"allocations": 2, "seeds": 3, "best": 1},
         "lengths": {"steps": [3], "allocations": 2},
         "curve": [1, 2, 4],
-        "study": {"exponents": [0.0, 1.0], "learning_rates": [0.5], "allocations": 2, "seeds": 2},
         "held_out": True,
     }
     return pico_run
@@ -60,17 +59,8 @@ def test_a_collection_measures_what_its_run_asks_for(pico_collection: dict[str, 
     study = json.loads((tmp_path / "corpus" / "studies" / "pico.json").read_text())
     assert len({entry["learning_rate"] for entry in study["learning_rates"]}) >= 2
     assert [point["steps"] for point in study["curve"]] == [1, 2, 4]
-    assert len(study["exponents"]) == 2 * 2 * 3
-    assert len(study["rates_by_allocation"]) == 2 * 2 * 3  # the tuned rate is one of them
-    assert len({entry["learning_rate"] for entry in study["rates_by_allocation"]}) == 2
-    at_uniform = {
-        entry["loss"]
-        for entry in study["exponents"]
-        if entry["values"] == list(uniform) and entry["seed"] == 0
-    }
-    assert len(at_uniform) == 1  # all exponents agree at uniform
 
-    pico_collection["collect"] |= {"lengths": None, "study": None, "curve": []}
+    pico_collection["collect"] |= {"lengths": None, "curve": []}
     collect_records(build_run(pico_collection))
     assert json.loads((tmp_path / "corpus" / "studies" / "pico.json").read_text()) == study  # all is kept
 
@@ -78,7 +68,7 @@ def test_a_collection_measures_what_its_run_asks_for(pico_collection: dict[str, 
 def test_a_collection_continues_and_its_records_repeat(
     pico_collection: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pico_collection["collect"] |= {"lengths": None, "study": None, "curve": []}
+    pico_collection["collect"] |= {"lengths": None, "curve": []}
     pico_collection["collect"]["repeat"]["best"] = 0
     first = collect_records(build_run(pico_collection))
     before = Corpus.load(tmp_path / "corpus").table()

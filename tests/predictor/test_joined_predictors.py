@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from experiments.predictors.corpus_trees import train_trees
 from rankadaptor.features import ScoreTable
 from rankadaptor.predictor import Ensemble, ScorePredictor, make_predictor, meta_train
-from experiments.predictors.corpus_trees import train_trees
 from rankadaptor.predictor.evidence import list_evidence
 from rankadaptor.predictor.rank_agreement import compute_kendall
 from rankadaptor.space import RankSpace

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +12,9 @@ from rankadaptor.recovery import attach_adapter, fine_tune
 from rankadaptor.recovery.packing import pack_sequences
 from rankadaptor.runtime import Compute
 from rankadaptor.space import RankSpace
+from tests.documents import ROOT
 
-BENCH = Path(__file__).parents[2] / "experiments" / "bench"
 COMPUTE = Compute(device="cpu", dtype="float32", threads=1, reason="tests")
-
-
-@pytest.fixture(autouse=True)
-def bench_path(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCH))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +26,7 @@ def sequences(pico_tokenizer):
 
 
 def test_trainer_and_fine_tune_take_the_same_steps(pico_model, sequences):
-    from plain import train_plainly
+    from experiments.bench.plain import train_plainly
 
     recipe = Recipe(
         learning_rate=1e-2, batch_size=4, micro_batch_size=4, schedule="constant", warmup_share=0.0
@@ -53,8 +47,9 @@ def test_trainer_and_fine_tune_take_the_same_steps(pico_model, sequences):
 
 def test_operations_are_those_that_torch_counts_but_for_what_is_not_needed(pico_model, sequences):
     import torch
-    from operations import count_operations
     from torch.utils.flop_counter import FlopCounterMode
+
+    from experiments.bench.operations import count_operations
 
     model = pico_model("llama", 2)
     one = [pack_sequences(sequences[:1], device="cpu")]
@@ -69,7 +64,7 @@ def test_operations_are_those_that_torch_counts_but_for_what_is_not_needed(pico_
 
 
 def test_a_part_leaves_the_keys_of_others_alone(tmp_path):
-    from document import merge_results, summarise
+    from experiments.bench.document import merge_results, summarise
 
     path = tmp_path / "engine.json"
     path.write_text(json.dumps({"taylor_memory_ratio": 0.2, "commits": {"memory": "abc"}}))
@@ -83,12 +78,11 @@ def test_a_part_leaves_the_keys_of_others_alone(tmp_path):
 
 
 def test_documents_quote_the_result_file():
-    from page import PAGES, render_page
+    from experiments.bench.page import PAGES, render_page
 
-    root = BENCH.parents[1]
-    blocks = render_page(json.loads((root / "experiments" / "results" / "engine.json").read_text()))
+    blocks = render_page(json.loads((ROOT / "experiments" / "results" / "engine.json").read_text()))
     for page in PAGES:
-        text = (root / page).read_text()
+        text = (ROOT / page).read_text()
         shown = [name for name in blocks if f"<!-- generated:{name} -->" in text]
         assert shown
         for name in shown:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from rankadaptor.space import RankSpace
 from tests.space.shapes import build_linears
 
-CHEAPER = Path(__file__).parents[2] / "experiments" / "cheaper"
-
-
-@pytest.fixture(autouse=True)
-def cheaper_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(CHEAPER))
-
 
 def test_a_replay_costs_what_its_rungs_cost_and_orders_by_the_rung_reached() -> None:
-    from halving import RUNGS, TARGET, replay_halving
+    from experiments.cheaper.halving import RUNGS, TARGET, replay_halving
 
     space = RankSpace.from_linears(build_linears(3), like_uniform=4)
     values = [allocation.values for allocation in space.sample(12, seed=0)]

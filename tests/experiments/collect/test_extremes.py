@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 
+from experiments.collect.__main__ import measure_studies
+from experiments.collect.extremes import choose_extremes
+from experiments.collect.studies import ExtremesSection, RecipeSection, SettingStudies, load_studies
 from rankadaptor.config import build_run
 from rankadaptor.corpus import Corpus, Record
-from rankadaptor.errors import TrainingError
+from rankadaptor.errors import ConfigError, InputError, TrainingError
 from rankadaptor.pipeline import collect_records, finals
-from experiments.collect.extremes import choose_extremes
 from rankadaptor.space import RankSpace
 from tests.space.shapes import build_linears
+
+ASKED = SettingStudies(benchmarks=ExtremesSection(extremes=1, names=("arc_easy",), limit=4, steps=3))
 
 
 @pytest.fixture
@@ -24,7 +28,6 @@ def pico_collection(pico_run: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
     pico_run["collect"] = {
         "corpus": str(tmp_path / "corpus"),
         "allocations": 5,
-        "benchmarks": {"extremes": 1, "names": ["arc_easy"], "limit": 4, "steps": 3},
     }
     return pico_run
 
@@ -32,7 +35,10 @@ def pico_collection(pico_run: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 def test_the_best_and_the_worst_are_scored_beside_uniform(
     pico_collection: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with pytest.raises(InputError, match="rankadaptor collect"):
+        measure_studies(build_run(pico_collection), ASKED)
     collect_records(build_run(pico_collection))
+    measure_studies(build_run(pico_collection), ASKED)
     corpus = Corpus.load(tmp_path / "corpus")
     models = corpus.studies("pico").benchmarks
     assert [model.role for model in models] == ["uniform", "best", "worst"]
@@ -50,12 +56,12 @@ def test_the_best_and_the_worst_are_scored_beside_uniform(
     written = (tmp_path / "corpus" / "studies" / "pico.json").read_text()
     monkeypatch.setattr(finals, "fine_tune", None)  # a second collection recovers and scores nothing again
     monkeypatch.setattr(finals, "evaluate", None)
-    collect_records(build_run(pico_collection))
+    measure_studies(build_run(pico_collection), ASKED)
     assert json.loads((tmp_path / "corpus" / "studies" / "pico.json").read_text()) == json.loads(written)
     monkeypatch.undo()
-    pico_collection["collect"]["benchmarks"]["limit"] = 6  # asked anew, of the same models
     monkeypatch.setattr(finals, "fine_tune", None)
-    collect_records(build_run(pico_collection))
+    more = SettingStudies(benchmarks=ASKED.benchmarks.model_copy(update={"limit": 6}))
+    measure_studies(build_run(pico_collection), more)  # asked anew, of the same models
     again = Corpus.load(tmp_path / "corpus").studies("pico").benchmarks
     assert [model.loss for model in again] == [model.loss for model in models]
     assert again[0].scores["arc_easy"].items == 6
@@ -69,10 +75,15 @@ def test_an_extreme_that_diverges_costs_no_study(
 
     monkeypatch.setattr(finals, "fine_tune", diverge)
     pico_collection["collect"]["curve"] = [1, 3]
+    collect_records(build_run(pico_collection))
+    recipe = RecipeSection(exponents=(0.0, 1.0), allocations=1, seeds=1)
     with pytest.raises(TrainingError):
-        collect_records(build_run(pico_collection))
+        measure_studies(
+            build_run(pico_collection), SettingStudies(recipe=recipe, benchmarks=ASKED.benchmarks)
+        )
     study = Corpus.load(tmp_path / "corpus").studies("pico")
     assert [point.steps for point in study.curve] == [1, 3]
+    assert len(study.exponents) == 2 * 2  # what was measured before stays
     assert not study.benchmarks
 
 
@@ -101,3 +112,23 @@ def record(values: tuple[int, ...], gain: float | None, *, seed: int, steps: int
         loss=None if gain is None else 2.0 - gain, tokens=1, seconds=1.0,
         status="ok" if gain is not None else "failed", error=None if gain is not None else "diverged",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "what"),
+    [
+        ("one: {benchmarks: {names: [piqua]}}", "one.benchmarks.names", "Did you mean piqa"),
+        ("one: {benchmarks: {names: [piqa, piqa]}}", "one.benchmarks.names", "once"),
+        ("one: {recipe: {exponents: [2.0]}}", "one.recipe.exponents", "between 0 and 1"),
+        ("one: {recipe: {learning_rates: [0.0]}}", "one.recipe.learning_rates", "above 0"),
+        ("one: {recipes: {}}", "one.recipes", "did you mean recipe"),
+        ("two: {}", "no studies of setting 'one'", "two"),
+    ],
+)
+def test_faults_of_the_file_are_named(tmp_path: Path, given: str, key: str, what: str) -> None:
+    path = tmp_path / "studies.yaml"
+    path.write_text(given)
+    with pytest.raises(ConfigError) as caught:
+        load_studies("one", path)
+    assert caught.value.faults[0].startswith(key)
+    assert what in caught.value.faults[0]

@@ -9,21 +9,27 @@ from typing import Any
 
 import pytest
 
-from rankadaptor.comparison import judge_gains
-from rankadaptor.config import build_run, dump_run
-from experiments.jobs import ComparisonConfig, ParityConfig, SmallerConfig, load_job
-from rankadaptor.errors import ConfigError, InputError
-from experiments.compare import check_claim, compare_methods, find_smaller, parity, smaller
-from experiments.compare.contest import METHODS, is_stale, merge_rows
+from experiments.compare.benchmark_tables import average_benchmarks
+from experiments.compare.config import ComparisonConfig
+from experiments.compare.contest import METHODS, compare_methods, is_stale, merge_rows
 from experiments.compare.judgement import judge_pairs
+from experiments.compare.page import render_comparison
 from experiments.compare.redistribution import fit_ranks
 from experiments.compare.scored import share_elastic
-from experiments.smaller.sizes import is_not_worse
-from experiments.compare.page import render_comparison
-from experiments.compare.benchmark_tables import average_benchmarks
 from experiments.compare.summary import fill_comparison
+from experiments.jobs import load_job
+from experiments.parity import study as parity
+from experiments.parity.config import ParityConfig
 from experiments.parity.page import render_parity
+from experiments.parity.study import check_claim
+from experiments.smaller import study as smaller
+from experiments.smaller.config import SmallerConfig
 from experiments.smaller.page import fill_smaller, render_smaller
+from experiments.smaller.sizes import is_not_worse
+from experiments.smaller.study import find_smaller
+from rankadaptor.comparison import judge_gains
+from rankadaptor.config import build_run, dump_run
+from rankadaptor.errors import ConfigError, InputError
 from rankadaptor.results.table import write_points
 from rankadaptor.space import Slot, Space
 
@@ -226,11 +232,11 @@ def test_not_worse_must_be_established() -> None:
 
 def test_the_predictor_never_learns_from_the_pruned_model_at_hand(setting: str, tmp_path: Path) -> None:
     """Not even where its settings have other names."""
+    from experiments.compare.arena import open_arena
+    from experiments.compare.learned import learn_without
     from rankadaptor.config import load_run
     from rankadaptor.corpus import Corpus
     from rankadaptor.pipeline.collection import collect_records
-    from experiments.compare.arena import open_arena
-    from experiments.compare.learned import learn_without
 
     corpus = tmp_path / "corpus"
     given = [f"collect.corpus={corpus}", "recipe.tune=null"]
@@ -308,19 +314,18 @@ def test_faults_of_the_file_are_named(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text("settings: [nowhere.yaml]\ntrails: 8\nmethods: [uniform, magic]\n")
     with pytest.raises(ConfigError, match=r"magic[\s\S]*line 2: trails.*trials"):
-        load_job(path)
+        load_job(path, ComparisonConfig)
     path.write_text("settings: [nowhere.yaml]\n")
     with pytest.raises(ConfigError, match=r"no run file nowhere.yaml"):
-        load_job(path)
+        load_job(path, ComparisonConfig)
     path.write_text("settings: [nowhere.yaml]\nbenchmarks: {names: [bolq, none.yaml]}\n")
     with pytest.raises(ConfigError, match=r"bolq[\s\S]*boolq[\s\S]*no such task file"):
-        load_job(path)
+        load_job(path, ComparisonConfig)
     path.write_text("settings: [nowhere.yaml]\ncorpus: meta_dta\n")
     with pytest.raises(ConfigError, match="no folder meta_dta"):
-        load_job(path)
+        load_job(path, ComparisonConfig)
     path.write_text("job: parity\nsettings: [nowhere.yaml]\nratios: [0.2, 20]\n")
+    with pytest.raises(ConfigError, match=r"job: given 'parity'; allowed are methods"):
+        load_job(path, ComparisonConfig)
     with pytest.raises(ConfigError, match="20"):
-        load_job(path)
-    path.write_text("job: duel\nsettings: [nowhere.yaml]\n")
-    with pytest.raises(ConfigError, match="methods, smaller, parity"):
-        load_job(path)
+        load_job(path, ParityConfig)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from experiments.compare.pooling import pool_gains
 from rankadaptor.comparison import judge_gains
 from rankadaptor.errors import InputError
-from experiments.compare.pooling import pool_gains
 
 
 def test_one_setting_is_judged_as_alone() -> None:

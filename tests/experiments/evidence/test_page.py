@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from rankadaptor.cli import main
-from rankadaptor.corpus import Corpus
 from experiments.evidence import gather_evidence
+from experiments.evidence.__main__ import main as fill
 from experiments.evidence.page import TABLES, render_evidence, write_evidence
+from rankadaptor.corpus import Corpus
 from tests.documents import ROOT
 from tests.experiments.evidence.planted import plant_corpus, plant_setting, write_study
 
 DOCUMENT = ROOT / "docs/evidence.md"
-TEMPLATE = resources.files("rankadaptor.report").joinpath("evidence.md.j2").read_text("utf-8")
+TEMPLATE = resources.files("experiments.evidence").joinpath("evidence.md.j2").read_text("utf-8")
 FIGURES = 9
 
 
@@ -116,18 +116,15 @@ def test_the_committed_document_is_what_the_committed_records_give(tmp_path: Pat
         assert f"<!-- generated:{name} -->\n{block.strip()}\n<!-- /generated:{name} -->" in text, name
 
 
-def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant_corpus(tmp_path / "corpus", allocations=12, seeds=1)
     file = tmp_path / "out.md"
-    words = ["report", "--evidence", "--corpus", str(tmp_path / "corpus"), "--into", str(file)]
-    assert main(words) == 0
+    words = ["experiments.evidence", "--corpus", str(tmp_path / "corpus"), "--into", str(file)]
+    monkeypatch.setattr("sys.argv", words)
+    fill()
     assert "regimes" in capsys.readouterr().out
     assert file.exists()
-    assert main(words) == 0
+    fill()
     assert "nothing changed" in capsys.readouterr().out
-    assert main(["report", "run.yaml", "--evidence"]) == 2
-    assert "--corpus" in capsys.readouterr().err
-    assert main(["report"]) == 2
-    assert "--evidence" in capsys.readouterr().err
-    assert main(["report", "run.yaml", "--corpus", "meta_data"]) == 2
-    assert "--evidence" in capsys.readouterr().err

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from experiments.predictors.guidance import settle, write_guidance, write_replay
 from rankadaptor.errors import InputError
 from rankadaptor.plots import plot_guidance, plot_replay
-from experiments.predictors.guidance import settle, write_guidance, write_replay
 
 SAME, WORSE = "no difference", "worse"
 

@@ -41,7 +41,7 @@ def test_the_document_is_up_to_date() -> None:
     for name, content in render_scale(measured).items():
         found = re.search(rf"<!-- generated:{name} -->\n(.*?)\n<!-- /generated:{name} -->", text, re.DOTALL)
         assert found, name
-        assert found[1] == content.strip(), f"run: python experiments/scale/document.py ({name})"
+        assert found[1] == content.strip(), f"run: python -m experiments.scale ({name})"
 
 
 def test_what_was_measured_was_foretold() -> None:
@@ -53,11 +53,12 @@ def test_what_was_measured_was_foretold() -> None:
     assert measured["largest_peak_bytes_error"] <= 0.5
 
 
-def test_stored_predictions_are_those_of_the_model_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "experiments/scale"))
-    from measure import describe_case
+def test_stored_predictions_are_those_of_the_model_as_it_is() -> None:
+    from experiments.scale.measure import describe_case
 
     stored = json.loads((ROOT / "experiments/results/scale.json").read_text("utf-8"))["cases"]
     for name, entry in stored.items():
         again = describe_case(name, entry["measured"])
-        assert again["predicted"] == pytest.approx(entry["predicted"]), "run: measure.py --again, document.py"
+        assert again["predicted"] == pytest.approx(entry["predicted"]), (
+            "run: python -m experiments.scale.measure --again, python -m experiments.scale"
+        )

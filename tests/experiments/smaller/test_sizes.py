@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from rankadaptor.comparison import judge_gains
 from experiments.jobs import FinalSection
-from experiments.compare import sizes
+from experiments.smaller import sizes
 from experiments.smaller.sizes import Attempt, confirm_sizes
+from rankadaptor.comparison import judge_gains
 from rankadaptor.space import Allocation, Slot, Space
 
 if TYPE_CHECKING:

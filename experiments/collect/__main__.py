@@ -1,0 +1,74 @@
+"""Measure what is no record of a setting: other recipes, and benchmarks of both ends of the order.
+
+    rankadaptor collect experiments/collect/NAME.yaml
+    python -m experiments.collect experiments/collect/NAME.yaml
+
+The first fills the corpus; the second adds what `studies.yaml` asks for to `studies/<setting>.json` there.
+It works in the folder of the first, and continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from experiments.collect.extremes import score_extremes
+from experiments.collect.recipes import study_recipe
+from experiments.collect.studies import STUDIES, SettingStudies, load_studies
+from experiments.program import run_program
+from rankadaptor.config import RunConfig, load_run
+from rankadaptor.corpus import Corpus, RecordFile
+from rankadaptor.corpus.studies import add_to_study
+from rankadaptor.errors import InputError
+from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
+from rankadaptor.pipeline.run_folder import open_run
+from rankadaptor.pipeline.tuning import tune_setting
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Measure what the file of studies asks for in one setting."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, metavar="RUN.yaml")
+    parser.add_argument("--studies", type=Path, default=STUDIES)
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=C")
+    given = parser.parse_args()
+    config = load_run(given.run, given.set)
+    measure_studies(config, load_studies(config.name, given.studies))
+
+
+def measure_studies(config: RunConfig, given: SettingStudies) -> None:
+    """Measure a setting's studies and add them to its corpus, each part as soon as it is there.
+
+    Raises:
+        InputError: If nothing of the setting has been collected in the run's folder.
+    """
+    compute = pick_compute(config)
+    with open_run(Path(config.output), config) as folder:
+        complete_preparation(folder, config, compute=compute)
+        space = load_space(folder, config)
+        source, _ = tune_setting(folder, config, space, setting=config.name, compute=compute)
+        records = RecordFile(source.records).records if source.records.is_file() else []
+        if not records:
+            raise InputError(
+                f"{config.output}: no records of {config.name}. Run `rankadaptor collect` first."
+            )
+        corpus = Corpus.load(config.collect.corpus)
+        if given.recipe is not None:
+            add_to_study(
+                corpus,
+                config.name,
+                study_recipe(config, source, given.recipe, steps=config.search.steps),
+            )
+        if given.benchmarks is not None:
+            scored = score_extremes(folder, config, source, records, given.benchmarks)
+            add_to_study(corpus, config.name, {"benchmarks": scored})
+    logger.info("%s: studies of %s", config.collect.corpus, config.name)
+
+
+if __name__ == "__main__":
+    run_program(main)
