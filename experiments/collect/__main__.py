@@ -18,7 +18,7 @@ from experiments.collect.recipes import study_recipe
 from experiments.collect.studies import STUDIES, SettingStudies, load_studies
 from experiments.program import run_program
 from rankadaptor.config import RunConfig, load_run
-from rankadaptor.corpus import Corpus, RecordFile
+from rankadaptor.corpus import Corpus
 from rankadaptor.corpus.studies import add_to_study
 from rankadaptor.errors import InputError
 from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
@@ -45,19 +45,20 @@ def measure_studies(config: RunConfig, given: SettingStudies) -> None:
     """Measure a setting's studies and add them to its corpus, each part as soon as it is there.
 
     Raises:
-        InputError: If nothing of the setting has been collected in the run's folder.
+        InputError: If the corpus does not hold the setting.
+        CorpusError: If the corpus has a fault.
     """
+    folder_of_corpus = Path(config.collect.corpus)
+    corpus = Corpus.load(folder_of_corpus) if folder_of_corpus.is_dir() else None
+    if corpus is None or config.name not in corpus.names():
+        raise InputError(
+            f"{folder_of_corpus} holds no setting {config.name}. Measure it with `rankadaptor collect` first."
+        )
     compute = pick_compute(config)
     with open_run(Path(config.output), config) as folder:
         complete_preparation(folder, config, compute=compute)
         space = load_space(folder, config)
         source, _ = tune_setting(folder, config, space, setting=config.name, compute=compute)
-        records = RecordFile(source.records).records if source.records.is_file() else []
-        if not records:
-            raise InputError(
-                f"{config.output}: no records of {config.name}. Run `rankadaptor collect` first."
-            )
-        corpus = Corpus.load(config.collect.corpus)
         if given.recipe is not None:
             add_to_study(
                 corpus,
@@ -65,7 +66,7 @@ def measure_studies(config: RunConfig, given: SettingStudies) -> None:
                 study_recipe(config, source, given.recipe, steps=config.search.steps),
             )
         if given.benchmarks is not None:
-            scored = score_extremes(folder, config, source, records, given.benchmarks)
+            scored = score_extremes(folder, config, source, corpus.records(config.name), given.benchmarks)
             add_to_study(corpus, config.name, {"benchmarks": scored})
     logger.info("%s: studies of %s", config.collect.corpus, config.name)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from experiments.predictors.guidance import settle, write_guidance, write_replay
+from experiments.predictors.guidance_figures import plot_guidance, plot_replay
 from rankadaptor.errors import InputError
-from rankadaptor.plots import plot_guidance, plot_replay
 
 SAME, WORSE = "no difference", "worse"
 
