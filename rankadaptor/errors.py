@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rankadaptor.credentials import mask_credentials
+
 
 class RankAdaptorError(Exception):
-    """Base of all errors that a user can act on."""
+    """Base of all errors that a user can act on; passwords in the addresses that it names are masked."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(mask_credentials(each) if isinstance(each, str) else each for each in arguments))
 
 
 class InputError(RankAdaptorError, ValueError):
@@ -25,7 +30,7 @@ class ConfigError(InputError):
     """
 
     def __init__(self, source: str, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
+        self.faults = tuple(mask_credentials(fault) for fault in faults)
         count = f"{len(self.faults)} fault" + ("s" if len(self.faults) != 1 else "")
         super().__init__(f"{source}: {count}.\n" + "\n".join(f"  {fault}" for fault in self.faults))
 

@@ -16,6 +16,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+TRACKING_VARIABLES = (
+    "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN",
+)  # fmt: skip
 VOCABULARY = 128
 SENTENCES = (
     "The quick brown fox jumps over the lazy dog.",
@@ -35,6 +39,13 @@ def restore_logging() -> Iterator[None]:
         root.removeHandler(handler)
     root.setLevel(levels[0])
     own.setLevel(levels[1])
+
+
+@pytest.fixture(autouse=True)
+def forget_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a developer's own MLflow settings out of the tests."""
+    for name in TRACKING_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 STUDIES = sorted((ROOT.parent / "experiments").rglob("*.py"))
 
 FLOW = (
+    "credentials",
     "errors", "files", "runtime", "progress", "workers", "recipe", "kit", "config", "data", "pruning",
     "models", "space", "features", "corpus", "predictor", "search", "recovery", "evaluation", "measure",
     "proxies", "comparison", "results", "tracking", "card", "plots", "report", "doctor",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rankadaptor.cli.logs import start_logging
+from rankadaptor.credentials import mask_credentials
 from rankadaptor.errors import InputError
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def collect(
         return
     from rankadaptor.pipeline import collect_records
 
-    words = ["rankadaptor", "collect", _name_file(path), *(f"--set {given}" for given in overrides or ())]
+    settings = (f"--set {mask_credentials(given)}" for given in overrides or ())
+    words = ["rankadaptor", "collect", _name_file(path), *settings]
     count = collect_records(config, output=Path(config.output), fresh=fresh, command=" ".join(words))
     typer.echo(f"{config.collect.corpus} holds {count} records of setting {config.name}")
 
@@ -163,10 +165,10 @@ def train_predictor(
         f"search.predictor_path: {given.output}"
     )
     if config.track.enabled:
-        from rankadaptor.tracking import DEFAULT_ROOT, register_predictor
+        from rankadaptor.tracking import register_predictor
 
         address = register_predictor(
-            Path(given.output), target=config.track.uri or DEFAULT_ROOT, experiment=config.track.experiment
+            Path(given.output), target=config.track.uri, experiment=config.track.experiment
         )
         typer.echo(f"registered as {address}; mlflow.pyfunc.load_model loads it")
 

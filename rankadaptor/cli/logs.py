@@ -6,12 +6,17 @@ import logging
 import os
 import sys
 
+from rankadaptor.credentials import mask_credentials
+
 
 class _StderrHandler(logging.Handler):
-    """Write to whatever stderr is at the moment, also where it is exchanged while the program runs."""
+    """Write to whatever stderr is at the moment, also where it is exchanged while the program runs.
+
+    Passwords in addresses are masked, also those in other packages' messages and in tracebacks.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.write(mask_credentials(self.format(record)) + "\n")
         sys.stderr.flush()
 
 

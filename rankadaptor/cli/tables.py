@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rankadaptor.progress import format_seconds
+from rankadaptor.tracking import tell_viewing
 
 if TYPE_CHECKING:
     from rankadaptor.doctor import Check
@@ -89,8 +90,10 @@ def show_result(document: Mapping[str, Any], *, place: Path) -> None:
         "",
         "Next:",
         f"  rankadaptor evaluate {shlex.quote(str(place / 'run.yaml'))} --set evaluate.limit={FEWEST_ITEMS}",
-        "  mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db",
     ]
+    track = document["run"]["config"]["track"]
+    if track["enabled"]:
+        lines.append(f"  {tell_viewing(track['uri'])}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)
 
 

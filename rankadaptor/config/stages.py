@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from rankadaptor.config.sections import Section
+from rankadaptor.credentials import mask_credentials
 
 PredictorName = Literal["meta", "ensemble", "perceptron", "boosted_trees", "gaussian_process", "ridge"]
 ProposalName = Literal[
@@ -109,9 +110,25 @@ class TrackSection(Section):
 
     enabled: bool = Field(default=True, description="Log the run to MLflow.")
     uri: str | None = Field(
-        default=None, min_length=1, description="Tracking URI; null takes the sqlite store in mlruns/."
+        default=None,
+        min_length=1,
+        description="Tracking URI or folder; null takes MLFLOW_TRACKING_URI, else the sqlite store in "
+        "mlruns/. Passwords are not stored with the run.",
     )
-    experiment: str = Field(default="rankadaptor", min_length=1, description="MLflow experiment.")
+    experiment: str | None = Field(
+        default=None,
+        min_length=1,
+        description="MLflow experiment; null takes MLFLOW_EXPERIMENT_NAME, else rankadaptor.",
+    )
+
+    @field_serializer("uri", when_used="json")
+    def _write_uri(self, uri: str | None) -> str | None:
+        """Mask passwords in all that is written of a run: run.yaml, result.json, MLflow, messages."""
+        return None if uri is None else mask_credentials(uri)
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        """Show the fields as they are written."""
+        return list(self.model_dump(mode="json").items())
 
 
 class RepeatSection(Section):

@@ -20,6 +20,7 @@ from rankadaptor.comparison import Verdict, confirm
 from rankadaptor.config import RunConfig
 from rankadaptor.errors import InputError
 from rankadaptor.files import write_json
+from rankadaptor.pipeline import account
 from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.finals import evaluate_models, recover_all
 from rankadaptor.pipeline.guide import choose_predictor
@@ -61,7 +62,6 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
         open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
         open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
     ):
-        tracker.log_parameters(config.to_json())
         result = _run_steps(folder, config, tracker)
         document = {
             "schema": 1,
@@ -120,7 +120,6 @@ def run_search(config: RunConfig, *, output: Path | None = None, fresh: bool = F
         open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
         open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
     ):
-        tracker.log_parameters(config.to_json())
         return _find_allocation(folder, config, tracker).verdict
 
 
@@ -137,6 +136,7 @@ class _Found:
 
 def _find_allocation(folder: RunFolder, config: RunConfig, tracker: Tracker) -> _Found:
     compute = pick_compute(config)
+    account.log_settings(tracker, config, compute=compute)
     prepared = complete_preparation(folder, config, compute=compute)
     losses = prepared["losses"]
     tracker.log_metrics({f"loss_{name}": loss for name, loss in losses.items()})
@@ -144,13 +144,14 @@ def _find_allocation(folder: RunFolder, config: RunConfig, tracker: Tracker) -> 
     space = load_space(folder, config)
     check_choice(space)  # before anything is trained
     source, tuned = tune_setting(folder, config, space, setting=folder.setting, compute=compute)
+    account.log_tuning(tracker, source, tuned, config=config)
 
     with TrialPool(source, workers=count_trial_workers(config)) as pool:
         searched = folder.complete("search", lambda: _search(folder, config, pool, tracker))
+        account.log_search(tracker, folder, searched, config=config)
         candidate = space.allocation(tuple(searched["best"]))
         verdict = folder.complete("confirm", lambda: _confirm(config, pool, candidate))
-        _log_trials(config, pool, searched, candidate, tracker)
-    tracker.log_metrics({"gain": verdict["gain"], "gain_low": verdict["low"], "gain_high": verdict["high"]})
+    account.log_verdict(tracker, folder, verdict, config=config)
     return _Found(source, prepared, tuned, searched, verdict)
 
 
@@ -166,10 +167,9 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
     searched, verdict, space = found.searched, found.verdict, found.source.space
     allocations = name_allocations(config, space, searched)
     recovered = folder.complete("recover", lambda: recover_all(folder, config, source, allocations))
-    for name, entry in recovered["adapters"].items():
-        for point in entry["curve"]:
-            tracker.log_metrics({f"loss_{name}": point["loss"]}, step=point["step"])
+    account.log_recovery(tracker, recovered["adapters"])
     evaluated = folder.complete("evaluate", lambda: evaluate_models(folder, config, compute=source.compute))
+    account.log_benchmarks(tracker, evaluated["benchmarks"])
 
     seconds = {
         "prepare": prepared["seconds"],
@@ -211,6 +211,7 @@ def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Trac
     predictor = choose_predictor(config, folder)
     measurement = open_measurement(folder, config, pool)
     search = Search(space, predictor, seed=config.seed, proposal=given.proposal, candidates=given.candidates)
+    best_gain: float | None = None
     # The batch is part of the run, not of the machine: what is asked for is the same for any worker count.
     while len(search.records) < given.evaluations:
         try:
@@ -225,8 +226,7 @@ def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Trac
             batch, label=f"search {done + len(batch)}/{given.evaluations}: measuring"
         )
         search.tell(records)
-        for number, record in enumerate(records, start=done + 1):
-            tracker.log_record(record, name=f"search-{number:03d}")
+        best_gain = account.log_trials(tracker, records, first=done + 1, best=best_gain)
         if given.stop_below_noise and search.exhausted:
             logger.info("the search stops early: the expected gain is below the noise")
             break
@@ -279,29 +279,6 @@ def _list_confirming(config: RunConfig, candidate: Allocation) -> list[Job]:
     steps = given.steps or config.search.steps
     seeds = range(first, first + given.seeds)
     return [] if candidate.is_uniform else [Job(candidate, seed, steps) for seed in seeds]
-
-
-def _log_trials(
-    config: RunConfig,
-    pool: TrialPool,
-    searched: dict[str, Any],
-    candidate: Allocation,
-    tracker: Tracker,
-) -> None:
-    """Log the trials behind search and verdict, also those of steps that were done before.
-
-    A run whose later steps were changed is a run of its own for the tracker; it has not heard of the trials
-    that it builds on. What it has heard of, it does not note twice.
-    """
-    space, steps = pool.source.space, int(searched["steps"])
-    for number, entry in enumerate(searched["history"], start=1):
-        record = pool.find(Job(space.allocation(tuple(entry["values"])), config.seed, steps))
-        if record is not None:
-            tracker.log_record(record, name=f"search-{number:03d}")
-    for job in _list_confirming(config, candidate):
-        record = pool.find(job)
-        if record is not None:
-            tracker.log_record(record, name=f"confirm-{record.seed}")
 
 
 def _draw_baselines(config: RunConfig, space: Space) -> dict[str, Allocation]:

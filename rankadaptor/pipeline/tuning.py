@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,21 @@ def measure_recipes(
             progress.advance(note=f"rate {recipe.learning_rate:.3g}, exponent {recipe.scaling_exponent:g}")
     found = [find(*pair) for pair in tried]
     return [record for record in found if record is not None]
+
+
+def find_tuning_record(source: TrialSource, trial: Mapping[str, Any], *, config: RunConfig) -> Record | None:
+    """Return the record of a trial that a tuning's result lists; None if its file is gone."""
+    given = config.recipe.tune
+    if given is None:
+        return None
+    recipe = source.recipe.replace(
+        learning_rate=trial["learning_rate"],
+        scaling_exponent=trial["scaling_exponent"],
+        initialisation=trial.get("initialisation", RANDOM),
+    )
+    allocation = source.space.allocation(tuple(trial["values"]))
+    records = RecordFile(_locate(source, allocation, recipe))
+    return records.find(allocation.values, seed=config.seed, steps=given.steps or config.search.steps)
 
 
 def locate_records(source: TrialSource, recipe: Recipe) -> Path:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from rankadaptor.tracking.address import DEFAULT_ROOT, Store, locate_store, tell_viewing
 from rankadaptor.tracking.mlflow_tracker import MlflowTracker
 from rankadaptor.tracking.pyfunc import load_registered_predictor, register_predictor
-from rankadaptor.tracking.store import DEFAULT_ROOT
 from rankadaptor.tracking.tracker import Tracker, open_tracker
 
 __all__ = [
     "DEFAULT_ROOT",
     "MlflowTracker",
+    "Store",
     "Tracker",
     "load_registered_predictor",
+    "locate_store",
     "open_tracker",
     "register_predictor",
+    "tell_viewing",
 ]

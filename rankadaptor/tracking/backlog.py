@@ -1,4 +1,4 @@
-"""Entries on their way to a store: what a server does not take now it is given again later."""
+"""Entries on their way to a store: what a store does not take now it is given again later."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from collections import deque
 from collections.abc import Callable
 
 from rankadaptor.errors import StorageError
-from rankadaptor.tracking.store import hush, is_tracking_fault, knock
+from rankadaptor.tracking.address import Store
+from rankadaptor.tracking.store import hush, is_tracking_fault, knock, may_pass, shorten
 
 logger = logging.getLogger(__name__)
 
 PAUSE = 60.0
-"""Seconds until a server that did not answer is asked again."""
+"""Seconds until a store that took nothing is asked again."""
 TOLERATED = 3
-"""Entries in a row that a store which answers may refuse before it gets no more."""
+"""Entries in a row that a store may refuse for what they are before it gets no more."""
 
 
 class Backlog:
     """Writes entries in order, and never costs the run more than a warning.
 
-    A tracking server that does not answer is left in peace for a minute; what was meant for it waits here and
-    is written once it answers again, at the latest when the run ends. An entry that a store refuses although
-    it answers is given up.
+    A store that does not answer, is locked, full or read-only is left in peace for a minute; what was meant
+    for it waits here and is written once it works again, at the latest when the run ends. An entry that a
+    store refuses for what it is is given up.
 
     Args:
-        uri: The store's address.
-        pause: Seconds between two attempts at a server that does not answer.
+        store: Where the entries go.
+        pause: Seconds between two attempts at a store that took nothing.
     """
 
-    def __init__(self, uri: str, *, pause: float = PAUSE) -> None:
-        self.uri, self.pause = uri, pause
+    def __init__(self, store: Store, *, pause: float = PAUSE) -> None:
+        self.store, self.pause = store, pause
         self._waiting: deque[Callable[[], object]] = deque()
         self._silent_until: float | None = None
         self._refused = 0
@@ -45,43 +46,49 @@ class Backlog:
             self._flush()
 
     def close(self) -> None:
-        """Write what still waits, or say that it is lost to the store."""
-        if self._waiting:
-            self._flush()
-        if self._waiting:
+        """Write what still waits, or say that it is missing there and how to add it."""
+        lost = self._flush(last=True)
+        if lost:
             logger.warning(
-                "tracking: %s never answered again, so %d entries are missing there. The run's folder holds "
-                "all that was measured.",
-                self.uri,
-                len(self._waiting),
+                "tracking: %s did not take %d entries, which are missing there. The run's folder holds all "
+                "that was measured; once the store works, the same command adds what is missing.",
+                self.store.shown,
+                lost,
             )
-            self._waiting.clear()
 
-    def _flush(self) -> None:
+    def _flush(self, *, last: bool = False) -> int:
+        """Write what waits, and return the number of entries that the store does not take."""
+        failures = 0
         while self._waiting:
             try:
                 if self._silent_until is not None:
-                    knock(self.uri)  # a second, where the client would try for long
-                with hush():
+                    knock(self.store)  # seconds, where the client would try for long
+                with hush(), self.store.log_in():
                     self._waiting[0]()
             except Exception as error:
                 if not is_tracking_fault(error):
                     self._waiting.popleft()
                     raise
-                if not self._answers():
-                    self._fall_silent(error)
-                    return
-                self._refuse(error)
+                if not (may_pass(error) or not self._answers()):
+                    self._refuse(error)
+                    continue
+                self._fall_silent(error)
+                self._waiting.rotate(-1)  # another entry may be taken, such as one without a file
+                failures += 1
+                if not last or failures >= TOLERATED:
+                    break
             else:
+                failures = 0
                 self._waiting.popleft()
                 self._refused = 0
                 if self._silent_until is not None:
-                    logger.info("tracking: %s answers again", self.uri)
+                    logger.info("tracking: %s works again", self.store.shown)
                 self._silent_until = None
+        return len(self._waiting)
 
     def _answers(self) -> bool:
         try:
-            knock(self.uri)
+            knock(self.store)
         except StorageError:
             return False
         return True
@@ -89,9 +96,9 @@ class Backlog:
     def _fall_silent(self, error: Exception) -> None:
         if self._silent_until is None:
             logger.warning(
-                "tracking: %s does not answer (%s); the run goes on, and what is meant for it waits",
-                self.uri,
-                _shorten(error),
+                "tracking: %s takes nothing just now (%s); the run goes on, and what is meant for it waits",
+                self.store.shown,
+                shorten(error),
             )
         self._silent_until = time.monotonic() + self.pause
 
@@ -102,8 +109,4 @@ class Backlog:
         if self._refused >= TOLERATED:
             self._waiting.clear()
             ending = "; tracking stops here, the run goes on"
-        logger.warning("tracking: %s did not take an entry (%s)%s", self.uri, _shorten(error), ending)
-
-
-def _shorten(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        logger.warning("tracking: %s did not take an entry (%s)%s", self.store.shown, shorten(error), ending)

@@ -7,20 +7,16 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import StorageError
 from rankadaptor.files import compute_digest
-from rankadaptor.runtime import find_commit
+from rankadaptor.tracking.address import Store, explain_choice, locate_store
 from rankadaptor.tracking.backlog import Backlog
-from rankadaptor.tracking.store import (
-    connect,
-    find_experiment,
-    hush,
-    name_tracking_fault,
-    resolve_uri,
-)
+from rankadaptor.tracking.source import SOURCE, describe_source, find_user
+from rankadaptor.tracking.store import connect, find_experiment, open_session
 from rankadaptor.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -33,20 +29,29 @@ logger = logging.getLogger(__name__)
 DIGEST_TAG = "rankadaptor.digest"
 TRIAL_TAG = "rankadaptor.trial"
 PARENT_TAG = "mlflow.parentRunId"
-CURVES = ("trial_gain", "best_trial_gain")
 
 LONGEST_PARAMETER = 500
 """Longer values go to `parameters.json` alone: MLflow cuts long ones with a mere warning."""
+LONGEST_TAG = 5000
 
 
 class MlflowTracker(Tracker):
     """Writes one run and its trials to an MLflow store.
 
     The store is an account of the run, never a part of it: once opened, a store that stops working costs
-    a warning, not the run, and a server that comes back is told what it missed. Everything may be logged
-    twice, as a resumed run does: what is there already is not repeated.
+    a warning, not the run, and one that works again is told what it missed. Everything may be logged twice,
+    as a resumed run does: what is there already is not repeated.
+
+    Args:
+        target: The store, a folder or a tracking URI; None takes MLflow's own variables or `mlruns`.
+        experiment: MLflow's experiment; None takes MLflow's own variables or `rankadaptor`.
+        name: Name of the parent run.
+        digest: Names the run; a parent run with the same one is continued.
+        fresh: Start a new parent run all the same.
+        settings: The run's settings, kept whole as the file `parameters.json`.
 
     Attributes:
+        store: Where the run is logged.
         client: The `MlflowClient` in use.
         experiment_id: MLflow's id of the experiment.
         run_id: MLflow's id of the parent run.
@@ -54,18 +59,24 @@ class MlflowTracker(Tracker):
     """
 
     def __init__(
-        self, target: str | Path, *, experiment: str, name: str, digest: str, fresh: bool = False
+        self,
+        target: Store | str | Path | None,
+        *,
+        experiment: str | None,
+        name: str,
+        digest: str,
+        fresh: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self.target = target
-        self.uri = resolve_uri(target)[0]
-        self.client = connect(target)
-        self.experiment_id = find_experiment(self.client, experiment, target=target)
-        self._backlog = Backlog(self.uri)
-        with name_tracking_fault(self.uri), hush():
+        self.store = locate_store(target)
+        self.client = connect(self.store)
+        self.experiment_id = find_experiment(self.client, experiment, store=self.store)
+        self._backlog = Backlog(self.store)
+        with open_session(self.store):
             found = None if fresh else self._find_parent(digest)
             self.resumed = found is not None
             if found is None:
-                tags = {DIGEST_TAG: digest, "rankadaptor.commit": find_commit()}
+                tags = {DIGEST_TAG: digest, **describe_source()}
                 found = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
             else:
                 self.client.update_run(found, status="RUNNING")
@@ -73,19 +84,27 @@ class MlflowTracker(Tracker):
             self._parameters = dict(self.client.get_run(found).data.params)
             self._points = self._read_points() if self.resumed else set()
             self._trials = self._read_trials() if self.resumed else {}
+            if settings is not None:  # not by the backlog: where files cannot be kept, that is told now
+                self.client.log_dict(found, dict(settings), "parameters.json")
         self._begun: dict[str, str] = {}
         self._known = set(self._trials)
-        steps = [step for key, step, _ in self._points if key in CURVES]
-        best = [value for key, _, value in self._points if key == "best_trial_gain"]
-        self._logged, self._best = max(steps, default=0), max(best, default=None)
-        logger.info("tracking: %s run %s in %s", "continuing" if self.resumed else "new", found, self.uri)
+        logger.info(
+            "tracking: %s run %s in %s (%s)",
+            "continuing" if self.resumed else "new",
+            found,
+            self.store.shown,
+            explain_choice(self.store),
+        )
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Log a nested mapping as parameters with dotted names, and whole as `parameters.json`."""
-        flat = {key: value for key, value in _flatten(parameters) if len(value) <= LONGEST_PARAMETER}
-        # A parameter cannot change in MLflow: what a resumed run changed (a folder, a thread count)
-        # stays in the JSON.
-        new = {key: value for key, value in flat.items() if key not in self._parameters}
+        """Log a nested mapping as parameters with dotted names; those that are there stay as they are."""
+        # A parameter cannot change in MLflow: what a resumed run changed (a folder, a thread count) stands
+        # in `parameters.json`.
+        new = {
+            key: value
+            for key, value in _flatten(parameters)
+            if len(value) <= LONGEST_PARAMETER and key not in self._parameters
+        }
         self._parameters.update(new)
 
         def write() -> None:
@@ -93,7 +112,18 @@ class MlflowTracker(Tracker):
 
             for part in _split(list(new.items()), 100):
                 self.client.log_batch(self.run_id, params=[Param(key, value) for key, value in part])
-            self.client.log_dict(self.run_id, dict(parameters), "parameters.json")
+
+        if new:
+            self._backlog.put(write)
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the parent run; the last value of a name holds."""
+
+        def write() -> None:
+            from mlflow.entities import RunTag
+
+            given = [RunTag(key, value[:LONGEST_TAG]) for key, value in tags.items()]
+            self.client.log_batch(self.run_id, tags=given)
 
         self._backlog.put(write)
 
@@ -106,26 +136,25 @@ class MlflowTracker(Tracker):
         ]
         if points:
             self._points.update(points)
-            self._backlog.put(lambda: self._write_metrics(self.run_id, points))
+            now = _read_clock()
+            self._backlog.put(lambda: self._write_metrics(self.run_id, points, time=now))
 
-    def log_record(self, record: Record, *, name: str) -> None:
-        """Log one trial as a child run, and the best gain so far as a curve of the parent.
+    def log_record(self, record: Record, *, name: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Log one trial as a child run that lasted as long as the trial did.
 
         Args:
             record: The measured trial.
             name: Name of the child run, such as `search-003`.
+            parameters: Further parameters of the child, such as its learning rate.
         """
-        key = compute_digest(
-            [name, record.setting, list(record.values), record.seed, record.steps], length=16
-        )
+        further = dict(parameters or {})
+        parts = [name, record.setting, list(record.values), record.seed, record.steps]
+        key = compute_digest([*parts, further] if further else parts, length=16)
         if key in self._known:
             return
         self._known.add(key)
-        self._backlog.put(lambda: self._write_trial(record, name, key))
-        self._logged += 1
-        gains = [gain for gain in (self._best, record.gain) if gain is not None]
-        self._best = max(gains, default=None)
-        self.log_metrics({"trial_gain": record.gain, "best_trial_gain": self._best}, step=self._logged)
+        now = _read_clock()
+        self._backlog.put(lambda: self._write_trial(record, name, key, further, now))
 
     def log_json(self, value: Any, name: str) -> None:
         """Log a JSON-like value as the artifact `name`, which may hold folders."""
@@ -187,15 +216,19 @@ class MlflowTracker(Tracker):
             if not token:
                 return trials
 
-    def _write_trial(self, record: Record, name: str, key: str) -> None:
+    def _write_trial(self, record: Record, name: str, key: str, further: Mapping[str, Any], now: int) -> None:
         from mlflow.entities import Param
 
+        begun, ended = _find_times(record, now=now)
         tags = {PARENT_TAG: self.run_id, TRIAL_TAG: key, "rankadaptor.commit": record.commit}
+        tags |= {"mlflow.user": find_user(), "mlflow.source.name": SOURCE}
         if record.error:
             tags["rankadaptor.error"] = record.error[:LONGEST_PARAMETER]
         if key in self._begun:  # an attempt that the store's failure cut off
             self.client.delete_run(self._begun.pop(key))
-        child = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
+        child = self.client.create_run(
+            self.experiment_id, run_name=name, tags=tags, start_time=begun
+        ).info.run_id
         self._begun[key] = child
         parameters = {
             "setting": record.setting,
@@ -204,6 +237,7 @@ class MlflowTracker(Tracker):
             "fidelity": record.fidelity,
             "status": record.status,
             "values": json.dumps(list(record.values)),
+            **further,
         }
         short = [Param(field, text) for field, text in _flatten(parameters) if len(text) <= LONGEST_PARAMETER]
         self.client.log_batch(child, params=short)
@@ -222,6 +256,7 @@ class MlflowTracker(Tracker):
                 for field, figure in figures.items()
                 if figure is not None and math.isfinite(figure)
             ],
+            time=ended,
         )
         allocation = {
             "setting": record.setting,
@@ -229,17 +264,31 @@ class MlflowTracker(Tracker):
             "parameters": record.parameters,
         }
         self.client.log_dict(child, allocation, "allocation.json")
-        self.client.set_terminated(child, status="FINISHED" if record.status == "ok" else "FAILED")
+        status = "FINISHED" if record.status == "ok" else "FAILED"
+        self.client.set_terminated(child, status=status, end_time=ended)
         self._trials[key] = self._begun.pop(key)
 
-    def _write_metrics(self, run_id: str, points: list[tuple[str, int, float]]) -> None:
+    def _write_metrics(self, run_id: str, points: list[tuple[str, int, float]], *, time: int) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
         for part in _split(points, 1000):
             self.client.log_batch(
-                run_id, metrics=[Metric(key, value, now, step) for key, step, value in part]
+                run_id, metrics=[Metric(key, value, time, step) for key, step, value in part]
             )
+
+
+def _read_clock() -> int:
+    """Return the time in milliseconds, as MLflow counts it."""
+    return int(time.time() * 1000)
+
+
+def _find_times(record: Record, *, now: int) -> tuple[int, int]:
+    """Return when a trial began and ended, in milliseconds; a record notes its end and its duration."""
+    try:
+        ended = int(datetime.fromisoformat(record.created).timestamp() * 1000)
+    except ValueError:  # a record that notes no time
+        ended = now
+    return ended - round(record.seconds * 1000), ended
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import CheckpointError, InputError
-from rankadaptor.tracking.store import connect, find_experiment, hush, name_tracking_fault, resolve_uri
+from rankadaptor.tracking.address import Store, locate_store
+from rankadaptor.tracking.store import connect, find_experiment, open_session
 
 if TYPE_CHECKING:
     from rankadaptor.space import Space
@@ -22,8 +23,8 @@ _SCRIPT = Path(__file__).with_name("predictor_model.py")
 def register_predictor(
     folder: Path,
     *,
-    target: str | Path,
-    experiment: str = "rankadaptor",
+    target: Store | str | Path | None,
+    experiment: str | None = None,
     name: str = MODEL_NAME,
     space: Space | None = None,
     run_id: str | None = None,
@@ -36,8 +37,8 @@ def register_predictor(
 
     Args:
         folder: What `save_pretrained` wrote.
-        target: Folder of the store, or a tracking URI.
-        experiment: Experiment that the model is shown under.
+        target: Folder of the store, or a tracking URI; None takes `MLFLOW_TRACKING_URI`, else `mlruns`.
+        experiment: Experiment that the model is shown under; None takes MLflow's variables or `rankadaptor`.
         name: Name in the model registry; each call adds a version.
         space: Space that allocations belong to unless a query brings its own.
         run_id: Run that the model came from; a run of its own if None.
@@ -53,10 +54,10 @@ def register_predictor(
         raise CheckpointError(
             f"{folder}: no such folder. Give the folder that the predictor's save_pretrained wrote."
         )
-    uri = resolve_uri(target)[0]
-    client = connect(target)
-    experiment_id = find_experiment(client, experiment, target=target)
-    with name_tracking_fault(uri), hush(), tempfile.TemporaryDirectory() as scratch:
+    store = locate_store(target)
+    client = connect(store)
+    experiment_id = find_experiment(client, experiment, store=store)
+    with open_session(store), tempfile.TemporaryDirectory() as scratch:
         import mlflow.pyfunc
         from mlflow.models import Model, ModelSignature
         from mlflow.types import ParamSchema, ParamSpec
@@ -88,14 +89,14 @@ def register_predictor(
     return f"models:/{name}/{version.version}"
 
 
-def load_registered_predictor(uri: str, *, target: str | Path) -> Any:
+def load_registered_predictor(uri: str, *, target: Store | str | Path | None) -> Any:
     """Load a registered predictor as an MLflow pyfunc model, whose `predict` takes a table of allocations.
 
     MLflow's global tracking address is neither needed nor changed.
 
     Args:
         uri: `models:/<name>/<version>`, as `register_predictor` returns it.
-        target: Folder of the store, or a tracking URI.
+        target: Folder of the store, or a tracking URI; None takes `MLFLOW_TRACKING_URI`, else `mlruns`.
 
     Raises:
         InputError: If the address names no model.
@@ -103,14 +104,14 @@ def load_registered_predictor(uri: str, *, target: str | Path) -> Any:
     """
     if not re.fullmatch(r"models:/[^/]+/[0-9]+", uri):
         raise InputError(f"{uri!r}: not a model's address. Give one such as models:/{MODEL_NAME}/1.")
-    store = resolve_uri(target)[0]
-    client = connect(target)
-    with name_tracking_fault(store), hush():
+    store = locate_store(target)
+    client = connect(store)
+    with open_session(store):
         import mlflow
 
         _, name, version = uri.split("/")
         place = client.get_model_version_download_uri(name, version)
-        local = mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=store)
+        local = mlflow.artifacts.download_artifacts(artifact_uri=place, tracking_uri=store.uri)
         return mlflow.pyfunc.load_model(local)
 
 

@@ -1,90 +1,97 @@
-"""Where MLflow keeps what it is told: a sqlite file in a folder, or any tracking server."""
+"""Opening the store that runs are logged to, and what is said when it does not work."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rankadaptor.credentials import mask_credentials
 from rankadaptor.errors import InputError, StorageError
+from rankadaptor.tracking.address import (
+    DATABASES,
+    DEFAULT_EXPERIMENT,
+    EXPERIMENT_ID_VARIABLE,
+    EXPERIMENT_VARIABLE,
+    KEY,
+    PASSWORD_VARIABLE,
+    SERVERS,
+    URI_VARIABLE,
+    USER_VARIABLE,
+    Store,
+    locate_store,
+)
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_ROOT = Path("mlruns")
-DATABASE = "mlflow.db"
 ARTIFACTS = "artifacts"
+PATIENCE = 10.0
+"""Seconds that a server or a database has to answer before a run starts."""
 
-_CHATTY = ("mlflow", "alembic")
+DRIVERS = {
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "pg8000": "pg8000",
+    "MySQLdb": "mysqlclient",
+    "pymysql": "pymysql",
+    "pyodbc": "pyodbc",
+    "pymssql": "pymssql",
+}
+"""Modules that databases are reached by, and the packages that hold them."""
+
+_CHATTY = ("mlflow", "alembic", "urllib3")
 _REMEDY = "Set track.uri to a store that answers, or track.enabled to false: the results do not depend on it."
+_LATER = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
+"""MLflow's codes for faults of the store, such as a full disk or a lock, rather than of what it is given."""
 
 
-def resolve_uri(target: str | Path) -> tuple[str, Path | None]:
-    """Return the tracking URI that `target` means, and the folder it owns if it is a local one.
-
-    A folder becomes `sqlite:///<folder>/mlflow.db`. A `sqlite:` URI keeps its own path, with artifacts
-    beside the file. Anything else with a scheme is passed on as it is.
-
-    Raises:
-        InputError: If it asks for the file store, which MLflow no longer writes.
-    """
-    text = str(target)
-    if text.startswith("sqlite:"):
-        database = Path(text.removeprefix("sqlite:").removeprefix("///"))
-        return f"sqlite:///{database.absolute()}", database.absolute().parent
-    if text.startswith("file:"):
-        raise InputError(
-            f"track.uri={text!r}: MLflow no longer writes its file store. Give the folder itself, which then "
-            f"holds a sqlite database, for example {text.removeprefix('file:').removeprefix('//')!r}."
-        )
-    if "://" in text or text == "databricks":
-        return text, None
-    folder = Path(text).expanduser().absolute()
-    return f"sqlite:///{folder / DATABASE}", folder
-
-
-def connect(target: str | Path) -> Any:
+def connect(target: Store | str | Path | None) -> Any:
     """Return an `MlflowClient` on the store that `target` means, its database made if need be.
 
     The client carries its own address: nothing global is set, so a host program's own MLflow use is not
     disturbed.
 
     Raises:
-        InputError: See `resolve_uri`.
-        StorageError: If the folder cannot be written or the server does not answer.
+        InputError: See `locate_store`.
+        StorageError: If the folder cannot be written, a database's driver is missing, or nothing answers.
     """
-    uri, folder = resolve_uri(target)
-    with name_tracking_fault(uri), hush():
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        else:
-            knock(uri)
+    store = locate_store(target)
+    if store.folder is not None:
+        with name_tracking_fault(store):
+            store.folder.mkdir(parents=True, exist_ok=True)
+    knock(store)
+    with open_session(store):
         from mlflow import MlflowClient
 
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client = MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
         client.search_experiments(max_results=1)  # creates the tables now, not in the middle of a run
     return client
 
 
-def find_experiment(client: Any, name: str, *, target: str | Path) -> str:
-    """Return the id of the experiment `name`, made with its artifacts inside the store's own folder.
+def find_experiment(client: Any, given: str | None, *, store: Store) -> str:
+    """Return an experiment's id; a new one is made with its artifacts inside the store's own folder.
 
-    MLflow keeps the artifact folder as an absolute path. A store that was moved still shows its runs,
-    but new files would go to the old place, so that is refused.
+    Without a name it is that of `MLFLOW_EXPERIMENT_NAME`, else of `MLFLOW_EXPERIMENT_ID` where the store
+    too comes from MLflow's variables, else `rankadaptor`. MLflow keeps the artifact folder as an absolute
+    path. A store that was moved still shows its runs, but new files would go to the old place, so that is
+    refused.
 
     Raises:
         StorageError: If the experiment's files lie elsewhere than beside its database.
     """
-    uri, folder = resolve_uri(target)
-    location = None if folder is None else (folder / ARTIFACTS).as_uri()
-    with name_tracking_fault(uri), hush():
+    location = None if store.folder is None else (store.folder / ARTIFACTS).as_uri()
+    with open_session(store):
         from mlflow.exceptions import MlflowException
 
+        name = given or os.environ.get(EXPERIMENT_VARIABLE, "").strip()
+        number = os.environ.get(EXPERIMENT_ID_VARIABLE, "").strip()
+        if not name and number and store.origin == URI_VARIABLE:
+            name = client.get_experiment(number).name
+        name = name or DEFAULT_EXPERIMENT
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
@@ -96,16 +103,43 @@ def find_experiment(client: Any, name: str, *, target: str | Path) -> str:
                     raise
         if experiment.lifecycle_stage == "deleted":
             client.restore_experiment(experiment.experiment_id)
-    if location is not None and experiment.artifact_location != location:
-        raise StorageError(
-            f"{uri}: experiment {name!r} keeps its files in {experiment.artifact_location}, not beside its "
-            "database; the folder was moved or copied. Move it back, or set track.experiment to a new name."
-        )
+    place = experiment.artifact_location or ""
+    if location is not None and place != location:
+        if place.startswith("mlflow-artifacts:"):
+            raise StorageError(
+                f"{store.shown}: experiment {name!r} keeps its files with a tracking server. Set {KEY} to "
+                "that server's address, or track.experiment to a new name."
+            )
+        if place.rstrip("/").endswith(f"/{ARTIFACTS}"):  # as this package makes it
+            raise StorageError(
+                f"{store.shown}: experiment {name!r} keeps its files in {place}, not beside its database; "
+                "the folder was moved or copied. Move it back, or set track.experiment to a new name."
+            )
     return str(experiment.experiment_id)
 
 
+def knock(store: Store) -> None:
+    """Fail within seconds where a store does not answer; MLflow itself would retry for minutes or an hour.
+
+    Raises:
+        InputError: If a database's address has options that its driver does not know.
+        StorageError: If nothing answers, or the driver is missing.
+    """
+    if store.scheme in SERVERS:
+        _ask_server(store)
+    elif store.scheme in DATABASES or store.scheme == "sqlite":
+        _open_database(store)
+
+
 @contextlib.contextmanager
-def name_tracking_fault(uri: str) -> Iterator[None]:
+def open_session(store: Store) -> Iterator[None]:
+    """Let MLflow work on a store: quietly, with the store's credentials, and with its faults named."""
+    with name_tracking_fault(store), hush(), store.log_in():
+        yield
+
+
+@contextlib.contextmanager
+def name_tracking_fault(store: Store) -> Iterator[None]:
     """Turn what MLflow, its database or its server raise into a `StorageError` that names the store."""
     try:
         yield
@@ -114,8 +148,12 @@ def name_tracking_fault(uri: str) -> Iterator[None]:
     except Exception as error:
         if not is_tracking_fault(error):
             raise
-        first = (str(error).splitlines() or [""])[0]
-        raise StorageError(f"{uri}: the tracking store does not work ({first}). {_REMEDY}") from error
+        text = shorten(error)
+        # The chain would show the original's text, which may hold a database's password.
+        hidden = None if mask_credentials(str(error)) != str(error) else error
+        raise StorageError(
+            f"{store.shown}: the tracking store does not work ({text}). {_advise(store, str(error))}"
+        ) from hidden
 
 
 def is_tracking_fault(error: Exception) -> bool:
@@ -123,7 +161,18 @@ def is_tracking_fault(error: Exception) -> bool:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return isinstance(error, MlflowException | SQLAlchemyError | OSError)
+    # An ImportError is that of a place for files, such as boto3 for s3://.
+    return isinstance(error, MlflowException | SQLAlchemyError | OSError | ImportError)
+
+
+def may_pass(error: Exception) -> bool:
+    """Tell whether the same entry may be taken later: the store is locked, full or read-only just now."""
+    return getattr(error, "error_code", None) in _LATER or isinstance(error, OSError)
+
+
+def shorten(error: Exception) -> str:
+    """Return the first line of an error's text, without passwords."""
+    return mask_credentials((str(error).splitlines() or [type(error).__name__])[0])
 
 
 @contextlib.contextmanager
@@ -132,6 +181,7 @@ def hush() -> Iterator[None]:
     # Read when MLflow is first imported; a user's own setting wins.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     # A server that is gone: a few seconds of trying, not the default's many minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -146,7 +196,7 @@ def hush() -> Iterator[None]:
     ]
     levels = [each.level for each in loggers]
     for each in loggers:
-        each.setLevel(logging.ERROR)
+        each.setLevel(logging.CRITICAL)  # its errors are raised too, and told here
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -156,20 +206,110 @@ def hush() -> Iterator[None]:
             each.setLevel(level)
 
 
-def knock(uri: str) -> None:
-    """Fail within seconds where no server listens; MLflow itself would retry for minutes.
+def _ask_server(store: Store) -> None:
+    """Ask for a server's health as MLflow would: with its settings for certificates and credentials."""
+    with hush(), store.log_in():
+        from mlflow.exceptions import MlflowException
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
 
-    Raises:
-        StorageError: If none does. Stores that are no servers are not asked.
-    """
-    if not uri.startswith(("http://", "https://")):
-        return
+        try:
+            answer = http_request(
+                get_default_host_creds(store.uri),
+                "/health",
+                "GET",
+                max_retries=1,  # a connection of before may be dead where a new one is not
+                timeout=PATIENCE,
+                raise_on_status=False,
+            )
+        except (MlflowException, OSError) as error:
+            raise StorageError(
+                f"{store.shown}: no tracking server answers ({_find_reason(error)}). {_REMEDY}"
+            ) from error
+    if answer.status_code >= 500:  # below, something answers; whether it lets us in shows at the first call
+        raise StorageError(
+            f"{store.shown}: the tracking server is out of order (status {answer.status_code}). {_REMEDY}"
+        )
+
+
+def _open_database(store: Store) -> None:
+    """Open a database once: MLflow would try fifteen times, with pauses that grow to half an hour."""
+    import socket
+
+    import sqlalchemy
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
-            return
-    except urllib.error.HTTPError as error:
-        if error.code < 500:
-            return  # something answers; whether it lets us in shows at the first call
-        raise StorageError(f"{uri}: the tracking server is out of order ({error}). {_REMEDY}") from error
-    except OSError as error:
-        raise StorageError(f"{uri}: no tracking server answers ({error}). {_REMEDY}") from error
+        address = sqlalchemy.make_url(store.uri)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            engine = sqlalchemy.create_engine(address)  # imports the driver
+    except ImportError as error:
+        raise StorageError(f"{store.shown}: {_name_driver(store, error)}") from error
+    except (SQLAlchemyError, ValueError) as error:
+        raise InputError(
+            f"{store.origin}={store.shown!r}: SQLAlchemy cannot read this address ({shorten(error)}). It "
+            "must read scheme://user:password@host/database, with %40 for an @ in the password."
+        ) from None
+    try:
+        if address.host and not address.host.startswith("/"):
+            port = address.port or DATABASES.get(store.scheme, 0)
+            socket.create_connection((address.host, port), timeout=PATIENCE).close()
+        with engine.connect() as connection:
+            if store.scheme == "sqlite":
+                connection.execute(sqlalchemy.text("PRAGMA schema_version"))  # reads the file
+    except (SQLAlchemyError, OSError) as error:
+        raise StorageError(
+            f"{store.shown}: the tracking store does not work ({shorten(error)}). "
+            f"{_advise(store, str(error))}"
+        ) from None
+    except TypeError as error:
+        raise InputError(
+            f"{store.origin}={store.shown!r}: unknown option after the question mark ({shorten(error)}). "
+            f"Write %3F for a ? in a file's name, or set {KEY} to the folder as it is called."
+        ) from None
+    finally:
+        engine.dispose()
+
+
+def _find_reason(error: BaseException) -> str:
+    """Return what the system said, which lies under several layers of libraries."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+        inner = inner.__cause__ or inner.__context__
+    return mask_credentials((str(error).splitlines() or [type(error).__name__])[0])
+
+
+def _name_driver(store: Store, error: ImportError) -> str:
+    module = (error.name or "").partition(".")[0]
+    package = DRIVERS.get(module)
+    remedy = f'Run pip install "{package}"' if package else "Install it"
+    driver = (
+        "" if "+" in store.uri.partition(":")[0] else f", or name another driver as in {_OTHER[store.scheme]}"
+    )
+    return f"the database's driver {module or error} is not installed. {remedy}{driver}."
+
+
+_OTHER = {
+    "postgresql": "postgresql+psycopg2://…",
+    "mysql": "mysql+pymysql://…",
+    "mssql": "mssql+pymssql://…",
+    "sqlite": "sqlite:///…",
+}
+
+
+def _advise(store: Store, text: str) -> str:
+    """Say what to do about a fault."""
+    if store.scheme in SERVERS and any(code in text for code in ("401", "403")):
+        return (
+            f"Set {USER_VARIABLE} and {PASSWORD_VARIABLE} (or MLFLOW_TRACKING_TOKEN); a password is not "
+            "stored with the run."
+        )
+    if store.scheme in DATABASES:
+        return (
+            f"Check host, user and password; a password is not stored with the run: leave {KEY} out and set "
+            f"{URI_VARIABLE} to the whole address. {_REMEDY}"
+        )
+    return _REMEDY

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.tracking.store import DEFAULT_ROOT
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -25,8 +23,11 @@ class Tracker:
     def log_metrics(self, metrics: Mapping[str, float | None], *, step: int = 0) -> None:
         """Log figures of the run at a step; None is left out."""
 
-    def log_record(self, record: Record, *, name: str) -> None:
-        """Log one trial under a name such as `search-003`."""
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+
+    def log_record(self, record: Record, *, name: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Log one trial under a name such as `search-003`, with parameters of its own."""
 
     def log_json(self, value: Any, name: str) -> None:
         """Log a JSON-like value as the file `name`."""
@@ -58,9 +59,13 @@ def open_tracker(config: RunConfig, digest: str, *, fresh: bool = False) -> Iter
         return
     from rankadaptor.tracking.mlflow_tracker import MlflowTracker
 
-    target = config.track.uri or DEFAULT_ROOT
     tracker = MlflowTracker(
-        target, experiment=config.track.experiment, name=config.name, digest=digest, fresh=fresh
+        config.track.uri,
+        experiment=config.track.experiment,
+        name=config.name,
+        digest=digest,
+        fresh=fresh,
+        settings=config.to_json(),
     )
     try:
         yield tracker

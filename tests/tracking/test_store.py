@@ -2,29 +2,162 @@
 
 from __future__ import annotations
 
+import base64
+import http.server
+import json
+import logging
+import os
+import shlex
 import shutil
 import subprocess
 import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from sqlalchemy.engine import make_url
 
+from rankadaptor.config import build_run
 from rankadaptor.errors import InputError, StorageError
-from rankadaptor.tracking import MlflowTracker
-from rankadaptor.tracking.store import resolve_uri
+from rankadaptor.tracking import MlflowTracker, locate_store, open_tracker, tell_viewing
 
 
-def test_a_folder_means_a_database_inside_it(tmp_path):
-    assert resolve_uri(tmp_path / "mlruns") == (f"sqlite:///{tmp_path}/mlruns/mlflow.db", tmp_path / "mlruns")
-    assert resolve_uri(f"sqlite:///{tmp_path}/own.db") == (f"sqlite:///{tmp_path}/own.db", tmp_path)
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def test_a_server_is_passed_on():
-    assert resolve_uri("http://127.0.0.1:5000") == ("http://127.0.0.1:5000", None)
+def test_a_folder_means_a_database_inside_it(here):
+    for given, uri, folder in (
+        (here / "mlruns", f"sqlite:///{here}/mlruns/mlflow.db", here / "mlruns"),
+        (f"sqlite:///{here}/own.db", f"sqlite:///{here}/own.db", here),
+        ("sqlite:///own.db?timeout=5", f"sqlite:///{here}/own.db?timeout=5", here),
+        ("sqlite+pysqlite:///own.db", f"sqlite:///{here}/own.db", here),
+        ("sqlite:///~/own.db", f"sqlite:///{Path.home()}/own.db", Path.home()),
+        (None, f"sqlite:///{here}/mlruns/mlflow.db", here / "mlruns"),
+    ):
+        store = locate_store(given)
+        assert (store.uri, store.folder) == (uri, folder)
 
 
-def test_file_store_is_refused_with_the_way_out():
-    with pytest.raises(InputError, match="'mlruns'"):
-        resolve_uri("file:mlruns")
+@pytest.mark.parametrize("name", ["what?x=1", "a%25b", "sp ace", "ha#sh", "plus+and&semi;"])
+def test_folders_of_any_name_work(store, here, name):
+    folder = here / name
+    shutil.copytree(store, folder)  # a store with its tables made
+    tracker = MlflowTracker(folder, experiment=name, name="x", digest="x", settings={"a": 1})
+    tracker.log_json([1], "deep/a b.json")
+    tracker.close("FINISHED")
+    assert [path.name for path in here.iterdir()] == [name]
+    [found] = (folder / "artifacts").rglob("a b.json")
+    assert json.loads(found.read_text()) == [1]
+    # The command that is shown opens this very file.
+    command = shlex.split(tell_viewing(name))
+    assert Path(make_url(command[-1]).database).absolute() == folder / "mlflow.db"
+
+
+def test_servers_are_passed_on_without_their_credentials(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "host program's")
+    store = locate_store("http://us%40er:SEC%2FRET@127.0.0.1:5000/")
+    assert (store.uri, store.user, store.password) == ("http://127.0.0.1:5000", "us@er", "SEC/RET")
+    with store.log_in():
+        assert os.environ["MLFLOW_TRACKING_USERNAME"] == "us@er"
+        assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "SEC/RET"
+    assert "MLFLOW_TRACKING_USERNAME" not in os.environ
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "host program's"
+    masked = locate_store("http://user:***@127.0.0.1:5000")  # as run.yaml stores it
+    assert (masked.user, masked.password) == ("user", None)
+    assert locate_store("postgresql://me:***@host/db").uri == "postgresql://me@host/db"
+    assert "SECRET" not in repr(locate_store("postgresql://me:SECRET@host/db"))
+
+
+class Guarded(http.server.BaseHTTPRequestHandler):
+    """Answers as a tracking server does that asks for a password."""
+
+    asked: ClassVar[list[str | None]] = []
+
+    def do_GET(self):
+        self.asked.append(self.headers.get("Authorization"))
+        self.send_response(200 if self.path == "/health" else 401)
+        self.end_headers()
+        self.wfile.write(b"no")
+
+    do_POST = do_GET  # noqa: N815  (the names that http.server calls)
+
+    def log_message(self, *_):
+        """Keep quiet."""
+
+
+def test_credentials_in_an_address_reach_the_server_and_nothing_else():
+    server = http.server.HTTPServer(("127.0.0.1", 0), Guarded)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://user:SECRET@127.0.0.1:{server.server_port}"
+    with pytest.raises(StorageError, match=r"401.*MLFLOW_TRACKING_USERNAME") as caught:
+        MlflowTracker(address, experiment="x", name="x", digest="x")
+    server.shutdown()
+    server.server_close()
+    assert {base64.b64decode(given.split()[1]) for given in Guarded.asked} == {b"user:SECRET"}
+    assert len(Guarded.asked) == 2
+    told = "".join(traceback.format_exception(caught.value))
+    assert "SECRET" not in told
+
+
+def test_mlflow_s_variables_are_honoured_and_the_choice_is_told(here, store, monkeypatch, caplog):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+    config = build_run({"name": "pico"})
+    with caplog.at_level(logging.INFO, logger="rankadaptor"), open_tracker(config, "env") as tracker:
+        theirs = tracker.client.get_experiment(tracker.experiment_id)
+    assert theirs.name == "theirs"
+    assert "from MLFLOW_TRACKING_URI" in caplog.text
+    assert str(store) in tell_viewing(None)
+    assert not list(here.iterdir())
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", theirs.experiment_id)
+    assert MlflowTracker(None, experiment=None, name="x", digest="x").experiment_id == theirs.experiment_id
+
+    # What the run file says goes first, and that is told too.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:SECRET@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+    with caplog.at_level(logging.INFO, logger="rankadaptor"):
+        tracker = MlflowTracker(store, experiment="ours", name="x", digest="x")
+    assert tracker.client.get_experiment(tracker.experiment_id).name == "ours"
+    assert "from track.uri, which goes before MLFLOW_TRACKING_URI" in caplog.text
+    with pytest.raises(StorageError, match="no tracking server"), open_tracker(config, "env"):
+        pass
+    assert "SECRET" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("postgresql+psycopg2://me:SECRET@127.0.0.1/db", r'psycopg2 is not installed.*"psycopg2-binary"'),
+        ("mysql+pymysql://me:SECRET@127.0.0.1/db", r'pymysql is not installed.*"pymysql"'),
+        ("mysql://me:SECRET@127.0.0.1/db", r'MySQLdb is not installed.*"mysqlclient".*mysql\+pymysql'),
+        ("mssql+pyodbc://me:SECRET@127.0.0.1/db", r'pyodbc is not installed.*"pyodbc"'),
+        ("postgres://me:SECRET@127.0.0.1/db", "postgresql://"),
+        ("oracle://me:SECRET@127.0.0.1/db", "does not work"),
+        ("http://me:SECRET@127.0.0.1:port", "not an address"),
+        ("http://", "no host"),
+        ("sqlite://", "in memory"),
+        ("file:mlruns", "'mlruns'"),
+    ],
+)
+def test_what_cannot_work_is_said_without_the_password(here, uri, said, monkeypatch):
+    for module in ("psycopg2", "pymysql", "MySQLdb", "pyodbc"):
+        monkeypatch.setitem(sys.modules, module, None)  # also where it happens to be installed
+    with pytest.raises((StorageError, InputError), match=said) as caught:
+        MlflowTracker(uri, experiment="x", name="x", digest="x")
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_file_that_is_no_database_is_told_at_once(here):
+    """MLflow alone would try for most of an hour."""
+    (here / "x.db").write_text("no database" * 100)
+    with pytest.raises(StorageError, match="not a database"):
+        MlflowTracker("sqlite:///x.db", experiment="x", name="x", digest="x")
 
 
 def test_absent_server_is_told_within_seconds():
