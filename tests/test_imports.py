@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -18,6 +19,9 @@ HEAVY = (
     "xgboost",
     "mlflow",
     "pandas",
+    "pyarrow",
+    "scipy",
+    "ray",
     "lm_eval",
     "matplotlib",
     "datasets",
@@ -56,15 +60,21 @@ def test_a_plan_loads_nothing_heavy(tmp_path):
     assert list_heavy_modules(code) == []
 
 
-def test_help_answers_within_half_a_second():
+@pytest.mark.parametrize(("command", "limit"), [(["--help"], 0.4), (["plan", "run.yaml"], 1.5)])
+def test_it_answers_at_once(command, limit, tmp_path):
+    (tmp_path / "run.yaml").write_text("model: kit:smollm2-135m\n", encoding="utf-8")
+    # As for a user: the first of the starts leaves its bytecode to the others.
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     times = []
-    for _ in range(5):
+    while len(times) < 6 and min(times, default=limit) >= limit:
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "rankadaptor", "--help"], capture_output=True, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "rankadaptor", *command],
+            capture_output=True, check=True, cwd=tmp_path, env=environment,
+        )  # fmt: skip
         times.append(time.perf_counter() - started)
-        if times[-1] < 0.5:
-            break
-    assert min(times) < 0.5
+    assert min(times) < limit, times
 
 
 def test_every_public_name_can_be_imported():

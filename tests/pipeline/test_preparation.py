@@ -50,7 +50,9 @@ def test_changed_rows_and_another_precision_are_noticed(
         with pytest.raises(InputError, match=remedy) as fault:
             complete_preparation(folder, config, compute=pick_compute(config))
         assert f"--set compute.dtype={begun.dtype} goes on" in str(fault.value)
-        settled = build_run({**pico_run, "compute": {"device": "cpu", "dtype": begun.dtype}})
+    settled = build_run({**pico_run, "compute": {"device": "cpu", "dtype": begun.dtype}})
+    with open_run(tmp_path / "out", settled) as folder:  # what the message advises is no other run
+        assert folder.continued
         assert complete_preparation(folder, settled, compute=pick_compute(settled)) == first
         noted = describe_compute(first, pick_compute(settled))
         assert noted == {"trial_device": "cpu", **dataclasses.asdict(begun)}
