@@ -122,7 +122,7 @@ def _describe_full_length(result: dict[str, Any], verdict: dict[str, Any], lengt
     opposite = "the sign is the opposite: " if full * gain < 0 else ""
     return [
         f"In the full recoveries ({lengths.recovery} steps, one seed each) {opposite}the searched ranks end "
-        f"{_write_distance(full)}; one seed cannot tell that from chance. {advice}"
+        f"{_write_distance(full)}; with one seed, chance is not excluded. {advice}"
     ]
 
 

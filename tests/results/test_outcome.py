@@ -89,7 +89,7 @@ def test_a_verdict_names_the_length_it_rests_on_and_what_is_known_at_full_length
         "Over 5 pairs of 24-step fine-tunes on fresh seeds (the recovery has 100 steps), "
     )
     assert second.startswith("In the full recoveries (100 steps, one seed each) ")
-    assert "0.0030 nats per token lower than uniform's; one seed cannot tell" in second
+    assert "0.0030 nats per token lower than uniform's; with one seed, chance is not" in second
     assert ("the sign is the opposite" in second) == (document["result"]["verdict"]["gain"] < 0)
     assert "set confirm.steps to 100" in second
     assert outcome.sentences[-1].endswith("fine-tunes of 24 steps.")
