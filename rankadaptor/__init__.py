@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rankadaptor.proxies import ElasticAdapter
     from rankadaptor.pruning import describe_model, prune, read_pruning, save_pruned
     from rankadaptor.recipe import Recipe
-    from rankadaptor.recovery import recover, tune_recipe
+    from rankadaptor.recovery import load_adapter, recover, tune_recipe
     from rankadaptor.runtime import Compute, choose_compute
     from rankadaptor.search import Search
     from rankadaptor.space import Allocation, RankSpace, Slot, Space
@@ -59,7 +59,7 @@ _SOURCES = {
     "rankadaptor.proxies": ("ElasticAdapter",),
     "rankadaptor.pruning": ("describe_model", "prune", "read_pruning", "save_pruned"),
     "rankadaptor.recipe": ("Recipe",),
-    "rankadaptor.recovery": ("recover", "tune_recipe"),
+    "rankadaptor.recovery": ("load_adapter", "recover", "tune_recipe"),
     "rankadaptor.runtime": ("Compute", "choose_compute"),
     "rankadaptor.search": ("Search",),
     "rankadaptor.space": ("Allocation", "RankSpace", "Slot", "Space"),
@@ -101,6 +101,7 @@ __all__ = [
     "describe_model",
     "evaluate",
     "load",
+    "load_adapter",
     "load_rows",
     "load_run",
     "make_predictor",

@@ -8,11 +8,11 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.errors import InputError, StorageError
+from rankadaptor.errors import CheckpointError, InputError, StorageError
 
 if sys.platform != "win32":
     import fcntl
@@ -33,6 +33,27 @@ def compute_file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def compare_sha256(folder: Path, stored: Mapping[str, str], *, remedy: str) -> None:
+    """Check that files of a folder are what was written, by their stored SHA-256.
+
+    Args:
+        folder: Where they lie.
+        stored: Path below the folder → SHA-256.
+        remedy: What to do about a difference; the end of the message.
+
+    Raises:
+        CheckpointError: If a file is missing or has another content; the message names it.
+    """
+    for name, wanted in stored.items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{path}: missing. {remedy}")
+        if (found := compute_file_sha256(path)) != wanted:
+            raise CheckpointError(
+                f"{path}: not what was written (SHA-256 stored {wanted[:16]}…, found {found[:16]}…). {remedy}"
+            )
+
+
 @contextlib.contextmanager
 def name_storage_fault(path: Path) -> Iterator[None]:
     """Turn an operating-system error while writing into a `StorageError` that names `path` and the remedy."""
@@ -43,6 +64,14 @@ def name_storage_fault(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(
             f"{path}: cannot be written ({error.strerror or error}). Nothing already measured is lost. "
+            "Free space or choose a writable folder, then run the same command again."
+        ) from error
+    except Exception as error:
+        # Libraries in Rust (tokenizers, safetensors) raise classes of their own around the same faults.
+        if "(os error " not in str(error):
+            raise
+        raise StorageError(
+            f"{path}: cannot be written ({error}). Nothing already measured is lost. "
             "Free space or choose a writable folder, then run the same command again."
         ) from error
 

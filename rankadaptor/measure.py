@@ -14,6 +14,7 @@ from rankadaptor.data.rows import load_rows
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.files import compute_digest
+from rankadaptor.pruning.identity import digest_model
 from rankadaptor.pruning.quantisation import is_quantised
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.checkpoint import digest_sequences
@@ -40,7 +41,8 @@ class ShortFineTune:
     the ranks; on one thread it repeats exactly.
 
     Args:
-        pruned: The pruned model. It is the same after every trial, also after a failed one.
+        pruned: The pruned model. It is the same after every trial, also after a failed one. Its weights are
+            named once: do not change them while this object is in use.
         tokenizer: Its tokenizer.
         data: Training rows, a path, or a kit name.
         held_out: Rows to score on; by default `held_out_rows` rows of `data` are set aside for it. A
@@ -51,8 +53,8 @@ class ShortFineTune:
         seed: Seed of trials that are called without one; also decides which rows are set aside.
         held_out_rows: Number of rows set aside if `held_out` is not given; a given one is used whole.
         records: File that every record is written to, and from which a resumed run repeats nothing.
-        setting: Name of the setting, written into the records. Without one, the name is a digest of model,
-            data, recipe, precision and space: a file never answers for another of them.
+        setting: Name of the setting, written into the records. Without one, the name is a digest of the
+            model's weights, the data, recipe, precision and space: a file never answers for another of them.
         compute: Device, precision and threads; chosen and logged by default.
 
     Attributes:
@@ -189,10 +191,8 @@ class ShortFineTune:
         """Return the setting's name as records of this space bear it."""
         if self.setting is not None:
             return self.setting
-        config = self.model.config
-        pruning = getattr(config, "rankadaptor", None) or {}
         parts = {
-            "model": [config.model_type, pruning.get("digest", config.name_or_path)],
+            "model": [self.model.config.model_type, self._model_digest],
             "data": self._data_digest,
             "recipe": self.recipe.to_json(),
             "dtype": self.compute.dtype,
@@ -200,6 +200,10 @@ class ShortFineTune:
             "space": space.digest,
         }
         return f"unnamed-{compute_digest(parts)}"
+
+    @functools.cached_property
+    def _model_digest(self) -> str:
+        return digest_model(self.model)
 
     @functools.cached_property
     def _data_digest(self) -> list[str]:

@@ -57,6 +57,9 @@ def load(
     )
     # A folder is known by its own name, not by where it lies: records travel, folders do not.
     model.config._name_or_path = str(source) if not Path(source).is_dir() else Path(source).resolve().name
+    # Adapters name where their base is found: its folder, or the hub id.
+    hub = not Path(source).expanduser().is_dir() and not str(source).startswith(KIT_PREFIX)
+    model.name_or_path = str(source) if hub else str(folder.resolve())
     logger.info(
         "%s: %d parameters on %s in %s",
         source,

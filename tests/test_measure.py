@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +11,12 @@ import torch
 
 from rankadaptor.corpus import RecordFile
 from rankadaptor.data.rows import Row
-from rankadaptor.errors import InputError, StorageError
+from rankadaptor.errors import CheckpointError, InputError, StorageError
 from rankadaptor.measure import ShortFineTune
+from rankadaptor.models import load
+from rankadaptor.pruning import digest_model, save_pruned
 from rankadaptor.recipe import Recipe
+from rankadaptor.recovery import recover
 from rankadaptor.runtime import Compute
 from rankadaptor.space import RankSpace
 
@@ -141,6 +146,56 @@ def test_a_file_never_answers_for_another_recipe_or_space(build, model, space, t
     names = [record.setting for record in RecordFile(path).records]
     assert len(set(names)) == 3
     assert all(name.startswith("unnamed-") for name in names)
+
+
+def test_a_file_never_answers_for_other_weights(
+    model, pico_model, pico_tokenizer, space, tmp_path, monkeypatch
+):
+    """Neither the last name of a folder nor what the configuration says of an earlier pruning counts."""
+    for name in ("a", "b"):
+        save_pruned(pico_model("llama", 2, seed=ord(name)), pico_tokenizer, tmp_path / name / "model")
+    models = [load(tmp_path / name / "model", compute=COMPUTE)[0] for name in ("a", "b")]
+    pruned = copy.deepcopy(model)
+    pruned.config.rankadaptor = {"schema": 1, "digest": "0123456789abcdef"}
+    adapter = recover(
+        pruned, pico_tokenizer, space.uniform(), data=ROWS, recipe=RECIPE, steps=2, compute=COMPUTE,
+        checkpoint=tmp_path / "checkpoint",
+    )  # fmt: skip
+    merged = adapter.merge_and_unload()
+    path = tmp_path / "records.jsonl"
+    names = []
+    for number, given in enumerate([*models, pruned, merged, pruned]):
+        measure = ShortFineTune(
+            given, pico_tokenizer, data=ROWS, recipe=RECIPE, steps=1, held_out_rows=6, compute=COMPUTE,
+            records=RecordFile(path),
+        )  # fmt: skip
+        trained = count_trials(measure, monkeypatch)
+        names.append(measure(space.uniform()).setting)
+        assert len(trained) == (number < 4)
+    assert len(set(names)) == 4
+
+    # A second recovery is no continuation of the first.
+    with pytest.raises(CheckpointError, match="differs in: weights "):
+        recover(
+            merged, pico_tokenizer, space.uniform(), data=ROWS, recipe=RECIPE, steps=2, compute=COMPUTE,
+            checkpoint=tmp_path / "checkpoint",
+        )  # fmt: skip
+    again = recover(
+        pruned, pico_tokenizer, space.uniform(), data=ROWS, recipe=RECIPE, steps=2, compute=COMPUTE,
+        checkpoint=tmp_path / "checkpoint",
+    )  # fmt: skip
+    assert digest_model(again.merge_and_unload()) == digest_model(merged)
+
+
+def test_records_of_earlier_versions_are_read_and_do_not_match(build, space, tmp_path, monkeypatch):
+    path = tmp_path / "records.jsonl"
+    old = dataclasses.replace(build()(space.uniform()), setting="unnamed-0011223344556677", loss=1.0)
+    RecordFile(path).append(old)
+    measure = build(records=RecordFile(path))
+    trained = count_trials(measure, monkeypatch)
+    assert measure(space.uniform()).loss != 1.0
+    assert len(trained) == 1
+    assert len(RecordFile(path)) == 2
 
 
 def test_the_model_is_the_same_after_every_trial(build, space, model):

@@ -32,6 +32,7 @@ def score_models(
     from rankadaptor.evaluation import evaluate
     from rankadaptor.models import load
     from rankadaptor.pipeline.preparation import pick_compute
+    from rankadaptor.recovery import load_adapter
 
     given, compute = config.evaluate, pick_compute(config)
     compute.apply()
@@ -40,9 +41,7 @@ def score_models(
         logger.info("evaluate %s", name)
         loaded, tokenizer = load(source, compute=compute)
         if weights is not None:
-            from peft import PeftModel
-
-            loaded = PeftModel.from_pretrained(loaded, weights).eval()
+            loaded = load_adapter(loaded, weights)
         scores = evaluate(
             loaded, tokenizer, benchmarks=list(given.benchmarks), limit=given.limit, compute=compute
         )

@@ -21,7 +21,7 @@ from rankadaptor.pipeline.trials import TrialSource
 from rankadaptor.progress import Progress
 from rankadaptor.proxies.elastic import read_slice
 from rankadaptor.recipe import RANDOM
-from rankadaptor.recovery import attach_adapter, fine_tune
+from rankadaptor.recovery import attach_adapter, fine_tune, load_adapter
 from rankadaptor.recovery.start import load_start
 from rankadaptor.recovery.team import ALONE, Team
 from rankadaptor.runtime import Compute
@@ -211,9 +211,7 @@ def evaluate_one(
     compute.apply()
     model, tokenizer = load(dense if name == "dense" else folder.pruned, compute=compute)
     if name not in ("dense", "pruned"):
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, find_adapter(folder, name)).eval()
+        model = load_adapter(model, find_adapter(folder, name))
     document = evaluate(model, tokenizer, benchmarks=benchmarks, limit=limit, compute=compute).to_json()
     write_json(stored, document)
     return document

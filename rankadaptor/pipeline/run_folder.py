@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 RESULT = "result.json"
-HALF_WRITTEN = re.compile(r"\.(pruned|.+\.(json|jsonl|yaml|html|md|png|safetensors))\.[a-z0-9_]{8}(\.old)?")
+HALF_WRITTEN = re.compile(
+    r"\.(pruned|.+\.(json|jsonl|yaml|html|md|png|safetensors|adapter))\.[a-z0-9_]{8}(\.old)?"
+)
 """Names that the writers of whole files and folders give to what is not whole yet."""
 OWN = re.compile(
     r"run(-[0-9a-f]+)?\.yaml|\.lock|steps|earlier|pruned|tuning|study|scores|adapters|predictor.*|elastic.*|scores\.json|widened|rates|"

@@ -22,6 +22,7 @@ from rankadaptor.corpus import Record
 from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write_json
+from rankadaptor.pruning.identity import BaseIdentity, identify_base
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.checkpoint import STATE_FILE
 from rankadaptor.recovery.lora import adapt_temporarily, attach_adapter
@@ -237,6 +238,7 @@ class ElasticAdapter:
             "tokens": self.tokens,
             "seconds": self.seconds,
             "sha256": compute_file_sha256(target / WEIGHTS_FILE),
+            "base": identify_base(self._short.model).to_json(),
         }
         write_json(target / DESCRIPTION, description)
 
@@ -246,9 +248,16 @@ class ElasticAdapter:
 
         Raises:
             InputError: If there is none.
-            CheckpointError: If it is broken or of another version.
+            CheckpointError: If it is broken, of another version, or was trained on other weights.
         """
         description, weights = _read(Path(folder))
+        if (stored := description.get("base")) is not None:  # earlier versions did not write it
+            trained, given = BaseIdentity(**stored), identify_base(short.model)
+            if trained.differs_from(given):
+                raise CheckpointError(
+                    f"{folder}: this super-adapter was trained on the weights {trained.digest}, but the "
+                    f"model has {given.digest}. Give the model that it was trained on, or train one for this."
+                )
         space, recipe = Space.from_json(description["space"]), Recipe(**description["recipe"])
         return cls(short, space, weights, recipe=recipe, description=description, records=records)
 

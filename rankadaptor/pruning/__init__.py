@@ -13,7 +13,7 @@ from rankadaptor.pruning.families import FAMILIES, Family, Linear, describe_line
 from rankadaptor.pruning.record import read_pruning
 
 if TYPE_CHECKING:
-    from rankadaptor.pruning.checkpoint import digest_model
+    from rankadaptor.pruning.identity import digest_model
     from rankadaptor.pruning.pruner import prune
     from rankadaptor.pruning.saving import save_pruned
     from rankadaptor.pruning.statistics import compare_models, describe_model
@@ -34,7 +34,7 @@ __all__ = [
 _LAZY = {
     "compare_models": "statistics",
     "describe_model": "statistics",
-    "digest_model": "checkpoint",
+    "digest_model": "identity",
     "prune": "pruner",
     "save_pruned": "saving",
 }

@@ -1,9 +1,8 @@
-"""Loading checkpoints, pruned or not, and naming weights by their digest."""
+"""Loading checkpoints, pruned or not."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,16 +26,6 @@ logger = logging.getLogger(__name__)
 # transformers puts an adapter that lies beside a model's weights onto the model unasked, unless it is told to
 # look for adapters in a place where none is.
 NO_ADAPTER = {"subfolder": "no-adapter"}
-
-
-def digest_model(model: Any) -> str:
-    """Name a model's weights: the start of the SHA-256 over names, shapes, types and bytes, in name order."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-        digest.update(memoryview(content.numpy()))
-    return digest.hexdigest()[:16]
 
 
 def load_checkpoint(

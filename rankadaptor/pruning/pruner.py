@@ -10,7 +10,6 @@ from typing import Any
 
 from rankadaptor.errors import InputError
 from rankadaptor.pruning.aggregation import AGGREGATIONS, Array
-from rankadaptor.pruning.checkpoint import digest_model
 from rankadaptor.pruning.depth import (
     BLOCKS,
     INFLUENCE,
@@ -23,6 +22,7 @@ from rankadaptor.pruning.depth import (
 )
 from rankadaptor.pruning.families import describe_blocks, find_family
 from rankadaptor.pruning.groups import TARGETS, CoupledGroups, find_groups
+from rankadaptor.pruning.identity import digest_model, forget_origin
 from rankadaptor.pruning.importance import needs_calibration, score_groups
 from rankadaptor.pruning.quantisation import refuse_quantised
 from rankadaptor.pruning.record import DEPTH_FIELDS, SCHEMA, read_pruning
@@ -116,9 +116,11 @@ def prune(
     pruned = model if in_place else copy.deepcopy(model)
     damage = cut(pruned)
     after = pruned.num_parameters()
-    name = str(getattr(model.config, "_name_or_path", "") or "unnamed")
+    earlier = read_pruning(model) or {}
+    name = str(getattr(model.config, "_name_or_path", "") or earlier.get("base") or "unnamed")
     if PurePath(name).is_absolute():  # records travel, folders do not
         name = PurePath(name).name
+    forget_origin(pruned)  # adapters of the pruned model must not name the whole one as their base
     settings = {
         "ratio": ratio, "importance": importance, "aggregation": aggregation, "scope": scope,
         "targets": list(targets), "head_unit": head_unit, "skip_first": skip_first, "skip_last": skip_last,

@@ -84,6 +84,7 @@ def save_pruned(
             ) from error
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+    model.name_or_path = str(place)  # adapters saved from now on say what they belong to
     return goal
 
 

@@ -1,5 +1,6 @@
 """Recovery: an allocation becomes a PEFT adapter, trained by one loop."""
 
+from rankadaptor.recovery.adapter_folder import RecoveredModel, load_adapter
 from rankadaptor.recovery.final import recover
 from rankadaptor.recovery.lora import adapt_temporarily, attach_adapter, detach_adapter, lora_config
 from rankadaptor.recovery.training import StepReport, TrainingResult, fine_tune
@@ -7,6 +8,7 @@ from rankadaptor.recovery.tuning import RecipeTrial, TunedRecipe, tune_recipe
 
 __all__ = [
     "RecipeTrial",
+    "RecoveredModel",
     "StepReport",
     "TrainingResult",
     "TunedRecipe",
@@ -14,6 +16,7 @@ __all__ = [
     "attach_adapter",
     "detach_adapter",
     "fine_tune",
+    "load_adapter",
     "lora_config",
     "recover",
     "tune_recipe",

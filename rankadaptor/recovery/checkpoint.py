@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 STATE_FILE = "training.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
-LATER = frozenset({"held_out", "evaluate_every", "patience", "quantised"})
+LATER = frozenset({"held_out", "evaluate_every", "patience", "quantised", "weights", "precision"})
 """What checkpoints of earlier versions do not say of their run; there it is not compared."""
 
 

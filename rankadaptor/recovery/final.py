@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.pruning.identity import identify_base
 from rankadaptor.recipe import RANDOM, Recipe
-from rankadaptor.recovery.lora import attach_adapter, detach_adapter
+from rankadaptor.recovery.adapter_folder import remember_base
+from rankadaptor.recovery.lora import attach_adapter
+from rankadaptor.recovery.loss import place
+from rankadaptor.recovery.shared_weights import share_weights
 from rankadaptor.recovery.sources import Source, load_pair
 from rankadaptor.recovery.start import digest_start, load_start
 from rankadaptor.recovery.team import ALONE, Team
@@ -45,12 +49,16 @@ def recover(
 ) -> PeftModel:
     """Fine-tune a pruned model with one rank per linear, and return it as a plain PEFT model.
 
-    The adapter is attached to `pruned` itself; `save_pretrained` of the result writes a folder that plain
-    `PeftModel.from_pretrained` reads. With `held_out`, the loss on it is measured ten times, training stops
-    after three measurements without a new low, and the adapter of the lowest one is returned.
+    The given model stays as it is: the result is a model of its own that reads the same weights in memory.
+    Its `save_pretrained` writes a folder that plain `PeftModel.from_pretrained` reads, with a card, and with
+    the digest of the weights that the adapter belongs to. It names the folder of the pruned model as its base
+    if that was saved (`save_pruned`) or loaded.
+
+    With `held_out`, the loss on it is measured ten times, training stops after three measurements without a
+    new low, and the adapter of the lowest one is returned.
 
     Args:
-        pruned: The model to recover; not changed but for the adapter.
+        pruned: The model to recover; not changed.
         tokenizer: Its tokenizer.
         allocation: Ranks, from a search, a verdict, or `space.uniform()`.
         data: Training rows, a path, or a kit name.
@@ -67,35 +75,33 @@ def recover(
 
     Raises:
         InputError: If data, allocation or start do not fit.
-        TrainingError: If the loss is no longer finite. The model is then left without an adapter.
+        TrainingError: If the loss is no longer finite.
     """
     recipe = recipe if recipe is not None else Recipe()
     steps = steps if steps is not None else recipe.steps
     compute = compute if compute is not None else choose_compute()
     sequences, kept_back = load_pair(data, held_out, tokenizer, max_length=recipe.sequence_length)
-    peft_model = attach_adapter(pruned, allocation, recipe, seed=seed)
-    try:
-        if start is not None:
-            load_start(peft_model, start)
-            recipe = recipe.replace(initialisation=RANDOM)  # it has begun elsewhere
-            if checkpoint is not None:  # a run with another start must not be continued here
-                checkpoint = Path(checkpoint) / f"start-{digest_start(start)}"
-        result = fine_tune(
-            peft_model,
-            sequences,
-            recipe=recipe,
-            steps=steps,
-            seed=seed,
-            compute=compute,
-            held_out=kept_back or None,
-            evaluate_every=max(1, steps // EVALUATIONS) if kept_back else None,
-            patience=PATIENCE if kept_back else None,
-            checkpoint=checkpoint,
-            team=team,
-        )
-    except BaseException:
-        detach_adapter(peft_model)
-        raise
+    place(pruned, compute)
+    peft_model = attach_adapter(share_weights(pruned), allocation, recipe, seed=seed)
+    remember_base(peft_model, pruned, base=identify_base(pruned), shared=True)
+    if start is not None:
+        load_start(peft_model, start)
+        recipe = recipe.replace(initialisation=RANDOM)  # it has begun elsewhere
+        if checkpoint is not None:  # a run with another start must not be continued here
+            checkpoint = Path(checkpoint) / f"start-{digest_start(start)}"
+    result = fine_tune(
+        peft_model,
+        sequences,
+        recipe=recipe,
+        steps=steps,
+        seed=seed,
+        compute=compute,
+        held_out=kept_back or None,
+        evaluate_every=max(1, steps // EVALUATIONS) if kept_back else None,
+        patience=PATIENCE if kept_back else None,
+        checkpoint=checkpoint,
+        team=team,
+    )
     logger.info(
         "recovered in %d steps, %d tokens; training loss %.4f → %.4f",
         result.steps, result.tokens, result.losses[0], result.losses[-1],

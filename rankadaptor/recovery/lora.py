@@ -15,6 +15,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 
 from rankadaptor.errors import InputError
+from rankadaptor.recovery.adapter_folder import remember_base
 
 if TYPE_CHECKING:
     from rankadaptor.recipe import Recipe
@@ -101,6 +102,7 @@ def attach_adapter(model: Any, allocation: Allocation, recipe: Recipe, *, seed: 
         # PEFT shortens long target lists to suffixes; full names keep their meaning on any base model.
         peft_model.peft_config[ADAPTER_NAME].target_modules = set(ranks)
         peft_model.flags_before = flags
+        remember_base(peft_model, model)
         _start_nested(peft_model, ranks, seed=seed)
     except BaseException:
         if peft_model is not None:

@@ -17,6 +17,7 @@ from rankadaptor.data.sequences import draw_batches
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.files import compute_digest
 from rankadaptor.progress import Progress
+from rankadaptor.pruning.identity import digest_base
 from rankadaptor.pruning.quantisation import is_quantised
 from rankadaptor.recipe import GRADIENT
 from rankadaptor.recovery.checkpoint import (
@@ -156,6 +157,8 @@ def fine_tune(
             "evaluate_every": evaluate_every,
             "patience": patience,
             "quantised": is_quantised(peft_model.get_base_model()),
+            "weights": digest_base(peft_model),
+            "precision": compute.dtype,
         }
     if folder is not None:
         state = load_state(folder, parameters=run.parameters, optimizer=run.optimizer, identity=identity)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -104,6 +105,14 @@ def test_the_saved_slice_loads_with_plain_peft(elastic, mixed, pico_model, tmp_p
     loaded = PeftModel.from_pretrained(pico_model("llama", 2), str(tmp_path))
     assert torch.equal(read_logits(loaded), logits)
     assert not torch.equal(read_logits(pico_model("llama", 2)), logits)
+
+
+def test_a_super_adapter_is_not_put_on_other_weights(elastic, short, pico_model, tmp_path):
+    elastic.save(tmp_path)
+    other = copy.copy(short)
+    other.model = pico_model("llama", 2, seed=1)
+    with pytest.raises(CheckpointError, match="was trained on the weights"):
+        ElasticAdapter.load(tmp_path, other)
 
 
 def test_a_slice_for_another_recipe_computes_the_same(elastic, short, mixed, recipe):

@@ -15,8 +15,10 @@ from rankadaptor.data import load_rows, tokenise_rows
 from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.pruning import describe_linears, quantisation
+from rankadaptor.pruning.identity import digest_model, holds_weights, identify_base
 from rankadaptor.pruning.quantisation import is_quantised
 from rankadaptor.recovery import attach_adapter, fine_tune
+from rankadaptor.recovery.shared_weights import share_weights
 
 needs_bitsandbytes = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
@@ -194,6 +196,28 @@ def test_its_advice_on_kernels_is_not_passed_on(caplog) -> None:
     logger.warning(advice, ImportError("kernels"))
     logger.warning("something else")
     assert [record.getMessage() for record in caplog.records] == ["something else"]
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_has_a_name_and_shares_its_weights(folder, kind) -> None:
+    model, _ = ra.load(folder, compute=compute(), quantise=kind)
+    named, identity = digest_model(model), identify_base(model)
+    twin = share_weights(model)
+    tokens = torch.arange(3, 20)[None]
+    with torch.no_grad():
+        logits = [each(input_ids=tokens).logits for each in (twin, model, twin, model)]
+    assert all(torch.equal(each, logits[0]) for each in logits)
+    assert digest_model(twin) == digest_model(model) == named
+    again, _ = ra.load(folder, compute=compute(), quantise=kind)
+    assert digest_model(again) == named
+    with torch.no_grad():
+        again.get_submodule("model.norm").weight.mul_(2)
+    assert digest_model(again) != named
+    assert identity.differs_from(identify_base(again))
+    whole = identify_base(ra.load(folder, compute=compute())[0])
+    assert not identity.differs_from(whole)  # the two cannot be compared
+    assert holds_weights(folder, model)
 
 
 @needs_bitsandbytes

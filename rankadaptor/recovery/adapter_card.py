@@ -1,0 +1,80 @@
+"""The short card beside an adapter that was saved from Python; a run replaces it by one with its results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+CARD = "README.md"
+MARK = "<!-- written by rankadaptor with the adapter; a card without this line is kept -->"
+PEFT_TEMPLATE = "# Model Card for Model ID"
+PLACEHOLDER = "path/to/the/base/model"
+
+
+class Described(Protocol):
+    """Something that says itself in one sentence; a `Verdict` is one."""
+
+    def describe(self) -> str:
+        """Return the sentence."""
+
+
+def is_replaceable(path: Path) -> bool:
+    """Tell whether a card may be written anew: it is not there, was written here, or is PEFT's template."""
+    if not path.is_file():
+        return True
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return MARK in text or PEFT_TEMPLATE in text
+
+
+def render_adapter_card(peft_model: Any, *, base: dict[str, Any], verdict: Described | None) -> str:
+    """Render the card of a LoRA adapter as Markdown with a YAML header.
+
+    Args:
+        peft_model: The model that carries it.
+        base: `name` (a folder, a hub id, or None), `digest` and `precision` of the weights it was trained on.
+        verdict: Verdict on its ranks, or None.
+    """
+    import yaml
+
+    config = peft_model.peft_config[peft_model.active_adapter]
+    ranks = sorted({config.r} if not config.rank_pattern else set(config.rank_pattern.values()))
+    linears = len(config.rank_pattern or config.target_modules)
+    parameters = sum(value.numel() for name, value in peft_model.named_parameters() if ".lora_" in name)
+    name = base["name"]
+    hub = name if name and not Path(name).is_absolute() else None
+    header = {
+        "library_name": "peft",
+        **({"base_model": hub} if hub else {}),
+        "base_model_relation": "adapter",
+        "pipeline_tag": "text-generation",
+        "tags": ["lora", "peft", "rank-allocation", "rankadaptor"],
+    }
+    spread = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
+    called = f" (`{hub or Path(name).name}`)" if name else ""
+    where = f'"{hub or Path(name).name}"' if name else f'"{PLACEHOLDER}"'
+    uneven = bool(getattr(peft_model.get_base_model().config, "is_heterogeneous", False))
+    argument = ", trust_remote_code=True" if uneven else ""
+    trust = (
+        "\n\n`trust_remote_code` runs the modelling file beside the base model's weights, which builds "
+        "blocks of different widths."
+        if uneven
+        else ""
+    )
+    judged = "not measured" if verdict is None else verdict.describe()
+    return (
+        f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n{MARK}\n\n"
+        "# LoRA adapter\n\n"
+        f"{parameters:,} parameters on {linears} linears, {spread}.\n\n"
+        f"It belongs to the weights with the digest `{base['digest']}` ({base['precision']}){called}. On a "
+        "model with other weights it does not work, even where the shapes fit. `rankadaptor.load_adapter` "
+        "compares the digest; plain PEFT compares shapes only.\n\n"
+        f"Layer-wise ranks against uniform ranks: {judged}\n\n"
+        "## Load it\n\n"
+        "```python\n"
+        "from peft import PeftModel\n"
+        "from transformers import AutoModelForCausalLM\n\n"
+        f"base = AutoModelForCausalLM.from_pretrained({where}{argument})\n"
+        'model = PeftModel.from_pretrained(base, "path/to/this/folder")\n'
+        f"```{trust}\n\n"
+        "It inherits the terms of its base model and of its training data.\n"
+    )

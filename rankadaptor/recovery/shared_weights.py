@@ -1,0 +1,35 @@
+"""A second model over the weights of a first: its modules are its own, its tensors are not copied."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+
+def share_weights(model: Any) -> Any:
+    """Return a copy of a model that reads the same weights in memory.
+
+    An adapter on one of the two leaves the other as it is. Modules, configuration and flags are copied;
+    parameters and buffers are views of the given model's. The copy's parameters are frozen, whatever the
+    given one's are.
+
+    Args:
+        model: A causal language model, quantised or not.
+    """
+    shared: dict[int, Any] = {}
+    for module in model.modules():
+        # bitsandbytes hands int8 weights from the parameter to the module at the first forward pass; done
+        # now, the parameter can serve both.
+        if hasattr(module, "init_8bit_state"):
+            if getattr(module.weight, "CB", None) is not None:
+                module.init_8bit_state()
+            shared |= {id(value): value for value in vars(module.state).values() if torch.is_tensor(value)}
+    for parameter in model.parameters():
+        if type(parameter) is torch.nn.Parameter:
+            shared[id(parameter)] = torch.nn.Parameter(parameter.data, requires_grad=False)
+        else:  # quantised: frozen anyway, and with state beside the tensor
+            shared[id(parameter)] = parameter
+    shared |= {id(buffer): buffer for buffer in model.buffers()}
+    return copy.deepcopy(model, shared)
