@@ -5,7 +5,6 @@ from __future__ import annotations
 from rankadaptor.features.ranks import feature_names, log_ratios, rank_features, values_array
 from rankadaptor.features.responses import RESPONSES, tabulate_responses
 from rankadaptor.features.score_table import ScoreTable, build_score_table
-from rankadaptor.features.slots import SLOT_FEATURES, slot_features
 from rankadaptor.features.strengths import (
     Strengths,
     count_linears,
@@ -15,7 +14,7 @@ from rankadaptor.features.strengths import (
 )
 
 __all__ = [
-    "RESPONSES", "SLOT_FEATURES", "ScoreTable", "Strengths", "build_score_table", "count_linears",
+    "RESPONSES", "ScoreTable", "Strengths", "build_score_table", "count_linears",
     "describe_strengths", "feature_names", "is_free", "list_strengths", "log_ratios", "rank_features",
-    "slot_features", "tabulate_responses", "values_array",
+    "tabulate_responses", "values_array",
 ]  # fmt: skip

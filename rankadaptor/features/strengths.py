@@ -16,12 +16,13 @@ import numpy as np
 from numpy.polynomial import legendre
 from numpy.typing import NDArray
 
-from rankadaptor.features.slots import KINDS
 from rankadaptor.space import Slot, Space
 from rankadaptor.space.grouping import find_half
 
 Floats = NDArray[np.float64]
 
+KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Linears that most families have; one of another kind has zero in all of their columns."""
 DEGREE = 3
 USUAL_REFERENCE = 4.0
 """Uniform rank at which the columns of the budget are 0."""

@@ -25,7 +25,7 @@ from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write
 from rankadaptor.pruning.identity import BaseIdentity, identify_base
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.checkpoint import STATE_FILE
-from rankadaptor.recovery.lora import adapt_temporarily, attach_adapter
+from rankadaptor.recovery.lora import adapt_temporarily
 from rankadaptor.recovery.nested import attach_nested, cut_slice, find_widest
 from rankadaptor.recovery.start import load_start
 from rankadaptor.recovery.training import StepReport, fine_tune
@@ -33,8 +33,6 @@ from rankadaptor.runtime import find_commit
 from rankadaptor.space import Space
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-
     from rankadaptor.corpus import RecordFile
     from rankadaptor.measure import ShortFineTune
     from rankadaptor.space import Allocation
@@ -213,12 +211,6 @@ class ElasticAdapter:
         """
         self._check(allocation)
         return cut_slice(self.weights, allocation, trained=self.recipe, wanted=recipe or self.recipe)
-
-    def attach(self, model: Any, allocation: Allocation) -> PeftModel:
-        """Put an allocation's slice on `model` as a plain PEFT adapter, ready to use or to save."""
-        peft_model = attach_adapter(model, allocation, self.recipe, seed=self.seed)
-        load_start(peft_model, self.slice(allocation))
-        return peft_model.eval()
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors) and description (JSON).

@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from rankadaptor.pruning.identity import digest_model
     from rankadaptor.pruning.pruner import prune
     from rankadaptor.pruning.saving import save_pruned
-    from rankadaptor.pruning.statistics import compare_models, describe_model
+    from rankadaptor.pruning.statistics import describe_model
 
 __all__ = [
     "FAMILIES",
     "Family",
     "Linear",
-    "compare_models",
     "describe_linears",
     "describe_model",
     "digest_model",
@@ -32,7 +31,6 @@ __all__ = [
 ]
 
 _LAZY = {
-    "compare_models": "statistics",
     "describe_model": "statistics",
     "digest_model": "identity",
     "prune": "pruner",

@@ -9,7 +9,6 @@ import torch
 
 from rankadaptor.errors import InputError
 from rankadaptor.pruning.families import describe_blocks, describe_linears
-from rankadaptor.pruning.record import read_pruning
 
 
 def describe_model(
@@ -78,28 +77,3 @@ def _measure_speed(model: Any, tokens: torch.Tensor, repeats: int) -> float:
     finally:
         model.train(training)
     return tokens.numel() / fastest
-
-
-def compare_models(before: Any, after: Any, **options: Any) -> dict[str, Any]:
-    """Describe a model before and after pruning, for a report.
-
-    Args:
-        before: The whole model.
-        after: The pruned model.
-        **options: Passed to `describe_model`.
-
-    Returns:
-        `before` and `after` (see `describe_model`), `kept` (after / before for parameters, macs, bytes and
-        speed), `achieved_ratio` (share of all parameters that is gone) and `requested_ratio` (None if not
-        pruned here).
-    """
-    one, two = describe_model(before, **options), describe_model(after, **options)
-    record = read_pruning(after)
-    keys = ("parameters", "block_parameters", "macs", "bytes", "tokens_per_second")
-    return {
-        "before": one,
-        "after": two,
-        "kept": {key: two[key] / one[key] for key in keys if one[key] and two[key]},
-        "achieved_ratio": 1 - two["parameters"] / one["parameters"],
-        "requested_ratio": record["settings"]["ratio"] if record else None,
-    }

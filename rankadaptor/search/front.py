@@ -42,16 +42,6 @@ class Front:
     costs: Ints
     predicted: Floats
 
-    def find_best(self, *, cost: float) -> Allocation | None:
-        """Return the allocation that is predicted best among those that cost at most `cost`."""
-        affordable = np.flatnonzero(self.costs <= cost)
-        return self.allocations[int(affordable[-1])] if affordable.size else None
-
-    def find_smallest(self, *, gain: float = 0.0) -> Allocation | None:
-        """Return the cheapest allocation that is predicted to gain at least `gain`."""
-        enough = np.flatnonzero(self.predicted >= gain)
-        return self.allocations[int(enough[0])] if enough.size else None
-
     def to_json(self) -> list[dict[str, Any]]:
         """Return one JSON-like dict an allocation."""
         return [

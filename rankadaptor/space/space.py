@@ -14,7 +14,6 @@ from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.files import compute_digest
 from rankadaptor.space.allocation import Allocation
 from rankadaptor.space.filling import fit_budget, is_filled
-from rankadaptor.space.neighbourhood import move_one_step
 from rankadaptor.space.sampling import draw_choices
 from rankadaptor.space.slot import Slot
 from rankadaptor.space.tables import Ints, Tables, build_tables
@@ -203,14 +202,6 @@ class Space:
             if len(found) >= count:
                 break
         return self._wrap(list(found)[:count])
-
-    def neighbours(self, allocation: Allocation, *, seed: int, limit: int = 64) -> list[Allocation]:
-        """Return up to `limit` allocations one step between two slots away, filled up, in random order."""
-        self._check(allocation.values)
-        choices, _ = self.tables.find_choices(self._as_array([allocation.values]))
-        generator = np.random.default_rng(seed)
-        moved = move_one_step(self.tables, choices[0], budget=self.budget, limit=limit, generator=generator)
-        return self._wrap(map(tuple, self.tables.read_values(moved).tolist()))
 
     # ── JSON ────────────────────────────────────────────────────────────────────────────────────────────────
 

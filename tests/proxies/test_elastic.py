@@ -98,8 +98,14 @@ def test_training_learns_and_leaves_the_model_bare(short, space, mixed):
     assert torch.equal(read_logits(short.model), logits)
 
 
+def attach_slice(elastic, model, allocation):
+    attached = attach_adapter(model, allocation, elastic.recipe, seed=0)
+    load_start(attached, elastic.slice(allocation))
+    return attached.eval()
+
+
 def test_the_saved_slice_loads_with_plain_peft(elastic, mixed, pico_model, tmp_path):
-    attached = elastic.attach(pico_model("llama", 2), mixed)
+    attached = attach_slice(elastic, pico_model("llama", 2), mixed)
     logits = read_logits(attached)
     attached.save_pretrained(tmp_path)
     loaded = PeftModel.from_pretrained(pico_model("llama", 2), str(tmp_path))
@@ -116,7 +122,7 @@ def test_a_super_adapter_is_not_put_on_other_weights(elastic, short, pico_model,
 
 
 def test_a_slice_for_another_recipe_computes_the_same(elastic, short, mixed, recipe):
-    attached = elastic.attach(short.model, mixed)
+    attached = attach_slice(elastic, short.model, mixed)
     logits = read_logits(attached)
     detach_adapter(attached)
     flat = recipe.replace(scaling_exponent=0.0, scale_at_reference=1.0)

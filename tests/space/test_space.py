@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import sys
@@ -46,18 +45,6 @@ def test_every_sample_is_inside_and_filled(space: Space, seed: int) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(space=SPACES, seed=SEEDS)
-def test_every_neighbour_is_inside_filled_new_and_distinct(space: Space, seed: int) -> None:
-    start = space.repair(space.reference, seed=seed)
-    neighbours = space.neighbours(start, seed=seed, limit=12)
-    assert len(neighbours) <= 12
-    assert start not in neighbours
-    assert len(set(neighbours)) == len(neighbours)
-    for neighbour in neighbours:
-        assert_inside_and_filled(space, neighbour.values)
-
-
-@settings(max_examples=60, deadline=None)
 @given(space=SPACES, seed=SEEDS, data=st.data())
 def test_repair_brings_anything_inside_and_leaves_what_is(
     space: Space, seed: int, data: st.DataObject
@@ -85,21 +72,6 @@ def test_round_trips(space: Space) -> None:
 def test_reference_is_allowed(space: Space) -> None:
     assert space.contains(space.reference)
     assert space.uniform().is_uniform
-
-
-def test_neighbours_of_a_small_space_are_all_single_moves() -> None:
-    space = RankSpace.from_linears(
-        build_linears(3), like_uniform=2, ranks=(1, 2, 3), mode="rank_sum", slots="block"
-    )
-    found = {neighbour.values for neighbour in space.neighbours(space.uniform(), seed=0, limit=100)}
-    assert found == set(itertools.permutations((1, 2, 3)))
-
-
-def test_a_dear_step_is_paid_by_several_cheap_ones() -> None:
-    cheap = Slot("cheap", ("a",), (0, 1, 2, 3), (0, 1, 2, 3), block=0, kind="a")
-    dear = Slot("dear", ("b",), (0, 1), (0, 3), block=1, kind="b")
-    space = Space((cheap, dear), 3, (3, 0))
-    assert [neighbour.values for neighbour in space.neighbours(space.uniform(), seed=0)] == [(0, 1)]
 
 
 def test_samples_repeat_with_the_seed_and_differ_without() -> None:
