@@ -47,6 +47,10 @@ class CorpusError(InputError):
     """A corpus of records cannot be read; the message names file and line."""
 
 
+class NonFiniteError(InputError):
+    """A weight, a score or a loss is NaN or infinite; the message names where it shows first."""
+
+
 class StorageError(RankAdaptorError, OSError):
     """A file could not be written or fetched; what was complete before is untouched."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.errors import CheckpointError, InputError, StorageError
+from rankadaptor.errors import CheckpointError, InputError, NonFiniteError, StorageError
 
 if sys.platform != "win32":
     import fcntl
@@ -20,7 +21,7 @@ if sys.platform != "win32":
 
 def compute_digest(value: Any, *, length: int = 16) -> str:
     """Name a JSON-like value by the start of the SHA-256 of its canonical form."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    canonical = dump_json(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:length]
 
 
@@ -125,8 +126,51 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically, keys in the order given; see `write_bytes`."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write indented JSON atomically, keys in the order given; see `write_bytes`.
+
+    Raises:
+        NonFiniteError: If a number is NaN or infinite; the message names its place.
+        StorageError: If the folder cannot be written or the disk is full.
+    """
+    write_text(path, dump_json(value, name=str(path), indent=2) + "\n")
+
+
+def dump_json(value: Any, *, name: str = "JSON", **options: Any) -> str:
+    """Return a value as JSON, which knows no NaN and no infinity.
+
+    Args:
+        value: What is to be written.
+        name: What an error calls the place it was meant for.
+        **options: For `json.dumps`.
+
+    Raises:
+        NonFiniteError: If a number is NaN or infinite; the message names its place.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
+    except ValueError as error:
+        place = _find_nonfinite(value)
+        if place is None:
+            raise
+        raise NonFiniteError(
+            f"{name}: not written, because {place[0] or 'the value'} is {place[1]} and only finite numbers "
+            "can be stored. What was there before is untouched. Find out why it is not finite: broken "
+            "weights, a learning rate that is too high, or a precision that overflows (compute.dtype: "
+            "float32)."
+        ) from error
+
+
+def _find_nonfinite(value: Any, place: str = "") -> tuple[str, float] | None:
+    if isinstance(value, float):
+        return None if math.isfinite(value) else (place, value)
+    if isinstance(value, Mapping):
+        entries = [(f"{place}.{key}" if place else str(key), entry) for key, entry in value.items()]
+    elif isinstance(value, list | tuple):
+        entries = [(f"{place}[{index}]", entry) for index, entry in enumerate(value)]
+    else:
+        return None
+    found = (_find_nonfinite(entry, name) for name, entry in entries)
+    return next((each for each in found if each is not None), None)
 
 
 def read_json(path: Path) -> Any:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.corpus import Record
 from rankadaptor.data.rows import load_rows
-from rankadaptor.errors import InputError, TrainingError
+from rankadaptor.errors import InputError, NonFiniteError, TrainingError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.files import compute_digest
 from rankadaptor.pruning.identity import digest_model
@@ -161,13 +160,11 @@ class ShortFineTune:
                     compute=self.compute,
                 )
                 tokens = result.tokens
-                scored = measure_loss(peft_model, self.held_out, compute=self.compute)
-            if math.isfinite(scored.mean):
-                held_out = scored
-            else:
-                error = f"the held-out loss is {scored.mean}"
+                held_out = measure_loss(peft_model, self.held_out, compute=self.compute)
         except TrainingError as failure:
             error, tokens = str(failure), failure.tokens or tokens
+        except NonFiniteError as failure:
+            error = str(failure)
         if error is not None:
             logger.warning("an allocation could not be measured: %s", error)
         if allocation.is_uniform:

@@ -65,6 +65,30 @@ def truncated_weights(bench: Bench) -> Attempt:
     return bench.command("run")
 
 
+def spoil_weights(bench: Bench) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = bench.model / "model.safetensors"
+    weights = load_file(path)
+    weights["model.layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def broken_weights(bench: Bench) -> Attempt:
+    spoil_weights(bench)
+    return bench.command("run", prune__importance="l2")
+
+
+def broken_weights_that_are_not_pruned(bench: Bench) -> Attempt:
+    spoil_weights(bench)
+    return bench.command("run", prune=None)
+
+
+def quantised_model(bench: Bench) -> Attempt:
+    keep_config(bench, quantization_config={"quant_method": "gptq", "bits": 4})
+    return bench.command("run")
+
+
 def missing_benchmark_file(bench: Bench) -> Attempt:
     from rankadaptor.evaluation import evaluate
     from rankadaptor.models import load
@@ -206,6 +230,15 @@ CASES: dict[str, tuple[Callable[[Bench], Attempt], tuple[str, ...]]] = {
         ("absent.yaml", "no such benchmark file", "Give a YAML file"),
     ),
     "truncated safetensors": (truncated_weights, ("model", "safetensors", "again")),
+    "NaN in the weights": (
+        broken_weights,
+        ("model.layers.1.mlp.up_proj.weight (1 NaN", "earlier checkpoint"),
+    ),
+    "NaN in weights that are not pruned": (
+        broken_weights_that_are_not_pruned,
+        ("held-out loss is nan", "model.layers.1.mlp.up_proj.weight (1 NaN"),
+    ),
+    "quantised model": (quantised_model, ("already quantised (gptq, 4 bits)", "compute.quantise")),
     "corpus of another schema": (corpus_of_another_schema, ("s.jsonl:2", "99", "1")),
     "allocation of another model": (allocation_of_another_model, ("made for", "at hand", "Load the model")),
     "output folder of another run": (

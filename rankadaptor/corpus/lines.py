@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rankadaptor.errors import CorpusError
-from rankadaptor.files import append_line, name_storage_fault
+from rankadaptor.files import append_line, dump_json, name_storage_fault
 
 if sys.platform != "win32":
     import fcntl
@@ -65,7 +65,7 @@ def append_json(path: Path, value: dict[str, Any]) -> None:
 
 def append_held(path: Path, value: dict[str, Any]) -> None:
     """Append one object as `append_json` does, inside `hold`."""
-    line = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    line = dump_json(value, name=str(path), separators=(",", ":"))
     mend_tail(path)
     append_line(path, line)
 

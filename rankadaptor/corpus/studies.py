@@ -7,7 +7,6 @@ uniform over its length, or scores recovered models on benchmarks, is kept here.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import CorpusError, InputError
-from rankadaptor.files import read_json, write_text
+from rankadaptor.files import dump_json, read_json, write_text
 from rankadaptor.space import Space
 
 if TYPE_CHECKING:
@@ -252,7 +251,7 @@ def add_to_study(corpus: Corpus, setting: str, parts: Mapping[str, Sequence[Mapp
     earlier = {key: value for key, value in (read_json(target) if target.exists() else {}).items() if value}
     content = {**measured, **earlier, **{key: value for key, value in measured.items() if value}}
     # Compact: an allocation written one rank a line fills pages.
-    write_text(target, json.dumps(content, allow_nan=False) + "\n")
+    write_text(target, dump_json(content, name=str(target)) + "\n")
 
 
 def _read_fields(entry: Any, place: str, *, kind: type[Any], needed: tuple[str, ...]) -> dict[str, Any]:

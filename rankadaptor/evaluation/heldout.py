@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.recovery.loss import score_sequences
+from rankadaptor.recovery.loss import check_losses, score_sequences
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
@@ -52,9 +52,11 @@ def measure_loss(
 
     Raises:
         InputError: If there is no sequence, or one of them has no labelled token.
+        NonFiniteError: If a loss is NaN or infinite; the message names the tensor where it shows first.
     """
     compute.apply()
     sums, counts = score_sequences(model, sequences, compute=compute, batch_size=batch_size)
+    check_losses(model, sequences, sums)
     return HeldOutLoss(
         mean=sum(sums) / sum(counts),
         per_sequence=tuple(total / count for total, count in zip(sums, counts, strict=True)),

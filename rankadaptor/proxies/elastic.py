@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from rankadaptor.corpus import Record
-from rankadaptor.errors import CheckpointError, InputError
-from rankadaptor.evaluation.heldout import measure_loss
+from rankadaptor.errors import CheckpointError, InputError, NonFiniteError
+from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write_json
 from rankadaptor.pruning.identity import BaseIdentity, identify_base
 from rankadaptor.recipe import Recipe
@@ -173,26 +172,28 @@ class ElasticAdapter:
         started = time.monotonic()
         with adapt_temporarily(self._short.model, allocation, self.recipe, seed=self.seed) as peft_model:
             load_start(peft_model, self.slice(allocation))
-            scored = measure_loss(peft_model, self._short.held_out, compute=self._short.compute)
+            scored, error = _measure(peft_model, self._short)
+        loss = None if scored is None else scored.mean
         if allocation.is_uniform:
-            self._uniform_loss = scored.mean
-        finite = math.isfinite(scored.mean) and math.isfinite(self._uniform_loss or math.nan)
+            self._uniform_loss = loss
+        if error is None and self._uniform_loss is None:
+            error = "uniform, which this record would be paired with, has no loss"
         record = Record(
             setting=self._setting,
             values=allocation.values,
             seed=self.seed,
             steps=self.steps,
             fidelity=self.steps / self.recipe.steps,
-            loss=scored.mean,
+            loss=loss,
             loss_uniform=self._uniform_loss,
             parameters=sum(value.numel() for value in self.slice(allocation).values()),
             tokens=0,
             seconds=time.monotonic() - started,
-            status="ok" if finite else "failed",
-            error=None if finite else f"held-out loss {scored.mean}, uniform's {self._uniform_loss}",
+            status="ok" if error is None else "failed",
+            error=error,
             commit=find_commit(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            sequence_losses=scored.per_sequence if finite else None,
+            sequence_losses=scored.per_sequence if scored is not None and error is None else None,
         )
         if self.records is not None:
             self.records.append(record)
@@ -299,6 +300,14 @@ def draw_plan(space: Space, steps: int, *, seed: int, sandwich: bool = False) ->
         plan[0::3] = find_widest(space).values
         plan[1::3] = space.reference
     return plan
+
+
+def _measure(model: Any, short: ShortFineTune) -> tuple[HeldOutLoss | None, str | None]:
+    """Return the held-out loss, or why there is none."""
+    try:
+        return measure_loss(model, short.held_out, compute=short.compute), None
+    except NonFiniteError as failure:
+        return None, str(failure)
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -53,5 +53,6 @@ def aggregate_scores(groups: CoupledGroups, vectors: Mapping[str, Array], *, agg
             if member.name in vectors
         ]
     )
-    scores: Array = _REDUCTIONS[aggregation](stacked).sum(axis=1)
+    with np.errstate(over="ignore"):  # infinities are refused by whoever uses the scores
+        scores: Array = _REDUCTIONS[aggregation](stacked).sum(axis=1)
     return scores

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from rankadaptor.errors import InputError
+from rankadaptor.errors import NonFiniteError
 from rankadaptor.pruning.aggregation import Array
 from rankadaptor.pruning.families import find_blocks, find_family
+from rankadaptor.pruning.finiteness import explain_nonfinite_loss
 from rankadaptor.pruning.groups import Member
 
 TAYLOR = ("param_first", "param_second", "param_mix", "vectorwise")
@@ -44,7 +45,7 @@ def score_taylor(
         Module name → score per index along the member's axis.
 
     Raises:
-        InputError: If the loss on the calibration text is not finite.
+        NonFiniteError: If the loss on the calibration text is not finite.
     """
     weights = {member.name: model.get_submodule(member.name).weight for member in members}
     axes = {member.name: member.axis for member in members}
@@ -116,9 +117,9 @@ def _trace(model: Any, blocks: Any, rows: torch.Tensor, *, first: int) -> _Trace
         for handle in handles:
             handle.remove()
     if not np.isfinite(loss.item()):
-        raise InputError(
-            f"The loss on the calibration text is {loss.item()}, so no gradient can be trusted. Load the "
-            "model in float32 (dtype='float32') or check its weights, then prune again."
+        raise NonFiniteError(
+            f"The loss on the calibration text is {loss.item()}, so no gradient can be trusted. "
+            f"{explain_nonfinite_loss(model, rows)}"
         )
     (trace.gradient,) = torch.autograd.grad(loss, behind)
     return trace

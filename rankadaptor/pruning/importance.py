@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankadaptor.errors import InputError
+from rankadaptor.errors import InputError, NonFiniteError
 from rankadaptor.pruning.activations import ACTIVATION, score_activations
 from rankadaptor.pruning.aggregation import Array, aggregate_scores
+from rankadaptor.pruning.finiteness import refuse_nonfinite_scores
 from rankadaptor.pruning.gradients import TAYLOR, score_taylor
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def score_groups(
         One array `(count,)` per entry of `groups`.
 
     Raises:
-        InputError: If a name is unknown or calibration is missing.
+        InputError: If a name is unknown, calibration is missing, or all scores of a target are zero.
+        NonFiniteError: If a score is NaN or infinite; the message names where it comes from.
     """
     needed = needs_calibration(importance)
     if importance == "random":
@@ -76,7 +78,32 @@ def score_groups(
         vectors = score_taylor(model, members, sequences, importance=importance)
     else:
         vectors = score_activations(model, members, sequences, importance=importance)
-    return [aggregate_scores(entry, vectors, aggregation=aggregation) for entry in groups]
+    refuse_nonfinite_scores(vectors, importance=importance, model=model, tokens=sequences if needed else None)
+    scores = [aggregate_scores(entry, vectors, aggregation=aggregation) for entry in groups]
+    _check_aggregated(groups, scores, importance=importance, aggregation=aggregation)
+    return scores
+
+
+def _check_aggregated(
+    groups: Sequence[CoupledGroups], scores: Sequence[Array], *, importance: str, aggregation: str
+) -> None:
+    """Refuse scores that overflowed when they were combined, and scores that say nothing."""
+    for entry, score in zip(groups, scores, strict=True):
+        if not np.isfinite(score).all():
+            raise NonFiniteError(
+                f"aggregation={aggregation!r}: the scores of the {entry.target} of block {entry.block} are "
+                f"finite one by one but not combined. Choose aggregation='sum', or another importance than "
+                f"{importance!r}."
+            )
+    for target in {entry.target for entry in groups}:
+        if not any(
+            score.any() for entry, score in zip(groups, scores, strict=True) if entry.target == target
+        ):
+            raise InputError(
+                f"importance={importance!r}, aggregation={aggregation!r}: all scores of all {target} are 0, "
+                "so they say nothing about what can go. Check the weights and the calibration text, or "
+                "choose another importance: 'l2' looks at weights alone, 'random' at nothing."
+            )
 
 
 def _score_magnitudes(model: Any, members: Sequence[Member], importance: str) -> dict[str, Array]:

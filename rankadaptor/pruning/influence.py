@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from rankadaptor.errors import NonFiniteError
 from rankadaptor.pruning.activations import CHUNK_SEQUENCES
 from rankadaptor.pruning.aggregation import Array
 from rankadaptor.pruning.families import find_blocks
+from rankadaptor.pruning.finiteness import explain_nonfinite_loss
 
 
 def measure_influence(model: Any, sequences: torch.Tensor) -> Array:
@@ -24,6 +26,9 @@ def measure_influence(model: Any, sequences: torch.Tensor) -> Array:
 
     Returns:
         Influences `(blocks,)`, each in [0, 2].
+
+    Raises:
+        NonFiniteError: If a hidden state is NaN or infinite; the message names where it shows first.
     """
     blocks = find_blocks(model)
     turned = np.zeros(len(blocks))
@@ -50,5 +55,11 @@ def measure_influence(model: Any, sequences: torch.Tensor) -> Array:
         for handle in handles:
             handle.remove()
         model.train(training)
+    if not np.isfinite(turned).all():
+        block = int(np.flatnonzero(~np.isfinite(turned))[0])
+        raise NonFiniteError(
+            f"The hidden states of the calibration text are not finite at block {block}. "
+            f"{explain_nonfinite_loss(model, sequences[:1])}"
+        )
     # A block that changes nothing comes out a rounding error below zero.
     return np.maximum(turned / sequences.numel(), 0.0)

@@ -21,6 +21,7 @@ from rankadaptor.pruning.depth import (
     select_blocks,
 )
 from rankadaptor.pruning.families import describe_blocks, find_family
+from rankadaptor.pruning.finiteness import refuse_nonfinite_weights
 from rankadaptor.pruning.groups import TARGETS, CoupledGroups, find_groups
 from rankadaptor.pruning.identity import digest_model, forget_origin
 from rankadaptor.pruning.importance import needs_calibration, score_groups
@@ -86,6 +87,8 @@ def prune(
     Raises:
         InputError: If a value is out of range, the architecture is not supported, or the ratio cannot be
             reached.
+        NonFiniteError: If a weight, or a score that follows from it, is NaN or infinite; the message names
+            its tensor.
     """
     family = find_family(model)
     if getattr(model, "peft_config", None):
@@ -100,6 +103,7 @@ def prune(
     if aggregation not in AGGREGATIONS:
         raise InputError(f"aggregation={aggregation!r}: allowed are {AGGREGATIONS}.")
     depth = check_targets(targets, importance=importance)
+    refuse_nonfinite_weights(model, verb="pruned")
     searched = choose_blocks(len(describe_blocks(model)), skip_first=skip_first, skip_last=skip_last)
     sequences = None
     if calibration is not None and (importance == INFLUENCE or needs_calibration(importance)):

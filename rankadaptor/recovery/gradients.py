@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rankadaptor.errors import InputError
+from rankadaptor.errors import InputError, NonFiniteError
+from rankadaptor.pruning.finiteness import explain_nonfinite_loss
 from rankadaptor.recipe import GRADIENT_GROUP_BYTES
 from rankadaptor.recovery.examples import AT_ONCE, ExampleBatch, iterate_batches
 from rankadaptor.recovery.loss import choose_autocast, place, sum_losses
@@ -47,7 +48,8 @@ def reduce_gradients(
         group_bytes: Bytes of gradients that may be held at once; a larger weight is a group of its own.
 
     Raises:
-        InputError: If a weight is quantised, or the loss is not finite.
+        InputError: If a weight is quantised.
+        NonFiniteError: If the loss is not finite; the message names the tensor where it shows first.
     """
     for name, weight in weights.items():
         if not weight.is_floating_point():
@@ -127,9 +129,9 @@ def _run_backward(
         with choose_autocast(compute):
             loss = sum_losses(model, batch.tokens).sum() / targets
         if not torch.isfinite(loss):
-            raise InputError(
-                f"The loss on the examples is {loss.item()}, so no gradient can be trusted. Load the model "
-                "in float32 (compute.dtype: float32) or check its weights."
+            raise NonFiniteError(
+                f"The loss on the examples is {loss.item()}, so no gradient can be trusted. "
+                f"{explain_nonfinite_loss(model, batch.tokens['input_ids'])}"
             )
         loss.backward()  # type: ignore[no-untyped-call]
     finally:

@@ -9,6 +9,7 @@ supported families are read as a `PackedModel` besides, which computes nothing f
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ import torch
 import torch.nn.functional as F
 
 from rankadaptor.data.sequences import IGNORED, TokenSequence, make_batch
-from rankadaptor.errors import InputError
+from rankadaptor.errors import InputError, NonFiniteError
+from rankadaptor.pruning.finiteness import explain_nonfinite_loss
 from rankadaptor.pruning.quantisation import is_quantised, keep_unpacked
 from rankadaptor.recovery.packed_model import PackedModel, find_obstacle, find_window, get_causal_lm
 from rankadaptor.recovery.packing import pack_sequences
@@ -180,6 +182,20 @@ def score_sequences(
     finally:
         model.train(was_training)
     return sums, counts
+
+
+def check_losses(model: Any, sequences: Sequence[TokenSequence], sums: Sequence[float]) -> None:
+    """Check that the losses of sequences are finite.
+
+    Raises:
+        NonFiniteError: If one is not; the message names the tensor where it shows first.
+    """
+    bad = next((index for index, value in enumerate(sums) if not math.isfinite(value)), None)
+    if bad is not None:
+        tokens = make_batch([sequences[bad]], pad_id=PAD_ID)["input_ids"]
+        raise NonFiniteError(
+            f"The held-out loss is {sums[bad]} on sequence {bad}. {explain_nonfinite_loss(model, tokens)}"
+        )
 
 
 def place(model: Any, compute: Compute) -> None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rankadaptor.data.sequences import draw_batches
+from rankadaptor.data.sequences import draw_batches, make_batch
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.files import compute_digest
 from rankadaptor.progress import Progress
+from rankadaptor.pruning.finiteness import REMEDY, describe_nonfinite_weights, explain_nonfinite_loss
 from rankadaptor.pruning.identity import digest_base
 from rankadaptor.pruning.quantisation import is_quantised
 from rankadaptor.recipe import GRADIENT
@@ -29,7 +30,7 @@ from rankadaptor.recovery.checkpoint import (
 )
 from rankadaptor.recovery.initialisation import aim_at_gradients
 from rankadaptor.recovery.lora import list_adapter_parameters
-from rankadaptor.recovery.loss import SequenceLosses, place, score_sequences
+from rankadaptor.recovery.loss import PAD_ID, SequenceLosses, place, score_sequences
 from rankadaptor.recovery.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ class _Run:
         if not (math.isfinite(total) and math.isfinite(norm)):
             raise TrainingError(
                 f"The fine-tune broke down at step {step} of {self.steps}: loss {total}, gradient norm {norm}"
-                f", learning rate {rate:g}. Lower the learning rate or lengthen the warm-up.",
+                f", learning rate {rate:g}. {self._explain(batch, trained=step > 1)}",
                 step=step,
             )
         for group in self.optimizer.param_groups:
@@ -289,10 +290,19 @@ class _Run:
         loss = nats_of_all / tokens_of_all
         if not math.isfinite(loss):
             raise TrainingError(
-                f"The held-out loss is {loss} after step {step} of {self.steps}. Lower the learning rate.",
+                f"The held-out loss is {loss} after step {step} of {self.steps}. {self._explain(held_out)}",
                 step=step,
             )
         return loss
+
+    def _explain(self, sequences: Sequence[TokenSequence], *, trained: bool = True) -> str:
+        """Say where a loss or gradient that is not finite comes from: the frozen model, or this fine-tune."""
+        if (broken := describe_nonfinite_weights(self.model, frozen=True)) is not None:
+            return f"Not all weights of the model are finite: {broken}. {REMEDY}"
+        if not trained:
+            tokens = make_batch(sequences[:1], pad_id=PAD_ID)["input_ids"]
+            return f"Nothing was trained yet. {explain_nonfinite_loss(self.model, tokens)}"
+        return "Lower the learning rate or lengthen the warm-up."
 
     def identify(self, sequences: Sequence[TokenSequence]) -> dict[str, Any]:
         """Describe what a checkpoint must agree with to be continued."""

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rankadaptor.errors import InputError, TrainingError
+from rankadaptor.errors import InputError, NonFiniteError, TrainingError
 from rankadaptor.recipe import EXPONENT_PROBES, RANDOM
 from rankadaptor.recovery.lora import adapt_temporarily
-from rankadaptor.recovery.loss import score_sequences
+from rankadaptor.recovery.loss import check_losses, score_sequences
 from rankadaptor.recovery.sources import Source, load_pair
 from rankadaptor.recovery.training import HELD_OUT_BATCH, fine_tune
 from rankadaptor.runtime import choose_compute
@@ -340,10 +340,9 @@ def _train(
         with adapt_temporarily(model, allocation, recipe, seed=seed) as peft_model:
             fine_tune(peft_model, sequences, recipe=recipe, steps=steps, seed=seed, compute=compute)
             sums, counts = score_sequences(peft_model, held_out, compute=compute, batch_size=HELD_OUT_BATCH)
+            check_losses(peft_model, held_out, sums)
         loss = sum(sums) / sum(counts)
-        if not math.isfinite(loss):
-            loss, error = None, f"the held-out loss is {loss}"
-    except TrainingError as failure:
+    except (TrainingError, NonFiniteError) as failure:
         error = str(failure)
     return RecipeTrial(
         learning_rate=recipe.learning_rate,
