@@ -55,6 +55,7 @@ def examine(*, network: bool = False, tracking: str | Path = "mlruns") -> list[C
         check_memory(),
         check_disk(),
         *check_kit(),
+        check_predictor(),
         check_tracking(tracking),
     ]
     return [*checks, check_index()] if network else checks
@@ -182,6 +183,18 @@ def check_kit() -> Iterator[Check]:
     for part in parts:
         if not part.present and part.fault != "absent":
             yield Check(f"kit {part.name}", "note", part.fault or "damaged", "Built again when next used.")
+
+
+def check_predictor() -> Check:
+    """Read the trained predictor that comes with the package."""
+    from rankadaptor.errors import CheckpointError
+    from rankadaptor.predictor import MetaPredictor
+
+    try:
+        card = MetaPredictor.default().card
+    except CheckpointError as error:
+        return Check("predictor", "missing", str(error), "Install rankadaptor again.")
+    return Check("predictor", "ok", f"trained on {card.get('summary', 'an unnamed corpus')}")
 
 
 def check_tracking(target: str | Path) -> Check:

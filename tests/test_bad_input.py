@@ -142,7 +142,7 @@ def allocation_of_another_model(bench: Bench) -> Attempt:
 
 def folder_of_another_run(bench: Bench) -> Attempt:
     bench.output.mkdir()
-    (bench.output / "run.yaml").write_text(dump_run(build_run(bench.values(recover__steps=9))))
+    (bench.output / "run.yaml").write_text(dump_run(build_run(bench.values(search__steps=3))))
     return bench.command("run")
 
 
@@ -243,7 +243,7 @@ CASES: dict[str, tuple[Callable[[Bench], Attempt], tuple[str, ...]]] = {
     "allocation of another model": (allocation_of_another_model, ("made for", "at hand", "Load the model")),
     "output folder of another run": (
         folder_of_another_run,
-        ("recover.steps 9 → 4", "--fresh", "another output"),
+        ("search.steps 3 → 2", "--fresh", "another output"),
     ),
     "unwritable output": (output_below_a_file, ("file", "cannot be written", "writable folder")),
     "output that is a file": (output_that_is_a_file, ("out", "cannot be written", "writable folder")),

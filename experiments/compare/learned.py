@@ -70,4 +70,4 @@ def is_same_model(setting: Setting, arena: Arena) -> bool:
     if setting.model.get("digest") == arena.model_digest:
         return True
     same_cut = setting.pruning.get("settings", {}) == dict(arena.pruned_as)
-    return bool(setting.model.get("name") == arena.config.model and same_cut)
+    return bool(setting.model.get("name") == arena.config.get_written("model") and same_cut)

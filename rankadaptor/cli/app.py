@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from rankadaptor.cli import commands, prediction
+from rankadaptor.cli.signals import end_in_order
 from rankadaptor.errors import RankAdaptorError
 
 EXIT_USER = 2
@@ -54,21 +57,38 @@ def _read_options(
     """Recover pruned language models with LoRA whose rank differs layer by layer."""
 
 
+def _expand_home(word: str) -> str:
+    """Replace `~` in `--option=~/path`, which shells leave as it is."""
+    option, equals, value = word.partition("=")
+    if not (option.startswith("--") and value.startswith("~")):
+        return word
+    from rankadaptor.config.paths import expand_home
+
+    return f"{option}{equals}{expand_home(value)}"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code.
 
     0 is success; 1 a fault found by `doctor` or by `collect --repeat`; 2 a fault that the user can mend,
-    printed without a traceback; 130 an interruption from the keyboard. Any other error is a defect of the
-    toolkit and keeps its traceback.
+    printed without a traceback; 130 an interruption from the keyboard; 128 and the signal's number one by a
+    signal: 143 for SIGTERM. Any other error is a defect of the toolkit and keeps its traceback.
     """
-    try:
-        app(args=None if arguments is None else list(arguments), prog_name="rankadaptor")
-    except RankAdaptorError as error:
-        typer.echo(f"error: {error}", err=True)
-        return EXIT_USER
-    except SystemExit as ending:
-        code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
-        if code == EXIT_INTERRUPTED:
-            typer.echo("interrupted; what is done is kept, and the same command continues", err=True)
-        return code
+    with end_in_order() as received:
+        try:
+            app(
+                args=[_expand_home(word) for word in (sys.argv[1:] if arguments is None else arguments)],
+                prog_name="rankadaptor",
+            )
+        except RankAdaptorError as error:
+            typer.echo(f"error: {error}", err=True)
+            return EXIT_USER
+        except SystemExit as ending:
+            code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+            if code == EXIT_INTERRUPTED:
+                cause = f"ended by {received[0].name}" if received else "interrupted"
+                with contextlib.suppress(OSError):  # the terminal may be gone
+                    typer.echo(f"{cause}; what is done is kept, and the same command continues", err=True)
+                return 128 + received[0] if received else code
+            return code
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -46,7 +47,7 @@ def write_run_file(
     if _is_pruned(model):
         values["prune"] = None
     write_text(path, write_template(build_run(values, source="init")))
-    typer.echo(f"wrote {path}. Next: rankadaptor plan {path}")
+    typer.echo(f"wrote {path}. Next: rankadaptor plan {shlex.quote(str(path))}")
 
 
 def show_plan(
@@ -83,6 +84,9 @@ def run(
     """Prune, search, confirm, recover, evaluate. Continues where an interrupted run stopped."""
     config = _load(path, overrides)
     start_logging(verbose=verbose)
+    from rankadaptor.planning import check_run
+
+    check_run(config, fresh=fresh, adapt=True)  # before torch is imported
     if until == "verdict":
         from rankadaptor.pipeline import run_search
 
@@ -136,6 +140,9 @@ def collect(
         if not all(repetition.agrees for repetition in repeated):
             raise typer.Exit(1)
         return
+    from rankadaptor.planning import check_run
+
+    check_run(config, fresh=fresh, searches=False)  # before torch is imported
     from rankadaptor.pipeline import collect_records
 
     settings = (f"--set {mask_credentials(given)}" for given in overrides or ())
@@ -261,7 +268,7 @@ def _is_pruned(model: str) -> bool:
     """Tell whether a folder holds a model that this package pruned."""
     from rankadaptor.files import read_json
 
-    config = Path(model) / "config.json"
+    config = Path(model).expanduser() / "config.json"
     if not config.is_file():
         return False
     content = read_json(config)

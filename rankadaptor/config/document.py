@@ -11,6 +11,11 @@ import yaml
 
 from rankadaptor.errors import ConfigError
 
+LARGEST = 20_000
+"""Values in a document, aliases written out; a run file with every key has about a hundred."""
+LONGEST = 1_000_000  # bytes
+TOO_DEEP = "is nested too deeply to be read. A run file has sections, and values in them."
+
 
 @dataclass(frozen=True)
 class Document:
@@ -57,8 +62,12 @@ def read_document(path: Path, *, remedy: str | None = None) -> Document:
     Raises:
         ConfigError: If it is missing, not YAML (the line is named), or not a mapping of keys to values.
     """
+    path = path.expanduser()
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.stat().st_size > LONGEST:
+            size = f"{path.stat().st_size / 1e6:.0f} MB"
+            raise ConfigError(str(path), [f"has {size}: not a run file. Give the path of a YAML file."])
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         remedy = remedy or f"Write one with `rankadaptor init {path}`, or check the path."
         raise ConfigError(str(path), [f"no such file. {remedy}"]) from error
@@ -73,13 +82,16 @@ def parse_document(text: str, *, source: str) -> Document:
     """Parse YAML text; `source` names it in errors. See `read_document`."""
     try:
         node = yaml.compose(text, Loader=_Loader)
+    except RecursionError as error:
+        raise ConfigError(source, [TOO_DEEP]) from error
     except yaml.YAMLError as error:
         raise ConfigError(source, [_describe_syntax(error)]) from error
     if node is None:
         return Document({}, {})
+    _refuse_multiplied(node, source=source)
     places: dict[str, str] = {}
     faults: list[str] = []
-    if isinstance(node, yaml.MappingNode):
+    if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
         _locate(node, "", places, faults)
     else:
         faults.append(
@@ -89,6 +101,8 @@ def parse_document(text: str, *, source: str) -> Document:
         raise ConfigError(source, faults)
     try:
         values: dict[str, Any] = yaml.load(text, Loader=_Loader)
+    except RecursionError as error:
+        raise ConfigError(source, [TOO_DEEP]) from error
     except yaml.YAMLError as error:
         raise ConfigError(source, [_describe_syntax(error)]) from error
     return Document(values, places)
@@ -97,15 +111,60 @@ def parse_document(text: str, *, source: str) -> Document:
 def parse_value(text: str, *, source: str) -> Any:
     """Parse one YAML value, such as the right-hand side of `--set`."""
     try:
+        node = yaml.compose(text, Loader=_Loader)
+        if node is not None:
+            _refuse_multiplied(node, source=source)
         return yaml.load(text, Loader=_Loader)
+    except RecursionError as error:
+        raise ConfigError(source, [TOO_DEEP]) from error
     except yaml.YAMLError as error:
         raise ConfigError(source, [f"given {text!r}; {_describe_syntax(error)}"]) from error
+
+
+def _refuse_multiplied(node: yaml.Node, *, source: str) -> None:
+    """Refuse aliases that make a document far larger than its text, or endless.
+
+    Raises:
+        ConfigError: If there are more values than any file of this package needs, or a value holds itself.
+    """
+    sizes: dict[int, int] = {}
+    unfinished: set[int] = set()
+
+    def count(inner: yaml.Node) -> int:
+        if id(inner) in unfinished:
+            line = inner.start_mark.line + 1
+            raise ConfigError(
+                source, [f"line {line}: this value holds itself by an alias (*). Write it out."]
+            )
+        if id(inner) not in sizes:
+            unfinished.add(id(inner))
+            parts: list[yaml.Node] = []
+            if isinstance(inner, yaml.MappingNode):
+                parts = [part for pair in inner.value for part in pair]
+            elif isinstance(inner, yaml.SequenceNode):
+                parts = inner.value
+            sizes[id(inner)] = 1 + sum(count(part) for part in parts)
+            unfinished.discard(id(inner))
+        return sizes[id(inner)]
+
+    total = count(node)
+    if total > LARGEST:
+        raise ConfigError(
+            source,
+            [
+                f"holds {total} values once its aliases (*name) are written out; at most {LARGEST} are "
+                "allowed. Write the values themselves, without aliases that repeat each other."
+            ],
+        )
 
 
 def _locate(node: yaml.MappingNode, prefix: str, places: dict[str, str], faults: list[str]) -> None:
     """Note the line of each key, and each key that stands twice: YAML would silently take the last."""
     for key, value in node.value:
-        path = f"{prefix}{key.value}" if isinstance(key, yaml.ScalarNode) else f"{prefix}?"
+        if not isinstance(key, yaml.ScalarNode) or key.tag.endswith((":timestamp", ":binary")):
+            faults.append(f"line {key.start_mark.line + 1}: this key is no name. Write keys as in `seed: 0`.")
+            continue
+        path = f"{prefix}{key.value}"
         line = key.start_mark.line + 1
         if path in places:
             faults.append(f"line {line}: {path}: given again, first on {places[path]}. Keep one of them.")

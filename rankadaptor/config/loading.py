@@ -47,7 +47,7 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         if blocked := assign_value(values, key, value):
             faults.append(f"--set {key}: {blocked} holds a value, not a section. Set {blocked} itself.")
         places[key] = "--set"
-    return _check(values, places=places, source=str(path), faults=faults)
+    return _check(values, places=places, source=str(path), faults=faults, folder=path.parent)
 
 
 def build_run(values: Mapping[str, Any], *, source: str = "settings") -> RunConfig:
@@ -85,16 +85,23 @@ def assign_value(values: dict[str, Any], key: str, value: Any) -> str | None:
 
 
 def _check(
-    values: Mapping[str, Any], *, places: Mapping[str, str], source: str, faults: Sequence[str] = ()
+    values: Mapping[str, Any],
+    *,
+    places: Mapping[str, str],
+    source: str,
+    faults: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> RunConfig:
-    config, found = _validate(values)
+    config, found = _validate(values, folder=folder)
     listed = [*faults, *(_place(key, text, places) for key, text in found)]
     if listed or config is None:
         raise ConfigError(source, listed)
     return config
 
 
-def _validate(values: Mapping[str, Any]) -> tuple[RunConfig | None, list[tuple[str, str]]]:
+def _validate(
+    values: Mapping[str, Any], *, folder: Path | None
+) -> tuple[RunConfig | None, list[tuple[str, str]]]:
     """Return the run and its faults: first of single keys, then conflicts between sound keys."""
     # As JSON text, because only there strict types still let a list be a tuple.
     found: list[tuple[str, str]] = []
@@ -114,6 +121,7 @@ def _validate(values: Mapping[str, Any]) -> tuple[RunConfig | None, list[tuple[s
             config = RunConfig.model_validate_json(json.dumps(sound))
         except ValidationError:
             return None, found
+    config = config.with_paths(folder)
     faulty = {key for key, _ in found}
     found.extend(
         (conflict.keys[0], conflict.text)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from rankadaptor.config.measure_section import MeasureSection
+from rankadaptor.config.paths import WRITTEN, Found, follow_paths
 from rankadaptor.config.sections import (
     ComputeSection,
     DataSection,
@@ -96,9 +99,44 @@ class RunConfig(Section):
         description="How `rankadaptor meta-train` trains; `run` does not read it.",
     )
 
+    _followed: Found = PrivateAttr(default_factory=dict)
+
+    def with_paths(self, folder: Path | None) -> RunConfig:
+        """Return the run with its paths followed; what names and describes it keeps them as written.
+
+        Args:
+            folder: Where the run file lies; None if there is no file.
+        """
+        values, found = follow_paths(self.model_dump(mode="json"), folder=folder)
+        if not found:
+            return self
+        config = type(self).model_validate_json(json.dumps(values))
+        config._followed = found
+        return config
+
     def to_json(self) -> dict[str, Any]:
-        """Return all fields as a JSON-like dict."""
-        return self.model_dump(mode="json")
+        """Return all fields as a JSON-like dict, paths as they were written."""
+        values = self.model_dump(mode="json")
+        for key, (followed, given) in self._followed.items():
+            *sections, leaf = key.split(".")
+            section: Any = values
+            for name in sections:
+                section = section and section.get(name)
+            if section and section[leaf] == followed:
+                section[leaf] = given
+        return values
+
+    def list_places(self) -> list[str]:
+        """Say which inputs were found beside the run file, one a line."""
+        return [
+            f"{key}: {given} is read from {followed}"
+            for key, (followed, given) in self._followed.items()
+            if key not in WRITTEN
+        ]
+
+    def get_written(self, key: str) -> Any:
+        """Return the value of a dotted key as it was written: a path that means something elsewhere too."""
+        return self.flatten()[key]
 
     def flatten(self) -> dict[str, Any]:
         """Return every value under its dotted key, for example `recipe.learning_rate`."""

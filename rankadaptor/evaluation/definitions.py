@@ -104,6 +104,30 @@ def load_definitions(benchmarks: Sequence[str | Path], *, limit: int | None, see
     return definitions
 
 
+def check_benchmarks(benchmarks: Sequence[str | Path]) -> None:
+    """Fetch what benchmarks ask, if it is not there, and see that it can be read.
+
+    A run needs it at its very end; what cannot be had is better known before anything is trained.
+
+    Raises:
+        InputError: If a benchmark is unknown or cannot be loaded.
+        StorageError: If the kit's rows cannot be fetched.
+    """
+    from rankadaptor import kit
+
+    places = [_locate(benchmark) for benchmark in benchmarks]
+    for place in places:
+        if isinstance(place, str) and not place.startswith(HUB):
+            kit.load_benchmark_rows(place)
+    others = [place for place in places if isinstance(place, Path) or place.startswith(HUB)]
+    if others:
+        from rankadaptor.evaluation.harness import contain
+
+        with contain():
+            for place in others:
+                _load_from_harness(place, limit=1, seed=0)
+
+
 def _locate(benchmark: str | Path) -> str | Path:
     text = str(benchmark)
     if text in METRICS or text.startswith(HUB):
@@ -160,7 +184,9 @@ def _load_from_harness(place: str | Path, *, limit: int | None, seed: int) -> li
         first = (str(error).splitlines() or [""])[0]
         kit = f" The kit has {', '.join(METRICS)} without a hub." if isinstance(place, str) else ""
         raise InputError(
-            f"{place}: lm-eval cannot load it ({type(error).__name__}: {first}).{kit}"
+            f"{place}: lm-eval cannot load it ({type(error).__name__}: {first}). Check the name and the "
+            "network, or leave it out: a finished run can be asked more later, by evaluate.benchmarks."
+            f"{kit}"
         ) from error
     definitions = []
     for name, task in loaded["tasks"].items():

@@ -16,6 +16,7 @@ from rankadaptor.pipeline.preparation import complete_preparation, load_space, p
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
+from rankadaptor.planning import check_run
 from rankadaptor.space import Space
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def collect_records(
         The number of records of this setting that the corpus holds afterwards.
     """
     given = config.collect
+    check_run(config, output=output, fresh=fresh, searches=False)
     compute = pick_compute(config)
     with open_run(output or Path(config.output), config, fresh=fresh) as folder:
         prepared = complete_preparation(folder, config, compute=compute)
@@ -126,12 +128,12 @@ def _describe_setting(
     pruning = {key: prepared["pruning"][key] for key in ("ratio", "achieved_ratio", "settings", "blocks")}
     return Setting(
         name=config.name,
-        model={"name": config.model, "digest": digests["model"]},
+        model={"name": config.get_written("model"), "digest": digests["model"]},
         pruning=pruning,
         data={
-            "train": config.data.train,
+            "train": config.get_written("data.train"),
             "train_rows": config.data.train_rows,
-            "held_out": config.data.held_out or config.data.train,
+            "held_out": config.get_written("data.held_out") or config.get_written("data.train"),
             "held_out_rows": config.data.held_out_rows,
             "seed": config.seed,
             "train_digest": digests["train"],

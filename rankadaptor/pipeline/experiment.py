@@ -19,6 +19,7 @@ from typing import Any
 from rankadaptor.comparison import Verdict, confirm
 from rankadaptor.config import RunConfig
 from rankadaptor.errors import InputError
+from rankadaptor.evaluation.definitions import check_benchmarks
 from rankadaptor.files import write_json
 from rankadaptor.pipeline import account
 from rankadaptor.pipeline.execution import count_trial_workers
@@ -30,6 +31,8 @@ from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.step_files import read_object
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
+from rankadaptor.planning import check_run
+from rankadaptor.planning.folder_state import is_done, read_folder
 from rankadaptor.runtime import describe_environment, find_commit
 from rankadaptor.search import Search, SearchResult, check_choice, draw_random, find_front, linear_in_depth
 from rankadaptor.space import Allocation, Space
@@ -58,6 +61,7 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
     """
     started = datetime.datetime.now(datetime.UTC)
     clock = time.monotonic()
+    _check(config, output=output, fresh=fresh)
     with (
         open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
         open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
@@ -84,6 +88,14 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
 
         publish_result(folder, document, tracker)
     return document
+
+
+def _check(config: RunConfig, *, output: Path | None, fresh: bool) -> None:
+    """Refuse what can be known to fail before the tracker is told of a run and anything is trained."""
+    check_run(config, output=output, fresh=fresh, adapt=True)
+    folder = output or Path(config.output)
+    if fresh or not is_done(folder, read_folder(folder, config), "evaluate"):
+        check_benchmarks(config.evaluate.benchmarks)
 
 
 def _keep_origin(document: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -116,6 +128,7 @@ def run_search(config: RunConfig, *, output: Path | None = None, fresh: bool = F
         InputError: As of `run_experiment`.
         StorageError: As of `run_experiment`.
     """
+    _check(config, output=output, fresh=fresh)
     with (
         open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
         open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import re
 import shutil
@@ -18,12 +17,21 @@ from rankadaptor.corpus import RecordFile
 from rankadaptor.errors import InputError
 from rankadaptor.files import name_storage_fault, write_bytes, write_json, write_text
 from rankadaptor.pipeline.step_files import read_step
-from rankadaptor.planning.folder_state import EARLIER, PLACES, RUN_FILE, STEPS, FolderState, read_folder
+from rankadaptor.planning.folder_state import (
+    EARLIER,
+    LOCK,
+    PLACES,
+    RUN_FILE,
+    STEPS,
+    FolderState,
+    lock_run,
+    read_folder,
+    refuse_other_run,
+)
 from rankadaptor.progress import format_seconds
 
 logger = logging.getLogger(__name__)
 
-LOCK = ".lock"
 RESULT = "result.json"
 HALF_WRITTEN = re.compile(
     r"\.(pruned|.+\.(json|jsonl|yaml|html|md|png|safetensors|adapter))\.[a-z0-9_]{8}(\.old)?"
@@ -113,7 +121,7 @@ def open_run(
         lock = (path / LOCK).open("a")
     with lock:
         with name_storage_fault(path / LOCK):
-            _lock(lock.fileno(), path)
+            lock_run(lock.fileno(), path)
         if fresh:
             with name_storage_fault(path):
                 _clear(path)
@@ -127,7 +135,7 @@ def open_run(
             logger.info("continuing the run in %s", path)
         else:
             if state.refused or not adapt:
-                _refuse(path, state)
+                refuse_other_run(path, state)
             continued = _change(path, state)
         _bring_back(path, state)
         yield RunFolder(path, digest, continued, setting=name_setting(path, digest), config=state.asked)
@@ -139,25 +147,6 @@ def name_setting(path: Path, digest: str) -> str:
         if records := RecordFile(file).records:
             return records[0].setting
     return digest
-
-
-def _lock(handle: int, path: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(
-            f"{path}: another process is running in this folder. Wait for it, or choose another output."
-        ) from error
-
-
-def _refuse(path: Path, state: FolderState) -> None:
-    assert state.begun is not None
-    differences = state.refused or describe_difference(state.begun, state.asked)
-    lines = "\n".join(f"  {line}" for line in differences)
-    raise InputError(
-        f"{path} holds another run. It differs in:\n{lines}\n"
-        "Pass --fresh to throw that run away, or choose another output with --set output=FOLDER."
-    )
 
 
 def _change(path: Path, state: FolderState) -> bool:

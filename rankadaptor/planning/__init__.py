@@ -2,5 +2,6 @@
 
 from rankadaptor.planning.estimation import estimate
 from rankadaptor.planning.plan import Plan, PlanStep
+from rankadaptor.planning.preconditions import check_run
 
-__all__ = ["Plan", "PlanStep", "estimate"]
+__all__ = ["Plan", "PlanStep", "check_run", "estimate"]

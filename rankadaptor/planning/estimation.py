@@ -21,12 +21,14 @@ from rankadaptor.planning.costs import (
 from rankadaptor.planning.folder_state import FolderState, is_done, read_folder
 from rankadaptor.planning.lengths import count_sequences, guess_row
 from rankadaptor.planning.plan import Plan, PlanStep
+from rankadaptor.planning.planned_space import build_planned_space
+from rankadaptor.planning.preconditions import KEPT_PREDICTOR, PREVIEW, check_inputs
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
-from rankadaptor.planning.shape import ModelShape, read_shape, shrink_shape
+from rankadaptor.planning.shape import ModelShape, shrink_shape
 from rankadaptor.progress import format_seconds
 from rankadaptor.recipe import EXPONENT_PROBES, GRADIENT, GRADIENT_GROUP_BYTES, GRADIENT_ROWS
 from rankadaptor.runtime import count_cores, fit_workers
-from rankadaptor.space import RankSpace, Space, count_parameters
+from rankadaptor.space import count_parameters
 
 GRADIENT_BYTES = 4  # per weight, while a start along the gradient is found
 # Rows a benchmark scores, and tokens per question with all its answers, as SmolLM2's tokenizer counts them.
@@ -60,12 +62,12 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
         measure: Measure this machine's matrix products for a second instead of taking a usual figure.
 
     Raises:
-        InputError: If the model is unknown, or the space does not fit it.
+        InputError: If the model is unknown, inputs are missing or malformed, or the space does not fit.
         BudgetError: If no allocation meets the budget.
     """
-    shape = read_shape(config.model)
+    shape = check_inputs(config, first=PREVIEW, guided=(Path(config.output) / KEPT_PREDICTOR).exists())
     pruned = shape if config.prune is None else shrink_shape(shape, config.prune)
-    space = _build_space(config, pruned)
+    space = build_planned_space(config, pruned)
     rate = choose_rate(config.compute, measure=measure)
     costs = _Costs(
         config, dense=shape, pruned=pruned, adapter=count_parameters(space, space.reference), rate=rate
@@ -76,7 +78,7 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
         PlanStep(**{**vars(step), "done": state is not None and is_done(folder, state, step.name)})
         for step in costs.list_steps()
     )
-    notes = [*_list_assumptions(config, rate), *costs.advise_on_tuning()]
+    notes = [*config.list_places(), *_list_assumptions(config, rate), *costs.advise_on_tuning()]
     if state is None or state.refused:
         notes.append(f"{folder} holds another run: take another output, or throw that one away with --fresh.")
     return Plan(
@@ -98,21 +100,6 @@ def _read_state(folder: Path, config: RunConfig) -> FolderState | None:
         return read_folder(folder, config)
     except ConfigError:
         return None
-
-
-def _build_space(config: RunConfig, shape: ModelShape) -> Space:
-    given = config.space
-    return RankSpace.from_linears(
-        shape.linears,
-        like_uniform=given.like_uniform,
-        parameters=given.parameters,
-        megabytes=given.megabytes,
-        slots=given.slots,
-        ranks=given.ranks,
-        mode=given.mode,
-        pinned=given.pinned,
-        blocks=given.blocks,
-    )
 
 
 class _Costs:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from rankadaptor.config import RunConfig, describe_difference, digest_steps, load_run
 from rankadaptor.config.steps import FIXED, is_fixed
 from rankadaptor.errors import ConfigError, InputError
-from rankadaptor.files import read_json
+from rankadaptor.files import name_storage_fault, read_json
 
 RUN_FILE = "run.yaml"
 STEPS = "steps"
+LOCK = ".lock"
 EARLIER = "earlier"
 """Folder for results of steps that the run no longer asks for, each under the digest of what it rests on."""
 
@@ -76,6 +81,63 @@ def read_folder(folder: Path, config: RunConfig) -> FolderState:
         )
     changed = tuple(name for name in PLACES if digests[name] != earlier[name])
     return FolderState(begun, asked, refused, changed, digests, earlier)
+
+
+def refuse_other_run(folder: Path, state: FolderState) -> NoReturn:
+    """Say why a run cannot go on in a folder.
+
+    Raises:
+        InputError: Always.
+    """
+    assert state.begun is not None
+    differences = state.refused or describe_difference(state.begun, state.asked)
+    lines = "\n".join(f"  {line}" for line in differences)
+    raise InputError(
+        f"{folder} holds another run. It differs in:\n{lines}\n"
+        "Pass --fresh to throw that run away, or choose another output with --set output=FOLDER."
+    )
+
+
+def lock_run(handle: int, folder: Path) -> None:
+    """Take the lock of a run's folder, as long as the file of `handle` is open.
+
+    Raises:
+        InputError: If another process has it.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"{folder}: another process is running in this folder. Wait for it, or choose another output."
+        ) from error
+
+
+def check_output(folder: Path, config: RunConfig, *, fresh: bool = False, adapt: bool = False) -> None:
+    """Find out whether a run could begin or go on in a folder, changing nothing there.
+
+    Args:
+        folder: The output folder.
+        config: The run.
+        fresh: Whether what is there is to be thrown away.
+        adapt: Whether later steps may be asked for with other settings.
+
+    Raises:
+        InputError: If the folder is in use or holds another run.
+        StorageError: If it cannot be written.
+    """
+    with name_storage_fault(folder):
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"no permission to write into {there}")
+        if (folder / LOCK).exists():
+            with (folder / LOCK).open("a") as lock:
+                lock_run(lock.fileno(), folder)
+    if not fresh:
+        state = read_folder(folder, config)
+        if state.refused or (state.begun and not adapt and state.begun.digest() != state.asked.digest()):
+            refuse_other_run(folder, state)
 
 
 def is_done(folder: Path, state: FolderState, step: str) -> bool:

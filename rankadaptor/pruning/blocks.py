@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from rankadaptor.errors import InputError
 from rankadaptor.pruning.families import describe_blocks
 
 _LOCK = threading.RLock()
@@ -113,3 +114,17 @@ def write_modelling(model: Any) -> tuple[str, str]:
         family=model.config.model_type,
     )
     return text, f"{MODELLING_FILE.removesuffix('.py')}.Pruned{name}"
+
+
+def choose_blocks(count: int, *, skip_first: int, skip_last: int) -> range:
+    """Return the indices of the blocks to search.
+
+    Raises:
+        InputError: If the range lies outside the model or is empty.
+    """
+    if skip_first < 0 or skip_last < 0 or skip_first + skip_last >= count:
+        raise InputError(
+            f"skip_first={skip_first}, skip_last={skip_last}: this model has {count} blocks, so the two "
+            f"must be at least 0 and sum to at most {count - 1}."
+        )
+    return range(skip_first, count - skip_last)

@@ -10,6 +10,7 @@ from typing import Any
 
 from rankadaptor.errors import InputError
 from rankadaptor.pruning.aggregation import AGGREGATIONS, Array
+from rankadaptor.pruning.blocks import choose_blocks
 from rankadaptor.pruning.depth import (
     BLOCKS,
     INFLUENCE,
@@ -174,20 +175,6 @@ def check_targets(targets: Sequence[str], *, importance: str) -> bool:
             f"targets=[{BLOCKS!r}], or another importance."
         )
     return depth
-
-
-def choose_blocks(count: int, *, skip_first: int, skip_last: int) -> range:
-    """Return the indices of the blocks to search.
-
-    Raises:
-        InputError: If the range lies outside the model or is empty.
-    """
-    if skip_first < 0 or skip_last < 0 or skip_first + skip_last >= count:
-        raise InputError(
-            f"skip_first={skip_first}, skip_last={skip_last}: this model has {count} blocks, so the two "
-            f"must be at least 0 and sum to at most {count - 1}."
-        )
-    return range(skip_first, count - skip_last)
 
 
 def _plan_depth(model: Any, searched: range, *, ratio: float, scoring: dict[str, Any]) -> Cut:

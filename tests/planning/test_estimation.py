@@ -72,7 +72,17 @@ def test_shrinking_foretells_local_pruning(tmp_path, pico_model, pico_tokenizer)
     assert foretold == pytest.approx(pruned.num_parameters(), rel=0.1)
 
 
-def test_counts_follow_the_run_file(pico_folder):
+@pytest.fixture
+def rows(tmp_path, monkeypatch):
+    """Forty rows in the working folder: a plan looks at what it is told of."""
+    working = tmp_path / "working"
+    working.mkdir()
+    monkeypatch.chdir(working)
+    row = json.dumps({"prompt": "What follows?", "response": " Four."})
+    (working / "rows.jsonl").write_text(f"{row}\n" * 40)
+
+
+def test_counts_follow_the_run_file(pico_folder, rows):
     plan = estimate(
         build_run(
             {
@@ -105,7 +115,7 @@ def test_counts_follow_the_run_file(pico_folder):
     assert json.loads(json.dumps(plan.to_json()))["totals"]["runs"] == 18
 
 
-def test_a_start_along_the_gradient_is_paid_for(pico_folder):
+def test_a_start_along_the_gradient_is_paid_for(pico_folder, rows):
     def make(initialisation, model=str(pico_folder)):
         recipe = {"initialisation": initialisation, "sequence_length": 16, "tune": None}
         data = {"train": "rows.jsonl", "held_out_rows": 10}

@@ -1,0 +1,178 @@
+"""What can be known to fail before a weight is read: model, rows, predictor, tracking. No torch import."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankadaptor.errors import InputError, RankAdaptorError
+from rankadaptor.models import find_model_folder
+from rankadaptor.planning.folder_state import check_output, is_done, read_folder
+from rankadaptor.planning.planned_space import build_planned_space
+from rankadaptor.planning.shape import ModelShape, read_shape, shrink_shape
+from rankadaptor.pruning.blocks import choose_blocks
+
+if TYPE_CHECKING:
+    from rankadaptor.config import RunConfig
+
+logger = logging.getLogger(__name__)
+
+LONG = 20_000_000  # bytes of a file that a plan does not read
+PREVIEW = 2000  # rows that a plan reads of each file
+UNREAD = ("l1", "l2", "random")  # importances that look at no text
+TRAINED = ("meta", "ensemble")
+KEPT_PREDICTOR = "predictor/predictor.json"
+PREDICTOR_FILES = ("predictor.json", "predictor.safetensors")
+
+
+def check_run(
+    config: RunConfig,
+    *,
+    output: Path | None = None,
+    fresh: bool = False,
+    adapt: bool = False,
+    searches: bool = True,
+) -> None:
+    """Check everything about a run that needs no weights, before anything is written.
+
+    Args:
+        config: The run.
+        output: Its folder, `config.output` by default.
+        fresh: Whether what is in the folder is to be thrown away.
+        adapt: Whether later steps of a run that is there may be asked for with other settings.
+        searches: Whether a search follows, which a predictor guides and a tracker hears of.
+
+    Raises:
+        InputError: With the fault, or all faults of the inputs at once.
+        StorageError: If the folder cannot be written.
+    """
+    folder = output or Path(config.output)
+    check_output(folder, config, fresh=fresh, adapt=adapt)
+    if not fresh and is_done(folder, read_folder(folder, config), "search"):
+        return  # it has read them; what changed since is compared as the run continues
+    guided = (folder / KEPT_PREDICTOR).exists() and not fresh  # by a copy, whatever became of the original
+    shape = check_inputs(config, searches=searches, guided=guided)
+    if config.prune is None or (config.prune.scope == "local" and "blocks" not in config.prune.targets):
+        # Elsewhere the sizes after pruning are only roughly known.
+        build_planned_space(config, shape if config.prune is None else shrink_shape(shape, config.prune))
+    for line in config.list_places():
+        logger.info("%s", line)
+
+
+def check_inputs(
+    config: RunConfig, *, first: int | None = None, searches: bool = True, guided: bool = False
+) -> ModelShape:
+    """Check model, rows, predictor and tracking store of a run.
+
+    Args:
+        config: The run.
+        first: Rows to read of each file at most; None reads all.
+        searches: Whether predictor and tracking store are needed.
+        guided: Whether the run's folder holds a copy of its predictor already.
+
+    Returns:
+        The model's sizes.
+
+    Raises:
+        InputError: With all faults at once, each naming its key.
+    """
+    shape = _check_model(config)  # the rest makes no sense without
+    checks: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("prune.skip_first, prune.skip_last", lambda: _check_blocks(config, shape)),
+        ("data.train", lambda: _check_rows(config, config.data.train, first=first, held=True)),
+        ("data.held_out", lambda: _check_rows(config, config.data.held_out, first=first)),
+        ("prune.calibration.source", lambda: _check_rows(config, _find_calibration(config), first=first)),
+    )
+    if searches:
+        checks += (
+            ("search.predictor_path", lambda: None if guided else _check_predictor(config)),
+            ("track.uri", lambda: _check_tracking(config)),
+        )
+    faults = []
+    for key, check in checks:
+        try:
+            check()
+        except RankAdaptorError as error:
+            faults.append((key, error))
+    if len(faults) == 1:
+        raise type(faults[0][1])(f"{faults[0][0]}: {faults[0][1]}") from faults[0][1]
+    if faults:
+        lines = "\n".join(f"  {key}: {error}" for key, error in faults)
+        raise InputError(f"run {config.name}: {len(faults)} faults.\n{lines}")
+    return shape
+
+
+def _check_model(config: RunConfig) -> ModelShape:
+    folder = _find_folder(config)
+    if folder is not None:
+        from rankadaptor.pruning.model_folder import check_model_folder
+
+        check_model_folder(folder)
+    elif not config.model.startswith("kit:") and _is_path(config.model):
+        find_model_folder(config.model)  # which says what may be given
+    return read_shape(config.model)
+
+
+def _find_folder(config: RunConfig) -> Path | None:
+    return Path(config.model) if Path(config.model).is_dir() else None
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith((".", "/", "~")) or model.count("/") != 1
+
+
+def _check_blocks(config: RunConfig, shape: ModelShape) -> None:
+    if config.prune is not None:
+        given = config.prune
+        choose_blocks(len(shape.blocks), skip_first=given.skip_first, skip_last=given.skip_last)
+
+
+def _find_calibration(config: RunConfig) -> str | None:
+    return (
+        None if config.prune is None or config.prune.importance in UNREAD else config.prune.calibration.source
+    )
+
+
+def _check_rows(config: RunConfig, source: str | None, *, first: int | None, held: bool = False) -> None:
+    """Read the rows of a source; with `held`, some of them are to be held out."""
+    if source is None:
+        return
+    from rankadaptor.data import load_rows
+
+    if source.startswith(("kit:", "hub:")):
+        return
+    if first is not None and Path(source).is_file() and Path(source).stat().st_size > LONG:
+        return
+    rows = len(load_rows(source))
+    taken = config.data.held_out_rows if held and config.data.held_out is None else 0
+    if rows <= taken:
+        raise InputError(
+            f"{source} has {rows} rows, and data.held_out_rows takes {taken} of them: no row is left to "
+            "train on. Give more rows, or lower data.held_out_rows."
+        )
+
+
+def _check_predictor(config: RunConfig) -> None:
+    given = config.search.predictor_path
+    if given is None or config.search.predictor not in TRAINED:
+        return
+    missing = [name for name in PREDICTOR_FILES if not (Path(given) / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{given}: no predictor here, {' and '.join(missing)} missing. Give the folder that `rankadaptor "
+            "meta-train` wrote, or null for the predictor of the package."
+        )
+
+
+def _check_tracking(config: RunConfig) -> None:
+    """Ask a server whether it is there; a local store is made when the run begins."""
+    if not config.track.enabled:
+        return
+    from rankadaptor.tracking.address import SERVERS, locate_store
+    from rankadaptor.tracking.store import knock
+
+    store = locate_store(config.track.uri)
+    if store.scheme in SERVERS:
+        knock(store)
