@@ -22,6 +22,7 @@ from rankadaptor.pipeline.guide import choose_predictor
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.results.details import build_tuning_table
 from rankadaptor.results.document import read_result
+from rankadaptor.runtime import choose_compute
 from tests.pipeline.comparing import read_records, strip_result
 
 
@@ -45,6 +46,15 @@ def test_a_run_is_whole_and_repeats(
     again = tmp_path / "again"
     shutil.copytree(folder, again)
     assert run_experiment(build_run(pico_run), output=again) == first
+    # Nor does one of a version that did not say what it computed on.
+    older = json.loads(json.dumps(first))
+    told = older["result"].pop("compute")
+    (again / "result.json").write_text(json.dumps(older))
+    assert run_experiment(build_run(pico_run), output=again) == first
+    chosen = choose_compute()
+    assert (told["device"], told["dtype"], told["reason"]) == (chosen.device, chosen.dtype, chosen.reason)
+    for written in ("report.html", "adapters/uniform/README.md"):
+        assert f"{chosen.dtype} on {chosen.device}" in (again / written).read_text()
     assert (folder / "report.html").stat().st_size > 10_000
     assert (folder / "adapters" / "uniform" / "README.md").exists()
 
