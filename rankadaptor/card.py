@@ -15,7 +15,7 @@ from rankadaptor.results.lengths import find_lengths
 from rankadaptor.results.overview import build_overview_table
 from rankadaptor.results.scores import build_accuracy_table, build_loss_table
 from rankadaptor.results.table import ABSENT, write_count, write_loss
-from rankadaptor.results.usage import write_loading_code, write_merging_code
+from rankadaptor.results.usage import explain_quantised, write_loading_code, write_merging_code
 
 CARD = "README.md"
 
@@ -63,7 +63,7 @@ def render_card(document: Document, *, adapter: str) -> str:
         _render_header(run),
         _render_opening(document, adapter),
         _render_verdict(document),
-        _render_loading(adapter, values),
+        _render_loading(adapter, values, note=explain_quantised(document)),
         _render_quality(document),
         _render_ranks(document, adapter, values),
         _render_making(document),
@@ -129,7 +129,7 @@ def _render_verdict(document: Document) -> str:
     return f"## Did layer-wise ranks help?\n\n{text}"
 
 
-def _render_loading(adapter: str, values: list[int] | None) -> str:
+def _render_loading(adapter: str, values: list[int] | None, *, note: str) -> str:
     serving = ""
     if values:
         serving = (
@@ -144,7 +144,7 @@ def _render_loading(adapter: str, values: list[int] | None) -> str:
         "`trust_remote_code` lets transformers run the modelling file beside the weights, which builds "
         "blocks of different widths. A model without such a file loads without it.\n\n"
         "To merge the adapter into the model:\n\n"
-        f"```python\n{write_merging_code()}```" + serving
+        f"```python\n{write_merging_code()}```" + (f"\n\n{note}" if note else "") + serving
     )
 
 

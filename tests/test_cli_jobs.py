@@ -103,7 +103,9 @@ def test_evaluate_scores_the_run_s_models_and_any_other(bench, capsys):
     assert set(scores["models"]) == set(evaluation["models"])
     assert all(0 <= summary["counting"]["accuracy"] <= 1 for summary in scores["models"].values())
     assert main([*command, "--adapter", str(bench.output / "adapters" / "uniform")]) == 0
-    assert "counting" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "counting" in shown
+    assert "Too few items to compare: 4 per benchmark" in shown
     assert main([*command, "--adapter", str(bench.folder)]) == 2
     assert "PEFT" in capsys.readouterr().err
 

@@ -114,6 +114,10 @@ def show_scores(scores: Mapping[str, Any]) -> None:
         )
         table.add_row(model, *(_write_accuracy(summary.get(name)) for name in names), mean)
     Console().print(table)
+    from rankadaptor.results.scores import explain_few_items
+
+    if few := explain_few_items(models):
+        Console().print(few, highlight=False)
 
 
 def show_contest(rows: Sequence[Mapping[str, Any]]) -> None:

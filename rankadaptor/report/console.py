@@ -27,7 +27,7 @@ def render_console(document: Document) -> RenderableType:
     from rich.text import Text
 
     outcome = explain_outcome(document)
-    few = explain_few_items(document)
+    few = explain_few_items((document.get("result") or {}).get("benchmarks") or {})
     parts: list[RenderableType] = []
     for build in (build_loss_table, build_accuracy_table):
         if few and build is build_accuracy_table:

@@ -18,7 +18,7 @@ from rankadaptor.results import Document, Table, explain_outcome, find_result_fi
 from rankadaptor.results.document import FILE_NAME, check_schema
 from rankadaptor.results.scores import explain_few_items
 from rankadaptor.results.table import write_moment
-from rankadaptor.results.usage import write_loading_code, write_merging_code
+from rankadaptor.results.usage import explain_quantised, write_loading_code, write_merging_code
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,10 +100,11 @@ def render_page(document: Document) -> str:
         config=config,
         run_file=dump_value(config) if config else "",
         outcome=outcome,
-        few_items=explain_few_items(document),
+        few_items=explain_few_items(result.get("benchmarks") or {}),
         adapter=outcome.recommended if outcome.recommended in (result.get("recovered") or {}) else "",
         loading=write_loading_code(outcome.recommended),
         merging=write_merging_code(),
+        quantised=explain_quantised(document),
         tables={name: _build_part(name, build, document) for name, build in BUILDERS.items()},
         figures=_draw_parts(document),
     )

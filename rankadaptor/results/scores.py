@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from rankadaptor.progress import format_seconds
@@ -36,13 +37,15 @@ def list_benchmarks(scores: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for name in rows if name != "mean"))
 
 
-def explain_few_items(document: Document) -> str:
+def explain_few_items(scores: Mapping[str, Mapping[str, Any]]) -> str:
     """Say that a benchmark has too few items to compare models, and how large one standard error is.
+
+    Args:
+        scores: Per model and benchmark, as in `benchmarks` of a result.
 
     Returns:
         Two sentences; empty where no benchmark was evaluated or each has `FEWEST_ITEMS` or more.
     """
-    scores: dict[str, Any] = (document.get("result") or {}).get("benchmarks") or {}
     cells = [cell for model in scores.values() for cell in model.values() if isinstance(cell, dict)]
     few = [cell for cell in cells if cell.get("n") is not None and cell["n"] < FEWEST_ITEMS]
     if not few:
@@ -82,7 +85,7 @@ def build_accuracy_table(document: Document) -> Table:
         "Zero-shot accuracy in %, ± one standard error",
         ("model", *benchmarks, "mean"),
         tuple(rows),
-        " ".join(filter(None, (explain_few_items(document), _describe_items(scores, benchmarks)))),
+        " ".join(filter(None, (explain_few_items(scores), _describe_items(scores, benchmarks)))),
     )
 
 
@@ -127,7 +130,7 @@ def build_difference_table(document: Document) -> Table:
         total += len(single)
         beyond += sum(abs(entry["difference"]) > 1.96 * entry["standard_error"] for entry in single)
     note = "In percentage points, ± one standard error, paired item by item. " + (
-        explain_few_items(document)
+        explain_few_items(document["result"].get("benchmarks") or {})
         or f"{beyond} of these {total} single-benchmark differences are larger than 1.96 standard errors; "
         "one in twenty would be by chance alone."
     )

@@ -52,6 +52,9 @@ def test_two_processes_train_what_one_trains_with_the_whole_batch(bench, capsys)
     assert main(["recover", run_file]) == 2
     assert "--until verdict" in capsys.readouterr().err
     assert main(["run", run_file, "--until", "verdict"]) == 0
+    shown = capsys.readouterr().out
+    assert "-step fine-tunes on fresh seeds (the recovery has 5 steps)" in shown
+    assert "At the full length of 5 steps the two were not compared" in shown
     assert not (bench.output / "adapters").exists()
     assert main(["recover", run_file]) == 0  # one process, in batches of four
     alone = read_adapters(bench.output)

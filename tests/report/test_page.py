@@ -160,6 +160,14 @@ def test_a_predictor_in_place_of_another_is_seen_on_page_card_and_terminal():
         assert "ridge, in place of meta, which was asked for" in text
 
 
+def test_an_adapter_trained_over_quantised_linears_says_so():
+    document = make_bare_document()
+    assert "was trained over" not in render_page(document)
+    document["result"]["compute"]["quantise"] = "nf4"
+    for text in (render_page(document), render_card(document, adapter="uniform")):
+        assert "The adapter was trained over frozen linears in nf4." in text
+
+
 def test_an_installed_package_is_named_by_its_version():
     document = make_bare_document()
     document["run"]["commit"] = "unknown"
@@ -172,7 +180,7 @@ def test_an_installed_package_is_named_by_its_version():
 
 def test_benchmarks_of_few_items_are_folded_away_behind_a_sentence():
     document = make_bare_document(keep=("benchmarks",))
-    assert explain_few_items(document) == ""
+    assert explain_few_items(document["result"]["benchmarks"]) == ""
     for model in document["result"]["benchmarks"].values():
         for score in model.values():
             if isinstance(score, dict):
