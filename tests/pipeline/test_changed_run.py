@@ -52,7 +52,7 @@ def test_more_seeds_are_paired_with_those_that_are_there(
     told: list[str] = []
 
     class Recorder(tracker.Tracker):
-        def log_record(self, record: Any, *, name: str) -> None:
+        def log_record(self, record: Any, *, name: str, **_: Any) -> None:
             told.append(name)
 
     monkeypatch.setattr(tracker, "Tracker", Recorder)
@@ -63,6 +63,7 @@ def test_more_seeds_are_paired_with_those_that_are_there(
     assert {record.setting for record in records} == {first["run"]["digest"]}
     assert len(more["result"]["verdict"]["gains"]) == 4
     # The changed run is one of its own for the tracker, which is told of the earlier trials too.
+    told = [name for name in told if not name.startswith("tune-")]
     assert told == [f"search-00{n}" for n in range(1, 5)] + [f"confirm-{seed}" for seed in range(1000, 1004)]
     assert more["result"]["recovered"] == first["result"]["recovered"]
     assert more["run"]["digest"] != first["run"]["digest"]
