@@ -61,13 +61,13 @@ def measure_studies(config: RunConfig, given: SettingStudies) -> None:
         source, _ = tune_setting(folder, config, space, setting=config.name, compute=compute)
         if given.recipe is not None:
             add_to_study(
-                corpus,
+                corpus.folder,
                 config.name,
                 study_recipe(config, source, given.recipe, steps=config.search.steps),
             )
         if given.benchmarks is not None:
             scored = score_extremes(folder, config, source, corpus.records(config.name), given.benchmarks)
-            add_to_study(corpus, config.name, {"benchmarks": scored})
+            add_to_study(corpus.folder, config.name, {"benchmarks": scored})
     logger.info("%s: studies of %s", config.collect.corpus, config.name)
 
 

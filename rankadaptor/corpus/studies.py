@@ -11,14 +11,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rankadaptor.errors import CorpusError, InputError
 from rankadaptor.files import dump_json, read_json, write_text
 from rankadaptor.space import Space
-
-if TYPE_CHECKING:
-    from rankadaptor.corpus.corpus import Corpus
 
 SCHEMA = 1
 ROLES = ("uniform", "best", "worst")
@@ -234,21 +231,27 @@ def _read_model(entry: Any, place: str, *, space: Space | None) -> ScoredModel:
     )
 
 
-def add_to_study(corpus: Corpus, setting: str, parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+def add_to_study(folder: Path, setting: str, parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Add parts to a setting's study; an empty part leaves what an earlier collection measured.
 
     Args:
-        corpus: Whose folder holds `studies/<setting>.json`.
+        folder: The corpus's, which holds `studies/<setting>.json`.
         setting: Its name.
         parts: Lists by the name of their part, JSON-like, as `Study` reads them.
 
     Raises:
         InputError: If the file that is there cannot be read.
+        CorpusError: If it is no study.
         StorageError: If it cannot be written.
     """
-    target = corpus.folder / "studies" / f"{setting}.json"
+    target = folder / "studies" / f"{setting}.json"
     measured = {"schema": SCHEMA, "setting": setting, **parts}
-    earlier = {key: value for key, value in (read_json(target) if target.exists() else {}).items() if value}
+    stored = read_json(target) if target.exists() else {}
+    if not isinstance(stored, dict):
+        raise CorpusError(
+            f"{target}: a {type(stored).__name__}, not a study. Mend or remove it; nothing was written."
+        )
+    earlier = {key: value for key, value in stored.items() if value}
     content = {**measured, **earlier, **{key: value for key, value in measured.items() if value}}
     # Compact: an allocation written one rank a line fills pages.
     write_text(target, dump_json(content, name=str(target)) + "\n")

@@ -57,7 +57,7 @@ def collect_records(
             curve = [pool.measure(space.uniform(), seed=config.seed, steps=steps) for steps in given.curve]
         for record in RecordFile(source.records).records:
             corpus.append(record)
-        add_to_study(corpus, config.name, list_uniform_runs(tuned, curve, seed=config.seed))
+        add_to_study(corpus.folder, config.name, list_uniform_runs(tuned, curve, seed=config.seed))
     return len(corpus.records(config.name))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rankadaptor.corpus import Corpus, Study
+from rankadaptor.corpus.studies import add_to_study
 from rankadaptor.errors import CorpusError, InputError
 from tests.corpus.measured import SPACE, build_setting
 
@@ -74,3 +75,17 @@ def test_faults_are_named_with_file_and_entry(tmp_path: Path, change: dict[str, 
     with pytest.raises(CorpusError, match=message) as caught:
         corpus.studies("pico-third")
     assert "pico-third.json" in str(caught.value)
+
+
+def test_parts_are_added_and_nothing_measured_is_lost(tmp_path: Path) -> None:
+    trial = {"learning_rate": 1e-3, "loss": 2.0}
+    add_to_study(tmp_path, "one", {"learning_rates": [trial], "curve": []})
+    add_to_study(tmp_path, "one", {"learning_rates": [], "benchmarks": [{"role": "uniform"}]})
+    file = tmp_path / "studies" / "one.json"
+    written = json.loads(file.read_text())
+    assert written["learning_rates"] == [trial]
+    assert written["benchmarks"] == [{"role": "uniform"}]
+    file.write_text("[1]")
+    with pytest.raises(CorpusError, match=r"one\.json.*nothing was written"):
+        add_to_study(tmp_path, "one", {"curve": []})
+    assert file.read_text() == "[1]"
