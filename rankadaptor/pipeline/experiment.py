@@ -23,7 +23,7 @@ from rankadaptor.evaluation.definitions import check_benchmarks
 from rankadaptor.files import write_json
 from rankadaptor.pipeline import account
 from rankadaptor.pipeline.execution import count_trial_workers
-from rankadaptor.pipeline.finals import evaluate_models, recover_all
+from rankadaptor.pipeline.finals import check_adapters, evaluate_models, recover_all
 from rankadaptor.pipeline.guide import choose_predictor
 from rankadaptor.pipeline.measurement import deal_out, is_dealt_out, open_measurement
 from rankadaptor.pipeline.preparation import complete_preparation, describe_compute, load_space, pick_compute
@@ -180,6 +180,7 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
     searched, verdict, space = found.searched, found.verdict, found.source.space
     allocations = name_allocations(config, space, searched)
     recovered = folder.complete("recover", lambda: recover_all(folder, config, source, allocations))
+    check_adapters(folder, recovered["adapters"])
     account.log_recovery(tracker, recovered["adapters"])
     evaluated = folder.complete("evaluate", lambda: evaluate_models(folder, config, compute=source.compute))
     account.log_benchmarks(tracker, evaluated["benchmarks"])

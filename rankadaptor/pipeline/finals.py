@@ -18,10 +18,12 @@ from rankadaptor.pipeline.measurement import locate_elastic
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.step_files import read_object
 from rankadaptor.pipeline.trials import TrialSource
+from rankadaptor.planning.folder_state import STEPS
 from rankadaptor.progress import Progress
 from rankadaptor.proxies.elastic import read_slice
 from rankadaptor.recipe import RANDOM
 from rankadaptor.recovery import attach_adapter, fine_tune, load_adapter
+from rankadaptor.recovery.adapter_folder import check_adapter
 from rankadaptor.recovery.start import load_start
 from rankadaptor.recovery.team import ALONE, Team
 from rankadaptor.runtime import Compute
@@ -229,6 +231,28 @@ def find_adapter(folder: RunFolder, name: str) -> Path:
         cost="it is written again by the step recover, once its file in steps/ is deleted too",
     )
     return folder.adapter(same["adapter"])
+
+
+def check_adapters(folder: RunFolder, names: Iterable[str]) -> None:
+    """Check that recovered adapters are there and what the step `recover` wrote.
+
+    Raises:
+        CheckpointError: If a file is missing, damaged or has another content; the message names it and what
+            to do.
+    """
+    silent = []
+    for place in dict.fromkeys(find_adapter(folder, name) for name in names):
+        remedy = (
+            f"Put back what was written, or delete {place / OUTCOME} and "
+            f"{folder.path / STEPS / 'recover.json'} and run the same command again: this adapter is saved "
+            "again from the last state of its fine-tune in checkpoint/, or trained again if that is gone."
+        )
+        if check_adapter(place, remedy=remedy) is None:
+            silent.append(place.name)
+    if silent:
+        logger.info(
+            "adapters %s: written by an earlier version, without digests; not compared", ", ".join(silent)
+        )
 
 
 def read_outcome(target: Path) -> dict[str, Any]:

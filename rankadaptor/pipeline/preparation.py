@@ -15,6 +15,7 @@ from rankadaptor.models import load
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.execution import RAY, pick_execution
 from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.pipeline.stored_files import check_pruned, digest_checkpoint
 from rankadaptor.pruning import describe_model, digest_model, prune, read_pruning, save_pruned
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import Compute, choose_compute, has_native_bfloat16
@@ -75,10 +76,12 @@ def complete_preparation(folder: RunFolder, config: RunConfig, *, compute: Compu
         InputError: If the run began with other rows, on another kind of device (its trials on a cluster
             included) or in another precision: what is measured now could not be paired with what was
             measured then.
+        CheckpointError: If the pruned model is not the one that was written then.
     """
     begun = folder.finished("prepare")
     prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
     if begun:
+        check_pruned(folder, prepared)
         _check_unchanged(prepared, folder, config, compute=compute)
     return prepared
 
@@ -162,6 +165,7 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
             "pruning": pruning,
             "losses": {"pruned": pruned_loss},
             "digests": {**digests, "model": digest_model(model)},
+            "files": digest_checkpoint(folder.pruned),
             "compute": {**_describe_compute(config, compute), "reason": compute.reason},
         }
     before = describe_model(model)
@@ -193,6 +197,7 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
         "pruning": _describe_pruning(read_pruning(pruned) or {}, before, after),
         "losses": {"dense": dense_loss, "pruned": pruned_loss},
         "digests": {**digests, "model": digest_model(pruned)},
+        "files": digest_checkpoint(folder.pruned),
         "compute": {**_describe_compute(config, compute), "reason": compute.reason},
     }
 

@@ -23,7 +23,7 @@ from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write_json
 from rankadaptor.pruning.identity import BaseIdentity, identify_base
 from rankadaptor.recipe import Recipe
-from rankadaptor.recovery.checkpoint import STATE_FILE
+from rankadaptor.recovery.checkpoint import STATE_FILE, read_record
 from rankadaptor.recovery.lora import adapt_temporarily
 from rankadaptor.recovery.nested import attach_nested, cut_slice, find_widest
 from rankadaptor.recovery.start import load_start
@@ -311,10 +311,16 @@ def _measure(model: Any, short: ShortFineTune) -> tuple[HeldOutLoss | None, str 
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    description: dict[str, Any] = read_json(folder / DESCRIPTION)
-    if description.get("schema") != SCHEMA:
+    description: Any = read_json(folder / DESCRIPTION)
+    wanted = {"schema", "space", "recipe", "seed", "steps", "sandwich", "tokens", "seconds", "sha256"}
+    if not isinstance(description, dict) or not wanted <= description.keys():
         raise CheckpointError(
-            f"{folder / DESCRIPTION}: schema {description.get('schema')}, this version reads {SCHEMA}. "
+            f"{folder / DESCRIPTION}: must be an object of JSON with {', '.join(sorted(wanted))}. Delete the "
+            "folder and train the super-adapter again."
+        )
+    if description["schema"] != SCHEMA:
+        raise CheckpointError(
+            f"{folder / DESCRIPTION}: schema {description['schema']}, this version reads {SCHEMA}. "
             "Train the super-adapter again."
         )
     weights: dict[str, torch.Tensor] = {}
@@ -343,4 +349,4 @@ def _open_checkpoint(folder: Path, space: Space, *, sandwich: bool) -> int:
             "another checkpoint folder, or delete this one to start over."
         )
     state = folder / STATE_FILE
-    return int(read_json(state)["step"]) if state.is_file() else 0
+    return int(read_record(state)["step"]) if state.is_file() else 0

@@ -39,6 +39,7 @@ ABOUT_FILE = "rankadaptor.json"
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 OTHER_WEIGHTS_FILE = "adapter_model.bin"
+AGAIN = "Copy the whole folder, or save the adapter again."
 
 
 class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
@@ -185,8 +186,12 @@ def load_adapter(model: Any, folder: str | Path) -> PeftModel:
     return remember_base(peft_model, model, base=base).eval()
 
 
-def check_adapter(folder: Path) -> dict[str, Any] | None:
+def check_adapter(folder: Path, *, remedy: str | None = None) -> dict[str, Any] | None:
     """Check that an adapter's files are there and what was written, and return what `rankadaptor.json` says.
+
+    Args:
+        folder: The adapter's.
+        remedy: What to do about a fault, the end of the message; by default to copy or save it again.
 
     Returns:
         None where there is no such file: plain PEFT, and earlier versions, write none.
@@ -195,23 +200,23 @@ def check_adapter(folder: Path) -> dict[str, Any] | None:
         CheckpointError: If a file is missing, damaged, or not what was written; the message names it.
     """
     if not (folder / CONFIG_FILE).is_file():
-        raise CheckpointError(f"{folder}: no {CONFIG_FILE} there. Give a folder that PEFT saved.")
-    if not any((folder / name).is_file() for name in (WEIGHTS_FILE, OTHER_WEIGHTS_FILE)):
         raise CheckpointError(
-            f"{folder / WEIGHTS_FILE}: missing. Copy the whole folder, or save the adapter again."
+            f"{folder}: no {CONFIG_FILE} there. {remedy or 'Give a folder that PEFT saved.'}"
         )
+    if not any((folder / name).is_file() for name in (WEIGHTS_FILE, OTHER_WEIGHTS_FILE)):
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: missing. {remedy or AGAIN}")
     for name in (CONFIG_FILE, ABOUT_FILE):
         try:
             content = read_json(folder / name) if (folder / name).is_file() else {}
         except InputError as error:
-            raise CheckpointError(f"{error} Copy the folder again.") from error
+            raise CheckpointError(f"{error} {remedy or AGAIN}") from error
         if not isinstance(content, dict):
-            raise CheckpointError(f"{folder / name}: not an object of JSON. Copy the folder again.")
+            raise CheckpointError(f"{folder / name}: not an object of JSON. {remedy or AGAIN}")
     if (folder / ABOUT_FILE).is_file():
         compare_sha256(
             folder,
             dict(content.get("sha256") or {}),
-            remedy=f"Copy the folder again. If the file was replaced on purpose, delete {ABOUT_FILE}.",
+            remedy=remedy or f"{AGAIN} If the file was replaced on purpose, delete {ABOUT_FILE}.",
         )
         return content
     if (folder / WEIGHTS_FILE).is_file():
@@ -220,7 +225,7 @@ def check_adapter(folder: Path) -> dict[str, Any] | None:
                 pass
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
-                f"{folder / WEIGHTS_FILE}: damaged or cut short ({error}). Copy it again."
+                f"{folder / WEIGHTS_FILE}: damaged or cut short ({error}). {remedy or AGAIN}"
             ) from error
     return None
 

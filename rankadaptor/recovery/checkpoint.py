@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from rankadaptor.errors import CheckpointError
+from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 STATE_FILE = "training.json"
+START_OVER = "Delete the folder to start this fine-tune over."
+KEYS = frozenset({"identity", "weights", "sha256", "step", "tokens", "seconds", "losses", "curve"}) | {
+    "best_step", "stopped",
+}  # fmt: skip
 MOMENTS = ("exp_avg", "exp_avg_sq")
 LATER = frozenset({"held_out", "evaluate_every", "patience", "quantised", "weights", "precision"})
 """What checkpoints of earlier versions do not say of their run; there it is not compared."""
@@ -112,12 +116,7 @@ def load_state(
     """
     if not (folder / STATE_FILE).is_file():
         return TrainingState()
-    record = read_json(folder / STATE_FILE)
-    if record.get("schema") != SCHEMA:
-        raise CheckpointError(
-            f"{folder / STATE_FILE}: schema {record.get('schema')}, this version reads {SCHEMA}. "
-            "Delete the folder to start over, or continue with the version that wrote it."
-        )
+    record = read_record(folder / STATE_FILE)
     differing = _list_differences(record["identity"], identity)
     if differing:
         raise CheckpointError(
@@ -152,6 +151,27 @@ def digest_sequences(sequences: Sequence[TokenSequence]) -> str:
     return digest.hexdigest()[:16]
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """Read what `training.json` says of a checkpoint.
+
+    Raises:
+        CheckpointError: If it cannot be read, is of another schema, or lacks something.
+    """
+    try:
+        record = read_json(path)
+    except InputError as error:
+        raise CheckpointError(f"{error} {START_OVER}") from error
+    if isinstance(record, dict) and record.get("schema", SCHEMA) != SCHEMA:
+        raise CheckpointError(
+            f"{path}: schema {record['schema']}, this version reads {SCHEMA}. "
+            "Delete the folder to start over, or continue with the version that wrote it."
+        )
+    missing = sorted(KEYS - record.keys()) if isinstance(record, dict) else ["an object of JSON"]
+    if missing or not isinstance(record, dict):
+        raise CheckpointError(f"{path}: lacks {', '.join(missing)}. {START_OVER}")
+    return record
+
+
 def _read_tensors(path: Path, sha256: str) -> dict[str, torch.Tensor]:
     try:
         if compute_file_sha256(path) == sha256:
@@ -159,7 +179,7 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, torch.Tensor]:
         fault = "its content is not what was written"
     except (OSError, SafetensorError) as error:
         fault = str(error)
-    raise CheckpointError(f"{path}: cannot be read ({fault}). Delete the folder to start over.")
+    raise CheckpointError(f"{path}: cannot be read ({fault}). {START_OVER}")
 
 
 def _list_differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:

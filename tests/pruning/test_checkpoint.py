@@ -70,6 +70,23 @@ def test_a_folder_without_a_usable_configuration_is_named(pruned, tmp_path) -> N
         load_checkpoint(folder)
 
 
+def test_a_disk_that_fills_up_at_the_tokenizer_is_named(pico_model, pico_tokenizer, tmp_path) -> None:
+    """The tokenizer is written by a library in Rust, which raises no OSError."""
+    sizes = {"hidden_size": 4, "intermediate_size": 4, "num_attention_heads": 1, "num_key_value_heads": 1}
+    model = pico_model("llama", 1, **sizes, head_dim=4, tie_word_embeddings=True)
+    save_pruned(model, pico_tokenizer, tmp_path / "there")
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "there").iterdir()}
+    assert sizes["model.safetensors"] < sizes["tokenizer.json"] - 10
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (sizes["tokenizer.json"] - 5, limits[1]))
+    try:
+        with pytest.raises(StorageError, match=r"new: cannot be written .*os error.*Free space"):
+            save_pruned(model, pico_tokenizer, tmp_path / "new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
 def test_a_full_disk_leaves_the_checkpoint_that_was_there(pico_model, pruned, tmp_path) -> None:
     folder = save_pruned(pruned, None, tmp_path / "pruned")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

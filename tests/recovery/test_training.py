@@ -136,6 +136,16 @@ def test_dropout_of_the_base_model_is_seeded_too(pico_model, mixed, recipe, sequ
 
 def test_a_torn_checkpoint_is_named(train, tmp_path):
     train(steps=2, checkpoint=tmp_path)
+    said = (tmp_path / "training.json").read_text()
+    for content, fault in (
+        ("[]", "an object of JSON"),
+        ("{}", "lacks best_step"),
+        (said[:-9], "not valid JSON"),
+    ):
+        (tmp_path / "training.json").write_text(content)
+        with pytest.raises(CheckpointError, match=rf"training\.json.*{fault}.* Delete the folder to start"):
+            train(steps=2, checkpoint=tmp_path)
+    (tmp_path / "training.json").write_text(said)
     weights = next(tmp_path.glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match=weights.name):
