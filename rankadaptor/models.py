@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import CheckpointError
-from rankadaptor.pruning.model_folder import DESCENDANT_FILE
+from rankadaptor.pruning.model_folder import DESCENDANT_FILE, read_config
+from rankadaptor.pruning.tokenizer_folder import read_tokenizer
 from rankadaptor.runtime import Compute, choose_compute
 
 if TYPE_CHECKING:
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 KIT_PREFIX = "kit:"
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # whatever else is no folder is a path that is not there
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+HUB_PICKLES = ["pytorch_model*.bin"]  # fetched where there are no safetensors
 
 
 def load(
@@ -74,17 +78,9 @@ def load_tokenizer(source: str | Path) -> Any:
     """Load the tokenizer of a source; see `load`. A missing padding token becomes the end token.
 
     Raises:
-        CheckpointError: If there is none.
+        CheckpointError: If there is none, it is damaged, or a package is missing that reads it.
     """
-    from transformers import AutoTokenizer
-
-    folder = find_model_folder(source)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{folder}: no usable tokenizer ({error}). Copy the tokenizer files of the base model there."
-        ) from error
+    tokenizer = read_tokenizer(find_model_folder(source))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -105,17 +101,25 @@ def find_model_folder(source: str | Path) -> Path:
         return ensure_model(name.removeprefix(KIT_PREFIX))
     if (folder := Path(source).expanduser()).is_dir():
         return _find_descendant(folder) if (folder / DESCENDANT_FILE).is_file() else folder
-    if isinstance(source, Path) or name.startswith((".", "/", "~")) or name.count("/") != 1:
+    if folder.is_file():
+        read_config(folder)  # says what to give in place of a file
+    if isinstance(source, Path) or not _HUB_NAME.fullmatch(name):
         raise CheckpointError(
             f"{name}: no such folder. Give a folder with config.json, a hub id such as 'org/name', or "
             "'kit:smollm2-135m'."
         )
+    return _fetch(name)
+
+
+def _fetch(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
+    unwanted = ["*/*", "consolidated*"]
     try:
-        return Path(
-            snapshot_download(name, allow_patterns=HUB_FILES, ignore_patterns=["*/*", "consolidated*"])
-        )
+        folder = Path(snapshot_download(name, allow_patterns=HUB_FILES, ignore_patterns=unwanted))
+        if not any(folder.glob("*.safetensors")):
+            snapshot_download(name, allow_patterns=HUB_PICKLES, ignore_patterns=unwanted)
+        return folder
     except Exception as error:  # the hub client raises a dozen unrelated classes, all meaning: not fetched
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from rankadaptor.errors import CheckpointError
-from rankadaptor.models import load, load_tokenizer
-from rankadaptor.pruning import prune, read_pruning, save_pruned
+from rankadaptor.models import find_model_folder, load, load_tokenizer
+from rankadaptor.pruning import digest_model, prune, read_pruning, save_pruned
+from rankadaptor.pruning.checkpoint import load_checkpoint
 from rankadaptor.runtime import choose_compute
 
 EXACT = choose_compute(device="cpu", dtype="float32")
@@ -37,11 +38,38 @@ def test_the_folder_may_move_and_names_the_base(pico_model, pico_tokenizer, tmp_
 
 
 def test_what_cannot_be_found_says_what_to_give(tmp_path) -> None:
-    for source in (tmp_path / "nothing", str(tmp_path / "nothing"), "./nothing", "nothing"):
+    paths = ["./nothing", "nothing", "~/nothing/here", "a/b/c", r"C:\models\mine", r"models\mine/x", "org/"]
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    for source in (tmp_path / "nothing", str(tmp_path / "nothing"), tmp_path / "dangling", *paths):
         with pytest.raises(CheckpointError, match=r"no such folder.*kit:smollm2-135m"):
             load(source, compute=EXACT)
     with pytest.raises(CheckpointError, match=r"some-org/some-model: not fetched.*kit:smollm2-135m"):
         load("some-org/some-model", compute=EXACT)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: a file\. Give the folder"):
+        load(tmp_path / "model.safetensors", compute=EXACT)
+
+
+def test_bin_files_of_a_hub_are_fetched_for_want_of_others(pico_model, tmp_path, monkeypatch) -> None:
+    import huggingface_hub
+
+    model = pico_model("llama", 1)
+    remote, cache = save_pruned(model, None, tmp_path / "remote"), tmp_path / "cache"
+    cache.mkdir()
+    torch.save(model.state_dict(), remote / "pytorch_model.bin")
+
+    def download(_name: str, *, allow_patterns: list[str], **_: object) -> str:  # a hub that is a folder
+        for path in [path for pattern in allow_patterns for path in remote.glob(pattern)]:
+            shutil.copy(path, cache)
+        return str(cache)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    find_model_folder("some-org/some-model")
+    assert not (cache / "pytorch_model.bin").exists()
+    for folder in (remote, cache):
+        (folder / "model.safetensors").unlink()
+    find_model_folder("some-org/some-model")
+    assert digest_model(load_checkpoint(cache)) == digest_model(model)
 
 
 def test_a_folder_without_a_tokenizer_is_named(pico_model, tmp_path) -> None:

@@ -23,7 +23,7 @@ def describe_model(
     """Count a model's parameters, work and bytes, and time its forward pass where it is.
 
     Args:
-        model: A supported causal language model.
+        model: A supported causal language model, with or without adapters.
         tokenizer: Its tokenizer: the timed tokens are then drawn from its vocabulary, not from a padded one.
         length: Tokens of the sequence that is counted and timed; LLM-Pruner reports 64.
         batch_size: Sequences per timed pass.
@@ -33,7 +33,9 @@ def describe_model(
     Returns:
         `parameters`; `block_parameters`, those of the blocks' linears alone; `macs`, multiply-accumulates of
         one sequence of `length` tokens (linears, attention scores and mixing, output layer); `bytes` of all
-        weights and buffers; `length`; and `tokens_per_second`, or None.
+        weights and buffers; `length`; and `tokens_per_second`, or None. Adapters count in none of these but
+        the speed, which is that of the model as it is; merging them changes the others in nothing.
+        `adapter_parameters` are theirs.
 
     Raises:
         InputError: If a number is out of range or the architecture is not supported.
@@ -42,21 +44,39 @@ def describe_model(
         raise InputError(
             f"length={length}, batch_size={batch_size}, repeats={repeats}: at least 1, 1 and 0 are needed."
         )
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
     linears, output = describe_linears(model), model.get_output_embeddings().weight
     products = sum(linear.in_features * linear.out_features for linear in linears)
     attention = sum(2 * length * shape.heads * shape.head_dim for shape in describe_blocks(model))
     vocabulary = model.config.vocab_size if tokenizer is None else len(tokenizer)
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(vocabulary, (batch_size, length), generator=generator)
-    tensors = [*model.parameters(), *model.buffers()]
+    adapter = _find_adapter_tensors(model)
+    parameters = [tensor for tensor in model.parameters() if tensor.data_ptr() not in adapter]
+    tensors = [*parameters, *model.buffers()]
+    held = sum(tensor.numel() for tensor in model.parameters()) - sum(tensor.numel() for tensor in parameters)
     return {
-        "parameters": model.num_parameters(),
+        "parameters": model.num_parameters() - held,
+        "adapter_parameters": held,
         "block_parameters": sum(model.get_submodule(li.name).weight.numel() for li in linears),
         "macs": length * (products + attention + output.numel()),
         "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
         "length": length,
         "tokens_per_second": _measure_speed(model, tokens, repeats) if repeats else None,
     }
+
+
+def _find_adapter_tensors(model: Any) -> frozenset[int]:
+    """Return where in memory the weights of a model's adapters are."""
+    if not getattr(model, "peft_config", None):
+        return frozenset()
+    from peft import get_peft_model_state_dict
+
+    return frozenset(
+        tensor.data_ptr()
+        for name in model.peft_config
+        for tensor in get_peft_model_state_dict(model, adapter_name=name).values()
+    )
 
 
 def _measure_speed(model: Any, tokens: torch.Tensor, repeats: int) -> float:

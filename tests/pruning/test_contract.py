@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from rankadaptor.errors import InputError
 from rankadaptor.pruning import FAMILIES, digest_model, prune, read_pruning, save_pruned
@@ -179,14 +184,34 @@ def test_pruning_twice_counts_from_the_whole_model(pico_model, tmp_path) -> None
         assert torch.equal(load_checkpoint(tmp_path / "twice")(TOKENS).logits, twice(TOKENS).logits)
 
 
-def test_head_counts_that_a_configuration_refuses_are_kept_per_layer(pico_model, tmp_path) -> None:
-    model = pico_model("llama", 2, num_key_value_heads=4)  # Llama refuses 3 heads of hidden size 32
-    pruned = prune(model, None, ratio=0.25, importance="l2", targets=["heads"])
-    assert {shape.heads for shape in describe_blocks(pruned)} == {3}
+def test_head_counts_that_a_configuration_refuses_load_with_the_modelling_file(
+    pico_model, tmp_path, caplog
+) -> None:
+    caplog.set_level(logging.INFO, logger="rankadaptor")
+    # 8 heads on 4 keys become 6 on 3 in all blocks; Llama refuses 6 heads of hidden size 32.
+    model = pico_model("llama", 2, num_attention_heads=8, num_key_value_heads=4, head_dim=4)
+    pruned = prune(model, None, ratio=0.25, importance="l2")
+    assert {(shape.heads, shape.kv_heads) for shape in describe_blocks(pruned)} == {(6, 3)}
     assert pruned.config.is_heterogeneous
-    save_pruned(pruned, None, tmp_path / "pruned")
+    folder = save_pruned(pruned, None, tmp_path / "pruned")
+    assert "only with trust_remote_code=True" in caplog.text
+    assert "6 heads, which do not divide the hidden size 32; 4 or 2 heads would load without" in caplog.text
     with torch.no_grad():
-        assert torch.equal(load_checkpoint(tmp_path / "pruned")(TOKENS).logits, pruned(TOKENS).logits)
+        logits = pruned(TOKENS).logits
+        assert torch.equal(load_checkpoint(folder)(TOKENS).logits, logits)
+    # A fresh interpreter that knows nothing of this package.
+    code = (
+        "import sys, torch; from safetensors.torch import save_file; from transformers import "
+        "AutoModelForCausalLM\nplain = AutoModelForCausalLM.from_pretrained(sys.argv[1], "
+        f"trust_remote_code=True)\nsave_file({{'logits': "
+        f"plain(torch.tensor({TOKENS.tolist()})).logits.detach()}}, sys.argv[2])\nassert 'rankadaptor' not "
+        "in sys.modules"
+    )
+    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [sys.executable, "-c", code, folder, tmp_path / "logits"], check=True, env=environment, cwd=tmp_path
+    )
+    assert (load_file(tmp_path / "logits")["logits"] - logits).abs().max() < 1e-6
 
 
 def test_faulty_requests_are_refused_before_any_work(pico_model) -> None:

@@ -47,3 +47,17 @@ def test_bytes_follow_the_precision_and_modes_are_kept(pico_model) -> None:
     assert describe_model(model.to(torch.bfloat16), repeats=0)["bytes"] < 0.6 * whole["bytes"]
     with pytest.raises(InputError, match="length=0"):
         describe_model(model, length=0)
+
+
+def test_a_model_with_an_adapter_is_described_without_it(pico_model) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    plain = describe_model(pico_model("llama", 2), repeats=0)
+    assert plain["adapter_parameters"] == 0
+    config = LoraConfig(r=3, target_modules=["q_proj", "up_proj"], modules_to_save=["lm_head"])
+    adapted = get_peft_model(pico_model("llama", 2), config)
+    trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    described = describe_model(adapted, repeats=1)
+    assert described["tokens_per_second"] > 0
+    assert {**described, "tokens_per_second": None} == {**plain, "adapter_parameters": trained}
+    assert describe_model(adapted.merge_and_unload(), repeats=0)["macs"] == plain["macs"]
