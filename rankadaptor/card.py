@@ -60,7 +60,7 @@ def render_card(document: Document, *, adapter: str) -> str:
     run: dict[str, Any] = document.get("run") or {}
     values = _find_values(result, adapter)
     sections = [
-        _render_header(run),
+        _render_header(run, result),
         _render_opening(document, adapter),
         _render_verdict(document),
         _render_loading(adapter, values, note=explain_quantised(document)),
@@ -72,14 +72,17 @@ def render_card(document: Document, *, adapter: str) -> str:
     return "\n\n".join(section.strip() for section in sections if section) + "\n"
 
 
-def _render_header(run: dict[str, Any]) -> str:
+def _render_header(run: dict[str, Any], result: dict[str, Any]) -> str:
     import yaml
 
-    model = (run.get("config") or {}).get("model")
+    config = run.get("config") or {}
+    model = config.get("model")
     header: dict[str, Any] = {"library_name": "peft"}
-    if model and "/" in model and not Path(model).exists():  # only a hub id means something to others
+    # The adapter does not fit the model that the run pruned, and only a hub id means something to others.
+    cut = bool(config.get("prune")) and bool((result.get("pruning") or {}).get("achieved_ratio"))
+    if not cut and model and "/" in model and not Path(model).exists():
         header["base_model"] = model
-    header["base_model_relation"] = "adapter"
+        header["base_model_relation"] = "adapter"
     header["pipeline_tag"] = "text-generation"
     header["tags"] = ["lora", "peft", "pruning", "rank-allocation", "rankadaptor"]
     return f"---\n{yaml.safe_dump(header, sort_keys=False)}---"

@@ -21,6 +21,10 @@ def test_the_header_is_what_a_hub_reads():
     assert header["library_name"] == "peft"
     assert "base_model" not in header  # the kit's name means nothing to a hub
     document["run"]["config"]["model"] = "meta-llama/Llama-3.2-1B"
+    header = read_header(render_card(document, adapter="searched"))
+    assert "base_model" not in header  # the unpruned model, which the adapter does not fit
+    assert "base_model_relation" not in header
+    document["run"]["config"]["prune"] = None  # the run was given it as it is
     assert read_header(render_card(document, adapter="searched"))["base_model"] == "meta-llama/Llama-3.2-1B"
 
 
