@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.pipeline.tuning import find_tuning_record
+from rankadaptor.results.lengths import Lengths, describe_pairs
 
 if TYPE_CHECKING:
     from rankadaptor.config import RunConfig
@@ -115,7 +116,8 @@ def log_verdict(
     gain, low, high = (verdict[key] for key in ("gain", "low", "high"))
     tracker.log_metrics({"gain": gain, "gain_low": low, "gain_high": high})
     tags = {"verdict": verdict["outcome"], "mlflow.note.content": f"Verdict: {verdict['sentence']}"}
-    tags["verdict.evidence"] = f"{len(verdict['gains'])} pairs of {steps}-step fine-tunes"
+    lengths = Lengths(search=config.search.steps, verdict=steps, recovery=config.recover.steps)
+    tags["verdict.evidence"] = describe_pairs(len(verdict["gains"]), lengths)
     if gain is not None:
         tags["gain"] = f"{gain:+.4f}"
     if low is not None and high is not None:

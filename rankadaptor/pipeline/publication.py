@@ -11,6 +11,7 @@ from rankadaptor.pipeline.finals import find_adapter
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.plots import plot_accuracy, plot_curves, plot_predictions, plot_ranks, plot_search
 from rankadaptor.report import write_report
+from rankadaptor.results import explain_outcome
 from rankadaptor.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ def publish_result(folder: RunFolder, document: dict[str, Any], tracker: Tracker
         tracker: Where it is logged too.
     """
     result = document["result"]
+    outcome = explain_outcome(document)
+    text = " ".join((f"Verdict: {outcome.headline}. {outcome.advice}", *outcome.evidence))
+    tracker.log_tags({"mlflow.note.content": text})  # now with what the full recoveries showed
     tracker.log_file(write_report(folder.path))
     tracker.log_json(document, "result.json")
     tracker.log_json({"values": result["verdict"]["allocation"], "space": result["space"]}, "allocation.json")

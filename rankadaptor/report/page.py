@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.config.document import dump_value
+from rankadaptor.credentials import mask_credentials
 from rankadaptor.errors import InputError
 from rankadaptor.files import write_text
 from rankadaptor.progress import format_seconds
@@ -98,7 +99,7 @@ def render_page(document: Document) -> str:
         version=(document.get("environment") or {}).get("rankadaptor", ""),
         duration=_describe_duration(run, result),
         config=config,
-        run_file=dump_value(config) if config else "",
+        run_file=mask_credentials(dump_value(config)) if config else "",
         outcome=outcome,
         few_items=explain_few_items(result.get("benchmarks") or {}),
         adapter=outcome.recommended if outcome.recommended in (result.get("recovered") or {}) else "",

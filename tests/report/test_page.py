@@ -209,6 +209,14 @@ def test_a_run_that_hardly_started_still_has_a_page():
     assert "<svg" not in page
 
 
+def test_a_password_in_an_older_result_is_not_shown():
+    document = make_bare_document()
+    document["run"]["config"]["track"] = {"uri": "http://user:SECRET@host:5099"}
+    page = render_page(document)
+    assert "host:5099" in page
+    assert "SECRET" not in page
+
+
 def test_names_from_the_run_are_escaped():
     document = make_bare_document()
     document["run"]["name"] = "<script>alert(1)</script>"

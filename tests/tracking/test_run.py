@@ -56,8 +56,12 @@ def test_a_run_is_told_as_it_was(bench, store, capsys):
     assert tags["verdict"] == verdict["outcome"]
     assert tags["gain"] == f"{verdict['gain']:+.4f}"
     assert "(95%)" in tags["gain_interval"]
-    assert tags["verdict.evidence"] == "2 pairs of 2-step fine-tunes"
-    assert verdict["sentence"] in tags["mlflow.note.content"]
+    pairs = (
+        f"2 pairs of 2-step fine-tunes on fresh seeds (the recovery has {values['recover']['steps']} steps)"
+    )
+    assert tags["verdict.evidence"] == pairs
+    assert f"Over {pairs}, the searched ranks" in tags["mlflow.note.content"]
+    assert "In the full recoveries" in tags["mlflow.note.content"]
     assert metrics["gain"] == pytest.approx(verdict["gain"])
 
     # Each stage has its trials as children, and curves of its own.
