@@ -7,9 +7,10 @@ import hashlib
 import json
 import math
 import os
+import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -174,17 +175,110 @@ def _find_nonfinite(value: Any, place: str = "") -> tuple[str, float] | None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
+    """Read JSON in UTF-8, with or without a byte order mark, or in UTF-16 or UTF-32.
 
     Raises:
         InputError: If the file is missing or malformed; the message names the line.
     """
+    return parse_json(read_text(path), path=path)
+
+
+def parse_json(text: str, *, path: Path) -> Any:
+    """Parse the JSON text of a file.
+
+    Raises:
+        InputError: If it is malformed; the message names the file and the line.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file.") from error
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not valid JSON ({error.msg}).") from error
+    except (RecursionError, ValueError) as error:  # nested without end; a number of thousands of digits
+        raise InputError(f"{path}: not usable JSON ({error}).") from error
+
+
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark, or in UTF-16 or UTF-32.
+
+    Raises:
+        InputError: If the file is missing, cannot be read, or has another encoding.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file.") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: a folder, not a file. Give a file in it.") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    try:
+        return content.decode(find_encoding(content))
+    except UnicodeDecodeError as error:
+        raise InputError(describe_encoding_fault(path, content.split(b"\n"))) from error
+
+
+@contextlib.contextmanager
+def plain_texts(folder: Path) -> Iterator[Path]:
+    """Yield a folder whose JSON and text files are UTF-8 without a byte order mark.
+
+    That is the folder itself, or where a file is not, a temporary folder with converted copies of such files
+    and links to all others: transformers refuses marks, or takes them for a part of a chat template.
+
+    Raises:
+        InputError: If a file has neither UTF-8 nor UTF-16 nor UTF-32.
+    """
+    texts = [
+        path for path in folder.iterdir() if path.suffix in (".json", ".jinja", ".txt") and path.is_file()
+    ]
+    marked = [path for path in texts if _read_encoding(path) != "utf-8"]
+    with contextlib.ExitStack() as stack:
+        readable = folder
+        if marked:
+            readable = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            for path in folder.iterdir():
+                if path in marked:
+                    (readable / path.name).write_text(read_text(path), encoding="utf-8")
+                else:
+                    (readable / path.name).symlink_to(path.resolve())
+        try:
+            yield readable
+        except UnicodeDecodeError:
+            for path in texts:  # the one that cannot be read is named
+                read_text(path)
+            raise
+
+
+def _read_encoding(path: Path) -> str:
+    with path.open("rb") as stream:
+        return find_encoding(stream.read(4))
+
+
+def find_encoding(start: bytes) -> str:
+    """Return the encoding of a text file by its first bytes: a byte order mark or zeros, else UTF-8."""
+    return json.detect_encoding(start[:4])
+
+
+def describe_encoding_fault(path: Path, lines: Iterable[bytes]) -> str:
+    """Say which line of a file is not UTF-8, which encoding it looks like, and how to convert the file."""
+    number, byte, guess = 0, b"", "LATIN1"
+    for number, line in enumerate(lines, start=1):
+        if number == 1 and (marked := find_encoding(line)) not in ("utf-8", "utf-8-sig"):
+            return f"{path}: begins like {marked.upper()}, but is not. Save it as UTF-8."
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            byte = line[error.start : error.start + 1]
+            if any(
+                0x80 <= value < 0xA0 for value in line
+            ):  # control characters in Latin-1, quotes in the other
+                guess = "CP1252"
+            break
+    target = path.with_name(f"{path.stem}-utf8{path.suffix}")
+    name = {"LATIN1": "Latin-1 (ISO 8859-1)", "CP1252": "Windows-1252"}[guess]
+    return (
+        f"{path}:{number}: not UTF-8 text (byte 0x{byte.hex()}); it looks like {name}. Convert it: "
+        f"iconv -f {guess} -t UTF-8 {shlex.quote(str(path))} > {shlex.quote(str(target))}"
+    )
 
 
 def append_line(path: Path, line: str) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.corpus import Record
-from rankadaptor.data.rows import load_rows
+from rankadaptor.data.rows import Source, load_rows
 from rankadaptor.errors import InputError, NonFiniteError, TrainingError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.files import compute_digest
@@ -18,7 +18,7 @@ from rankadaptor.pruning.quantisation import is_quantised
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.checkpoint import digest_sequences
 from rankadaptor.recovery.lora import adapt_temporarily
-from rankadaptor.recovery.sources import Source, load_pair
+from rankadaptor.recovery.sources import load_pair
 from rankadaptor.recovery.training import fine_tune
 from rankadaptor.runtime import choose_compute, find_commit
 
@@ -90,10 +90,11 @@ class ShortFineTune:
             raise InputError(f"held_out_rows={held_out_rows}: must be at least 1.")
         if held_out is None:
             # One seeded shuffle, cut in two: the same split for every trial of this object.
-            held_out = load_rows(data, limit=held_out_rows, seed=seed)
-            data = load_rows(data, skip=held_out_rows, seed=seed)
+            rows = load_rows(data)  # once, since an iterator cannot be read again
+            held_out = load_rows(rows, limit=held_out_rows, seed=seed)
+            data = load_rows(rows, skip=held_out_rows, seed=seed)
         self.sequences, self.held_out = load_pair(
-            data, held_out, tokenizer, max_length=self.recipe.sequence_length
+            data, held_out, tokenizer, max_length=self.recipe.sequence_length, model=pruned
         )
         if len(self.sequences) < self.recipe.batch_size or not self.held_out:
             raise InputError(

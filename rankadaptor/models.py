@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import CheckpointError
+from rankadaptor.files import plain_texts
 from rankadaptor.pruning.model_folder import DESCENDANT_FILE, read_config
 from rankadaptor.pruning.tokenizer_folder import read_tokenizer
 from rankadaptor.runtime import Compute, choose_compute
@@ -56,9 +57,10 @@ def load(
     compute.apply()
     folder = find_model_folder(source)
     quantise = quantise or compute.quantise
-    model = load_checkpoint(
-        folder, dtype=compute.torch_dtype, device=compute.device, quantise=quantise, weights=weights
-    )
+    with plain_texts(folder) as readable:
+        model = load_checkpoint(
+            readable, dtype=compute.torch_dtype, device=compute.device, quantise=quantise, weights=weights
+        )
     # A folder is known by its own name, not by where it lies: records travel, folders do not.
     model.config._name_or_path = str(source) if not Path(source).is_dir() else Path(source).resolve().name
     # Adapters name where their base is found: its folder, or the hub id.
@@ -80,7 +82,9 @@ def load_tokenizer(source: str | Path) -> Any:
     Raises:
         CheckpointError: If there is none, it is damaged, or a package is missing that reads it.
     """
-    tokenizer = read_tokenizer(find_model_folder(source))
+    folder = find_model_folder(source)
+    tokenizer = read_tokenizer(folder)
+    tokenizer.name_or_path = str(folder)  # of a copy where files had to be converted
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -48,6 +48,14 @@ def forget_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def forget_notices() -> None:
+    """Let each test see remarks that another one has caused before."""
+    from rankadaptor.data.notices import forget_notices
+
+    forget_notices()
+
+
 @pytest.fixture(scope="session")
 def pico_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE over printable ASCII, 128 entries: unk 0, pad 1, eos 2; it adds no token by itself."""

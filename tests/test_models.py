@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import copy
 import shutil
 
 import pytest
 import torch
 
-from rankadaptor.errors import CheckpointError
+from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.models import find_model_folder, load, load_tokenizer
 from rankadaptor.pruning import digest_model, prune, read_pruning, save_pruned
 from rankadaptor.pruning.checkpoint import load_checkpoint
@@ -92,3 +93,21 @@ def test_the_kit_model_prunes_and_reloads_exactly(tmp_path) -> None:
     loaded, _ = load(tmp_path / "pruned", compute=EXACT)
     with torch.no_grad():
         assert (loaded(TOKENS).logits - pruned(TOKENS).logits).abs().max() == 0.0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_folder_with_files_of_windows_tools_loads_the_same(pico_model, pico_tokenizer, tmp_path, encoding):
+    model, tokenizer = pico_model(blocks=1), copy.deepcopy(pico_tokenizer)
+    tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    save_pruned(model, tokenizer, tmp_path / "model")
+    names = ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json")
+    for name in (*names, "chat_template.jinja"):
+        path = tmp_path / "model" / name
+        path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
+    loaded, reader = load(tmp_path / "model", compute=EXACT)
+    assert loaded.num_parameters() == model.num_parameters()
+    assert reader.chat_template == tokenizer.chat_template
+    assert reader("A fox.")["input_ids"] == tokenizer("A fox.")["input_ids"]
+    (tmp_path / "model" / "tokenizer_config.json").write_bytes('{"é": 1}'.encode("latin-1"))
+    with pytest.raises(InputError, match="iconv -f LATIN1"):
+        load(tmp_path / "model")

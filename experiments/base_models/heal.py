@@ -19,7 +19,7 @@ from peft.tuners.lora import LoraLayer
 
 import rankadaptor as ra
 from rankadaptor.data import load_rows, tokenise_rows
-from rankadaptor.data.rows import Row
+from rankadaptor.data.row import Row
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.files import write_json
 from rankadaptor.pruning.calibration import make_calibration

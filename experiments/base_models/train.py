@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from rankadaptor.data import load_rows, make_batch, tokenise_rows
-from rankadaptor.data.rows import Row
+from rankadaptor.data.row import Row
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.files import write_json
 from rankadaptor.runtime import choose_compute, find_commit

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from rankadaptor.errors import ConfigError
+from rankadaptor.errors import ConfigError, InputError
+from rankadaptor.files import read_text
 
 LARGEST = 20_000
 """Values in a document, aliases written out; a run file with every key has about a hundred."""
@@ -67,14 +68,16 @@ def read_document(path: Path, *, remedy: str | None = None) -> Document:
         if path.stat().st_size > LONGEST:
             size = f"{path.stat().st_size / 1e6:.0f} MB"
             raise ConfigError(str(path), [f"has {size}: not a run file. Give the path of a YAML file."])
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
+    except InputError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(str(path), [f"{error} Give the path of a YAML file."]) from error
     except FileNotFoundError as error:
         remedy = remedy or f"Write one with `rankadaptor init {path}`, or check the path."
         raise ConfigError(str(path), [f"no such file. {remedy}"]) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            str(path), [f"cannot be read as UTF-8 text ({error}). Give the path of a YAML file."]
-        ) from error
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read ({error}). Give the path of a YAML file."]) from error
     return parse_document(text, source=str(path))
 
 

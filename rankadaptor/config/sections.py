@@ -83,7 +83,8 @@ class CalibrationSection(Section):
     source: str = Field(
         default="kit:boolq-passages",
         min_length=1,
-        description="kit:NAME, hub:NAME, or a .jsonl, .json, .txt or .parquet file.",
+        description="kit:NAME, hub:NAME, or a .jsonl, .json, .txt, .csv or .parquet file, a folder or "
+        "a pattern.",
     )
     examples: int = Field(default=10, ge=1, description="Number of token pieces.")
     length: int = Field(default=64, ge=2, description="Tokens per piece.")
@@ -139,7 +140,8 @@ class DataSection(Section):
     train: str = Field(
         default="kit:alpaca",
         min_length=1,
-        description="kit:NAME, hub:NAME, or a .jsonl, .json, .txt or .parquet file.",
+        description="kit:NAME, hub:NAME, or a .jsonl, .json, .txt, .csv or .parquet file, a folder or "
+        "a pattern.",
     )
     held_out: str | None = Field(
         default=None,

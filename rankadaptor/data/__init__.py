@@ -1,6 +1,11 @@
-"""Training and held-out data: rows from a name, a file or a list, and the token sequences made from them."""
+"""Training and held-out data: rows from a name, files or memory, and the token sequences made from them."""
 
-from rankadaptor.data.rows import Row, digest_rows, load_rows
+from rankadaptor.data.row import Row, Turn
+from rankadaptor.data.rows import Source, digest_rows, load_rows
 from rankadaptor.data.sequences import TokenSequence, draw_batches, make_batch, tokenise_rows
+from rankadaptor.data.source_check import SourceSummary, check_source, has_chat_template
 
-__all__ = ["Row", "TokenSequence", "digest_rows", "draw_batches", "load_rows", "make_batch", "tokenise_rows"]
+__all__ = [
+    "Row", "Source", "SourceSummary", "TokenSequence", "Turn", "check_source", "digest_rows", "draw_batches",
+    "has_chat_template", "load_rows", "make_batch", "tokenise_rows",
+]  # fmt: skip

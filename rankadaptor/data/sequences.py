@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankadaptor.data.rows import Row
+from rankadaptor.data.chats import encode_chat
+from rankadaptor.data.model_limits import check_length, check_tokens, find_positions
+from rankadaptor.data.notices import notify_once
+from rankadaptor.data.row import IGNORED, Row
+from rankadaptor.data.rows import digest_rows
 from rankadaptor.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-IGNORED = -100  # the label that torch's cross entropy leaves out
 CHUNK = 1024
 
 
@@ -43,50 +46,92 @@ class TokenSequence:
 
 
 def tokenise_rows(
-    rows: Sequence[Row], tokenizer: Any, *, max_length: int, pack: bool | None = None
+    rows: Sequence[Row],
+    tokenizer: Any,
+    *,
+    max_length: int,
+    pack: bool | None = None,
+    model: Any | None = None,
+    source: str | None = None,
 ) -> list[TokenSequence]:
     """Turn rows into token sequences.
 
     Prompt and response are tokenised apart, so that the border between them is exact. A row begins with the
     tokenizer's start token where the tokenizer itself puts one before a text (Llama 2 and Mistral; benchmarks
-    and `generate` see it too), and ends with its end token. No other special token is added.
+    and `generate` see it too), and ends with its end token. No other special token is added. Chats are
+    written with the tokenizer's chat template instead, and only the assistant's turns are learned; see
+    `rankadaptor.data.chats.encode_chat`.
+
+    A warning counts the rows that are longer than `max_length` and what they lose.
 
     Args:
-        rows: Instructions, plain texts, or both.
+        rows: Instructions, plain texts, chats, or all of them.
         tokenizer: A Hugging Face tokenizer with an end token.
-        max_length: Most tokens in a sequence. Longer instructions are cut at the end.
+        max_length: Most tokens in a sequence. Longer instructions and chats are cut at the end.
         pack: Join rows and cut them into pieces of exactly `max_length` tokens; the rest at the end is
             dropped unless it is all there is. None packs plain texts only; False packs nothing.
+        model: The model that is to read the sequences. If given, its embedding must have a row for every
+            token and its positions must suffice.
+        source: Name of the rows in messages.
 
     Returns:
         Sequences in the order of the rows; the packed ones last.
 
     Raises:
-        InputError: If the tokenizer has no end token, or no row has a token to learn within `max_length`.
+        InputError: If the tokenizer has no end token, or no chat template where there are chats; if no row
+            has a token to learn within `max_length`; or if the model cannot read the sequences.
     """
     if max_length < 2:
         raise InputError(f"max_length={max_length}: must be at least 2, a token and the one it predicts.")
     if tokenizer.eos_token_id is None:
         raise InputError("This tokenizer has no end token. Set tokenizer.eos_token to one of its tokens.")
-    alone, stream = [], _Stream()
+    if model is not None:
+        check_length(max_length, find_positions(model.config.to_dict()))
+    alone, stream, cuts = [], _Stream(), _Cuts()
     for row, ids, labels in _tokenise(rows, tokenizer):
+        if model is not None:
+            check_tokens(ids, tokenizer, model)
         if pack or (pack is None and row.is_text):
             stream.extend(ids, labels)
         else:
             alone.append(TokenSequence(tuple(ids[:max_length]), tuple(labels[:max_length])))
+            cuts.count(labels, alone[-1])
     sequences = alone + stream.cut(max_length)
     kept = [sequence for sequence in sequences if sequence.targets]
-    if len(kept) < len(sequences):
-        logger.info(
-            "%d of %d sequences have nothing to learn within %d tokens and are left out",
-            len(sequences) - len(kept), len(sequences), max_length,
-        )  # fmt: skip
     if not kept:
         raise InputError(
             f"None of {len(rows)} rows has a token to learn within max_length={max_length}. "
             "Give more rows, or a max_length longer than the prompts."
         )
+    cuts.report(source or f"{len(rows)} rows", key=digest_rows(rows), max_length=max_length)
     return kept
+
+
+class _Cuts:
+    """What rows lose because sequences end at a length."""
+
+    def __init__(self) -> None:
+        self.rows = self.cut = self.dropped = self.learned = self.lost = 0
+
+    def count(self, labels: Sequence[int], kept: TokenSequence) -> None:
+        whole = sum(label != IGNORED for label in labels[1:])
+        self.rows += 1
+        self.cut += len(labels) > len(kept)
+        self.dropped += not kept.targets
+        self.learned += whole
+        self.lost += whole - kept.targets
+
+    def report(self, source: str, *, key: str, max_length: int) -> None:
+        if self.lost or self.dropped:
+            share = 100 * self.lost / self.learned if self.learned else 0.0
+            notify_once(
+                logger,
+                ("cut", key, max_length),
+                "%s: %d of %d sequences are longer than %d tokens and lose their end, with %.1f %% of the "
+                "tokens to learn; %d have nothing left to learn and are left out. A greater sequence_length "
+                "keeps more.",
+                source, self.cut, self.rows, max_length, share, self.dropped,
+            )  # fmt: skip
 
 
 class _Stream:
@@ -111,13 +156,17 @@ class _Stream:
 
 
 def _tokenise(rows: Sequence[Row], tokenizer: Any) -> Iterator[tuple[Row, list[int], list[int]]]:
-    """Yield each row with its ids and labels, uncut."""
+    """Yield each row with its ids and labels, uncut; a chat may come as several."""
     start = find_start(tokenizer)
     for first in range(0, len(rows), CHUNK):
         chunk = rows[first : first + CHUNK]
         prompts = _encode([row.prompt for row in chunk], tokenizer)
         responses = _encode([row.response for row in chunk], tokenizer)
-        for row, prompt, response in zip(chunk, prompts, responses, strict=True):
+        for place, (row, prompt, response) in enumerate(zip(chunk, prompts, responses, strict=True), first):
+            if row.is_chat:
+                for ids, labels in encode_chat(row.turns, tokenizer, place=f"row {place}"):
+                    yield row, ids, labels
+                continue
             learned = [*response, tokenizer.eos_token_id]
             yield row, start + prompt + learned, [IGNORED] * (len(start) + len(prompt)) + learned
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rankadaptor.errors import InputError
+from rankadaptor.files import read_text
 
 METRICS = {
     "boolq": "acc",
@@ -132,12 +133,13 @@ def _locate(benchmark: str | Path) -> str | Path:
     text = str(benchmark)
     if text in METRICS or text.startswith(HUB):
         return text
-    if isinstance(benchmark, Path) or text.endswith((".yaml", ".yml")):
+    if isinstance(benchmark, Path) or text.lower().endswith((".yaml", ".yml")):
         path = Path(text).expanduser()
         if not path.is_file():
             raise InputError(
                 f"{path}: no such benchmark file. Give a YAML file that lm-eval reads as a task."
             )
+        read_text(path)  # lm-eval reads it again, but does not say which encoding it met instead of UTF-8
         return path
     from rankadaptor.kit.names import check_name
 

@@ -9,12 +9,13 @@ import contextlib
 import functools
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
 
+from rankadaptor.data.model_limits import check_tokens
 from rankadaptor.errors import InputError
 from rankadaptor.progress import Progress
 
@@ -45,6 +46,7 @@ class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
     def _loglikelihood_tokens(self, requests: Any, **options: Any) -> Any:
         # Continuations of one token share a row with others of their context; rows are padded by batch.
         rows = {tuple(context + continuation[:-1]) for _, context, continuation in requests}
+        self._check(token for _, *parts in requests for part in parts for token in part)
         lengths = sorted((len(row) for row in rows), reverse=True)
         size = int(self.batch_size)
         total = sum(
@@ -65,6 +67,15 @@ class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
             )  # fmt: skip
         with Progress("evaluate", total, unit="tokens") as self._progress:
             return super()._loglikelihood_tokens(requests, **options)
+
+    def _model_generate(self, context: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        self._check(context.flatten().tolist())
+        answer: torch.Tensor = super()._model_generate(context, *rest, **options)
+        return answer
+
+    def _check(self, ids: Iterable[int]) -> None:
+        """Refuse tokens that the model's embedding has no row for."""
+        check_tokens(ids, self.tokenizer, self.model)
 
     def _model_call(self, inps: torch.Tensor, **options: Any) -> torch.Tensor:
         logits: torch.Tensor = super()._model_call(inps, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +96,22 @@ def _read_alpaca() -> Iterator[dict[str, str]]:
         yield {"prompt": format_alpaca(row["instruction"], row.get("input", "")), "response": row["output"]}
 
 
-def format_alpaca(instruction: str, given: str = "") -> str:
-    """Return the prompt of Stanford Alpaca [Alpaca]_ for an instruction and an optional input."""
+def format_alpaca(
+    instruction: str, given: str = "", *, system: str = "", history: Sequence[tuple[str, str]] = ()
+) -> str:
+    """Return the prompt of Stanford Alpaca [Alpaca]_ for an instruction and an optional input.
+
+    Args:
+        instruction: What is asked.
+        given: Its input.
+        system: Text in place of the usual first sentences.
+        history: Earlier instructions with their responses, in the same form.
+    """
     preamble = PREAMBLE_WITH_INPUT if given.strip() else PREAMBLE
-    parts = [f"{preamble}. {REQUEST}", f"### Instruction:\n{instruction}"]
+    parts = [system if system.strip() else f"{preamble}. {REQUEST}"]
+    for asked, answered in history:
+        parts += [f"### Instruction:\n{asked}", f"### Response:\n{answered}"]
+    parts += [f"### Instruction:\n{instruction}"]
     parts += [f"### Input:\n{given}"] if given.strip() else []
     return "\n\n".join([*parts, "### Response:\n"])
 

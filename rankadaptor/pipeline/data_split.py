@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rankadaptor.config import RunConfig
-from rankadaptor.data import Row, load_rows
+from rankadaptor.data import Row, TokenSequence, load_rows, tokenise_rows
 from rankadaptor.errors import InputError
 
 
@@ -57,3 +58,20 @@ def split_data(config: RunConfig) -> DataSplit:
             "seed": config.seed,
         },
     )
+
+
+def tokenise_split(
+    config: RunConfig, train: Sequence[Row], held_out: Sequence[Row], tokenizer: Any, *, model: Any
+) -> tuple[list[TokenSequence], list[TokenSequence]]:
+    """Tokenise the training and the held-out rows of a run.
+
+    Raises:
+        InputError: If there is nothing to learn in one of them, or the model cannot read them.
+    """
+    data, length = config.data, config.recipe.sequence_length
+    parts = ((train, data.train), (held_out, data.held_out or f"{data.train} (held out)"))
+    trained, scored = (
+        tokenise_rows(rows, tokenizer, max_length=length, model=model, source=source)
+        for rows, source in parts
+    )
+    return trained, scored

@@ -111,7 +111,9 @@ def recover_one(
     source.compute.apply()
     model, tokenizer = load(source.model, compute=source.compute)
     length = source.recipe.sequence_length
-    train, held_out = (tokenise_rows(rows, tokenizer, max_length=length) for rows in source.split.load())
+    train, held_out = (
+        tokenise_rows(rows, tokenizer, max_length=length, model=model) for rows in source.split.load()
+    )
     allocation = source.space.allocation(values)
     recipe = source.recipe
     peft_model = attach_adapter(model, allocation, recipe, seed=seed)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.config import RunConfig
-from rankadaptor.data import digest_rows, tokenise_rows
+from rankadaptor.data import digest_rows
 from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.models import load
-from rankadaptor.pipeline.data_split import split_data
+from rankadaptor.pipeline.data_split import split_data, tokenise_split
 from rankadaptor.pipeline.execution import RAY, pick_execution
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.stored_files import check_pruned, digest_checkpoint
@@ -154,7 +154,8 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
     whole = dataclasses.replace(compute, quantise=None)
     model, tokenizer = load(config.model, compute=whole)
     train, held_out = split_data(config).load()
-    sequences = tokenise_rows(held_out, tokenizer, max_length=config.recipe.sequence_length)
+    # The training rows too, which nothing reads yet: what is wrong with them shows before anything is pruned.
+    _, sequences = tokenise_split(config, train, held_out, tokenizer, model=model)
     digests = {"train": digest_rows(train), "held_out": digest_rows(held_out)}
     if config.prune is None:
         save_pruned(model, tokenizer, folder.pruned)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LONG = 20_000_000  # bytes of a file that a plan does not read
+LONG = 20_000_000  # bytes of a JSON file that a plan does not read
 PREVIEW = 2000  # rows that a plan reads of each file
 UNREAD = ("l1", "l2", "random")  # importances that look at no text
 TRAINED = ("meta", "ensemble")
@@ -81,6 +81,8 @@ def check_inputs(
     shape = _check_model(config)  # the rest makes no sense without
     checks: tuple[tuple[str, Callable[[], object]], ...] = (
         ("prune.skip_first, prune.skip_last", lambda: _check_blocks(config, shape)),
+        ("recipe.sequence_length", lambda: _check_length(config.recipe.sequence_length, shape)),
+        ("prune.calibration.length", lambda: _check_calibration_length(config, shape)),
         ("data.train", lambda: _check_rows(config, config.data.train, first=first, held=True)),
         ("data.held_out", lambda: _check_rows(config, config.data.held_out, first=first)),
         ("prune.calibration.source", lambda: _check_rows(config, _find_calibration(config), first=first)),
@@ -129,6 +131,17 @@ def _check_blocks(config: RunConfig, shape: ModelShape) -> None:
         choose_blocks(len(shape.blocks), skip_first=given.skip_first, skip_last=given.skip_last)
 
 
+def _check_length(length: int, shape: ModelShape) -> None:
+    from rankadaptor.data.model_limits import check_length
+
+    check_length(length, shape.positions, what="length")
+
+
+def _check_calibration_length(config: RunConfig, shape: ModelShape) -> None:
+    if _find_calibration(config) is not None and config.prune is not None:
+        _check_length(config.prune.calibration.length, shape)
+
+
 def _find_calibration(config: RunConfig) -> str | None:
     return (
         None if config.prune is None or config.prune.importance in UNREAD else config.prune.calibration.source
@@ -139,17 +152,16 @@ def _check_rows(config: RunConfig, source: str | None, *, first: int | None, hel
     """Read the rows of a source; with `held`, some of them are to be held out."""
     if source is None:
         return
-    from rankadaptor.data import load_rows
+    from rankadaptor.data import check_source
 
-    if source.startswith(("kit:", "hub:")):
+    path = Path(source)  # JSON is read whole or not at all
+    if first is not None and path.suffix.lower() == ".json" and path.is_file() and path.stat().st_size > LONG:
         return
-    if first is not None and Path(source).is_file() and Path(source).stat().st_size > LONG:
-        return
-    rows = len(load_rows(source))
+    seen = check_source(source, first=first, model_folder=_find_folder(config))
     taken = config.data.held_out_rows if held and config.data.held_out is None else 0
-    if rows <= taken:
+    if seen.whole and seen.rows is not None and seen.rows <= taken:
         raise InputError(
-            f"{source} has {rows} rows, and data.held_out_rows takes {taken} of them: no row is left to "
+            f"{source} has {seen.rows} rows, and data.held_out_rows takes {taken} of them: no row is left to "
             "train on. Give more rows, or lower data.held_out_rows."
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.data.model_limits import find_positions
 from rankadaptor.errors import InputError
 from rankadaptor.files import read_json
 from rankadaptor.pruning.families import find_family
@@ -69,6 +70,7 @@ class ModelShape:
         head_dim: Width of one head.
         tied: Whether input and output embeddings are one matrix.
         blocks: Widths of each block.
+        positions: Most tokens in a sequence; None if the configuration does not say.
     """
 
     hidden: int
@@ -76,6 +78,7 @@ class ModelShape:
     head_dim: int
     tied: bool
     blocks: tuple[BlockShape, ...]
+    positions: int | None = None
 
     @property
     def linears(self) -> list[LinearShape]:
@@ -148,6 +151,7 @@ def parse_shape(config: Mapping[str, Any], *, source: str) -> ModelShape:
             head_dim=int(config.get("head_dim") or hidden // heads),
             tied=bool(config.get("tie_word_embeddings", False)),
             blocks=tuple(blocks),
+            positions=find_positions(config),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(

@@ -7,11 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from rankadaptor.data.chats import encode_whole_chat
+from rankadaptor.data.model_limits import check_length, check_tokens, find_positions
+from rankadaptor.data.row import Row
 from rankadaptor.data.rows import load_rows
 from rankadaptor.errors import InputError
 
 
-def make_calibration(source: Any, tokenizer: Any, *, examples: int, length: int, seed: int) -> torch.Tensor:
+def make_calibration(
+    source: Any, tokenizer: Any, *, examples: int, length: int, seed: int, model: Any | None = None
+) -> torch.Tensor:
     """Draw windows of `length` tokens from any text source.
 
     As LLM-Pruner does, a row that is long enough gives one window at a random place. Shorter rows are joined
@@ -24,15 +29,18 @@ def make_calibration(source: Any, tokenizer: Any, *, examples: int, length: int,
         examples: Number of windows.
         length: Tokens per window.
         seed: Seed of the shuffle and of the places.
+        model: The model that is to read the windows; if given, it is checked that it can.
 
     Returns:
         Token ids `(examples, length)`.
 
     Raises:
-        InputError: If a number is below one or the text is too short.
+        InputError: If a number is below one, the text is too short, or the model cannot read it.
     """
     if examples < 1 or length < 2:
         raise InputError(f"examples={examples}, length={length}: at least 1 example of 2 tokens.")
+    if model is not None:
+        check_length(length, find_positions(model.config.to_dict()), what="length")
     rows = load_rows(source)
     generator = np.random.default_rng(seed)
     windows: list[list[int]] = []
@@ -40,8 +48,9 @@ def make_calibration(source: Any, tokenizer: Any, *, examples: int, length: int,
     rest: list[list[int]] = []
     tokens = 0
     for place in generator.permutation(len(rows)):
-        text = rows[place].prompt + rows[place].response
-        ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        ids = _encode_row(rows[place], tokenizer, place=f"row {place}")
+        if model is not None:
+            check_tokens(ids, tokenizer, model)
         tokens += len(ids)
         if len(ids) < length:
             joined += ids if tokenizer.eos_token_id is None else [*ids, tokenizer.eos_token_id]
@@ -60,3 +69,10 @@ def make_calibration(source: Any, tokenizer: Any, *, examples: int, length: int,
         f"The calibration text gives {len(windows)} windows of {length} tokens from {len(rows)} rows "
         f"({tokens} tokens), but examples={examples} are asked for. Give more text, or lower one of them."
     )
+
+
+def _encode_row(row: Row, tokenizer: Any, *, place: str) -> list[int]:
+    if row.is_chat:
+        return encode_whole_chat(row.turns, tokenizer, place=place)
+    text = row.prompt + row.response
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -110,7 +110,9 @@ def prune(
     if calibration is not None and (importance == INFLUENCE or needs_calibration(importance)):
         from rankadaptor.pruning.calibration import make_calibration
 
-        sequences = make_calibration(calibration, tokenizer, examples=examples, length=length, seed=seed)
+        sequences = make_calibration(
+            calibration, tokenizer, examples=examples, length=length, seed=seed, model=model
+        )
     scoring = {"importance": importance, "aggregation": aggregation, "sequences": sequences, "seed": seed}
     if depth:
         cut = _plan_depth(model, searched, ratio=ratio, scoring=scoring)

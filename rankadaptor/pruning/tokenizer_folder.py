@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.errors import CheckpointError
-from rankadaptor.files import read_json
+from rankadaptor.errors import CheckpointError, InputError
+from rankadaptor.files import plain_texts, read_json
 from rankadaptor.pruning.weight_files import refuse_stand_in
 
 FAST, PIECES, VOCABULARY, MERGES = "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt"
@@ -77,7 +77,10 @@ def read_tokenizer(folder: Path) -> Any:
 
     check_tokenizer_folder(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        with plain_texts(folder) as readable:
+            tokenizer = AutoTokenizer.from_pretrained(readable, trust_remote_code=False)
+    except InputError:  # a file of another encoding, named with its remedy
+        raise
     except Exception as error:  # tokenizers raises Exception itself, transformers a dozen classes
         said = f"{folder}: no usable tokenizer ({_shorten(error)})."
         raise CheckpointError(f"{said} {_advise(folder, error)}") from error

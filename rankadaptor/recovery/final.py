@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.data.rows import Source
 from rankadaptor.pruning.identity import identify_base
 from rankadaptor.recipe import RANDOM, Recipe
 from rankadaptor.recovery.adapter_folder import remember_base
 from rankadaptor.recovery.lora import attach_adapter
 from rankadaptor.recovery.loss import place
 from rankadaptor.recovery.shared_weights import share_weights
-from rankadaptor.recovery.sources import Source, load_pair
+from rankadaptor.recovery.sources import load_pair
 from rankadaptor.recovery.start import digest_start, load_start
 from rankadaptor.recovery.team import ALONE, Team
 from rankadaptor.recovery.training import fine_tune
@@ -80,7 +81,9 @@ def recover(
     recipe = recipe if recipe is not None else Recipe()
     steps = steps if steps is not None else recipe.steps
     compute = compute if compute is not None else choose_compute()
-    sequences, kept_back = load_pair(data, held_out, tokenizer, max_length=recipe.sequence_length)
+    sequences, kept_back = load_pair(
+        data, held_out, tokenizer, max_length=recipe.sequence_length, model=pruned
+    )
     place(pruned, compute)
     peft_model = attach_adapter(share_weights(pruned), allocation, recipe, seed=seed)
     remember_base(peft_model, pruned, base=identify_base(pruned), shared=True)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from rankadaptor.data.sequences import IGNORED, TokenSequence, make_batch
+from rankadaptor.data.row import IGNORED
+from rankadaptor.data.sequences import TokenSequence, make_batch
 from rankadaptor.errors import InputError, NonFiniteError
 from rankadaptor.pruning.finiteness import explain_nonfinite_loss
 from rankadaptor.pruning.quantisation import is_quantised, keep_unpacked

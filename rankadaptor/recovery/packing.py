@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from rankadaptor.data.sequences import IGNORED
+from rankadaptor.data.row import IGNORED
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import functools
 from typing import Any
 
-from rankadaptor.data.rows import Row, load_rows
+from rankadaptor.data.places import label_source
+from rankadaptor.data.rows import Source, load_rows
 from rankadaptor.data.sequences import TokenSequence, tokenise_rows
-
-Source = str | Path | Sequence[Row | Mapping[str, Any] | str]
-"""Rows, a path, or a kit name; see `rankadaptor.data.rows.load_rows`."""
 
 
 def load_pair(
-    data: Source, held_out: Source | None, tokenizer: Any, *, max_length: int
+    data: Source, held_out: Source | None, tokenizer: Any, *, max_length: int, model: Any
 ) -> tuple[list[TokenSequence], list[TokenSequence]]:
     """Load training and held-out sequences; a training row that is also a held-out row is dropped.
+
+    Args:
+        data: Training rows.
+        held_out: Rows to score on.
+        tokenizer: The model's tokenizer.
+        max_length: Most tokens in a sequence.
+        model: The model that is to read them.
 
     Returns:
         Training sequences and held-out sequences; the latter are empty if `held_out` is None.
 
     Raises:
-        InputError: If rows are malformed or nothing can be learned from them.
+        InputError: If rows are malformed, nothing can be learned from them, or the model cannot read them.
     """
     scored = load_rows(held_out) if held_out is not None else []
     taken = set(scored)
     trained = [row for row in load_rows(data) if row not in taken]
-    return tokenise(trained, tokenizer, max_length=max_length), tokenise(
-        scored, tokenizer, max_length=max_length
+    tokenise = functools.partial(tokenise_rows, tokenizer=tokenizer, max_length=max_length, model=model)
+    return (
+        tokenise(trained, source=label_source(data)) if trained else [],
+        tokenise(scored, source=label_source(held_out)) if scored else [],
     )
-
-
-def tokenise(rows: Sequence[Row], tokenizer: Any, *, max_length: int) -> list[TokenSequence]:
-    """Tokenise rows, or return nothing for nothing."""
-    return tokenise_rows(rows, tokenizer, max_length=max_length) if rows else []

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rankadaptor.data.rows import Source
 from rankadaptor.errors import InputError, NonFiniteError, TrainingError
 from rankadaptor.recipe import EXPONENT_PROBES, RANDOM
 from rankadaptor.recovery.lora import adapt_temporarily
 from rankadaptor.recovery.loss import check_losses, score_sequences
-from rankadaptor.recovery.sources import Source, load_pair
+from rankadaptor.recovery.sources import load_pair
 from rankadaptor.recovery.training import HELD_OUT_BATCH, fine_tune
 from rankadaptor.runtime import choose_compute
 
@@ -265,7 +266,7 @@ def tune_recipe(
         TrainingError: If every rate diverges.
     """
     compute = compute if compute is not None else choose_compute()
-    sequences, scored = load_pair(data, held_out, tokenizer, max_length=recipe.sequence_length)
+    sequences, scored = load_pair(data, held_out, tokenizer, max_length=recipe.sequence_length, model=pruned)
     measured = {
         (trial.learning_rate, trial.scaling_exponent, trial.initialisation, trial.values): trial
         for trial in known

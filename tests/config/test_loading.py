@@ -148,7 +148,15 @@ def test_faults_name_their_line(tmp_path, text, where, what):
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     assert "rankadaptor init" in list_faults(tmp_path / "absent.yaml")[0]
-    assert "cannot be read" in list_faults(tmp_path)[0]
+    assert "a folder, not a file" in list_faults(tmp_path)[0]
+    (tmp_path / "latin1.yaml").write_bytes("name: é\n".encode("latin-1"))
+    assert "iconv -f LATIN1 -t UTF-8" in list_faults(tmp_path / "latin1.yaml")[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_of_windows_tools_are_read(tmp_path, encoding):
+    (tmp_path / "own.yaml").write_bytes("# é\r\nmodel: kit:smollm2-135m\r\n".encode(encoding))
+    assert load_run(tmp_path / "own.yaml").model == "kit:smollm2-135m"
 
 
 @pytest.mark.parametrize(

@@ -99,15 +99,18 @@ def test_faults_name_file_and_line(tmp_path, content, message):
 
 
 def test_faults_of_other_files(tmp_path):
-    (tmp_path / "rows.json").write_text('{"text": "not a list"}')
+    (tmp_path / "rows.json").write_text('"not a list"')
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 but torn")
     (tmp_path / "rows.txt").write_bytes(b"caf\xe9\n")
-    (tmp_path / "rows.csv").write_text("text\n")
+    (tmp_path / "rows.xlsx").write_text("text\n")
+    (tmp_path / "folder").mkdir()
     for name, message in {
-        "rows.json": "dict instead of a list",
+        "rows.json": "str instead of a list",
         "rows.parquet": "not a readable Parquet file",
         "rows.txt": "not UTF-8",
-        "rows.csv": "files of rows end with .jsonl",
+        "rows.xlsx": "files of rows end with .jsonl",
+        "folder": "no file of rows",
+        "none*.jsonl": "no file matches",
         "none.jsonl": "no such file",
         "nothing": "Give kit:NAME",
     }.items():

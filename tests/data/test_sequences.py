@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import logging
 
 import pytest
 from tokenizers.processors import TemplateProcessing
@@ -67,10 +66,9 @@ def test_packing_can_be_chosen(pico_tokenizer):
 
 
 def test_rows_whose_prompt_fills_the_sequence_are_left_out(pico_tokenizer, caplog):
-    caplog.set_level(logging.INFO, logger="rankadaptor")
     rows = [Row("Question: " * 30, " yes"), Row("Question:", " yes")]
     assert len(tokenise_rows(rows, pico_tokenizer, max_length=16)) == 1
-    assert "1 of 2 sequences have nothing to learn" in caplog.text
+    assert "1 of 2 sequences are longer than 16 tokens" in caplog.text
     with pytest.raises(InputError, match="max_length longer than the prompts"):
         tokenise_rows(rows[:1], pico_tokenizer, max_length=16)
     with pytest.raises(InputError, match="None of 0 rows"):
@@ -134,3 +132,18 @@ def test_senseless_draws_are_refused_at_once(wrong):
 
 def test_targets_leave_out_the_first_token():
     assert TokenSequence((1, 2, 3), (1, 2, 3)).targets == 2
+
+
+def test_what_is_cut_is_counted_once_per_source(pico_tokenizer, caplog):
+    rows = [Row("Q", " yes" * 60)] * 3 + [Row("Question: " * 30, " no"), Row("Q", " no")]
+    for _ in range(2):
+        tokenise_rows(rows, pico_tokenizer, max_length=16, source="rows.jsonl")
+    (record,) = caplog.records
+    whole = tokenise_rows(rows, pico_tokenizer, max_length=512)
+    kept = sum(sequence.targets for sequence in tokenise_rows(rows, pico_tokenizer, max_length=16))
+    lost = 100 * (1 - kept / sum(sequence.targets for sequence in whole))
+    assert record.getMessage().startswith(
+        f"rows.jsonl: 4 of 5 sequences are longer than 16 tokens and lose their end, with {lost:.1f} % "
+        "of the tokens to learn; 1 have nothing left to learn"
+    )
+    assert record.levelname == "WARNING"

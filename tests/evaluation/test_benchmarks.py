@@ -202,7 +202,8 @@ def test_a_benchmark_of_ones_own(model, pico_tokenizer, tmp_path, monkeypatch):
         {"question": f"Is {n} red?", "options": ["no", "yes", "maybe"], "answer": n % 3} for n in range(12)
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (tmp_path / "colours.yaml").write_text(OWN.format(rows=tmp_path / "rows.jsonl"))
+    own = OWN.format(rows=tmp_path / "rows.jsonl")
+    (tmp_path / "colours.yaml").write_text(own, encoding="utf-8-sig")
     scores = evaluate(model, pico_tokenizer, benchmarks=[tmp_path / "colours.yaml", "boolq"], limit=5)
     assert scores.names == ("colours", "boolq")
     assert (scores["colours"].metric, scores["colours"].n) == ("acc", 5)
@@ -212,6 +213,9 @@ def test_a_benchmark_of_ones_own(model, pico_tokenizer, tmp_path, monkeypatch):
 
 
 def test_a_broken_file_is_named(model, pico_tokenizer, tmp_path):
+    (tmp_path / "latin1.yaml").write_bytes("task: é".encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin1\.yaml:1: not UTF-8 text .* iconv"):
+        evaluate(model, pico_tokenizer, benchmarks=[tmp_path / "latin1.yaml"])
     (tmp_path / "broken.yaml").write_text("task: broken\noutput_type: multiple_choice\n")
     with pytest.raises(InputError, match=r"broken\.yaml: lm-eval cannot load it"):
         evaluate(model, pico_tokenizer, benchmarks=[tmp_path / "broken.yaml"])

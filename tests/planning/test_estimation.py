@@ -41,6 +41,13 @@ def test_sizes_from_config_json_are_the_model_s(family, tmp_path, pico_model):
     assert read_shape(str(tmp_path)).parameters == model.num_parameters()
 
 
+def test_lengths_beyond_the_positions_are_refused(pico_folder):
+    base = {"model": str(pico_folder), **SMALL}
+    for given in ({"recipe": {"sequence_length": 513}}, {"prune": {"calibration": {"length": 513}}}):
+        with pytest.raises(InputError, match="length=513: more than the 512 positions"):
+            estimate(build_run({**base, **given}))
+
+
 def test_linears_are_those_of_the_model(tmp_path, pico_model):
     from rankadaptor.pruning.families import describe_linears
 
