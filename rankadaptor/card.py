@@ -145,7 +145,8 @@ def _render_loading(adapter: str, values: list[int] | None, *, note: str) -> str
         "has other shapes and does not fit. RankAdaptor is not needed:\n\n"
         f"```python\n{write_loading_code(adapter)}```\n\n"
         "`trust_remote_code` lets transformers run the modelling file beside the weights, which builds "
-        "blocks of different widths. A model without such a file loads without it.\n\n"
+        "blocks of different widths, or of a number of heads that the model's configuration class refuses. A "
+        "model without such a file loads without it.\n\n"
         "To merge the adapter into the model:\n\n"
         f"```python\n{write_merging_code()}```" + (f"\n\n{note}" if note else "") + serving
     )

@@ -84,6 +84,11 @@ def broken_weights_that_are_not_pruned(bench: Bench) -> Attempt:
     return bench.command("run", prune=None)
 
 
+def missing_tokenizer(bench: Bench) -> Attempt:
+    (bench.model / "tokenizer.json").unlink()
+    return bench.command("plan")
+
+
 def quantised_model(bench: Bench) -> Attempt:
     keep_config(bench, quantization_config={"quant_method": "gptq", "bits": 4})
     return bench.command("run")
@@ -237,6 +242,10 @@ CASES: dict[str, tuple[Callable[[Bench], Attempt], tuple[str, ...]]] = {
     "NaN in weights that are not pruned": (
         broken_weights_that_are_not_pruned,
         ("held-out loss is nan", "model.layers.1.mlp.up_proj.weight (1 NaN"),
+    ),
+    "missing tokenizer in a plan": (
+        missing_tokenizer,
+        ("no usable tokenizer", "tokenizer files of the base"),
     ),
     "quantised model": (quantised_model, ("already quantised (gptq, 4 bits)", "compute.quantise")),
     "corpus of another schema": (corpus_of_another_schema, ("s.jsonl:2", "99", "1")),

@@ -56,7 +56,7 @@ def render_adapter_card(peft_model: Any, *, base: dict[str, Any], verdict: Descr
     argument = ", trust_remote_code=True" if uneven else ""
     trust = (
         "\n\n`trust_remote_code` runs the modelling file beside the base model's weights, which builds "
-        "blocks of different widths."
+        "blocks that its configuration class alone does not describe."
         if uneven
         else ""
     )
