@@ -196,6 +196,7 @@ def confirm(
     first_seed: int = 1000,
     confidence: float = 0.95,
     searched: Iterable[Record] = (),
+    quiet: bool = False,
 ) -> Verdict:
     """Measure a search's best allocation and uniform again on fresh seeds, and say what that supports.
 
@@ -211,6 +212,7 @@ def confirm(
         first_seed: The seeds are `first_seed, first_seed + 1, …`.
         confidence: Coverage of the two-sided interval.
         searched: The search's records, whose seeds must not be used again.
+        quiet: Log no line a seed, where `measure` does.
 
     Raises:
         InputError: If there are too few seeds, a seed was used by the search, or `measure` ignores its seed.
@@ -235,9 +237,9 @@ def confirm(
                 f"measure(allocation, seed={seed}) returned a record of seed {record.seed}, so the seeds "
                 "would not be fresh. Let the measure pass the seed on to its fine-tune and its record."
             )
-        logger.info(
-            "confirm: seed %d, gain %s", seed, "failed" if record.gain is None else f"{record.gain:+.4f}"
-        )
+        if not quiet:
+            gain = "failed" if record.gain is None else f"{record.gain:+.4f}"
+            logger.info("confirm: seed %d, gain %s", seed, gain)
         records.append(record)
     gains = tuple(record.gain for record in records if record.gain is not None and math.isfinite(record.gain))
     failures = tuple(

@@ -1,4 +1,4 @@
-"""Is this machine ready? Versions, processor, memory, disk, kit, tracking store, network."""
+"""Is this machine ready? Versions, processor, memory, disk, kit, predictor, tracking store, network."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rankadaptor.runtime import choose_compute, count_cores, find_home
 PYTHON = (3, 11)
 NEEDED_GIGABYTES = 3.0
 META_EXTRA = "learn2learn"
+_STORE_REMEDY = "Set track.uri or MLFLOW_TRACKING_URI to a store that works, or track.enabled: false."
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class Check:
         return asdict(self)
 
 
-def examine(*, network: bool = False, tracking: str | Path = "mlruns") -> list[Check]:
+def examine(*, network: bool = False, tracking: str | Path | None = None) -> list[Check]:
     """Look at everything a run needs.
 
     Args:
         network: Also ask the package index for an answer.
-        tracking: Where MLflow keeps its data.
+        tracking: Where MLflow keeps its data; None takes `MLFLOW_TRACKING_URI`, else `mlruns`.
     """
     checks = [check_python(), *check_packages(), check_meta_learning()]
     checks += [
@@ -197,21 +198,26 @@ def check_predictor() -> Check:
     return Check("predictor", "ok", f"trained on {card.get('summary', 'an unnamed corpus')}")
 
 
-def check_tracking(target: str | Path) -> Check:
-    """Write and remove a file where MLflow's database is kept."""
-    folder = Path(target)
+def check_tracking(target: str | Path | None) -> Check:
+    """See whether the store that runs are logged to works; nothing is made in it."""
+    from rankadaptor.errors import RankAdaptorError
+    from rankadaptor.tracking import explain_choice, knock, locate_store
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
+        store = locate_store(target)
+        if store.folder is not None and not store.exists:
+            folder = next(path for path in (store.folder, *store.folder.parents) if path.exists())
+            with tempfile.NamedTemporaryFile(dir=folder):
+                found = f"{store.shown}, made at the first run"
+        else:
+            knock(store)
+            found = f"{store.shown} answers"
+    except RankAdaptorError as error:
+        return Check("mlflow store", "missing", str(error), _STORE_REMEDY)
     except OSError as error:
-        return Check(
-            "mlflow store",
-            "missing",
-            f"{folder}: {error.strerror or error}",
-            "Set track.uri, or track.enabled: false.",
-        )
-    return Check("mlflow store", "ok", f"{folder} can be written")
+        fault = f"{store.shown}: {error.strerror or error}"
+        return Check("mlflow store", "missing", fault, _STORE_REMEDY)
+    return Check("mlflow store", "ok", f"{found} ({explain_choice(store)})")
 
 
 def check_index(timeout: float = 5.0) -> Check:

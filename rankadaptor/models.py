@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Mapping
@@ -66,14 +67,15 @@ def load(
     # Adapters name where their base is found: its folder, or the hub id.
     hub = not Path(source).expanduser().is_dir() and not str(source).startswith(KIT_PREFIX)
     model.name_or_path = str(source) if hub else str(folder.resolve())
-    logger.info(
-        "%s: %d parameters on %s in %s",
-        source,
-        model.num_parameters(),
-        compute.device,
-        compute.dtype if quantise is None else f"{quantise} and {compute.dtype}",
-    )
+    stored = compute.dtype if quantise is None else f"{quantise} and {compute.dtype}"
+    _tell_once(f"{source}: {model.num_parameters()} parameters on {compute.device} in {stored}")
     return model, load_tokenizer(folder)
+
+
+@functools.cache
+def _tell_once(message: str) -> None:
+    """Log what each step of a run would repeat."""
+    logger.info(message)
 
 
 def load_tokenizer(source: str | Path) -> Any:

@@ -1,12 +1,18 @@
-"""Progress with an estimate of the time left, on a terminal or in a log."""
+"""Progress with an estimate of the time left, in log lines that a terminal, a file and CI show alike."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from types import TracebackType
 
 logger = logging.getLogger(__name__)
+
+INNER_INTERVAL = 60.0
+"""Seconds between two lines of what is inside another progress, such as the steps of a trial."""
 
 
 def format_seconds(seconds: float) -> str:
@@ -19,10 +25,70 @@ def format_seconds(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+class Outlook:
+    """How long the steps of a run that are still to come will take.
+
+    They take what the plan estimates, times how long the work that was done took against its estimate. Until
+    something was measured, that factor is 1.
+
+    Args:
+        estimates: Estimated seconds of each step, in order.
+        measured: Steps whose duration is taken into the factor.
+    """
+
+    def __init__(self, estimates: Mapping[str, float], *, measured: tuple[str, ...]) -> None:
+        self._left, self._measured = dict(estimates), measured
+        self._taken = self._estimated = 0.0
+        self._step, self._begun = "", 0.0
+
+    @contextlib.contextmanager
+    def follow(self, step: str) -> Iterator[None]:
+        """Time a step; what is inside knows what comes after it."""
+        self._step, self._begun = step, time.monotonic()
+        yield
+        estimate = self._left.pop(step, 0.0)
+        if step in self._measured and estimate:
+            self._taken += time.monotonic() - self._begun
+            self._estimated += estimate
+
+    def skip(self, step: str) -> None:
+        """Leave out a step that was done before."""
+        self._left.pop(step, None)
+
+    def count_later(self, share: float) -> float:
+        """Return the seconds of the steps after the current one, of which a share is done."""
+        taken, estimated = self._taken, self._estimated
+        if self._step in self._measured and share:
+            taken += time.monotonic() - self._begun
+            estimated += share * self._left.get(self._step, 0.0)
+        factor = taken / estimated if estimated else 1.0
+        return factor * sum(seconds for step, seconds in self._left.items() if step != self._step)
+
+
+_outlook: ContextVar[Outlook | None] = ContextVar("outlook", default=None)
+_open: ContextVar[tuple[Progress, ...]] = ContextVar("open", default=())
+
+
+@contextlib.contextmanager
+def look_ahead(outlook: Outlook | None) -> Iterator[None]:
+    """Let the progress inside show the time left of the whole run too."""
+    token = _outlook.set(outlook)
+    try:
+        yield
+    finally:
+        _outlook.reset(token)
+
+
+def find_outlook() -> Outlook | None:
+    """Return the outlook of the run that is going on here, if there is one."""
+    return _outlook.get()
+
+
 class Progress:
     """Report `done/total`, a note and the time left, at most every `interval` seconds.
 
-    It writes log lines rather than a moving bar: they survive in a file, in CI and in a notebook alike.
+    Inside another progress it reports once a minute, and its end is the other's to report. The time left of
+    the whole run is added where `look_ahead` gave its steps.
 
     Attributes:
         label: What is being done.
@@ -32,17 +98,21 @@ class Progress:
 
     def __init__(self, label: str, total: int, *, unit: str = "", interval: float = 10.0) -> None:
         self.label, self.total, self.unit, self.interval = label, total, unit, interval
-        self.done = 0
+        self.done = self._skipped = 0
         self._started = self._reported = time.monotonic()
+        self._told = False
 
     def __enter__(self) -> Progress:
         self._started = self._reported = time.monotonic()
+        self._outer = _open.get()
+        self._token = _open.set((*self._outer, self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        _open.reset(self._token)
+        if kind is None and not self._outer and not self._told and self.done > self._skipped:
             logger.info("%s: %d done in %s", self.label, self.done, format_seconds(self.elapsed))
 
     @property
@@ -50,15 +120,53 @@ class Progress:
         """Seconds since the start."""
         return time.monotonic() - self._started
 
+    @property
+    def left(self) -> float | None:
+        """Seconds left at the pace so far; None before there is one."""
+        fresh = self.done - self._skipped
+        return self.elapsed / fresh * max(self.total - self.done, 0) if fresh > 0 else None
+
+    def skip(self, count: int) -> None:
+        """Count units that were done before, which say nothing about the pace."""
+        self.done += count
+        self._skipped += count
+
     def advance(self, count: int = 1, *, note: str = "") -> None:
         """Count `count` more units done and report if the interval has passed."""
         self.done += count
         now = time.monotonic()
-        if now - self._reported < self.interval and self.done < self.total:
+        inner = bool(_open.get()[:-1]) and self in _open.get()
+        finished = self.done >= self.total
+        if now - self._reported < (max(self.interval, INNER_INTERVAL) if inner else self.interval) and (
+            inner or not finished
+        ):
             return
-        self._reported = now
-        left = self.elapsed / max(self.done, 1) * max(self.total - self.done, 0)
+        self._reported, self._told = now, finished
         parts = [f"{self.label} {self.done}/{self.total}{' ' + self.unit if self.unit else ''}"]
         parts += [note] if note else []
-        parts.append(f"ETA {format_seconds(left)}")
+        if finished and not inner and find_outlook() is None:  # there the step's own line says it
+            parts.append(f"done in {format_seconds(self.elapsed)}")
+        parts += [foreseen] if (foreseen := self._foresee()) else []
         logger.info(" · ".join(parts))
+
+    def _foresee(self) -> str:
+        """Say how long this, and the whole run, will take."""
+        left = self.left
+        if left is None:
+            return ""
+        whole, share, unit = left, self._share(0.0), self.elapsed + left
+        for outer in reversed(getattr(self, "_outer", ())):
+            # The unit in hand ends with what is inside it; the others take as long as those before.
+            fresh = outer.done - outer._skipped
+            unit = outer.elapsed / fresh if fresh > 0 else unit
+            whole += max(outer.total - outer.done - 1, 0) * unit
+            share, unit = outer._share(share), outer.elapsed + whole
+        outlook = _outlook.get()
+        if outlook is None:
+            return f"ETA {format_seconds(left)}" if self.done < self.total else ""
+        end = format_seconds(whole + outlook.count_later(share))
+        return f"ETA {format_seconds(left)}, of the run {end}" if left else f"ETA of the run {end}"
+
+    def _share(self, inner: float) -> float:
+        """Return the share that is done, the unit inside counted by its own share."""
+        return min((self.done + inner) / self.total, 1.0) if self.total else 1.0

@@ -16,7 +16,17 @@ def find_check(checks, name):
 def test_everything_is_looked_at(tmp_path):
     checks = doctor.examine(tracking=tmp_path / "mlruns")
     names = {check.name.split()[0] for check in checks}
-    assert {"python", "learn2learn", "torch", "processor", "memory", "disk", "kit", "mlflow"} <= names
+    assert {
+        "python",
+        "learn2learn",
+        "torch",
+        "processor",
+        "memory",
+        "disk",
+        "kit",
+        "predictor",
+        "mlflow",
+    } <= names
     assert all(check.state in ("ok", "note", "missing") for check in checks)
     assert all(check.remedy for check in checks if check.state == "missing")
     assert find_check(checks, "torch").state != "missing"
@@ -35,9 +45,28 @@ def test_an_absent_and_an_old_package_are_missing(monkeypatch):
     assert 'pip install "numpy>=999"' in checks[1].remedy
 
 
-def test_a_store_below_a_file_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    assert doctor.check_tracking(tmp_path / "file" / "mlruns").state == "missing"
+def test_the_store_in_use_is_looked_at_and_nothing_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check = doctor.check_tracking(None)
+    assert (check.state, list(tmp_path.iterdir())) == ("ok", [])
+    assert "mlruns/mlflow.db, made at the first run (the default)" in check.found
+    (tmp_path / "file").write_text("no database" * 100)
+    for target in (tmp_path / "file" / "mlruns", f"sqlite:///{tmp_path}/file"):
+        assert doctor.check_tracking(target).state == "missing"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:SECRET@127.0.0.1:9")
+    check = doctor.check_tracking(None)
+    assert check.state == "missing"
+    assert "http://127.0.0.1:9: no tracking server answers (Connection refused)" in check.found
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:SECRET@:9")
+    assert "SECRET" not in str([check, doctor.check_tracking(None)])
+
+
+def test_the_predictor_is_read(monkeypatch, tmp_path):
+    from rankadaptor.predictor import storage
+
+    assert doctor.check_predictor().state == "ok"
+    monkeypatch.setattr(storage, "SHIPPED", tmp_path)
+    assert doctor.check_predictor().state == "missing"
 
 
 def test_an_index_that_does_not_answer_is_only_a_note(monkeypatch):

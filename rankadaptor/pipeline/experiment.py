@@ -24,6 +24,7 @@ from rankadaptor.files import write_json
 from rankadaptor.pipeline import account
 from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.finals import check_adapters, evaluate_models, recover_all
+from rankadaptor.pipeline.forecast import foresee
 from rankadaptor.pipeline.guide import choose_predictor
 from rankadaptor.pipeline.measurement import deal_out, is_dealt_out, open_measurement
 from rankadaptor.pipeline.preparation import complete_preparation, describe_compute, load_space, pick_compute
@@ -33,6 +34,7 @@ from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.planning import check_run
 from rankadaptor.planning.folder_state import is_done, read_folder
+from rankadaptor.progress import Progress, look_ahead
 from rankadaptor.runtime import describe_environment, find_commit
 from rankadaptor.search import Search, SearchResult, check_choice, draw_random, find_front, linear_in_depth
 from rankadaptor.space import Allocation, Space
@@ -65,6 +67,7 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
     with (
         open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
         open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
+        look_ahead(foresee(config, folder)),
     ):
         result = _run_steps(folder, config, tracker)
         document = {
@@ -132,6 +135,7 @@ def run_search(config: RunConfig, *, output: Path | None = None, fresh: bool = F
     with (
         open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
         open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
+        look_ahead(foresee(config, folder)),
     ):
         return _find_allocation(folder, config, tracker).verdict
 
@@ -226,24 +230,23 @@ def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Trac
     measurement = open_measurement(folder, config, pool)
     search = Search(space, predictor, seed=config.seed, proposal=given.proposal, candidates=given.candidates)
     best_gain: float | None = None
-    # The batch is part of the run, not of the machine: what is asked for is the same for any worker count.
-    while len(search.records) < given.evaluations:
-        try:
-            batch = search.ask(min(given.batch, given.evaluations - len(search.records)))
-        except InputError as error:
-            if not search.records:
-                raise
-            logger.info("the search stops early: %s", error)  # a small space is measured whole
-            break
-        done = len(search.records)
-        records = measurement.measure(
-            batch, label=f"search {done + len(batch)}/{given.evaluations}: measuring"
-        )
-        search.tell(records)
-        best_gain = account.log_trials(tracker, records, first=done + 1, best=best_gain)
-        if given.stop_below_noise and search.exhausted:
-            logger.info("the search stops early: the expected gain is below the noise")
-            break
+    with Progress("search", given.evaluations, unit="trials", interval=0.0) as progress:
+        # The batch is part of the run, not of the machine: any worker count is asked for the same.
+        while len(search.records) < given.evaluations:
+            try:
+                batch = search.ask(min(given.batch, given.evaluations - len(search.records)))
+            except InputError as error:
+                if not search.records:
+                    raise
+                logger.info("the search stops early: %s", error)  # a small space is measured whole
+                break
+            done = len(search.records)
+            records = measurement.measure(batch, progress=progress)
+            search.tell(records)
+            best_gain = account.log_trials(tracker, records, first=done + 1, best=best_gain)
+            if given.stop_below_noise and search.exhausted:
+                logger.info("the search stops early: the expected gain is below the noise")
+                break
     result = search.result()
     best, more = measurement.choose(result)
     return {
@@ -272,7 +275,7 @@ def _find_front(config: RunConfig, result: SearchResult) -> dict[str, Any]:
 def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[str, Any]:
     given = config.confirm
     jobs = _list_confirming(config, candidate)
-    records = pool.measure_all(jobs, label="confirm on fresh seeds")
+    records = pool.measure_all(jobs, label="confirm")
     first, steps = config.seed + FRESH, given.steps or config.search.steps
     verdict: Verdict = confirm(
         lambda allocation, *, seed: pool.measure(allocation, seed=seed, steps=steps),
@@ -281,6 +284,7 @@ def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[
         first_seed=first,
         confidence=given.confidence,
         searched=[record for record in pool.records.records if record.seed == config.seed],
+        quiet=True,  # the pool has told each trial
     )
     logger.info("%s", verdict.describe(recovery_steps=config.recover.steps))
     # Uniform was trained under the same seeds: it costs the same tokens again.

@@ -78,8 +78,9 @@ def recover_all(
         )
     else:
         finished = run_side_by_side(recover_one, jobs, workers=count_local_workers(config))
-    for index, outcome in finished:
-        logger.info("recovered %s: held-out loss %.4f", missing[index], outcome["loss"])
+    with Progress("recover", len(jobs), unit="models", interval=0.0) as progress:
+        for index, outcome in finished:
+            progress.advance(note=f"{missing[index]}: held-out loss {outcome['loss']:.4f}")
     for name, allocation in allocations.items():
         if owners[allocation.values] != name and team.leads:
             write_json(folder.adapter(name) / SAME, {"adapter": owners[allocation.values]})

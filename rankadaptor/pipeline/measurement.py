@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rankadaptor.config import RunConfig
     from rankadaptor.features import ScoreTable
     from rankadaptor.pipeline.run_folder import RunFolder
+    from rankadaptor.progress import Progress
     from rankadaptor.search import SearchResult
     from rankadaptor.space import Allocation
 
@@ -38,8 +39,8 @@ class Measurement(Protocol):
     steps: int
     tokens: int
 
-    def measure(self, allocations: Sequence[Allocation], *, label: str) -> list[Record]:
-        """Return one record per allocation, in order."""
+    def measure(self, allocations: Sequence[Allocation], *, progress: Progress) -> list[Record]:
+        """Return one record per allocation, in order; `progress` counts them."""
         ...
 
     def choose(self, result: SearchResult) -> tuple[Allocation, dict[str, Any]]:
@@ -69,10 +70,10 @@ class ShortRuns:
         # At that length the tuning has trained uniform under the rate it chose, and counted it.
         self._counted = None if tune is None else tune.steps or config.search.steps
 
-    def measure(self, allocations: Sequence[Allocation], *, label: str) -> list[Record]:
+    def measure(self, allocations: Sequence[Allocation], *, progress: Progress) -> list[Record]:
         """Measure side by side, or read from the record file."""
         jobs = [Job(allocation, self._seed, self.steps) for allocation in allocations]
-        records = self._pool.measure_all(jobs, label=label)
+        records = self._pool.measure_all(jobs, label=progress.label, progress=progress)
         self.tokens = self._count_reference(self.steps)
         return records
 
@@ -137,10 +138,13 @@ class ElasticMeasurement:
             self._elastic.save(kept)
         self.steps, self.tokens = self._elastic.steps, self._elastic.tokens
 
-    def measure(self, allocations: Sequence[Allocation], *, label: str) -> list[Record]:
+    def measure(self, allocations: Sequence[Allocation], *, progress: Progress) -> list[Record]:
         """Score one after the other by forward passes."""
-        logger.debug("%s", label)
-        return [self._elastic.measure(allocation) for allocation in allocations]
+        records = []
+        for allocation in allocations:
+            records.append(self._elastic.measure(allocation))
+            progress.advance(note="failed" if (loss := records[-1].loss) is None else f"loss {loss:.4f}")
+        return records
 
     def choose(self, result: SearchResult) -> tuple[Allocation, dict[str, Any]]:
         """Take what the predictor expects to be best."""

@@ -47,4 +47,4 @@ def publish_result(folder: RunFolder, document: dict[str, Any], tracker: Tracker
         try:
             tracker.log_figure(plot(document), f"plots/{name}.png")
         except InputError as error:
-            logger.info("no %s plot: %s", name, error)
+            logger.debug("no %s plot: %s", name, error)

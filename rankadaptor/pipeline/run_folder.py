@@ -28,7 +28,7 @@ from rankadaptor.planning.folder_state import (
     read_folder,
     refuse_other_run,
 )
-from rankadaptor.progress import format_seconds
+from rankadaptor.progress import find_outlook, format_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -86,12 +86,16 @@ class RunFolder:
         The result gains `seconds`, the wall time that computing it took.
         """
         path = self.path / STEPS / f"{step}.json"
+        outlook = find_outlook()
         if self.finished(step):
             logger.info("%s: already done, read from %s", step, path)
+            if outlook is not None:
+                outlook.skip(step)
         else:
             logger.info("%s: started", step)
             started = time.monotonic()
-            result = compute()
+            with contextlib.nullcontext() if outlook is None else outlook.follow(step):
+                result = compute()
             seconds = round(time.monotonic() - started, 2)
             write_json(path, {**result, "seconds": seconds})
             logger.info("%s: done in %s", step, format_seconds(seconds))

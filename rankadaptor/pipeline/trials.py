@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -167,7 +168,12 @@ class TrialPool:
         return self.measure_all([job], label="trial")[0]
 
     def measure_all(
-        self, jobs: Sequence[Job], *, label: str, on_record: Callable[[Record], object] | None = None
+        self,
+        jobs: Sequence[Job],
+        *,
+        label: str,
+        on_record: Callable[[Record], object] | None = None,
+        progress: Progress | None = None,
     ) -> list[Record]:
         """Measure all jobs, uniform first under each seed, and return their records in order.
 
@@ -175,6 +181,8 @@ class TrialPool:
             jobs: What to measure; jobs that the record file holds are not measured again.
             label: Shown with the progress.
             on_record: Called with each new record once it is on disk.
+            progress: What the jobs are a part of; it then counts them, with the best gain so far, in place of
+                a progress of their own.
 
         Raises:
             StorageError: If a record cannot be written, or uniform's worker is lost twice, for example for
@@ -183,19 +191,34 @@ class TrialPool:
         wanted = dict.fromkeys(jobs)
         references = dict.fromkeys(self._pair(job) for job in wanted)
         missing = [job for job in (references | wanted) if self.find(job) is None]
+        if progress is not None:
+            progress.skip(sum(job not in missing for job in wanted))
         if missing:
-            with Progress(label, len(missing), unit="trials", interval=5.0) as progress:
+            own = progress is None and Progress(label, len(missing), unit="trials", interval=0.0)
+            with own or contextlib.nullcontext(progress) as shown:
+                assert shown is not None
                 for record in self._run(missing):
                     self.records.append(record)
                     if on_record is not None:
                         on_record(record)
-                    progress.advance(note=_describe(record))
+                    counted = own or any(job.allocation.values == record.values for job in wanted)
+                    best = "" if own else self._describe_best(record)
+                    shown.advance(int(bool(counted)), note=_describe(record, self.source.space) + best)
         found = [self.find(job) for job in jobs]
         return [record for record in found if record is not None]
 
     def find(self, job: Job) -> Record | None:
         """Return the stored record of a job, if there is one."""
         return self.records.find(job.allocation.values, seed=job.seed, steps=job.steps)
+
+    def _describe_best(self, record: Record) -> str:
+        """Say the largest gain so far of trials like this one."""
+        like = [
+            each for each in self.records.records if (each.seed, each.steps) == (record.seed, record.steps)
+        ]
+        uniform = self.source.space.uniform().values
+        gains = [each.gain for each in like if each.gain is not None and each.values != uniform]
+        return f", best {max(gains):+.4f}" if gains else ""
 
     def _pair(self, job: Job) -> Job:
         return Job(self.source.space.uniform(), job.seed, job.steps)
@@ -250,7 +273,9 @@ class TrialPool:
         )
 
 
-def _describe(record: Record) -> str:
+def _describe(record: Record, space: Space) -> str:
     if record.status != "ok":
         return f"failed: {record.error}"
-    return f"loss {record.loss:.4f}" + (f", gain {record.gain:+.4f}" if record.gain else "")
+    if record.values == space.uniform().values:
+        return f"uniform's loss {record.loss:.4f}"
+    return f"loss {record.loss:.4f}" + ("" if record.gain is None else f", gain {record.gain:+.4f}")

@@ -90,6 +90,11 @@ def tune_side_by_side(config: RunConfig, source: TrialSource) -> dict[str, Any]:
             initialisations=given.initialisations,
             seed=config.seed,
         )
+    chosen = tuned.recipe
+    logger.info(
+        "chosen: rate %.3g, exponent %g, %s start",
+        chosen.learning_rate, chosen.scaling_exponent, chosen.initialisation,
+    )  # fmt: skip
     return {
         "recipe": tuned.recipe.to_json(),
         "trials": [_describe_trial(trial) for trial in tuned.trials],
@@ -117,7 +122,7 @@ def measure_recipes(
 
     missing = [pair for pair in tried if find(*pair) is None]
     limit = TimeLimit(source.execution.trial_timeout)
-    with Progress("tune the recipe", len(missing), unit="trials", interval=0.0) as progress:
+    with Progress("tune", len(missing), unit="trials", interval=0.0) as progress:
         for (allocation, recipe), record, fault in run_jobs(
             pool,
             missing,
@@ -128,7 +133,7 @@ def measure_recipes(
             if fault is not None:
                 raise_fault(fault)
             files[_locate(source, allocation, recipe)].append(record)
-            progress.advance(note=f"rate {recipe.learning_rate:.3g}, exponent {recipe.scaling_exponent:g}")
+            progress.advance(note=_describe_outcome(recipe, record))
     found = [find(*pair) for pair in tried]
     return [record for record in found if record is not None]
 
@@ -173,6 +178,12 @@ def _locate(source: TrialSource, allocation: Allocation, recipe: Recipe) -> Path
     if path.stem.endswith(f"-exponent-{recipe.scaling_exponent:g}"):
         return path.with_name(f"{path.stem}-others.jsonl")
     return path.with_name(f"{path.stem}-exponent-{recipe.scaling_exponent:g}.jsonl")
+
+
+def _describe_outcome(recipe: Recipe, record: Record) -> str:
+    loss = "diverged" if record.loss is None else f"loss {record.loss:.4f}"
+    start = "" if recipe.initialisation == RANDOM else f", {recipe.initialisation} start"
+    return f"rate {recipe.learning_rate:.3g}, exponent {recipe.scaling_exponent:g}{start}: {loss}"
 
 
 def _describe_trial(trial: RecipeTrial) -> dict[str, Any]:

@@ -288,6 +288,7 @@ def tune_recipe(
             seed=seed,
             compute=compute,
         )
+        _tell(trial)
         if on_trial is not None:
             on_trial(trial)
         return trial
@@ -303,12 +304,15 @@ def tune_recipe(
     )
 
 
-def _note(recipe: Recipe, outcome: Outcome) -> RecipeTrial:
-    loss = "diverged" if outcome.loss is None else f"held-out loss {outcome.loss:.4f}"
+def _tell(trial: RecipeTrial) -> None:
+    loss = "diverged" if trial.loss is None else f"held-out loss {trial.loss:.4f}"
     logger.info(
         "learning rate %.3g, exponent %g, %s start: %s",
-        recipe.learning_rate, recipe.scaling_exponent, recipe.initialisation, loss,
+        trial.learning_rate, trial.scaling_exponent, trial.initialisation, loss,
     )  # fmt: skip
+
+
+def _note(recipe: Recipe, outcome: Outcome) -> RecipeTrial:
     return RecipeTrial(
         learning_rate=recipe.learning_rate,
         scaling_exponent=recipe.scaling_exponent,

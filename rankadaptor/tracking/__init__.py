@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from rankadaptor.tracking.address import DEFAULT_ROOT, Store, locate_store, tell_viewing
+from rankadaptor.tracking.address import DEFAULT_ROOT, Store, explain_choice, locate_store, tell_viewing
 from rankadaptor.tracking.mlflow_tracker import MlflowTracker
 from rankadaptor.tracking.pyfunc import load_registered_predictor, register_predictor
+from rankadaptor.tracking.store import knock
 from rankadaptor.tracking.tracker import Tracker, open_tracker
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "MlflowTracker",
     "Store",
     "Tracker",
+    "explain_choice",
+    "knock",
     "load_registered_predictor",
     "locate_store",
     "open_tracker",

@@ -56,6 +56,15 @@ class Store:
         return mask_credentials(self.uri)
 
     @property
+    def exists(self) -> bool:
+        """Whether a local store's database is there; True for others, which are asked."""
+        if self.folder is None or "file:" in self.uri:
+            return True
+        from sqlalchemy.engine import make_url
+
+        return Path(make_url(self.uri).database or "").is_file()
+
+    @property
     def scheme(self) -> str:
         """`http`, `sqlite`, `postgresql`, …: without the driver."""
         return self.uri.partition(":")[0].partition("+")[0].lower()
