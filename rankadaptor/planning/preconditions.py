@@ -182,12 +182,12 @@ def _check_predictor(config: RunConfig) -> None:
 
 
 def _check_tracking(config: RunConfig) -> None:
-    """Ask a server whether it is there; a local store is made when the run begins."""
+    """Ask a server or a database whether it is there; a local store is made when the run begins."""
     if not config.track.enabled:
         return
-    from rankadaptor.tracking.address import SERVERS, locate_store
+    from rankadaptor.tracking.address import locate_store
     from rankadaptor.tracking.store import knock
 
     store = locate_store(config.track.uri)
-    if store.scheme in SERVERS:
+    if store.folder is None:
         knock(store)

@@ -10,6 +10,7 @@ import pytest
 from rankadaptor.cli import main
 from rankadaptor.config import build_run
 from rankadaptor.pipeline import account, run_experiment
+from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.tracking import open_tracker
 from rankadaptor.tracking.store import connect
 from tests.bench import make_bench
@@ -130,7 +131,10 @@ def test_a_password_is_written_nowhere(bench, capsys, caplog, monkeypatch):
     shown = capsys.readouterr()
     assert "no tracking server answers" in shown.err
     assert "SECRET" not in shown.err + shown.out + caplog.text
-    written = [path for path in bench.output.rglob("*") if path.is_file()]
+    assert not list(bench.output.rglob("*.json*"))  # it was told before anything was done
+
+    values = bench.values(track={"uri": "http://me:SECRET@127.0.0.1:9"})
+    with open_run(bench.output, build_run(values)):
+        written = [path for path in bench.output.rglob("*") if path.is_file()]
     assert "http://me:***@127.0.0.1:" in (bench.output / "run.yaml").read_text()
     assert not [path for path in written if b"SECRET" in path.read_bytes()]
-    assert not list(bench.output.rglob("*.safetensors"))  # it was told before anything was done
