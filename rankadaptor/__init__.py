@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rankadaptor.models import load
     from rankadaptor.pipeline import collect_records, run_experiment
     from rankadaptor.predictor import MetaPredictor, make_predictor, meta_train
+    from rankadaptor.progress import show_progress
     from rankadaptor.proxies import ElasticAdapter
     from rankadaptor.pruning import describe_model, prune, read_pruning, save_pruned
     from rankadaptor.recipe import Recipe
@@ -56,6 +57,7 @@ _SOURCES = {
     "rankadaptor.models": ("load",),
     "rankadaptor.pipeline": ("collect_records", "run_experiment"),
     "rankadaptor.predictor": ("MetaPredictor", "make_predictor", "meta_train"),
+    "rankadaptor.progress": ("show_progress",),
     "rankadaptor.proxies": ("ElasticAdapter",),
     "rankadaptor.pruning": ("describe_model", "prune", "read_pruning", "save_pruned"),
     "rankadaptor.recipe": ("Recipe",),
@@ -111,6 +113,7 @@ __all__ = [
     "recover",
     "run_experiment",
     "save_pruned",
+    "show_progress",
     "tune_recipe",
 ]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -129,18 +129,21 @@ class Verdict:
     high: float | None
     noise: float | None
     confidence: float
-    gains: tuple[float, ...]
-    seeds: tuple[int, ...]
-    failures: tuple[str, ...]
-    allocation: Allocation
-    candidate: Allocation
-    records: tuple[Record, ...]
+    gains: tuple[float, ...] = field(repr=False)
+    seeds: tuple[int, ...] = field(repr=False)
+    failures: tuple[str, ...] = field(repr=False)
+    allocation: Allocation = field(repr=False)
+    candidate: Allocation = field(repr=False)
+    records: tuple[Record, ...] = field(repr=False)
     reason: str = ""
 
     @property
     def steps(self) -> int | None:
         """Optimiser steps of each fine-tune; None where nothing was measured."""
         return max((record.steps for record in self.records), default=None)
+
+    def __str__(self) -> str:
+        return self.describe()
 
     def describe(self, *, recovery_steps: int | None = None) -> str:
         """Say the verdict in one sentence, with the length of the fine-tunes that it rests on.

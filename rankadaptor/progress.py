@@ -4,15 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from types import TracebackType
 
+from rankadaptor.credentials import mask_credentials
+
 logger = logging.getLogger(__name__)
 
 INNER_INTERVAL = 60.0
 """Seconds between two lines of what is inside another progress, such as the steps of a trial."""
+
+
+class StderrHandler(logging.Handler):
+    """Write to whatever stderr is at the moment, also where it is exchanged while the program runs.
+
+    Passwords in addresses are masked, also those in other packages' messages and in tracebacks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        sys.stderr.write(mask_credentials(self.format(record)) + "\n")
+        sys.stderr.flush()
+
+
+def show_progress() -> None:
+    """Show on stderr what is being done: a line for each step, trial and measurement, with the time left.
+
+    The command line does this by itself. In Python the package says nothing below a warning unless this is
+    called, or the program sets up logging of its own: then its handlers receive the same lines.
+    """
+    own = logging.getLogger("rankadaptor")
+    own.setLevel(logging.INFO)
+    if not own.hasHandlers():
+        own.addHandler(StderrHandler())
 
 
 def format_seconds(seconds: float) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rankadaptor.progress import Progress, show_progress
 from tests.documents import ROOT, find_blocks
 from tests.evaluation.items import make_rows
-
-
-def read_example() -> str:
-    (block,) = find_blocks(ROOT / "README.md", "python")
-    return block
+from tests.predictor.oracle import make_space
 
 
 def make_texts(count: int) -> list[str]:
@@ -32,40 +30,65 @@ def pico_folder(tmp_path: Path, pico_model: Callable[..., Any], pico_tokenizer: 
 def test_the_example_runs(tmp_path: Path, pico_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from datasets import Dataset
-    from peft import PeftModel
 
-    from rankadaptor import load, save_pruned
-    from rankadaptor.recovery import detach_adapter
+    from rankadaptor import describe_model, load, load_adapter
+    from rankadaptor.pruning import digest_model
 
     # The kit's benchmarks with rows of our own: no download.
     monkeypatch.setattr(
         "rankadaptor.kit.load_benchmark_rows", lambda name: Dataset.from_list(make_rows(name))
     )
+    monkeypatch.chdir(tmp_path)
     smaller = {
         '"kit:smollm2-135m"': repr(str(pico_folder)),
+        'ra.load_rows("kit:alpaca", limit=2000)': repr(make_texts(400)),
+        '"kit:boolq-passages"': repr(make_texts(20)),
         "steps=24": "steps=2",
         "evaluations=12": "evaluations=2",
         "seeds=5": "seeds=2",
         "verdict.allocation, data=train_rows": "verdict.allocation, data=train_rows, steps=3",
-        '"out/adapter"': repr(str(tmp_path / "adapter")),
     }
-    example = read_example()
+    making, loading = find_blocks(ROOT / "README.md", "python")
     for shown, used in smaller.items():
-        assert example.count(shown) == 1, f"the README no longer shows {shown}"
-        example = example.replace(shown, used)
-    names: dict[str, Any] = {"calibration_texts": make_texts(20), "train_rows": make_texts(400)}
-    exec(compile(example, "README.md", "exec"), names)
+        assert making.count(shown) == 1, f"the README no longer shows {shown}"
+        making = making.replace(shown, used)
+    names: dict[str, Any] = {}
+    exec(compile(making, "README.md", "exec"), names)
 
     assert names["space"].budget == names["space"].uniform().cost
     assert len(names["result"].records) == 2
     assert names["verdict"].outcome in ("better", "no difference", "worse")
     assert names["scores"].names == ("boolq", "piqa")
+    # Every result is shown in a few lines.
+    for name in ("verdict", "result", "space", "scores", "predictor", "measure"):
+        assert len(repr(names[name])) < 400, name
+    assert str(names["verdict"]) == names["verdict"].describe()
+    assert len(repr(names["result"].records[0])) < 600
+    assert len(repr(make_space(blocks=40).uniform())) < 100
 
-    # The adapter that the example saved is plain PEFT: on the saved pruned model it gives the same logits.
+    # What the example saved loads as the next block says, and gives the same logits.
+    exec(compile(loading, "README.md", "exec"), names)
     tokens = torch.arange(3, 20)[None]
     with torch.no_grad():
         expected = names["adapter"](tokens).logits
-        detach_adapter(names["adapter"])
-        save_pruned(names["pruned"], names["tokenizer"], tmp_path / "pruned")
-        again = PeftModel.from_pretrained(load(tmp_path / "pruned")[0], tmp_path / "adapter").eval()
+        assert torch.equal(names["recovered"](tokens).logits, expected)
+        again = load_adapter(load(tmp_path / "out" / "pruned")[0], tmp_path / "out" / "adapter")
         assert torch.equal(again(tokens).logits, expected)
+    assert digest_model(names["pruned"]) == digest_model(load(tmp_path / "out" / "pruned")[0])
+    assert describe_model(names["pruned"])["parameters"] < describe_model(names["model"])["parameters"]
+    card = (tmp_path / "out" / "adapter" / "README.md").read_text()
+    assert str(names["verdict"]) in card
+    assert "trained for 3 optimiser steps" in card
+
+
+def test_progress_is_shown_where_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = logging.getLogger("rankadaptor")
+    monkeypatch.setattr(own, "propagate", False)  # as in a program that sets up no logging
+    monkeypatch.setattr(own, "handlers", [])
+    show_progress()
+    show_progress()
+    with Progress("search", 2, interval=0.0) as progress:
+        progress.advance()
+    assert capsys.readouterr().err.count("search 1/2") == 1

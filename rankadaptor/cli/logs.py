@@ -4,20 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 
-from rankadaptor.credentials import mask_credentials
-
-
-class _StderrHandler(logging.Handler):
-    """Write to whatever stderr is at the moment, also where it is exchanged while the program runs.
-
-    Passwords in addresses are masked, also those in other packages' messages and in tracebacks.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(mask_credentials(self.format(record)) + "\n")
-        sys.stderr.flush()
+from rankadaptor.progress import StderrHandler
 
 
 def start_logging(*, verbose: bool = False) -> None:
@@ -30,10 +18,8 @@ def start_logging(*, verbose: bool = False) -> None:
 
     find_commit()  # now: what is checked out may be another by the time the first result is written
     root = logging.getLogger()
-    if not any(isinstance(handler, _StderrHandler) for handler in root.handlers):
-        handler = _StderrHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
-        root.addHandler(handler)
+    if not any(isinstance(handler, StderrHandler) for handler in root.handlers):
+        root.addHandler(StderrHandler())
     root.setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("rankadaptor").setLevel(logging.DEBUG if verbose else logging.INFO)
     for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):

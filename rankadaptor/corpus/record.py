@@ -6,7 +6,7 @@ import base64
 import binascii
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class Record:
     error: str | None = None
     commit: str = "unknown"
     created: str = ""
-    sequence_losses: tuple[float, ...] | None = None
+    sequence_losses: tuple[float, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:

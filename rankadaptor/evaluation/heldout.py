@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.recovery.loss import check_losses, score_sequences
@@ -26,7 +26,7 @@ class HeldOutLoss:
     """
 
     mean: float
-    per_sequence: tuple[float, ...]
+    per_sequence: tuple[float, ...] = field(repr=False)
     tokens: int
 
     @property

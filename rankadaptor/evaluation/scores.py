@@ -34,6 +34,10 @@ class Score:
     items: tuple[int, ...]
     digest: str
 
+    def __repr__(self) -> str:
+        error = f" ± {100 * self.standard_error:.1f}" if self.standard_error is not None else ""
+        return f"Score({self.benchmark}: {self.metric} {100 * self.accuracy:.1f} %{error}, {self.n} items)"
+
     @property
     def n(self) -> int:
         """Number of items."""

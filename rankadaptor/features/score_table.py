@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -35,8 +35,8 @@ class ScoreTable:
 
     kind: str
     space: str
-    options: tuple[tuple[int, ...], ...]
-    worths: tuple[tuple[float, ...], ...]
+    options: tuple[tuple[int, ...], ...] = field(repr=False)
+    worths: tuple[tuple[float, ...], ...] = field(repr=False)
     tokens: int = 0
 
     def __post_init__(self) -> None:

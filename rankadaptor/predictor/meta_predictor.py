@@ -37,7 +37,7 @@ class MetaPredictor:
         card: Facts of the training, for people: settings, records, corpus digest, benchmark.
     """
 
-    hierarchy: Hierarchy
+    hierarchy: Hierarchy = dataclasses.field(repr=False)
     seed: int = 0
     card: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     seen: tuple[Space, SlotPosterior] | None = dataclasses.field(default=None, repr=False, compare=False)

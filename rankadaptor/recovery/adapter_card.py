@@ -60,11 +60,13 @@ def render_adapter_card(peft_model: Any, *, base: dict[str, Any], verdict: Descr
         if uneven
         else ""
     )
+    steps = getattr(peft_model, "steps_trained", None)
+    trained = f", trained for {steps} optimiser steps" if steps else ""
     judged = "not measured" if verdict is None else verdict.describe()
     return (
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n{MARK}\n\n"
         "# LoRA adapter\n\n"
-        f"{parameters:,} parameters on {linears} linears, {spread}.\n\n"
+        f"{parameters:,} parameters on {linears} linears, {spread}{trained}.\n\n"
         f"It belongs to the weights with the digest `{base['digest']}` ({base['precision']}){called}. On a "
         "model with other weights it does not work, even where the shapes fit. `rankadaptor.load_adapter` "
         "compares the digest; plain PEFT compares shapes only.\n\n"

@@ -52,6 +52,7 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
     _base: BaseIdentity | None
     _name_base: Callable[[], str | None]
     _shared: bool
+    steps_trained: int | None = None
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *, verdict: Described | None = None, **given: Any

@@ -109,4 +109,5 @@ def recover(
         "recovered in %d steps, %d tokens; training loss %.4f → %.4f",
         result.steps, result.tokens, result.losses[0], result.losses[-1],
     )  # fmt: skip
+    peft_model.steps_trained = result.steps
     return peft_model.eval()

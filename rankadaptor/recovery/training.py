@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +57,8 @@ class TrainingResult:
         stopped_early: Whether patience ran out before the last step.
     """
 
-    losses: tuple[float, ...]
-    curve: tuple[CurvePoint, ...]
+    losses: tuple[float, ...] = field(repr=False)
+    curve: tuple[CurvePoint, ...] = field(repr=False)
     tokens: int
     seconds: float
     best_step: int | None = None

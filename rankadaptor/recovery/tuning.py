@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rankadaptor.data.rows import Source
@@ -65,7 +65,7 @@ class TunedRecipe:
     """The recipe chosen, and every trial it was chosen from, in order."""
 
     recipe: Recipe
-    trials: tuple[RecipeTrial, ...]
+    trials: tuple[RecipeTrial, ...] = field(repr=False)
 
 
 class Outcome(Protocol):

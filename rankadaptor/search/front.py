@@ -7,7 +7,7 @@ so that every individual is an allocation inside the budget. It may leave budget
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,9 +38,9 @@ class Front:
         predicted: Predicted gain over uniform less `caution` standard deviations, nats per token, `(n,)`.
     """
 
-    allocations: tuple[Allocation, ...]
-    costs: Ints
-    predicted: Floats
+    allocations: tuple[Allocation, ...] = field(repr=False)
+    costs: Ints = field(repr=False)
+    predicted: Floats = field(repr=False)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return one JSON-like dict an allocation."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,6 +54,6 @@ class SearchResult:
 
     best: Allocation
     expected_gain: float
-    records: tuple[Record, ...]
-    history: tuple[Step, ...]
-    predictor: Predictor
+    records: tuple[Record, ...] = field(repr=False)
+    history: tuple[Step, ...] = field(repr=False)
+    predictor: Predictor = field(repr=False)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rankadaptor.space.space import Space
 
 SCHEMA = 1
+LISTED = 16  # values that a short form of an allocation names one by one
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class Allocation:
 
     values: tuple[int, ...]
     space: Space = field(compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        if len(self.values) <= LISTED:
+            return f"Allocation(values={self.values})"
+        lowest, highest = min(self.values), max(self.values)
+        return f"Allocation({len(self.values)} slots, values {lowest} to {highest}, cost {self.cost:,})"
 
     @property
     def cost(self) -> int:
