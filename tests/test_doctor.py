@@ -87,3 +87,13 @@ def test_a_small_disk_is_missing(monkeypatch):
     monkeypatch.setattr(doctor, "NEEDED_GIGABYTES", 1e9)
     assert doctor.check_disk().state == "missing"
     assert "RANKADAPTOR_HOME" in doctor.check_disk().remedy
+
+
+def test_the_table_cuts_no_address_and_reads_no_markup(capsys):
+    from rankadaptor.cli.tables import show_checks
+
+    place = f"sqlite:////{'folder/' * 30}mlflow.db"
+    show_checks([doctor.Check("mlflow store", "missing", place, 'pip install "psycopg[binary]"')])
+    shown = capsys.readouterr().out
+    assert place in "".join(shown.split()).replace('pipinstall"psycopg[binary]"', "")
+    assert "psycopg[binary]" in shown

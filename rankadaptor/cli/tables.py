@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rankadaptor.progress import format_seconds
@@ -150,10 +151,14 @@ def _write_agreement(entry: Mapping[str, Any] | None) -> str:
 
 def show_checks(checks: Sequence[Check]) -> None:
     """Show what `doctor` found."""
-    table = Table("state", "what", "found", "next", box=None, pad_edge=False)
+    table = Table("state", "what", box=None, pad_edge=False)
+    for heading in ("found", "next"):
+        table.add_column(heading, overflow="fold")  # addresses are never cut
     for check in checks:
-        table.add_row(f"[{STATES[check.state]}]{check.state}[/]", check.name, check.found, check.remedy)
-    Console().print(table)
+        texts = (escape(text) for text in (check.name, check.found, check.remedy))
+        table.add_row(f"[{STATES[check.state]}]{check.state}[/]", *texts)
+    console = Console()
+    (console if console.is_terminal else Console(width=LOG_WIDTH)).print(table)
 
 
 def show_repetitions(repeated: Sequence[Repetition]) -> None:
