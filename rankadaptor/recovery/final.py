@@ -59,7 +59,7 @@ def recover(
     new low, and the adapter of the lowest one is returned.
 
     Args:
-        pruned: The model to recover; not changed.
+        pruned: The model to recover; moved to `compute`'s device, otherwise not changed.
         tokenizer: Its tokenizer.
         allocation: Ranks, from a search, a verdict, or `space.uniform()`.
         data: Training rows, a path, or a kit name.
