@@ -55,23 +55,25 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-readme: $(STAMP) ## generate README's figures from the kept results
+readme: $(STAMP) ## generate the figures of README and docs/what-to-expect.md from the kept results
 	$(BIN)/python -m experiments.quickstart
-	$(BIN)/python -m experiments.compare experiments/compare/short.yaml --into README.md
-	$(BIN)/python -m experiments.smaller experiments/smaller/smaller.yaml --into README.md
-	$(BIN)/python -m experiments.predictors --into README.md
+	$(BIN)/python -m experiments.expectations
+	$(BIN)/python -m experiments.compare experiments/compare/short.yaml --into docs/what-to-expect.md
+	$(BIN)/python -m experiments.smaller experiments/smaller/smaller.yaml --into docs/what-to-expect.md
+	$(BIN)/python -m experiments.predictors --into docs/what-to-expect.md
+	$(BIN)/python -m experiments.bench.page
 	$(BIN)/python -m experiments.quickstart.curves --only-write
 	$(BIN)/python -m experiments.predictors.proposals --only-write
 
 evidence: $(STAMP) ## generate docs/evidence.md, its tables and figures, from meta_data/
 	$(BIN)/python -m experiments.evidence --corpus meta_data --into docs/evidence.md
 
-benchmark: $(STAMP) ## judge all predictors on the corpus, into docs/predictors.md and README (an hour)
+benchmark: $(STAMP) ## judge all predictors on the corpus, into docs/predictors.md and docs/what-to-expect.md (an hour)
 	$(BIN)/python -m experiments.predictors
 	$(BIN)/python -m experiments.predictors --no-siblings --output experiments/results/predictors-other-models.json
 	$(BIN)/python -m experiments.predictors --into docs/predictors.md
 	$(BIN)/python -m experiments.predictors --output experiments/results/predictors-other-models.json --into docs/predictors.md
-	$(BIN)/python -m experiments.predictors --into README.md
+	$(BIN)/python -m experiments.predictors --into docs/what-to-expect.md
 
 clean: ## remove the environment and caches (not the kit, not results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

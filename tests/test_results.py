@@ -1,13 +1,16 @@
-"""Kept results belong to the run files beside them, and the README shows what they say."""
+"""Kept results belong to the run files beside them, and documents show what they say."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from experiments.expectations.figures import write_expectations
 from rankadaptor.config import load_run
+from rankadaptor.files import read_json
 from rankadaptor.report import render_markdown
 from rankadaptor.results import read_result
 
@@ -27,8 +30,24 @@ def test_a_kept_result_is_of_its_run_file_as_it_stands(run_file: Path) -> None:
     assert "/home/" not in json.dumps(document)
 
 
-def test_the_readme_shows_the_kept_result() -> None:
-    text = (ROOT / "README.md").read_text()
-    shown = text.split("<!-- generated:results -->")[1].split("<!-- /generated:results -->")[0]
+def read_shown(file: str, name: str) -> str:
+    text = (ROOT / file).read_text("utf-8")
+    return text.split(f"<!-- generated:{name} -->")[1].split(f"<!-- /generated:{name} -->")[0].strip()
+
+
+def test_documents_show_the_kept_results() -> None:
     document = read_result(ROOT / "experiments" / "results" / "quickstart.json")
-    assert shown.strip() == render_markdown(document)["results"].strip()
+    blocks = render_markdown(document)
+    for name in ("verdict", "losses"):
+        assert read_shown("docs/what-to-expect.md", name) == blocks[name].strip()
+    rows = read_json(ROOT / "experiments" / "results" / "compare.json")
+    assert read_shown("README.md", "expectations") == write_expectations(document, rows)
+
+
+def test_the_readme_is_short_and_has_no_studies() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 120
+    assert re.findall(r"<!-- generated:([\w-]+) -->", text) == ["figure", "expectations"]
+    for file in ("README.md", "docs/what-to-expect.md"):
+        for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / file).read_text("utf-8")):
+            assert (ROOT / file).parent.joinpath(picture).is_file(), picture

@@ -1,4 +1,4 @@
-"""Fill docs/engine.md and README's line about the engine from the bench's result file.
+"""Fill docs/engine.md, and the sentence of docs/what-to-expect.md, from the bench's result file.
 
 python -m experiments.bench.page
 """
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.bench.document import RESULTS
+from experiments.expectations import PAGE
 from rankadaptor.files import read_json
 from rankadaptor.report.markers import update_markers
 
-PAGES = (Path("docs/engine.md"), Path("README.md"))
+PAGES = (Path("docs/engine.md"), PAGE)
 FIGURES = {
     "tokens_per_second_ratio": ("tokens per second over those of `Trainer` + PEFT", "at least 1.6"),
     "matmul_share": ("share of the machine's matrix products that the needed operations reach", "0.75"),

@@ -1,7 +1,7 @@
 """Compare ways of choosing ranks at equal parameters and cost.
 
     python -m experiments.compare experiments/compare/short.yaml [--set trials=12]
-    python -m experiments.compare experiments/compare/short.yaml --into README.md
+    python -m experiments.compare experiments/compare/short.yaml --into docs/what-to-expect.md
 
 Continues where it stopped. Rows go to the file's `results`, tables to its `document`; `--into` fills the
 parts of another document from rows that are there.

@@ -1,1 +1,1 @@
-"""All predictors judged on the corpus: the tables and figures of docs/predictors.md and the README."""
+"""All predictors judged on the corpus, for docs/predictors.md and docs/what-to-expect.md."""

@@ -1,4 +1,4 @@
-"""Judge all predictors on the corpus, and write what docs/predictors.md and the README show of it.
+"""Judge all predictors on the corpus, and write what documents show of it.
 
     python -m experiments.predictors [--no-siblings --output experiments/results/predictors-other-models.json]
     python -m experiments.predictors --into docs/predictors.md

@@ -8,7 +8,8 @@ predictor then expects most of is judged by its mean over all seeds, as a share 
 Training settings are left out in turn; decision 0020 was taken on them alone, the held-out ones came after.
 Two ways have no corpus: `distance` goes by the distance from uniform alone; `untaught` is a Gaussian process
 that begins with four allocations far apart, and then goes by expected improvement. Writes
-`experiments/results/proposals.json`, a figure, and the parts `proposals` of README and `docs/predictors.md`.
+`experiments/results/proposals.json`, a figure, and the parts `proposals` of `docs/what-to-expect.md` and
+`docs/predictors.md`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.expectations import FIGURES, PAGE
 from experiments.predictors.distance import Distance
 from experiments.predictors.guidance import write_replay
 from experiments.predictors.guidance_figures import plot_replay
@@ -107,7 +109,7 @@ def measure() -> list[dict[str, Any]]:
 
 
 def write_documents(rows: Sequence[dict[str, Any]]) -> None:
-    """Write tables, figure and README's part."""
+    """Write tables and figure."""
     tables = []
     for held_out, label in ((False, "Left out in turn"), (True, "Held out")):
         own = [row for row in rows if row["held_out"] is held_out]
@@ -115,8 +117,8 @@ def write_documents(rows: Sequence[dict[str, Any]]) -> None:
         tables.append(f"**{label}**: {settings} settings.\n\n{tabulate(own).to_markdown().rstrip()}")
     update_markers(DOCUMENT, {"proposals": "\n\n".join(tables)})
     write_bytes(FIGURE, to_png(plot_replay(rows, ways=SHOWN)))
-    replayed = write_replay(rows, figure=FIGURE.as_posix(), ways=SHOWN)
-    update_markers(Path("README.md"), {"proposals": replayed})
+    replayed = write_replay(rows, figure=(FIGURES / FIGURE.name).as_posix(), ways=SHOWN)
+    update_markers(PAGE, {"proposals": replayed})
 
 
 def choose_predictor(way: str, hierarchy: Hierarchy, *, seed: int) -> Predictor:

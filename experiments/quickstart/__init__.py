@@ -1,1 +1,1 @@
-"""The quickstart: its run file, what its search hands over, and README's parts."""
+"""The quickstart: its run file, what its search hands over, and the parts of documents that show it."""

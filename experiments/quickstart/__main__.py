@@ -1,12 +1,14 @@
-"""Fill README's tables and figure of the quickstart from its kept result.
+"""Fill README's figure and the tables of docs/what-to-expect.md from the quickstart's kept result.
 
 python -m experiments.quickstart
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from experiments.expectations import PAGE
 from experiments.jobs import report_changes
 from experiments.program import run_program
 from rankadaptor.report import fill_document
@@ -15,8 +17,10 @@ RESULT, README = Path("experiments/results/quickstart.json"), Path("README.md")
 
 
 def main() -> None:
-    """Fill the README."""
-    report_changes(README, fill_document(RESULT, file=README, figures=RESULT.parent / "figures"))
+    """Fill both documents."""
+    for file in (README, PAGE):
+        figures = os.path.relpath(RESULT.parent / "figures", file.parent)
+        report_changes(file, fill_document(RESULT, file=file, figures=figures))
 
 
 if __name__ == "__main__":

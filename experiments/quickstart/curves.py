@@ -6,7 +6,7 @@ Same pruned model, data, rate and budget as `make quickstart`. Two predictors gu
 seeds: the trained one (`meta`), and one that sees the same slots and has learned from no corpus
 (`gaussian_process`). After 2, 4 and 8 short runs the allocation that each search would then hand over is
 confirmed like a run's winner: paired with uniform on fresh seeds. Continues where it stopped; writes
-`experiments/results/quickstart-curves.json`, a figure, and README's part on it.
+`experiments/results/quickstart-curves.json`, a figure, and a part of `docs/what-to-expect.md`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.compare.arena import Arena, open_arena
+from experiments.expectations import FIGURES, PAGE
 from experiments.predictors.guidance import write_guidance
 from experiments.predictors.guidance_figures import plot_guidance
 from experiments.program import run_program
@@ -48,7 +49,7 @@ def main() -> None:
     """Search, confirm, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=1, help="trials side by side; changes no result")
-    parser.add_argument("--only-write", action="store_true", help="write figure and README from the result")
+    parser.add_argument("--only-write", action="store_true", help="write figure and document from the result")
     given = parser.parse_args()
     if not given.only_write:
         with open_arena(load_run(RUN), FOLDER, workers=given.workers) as arena:
@@ -66,7 +67,7 @@ def main() -> None:
         write_json(RESULT, rows)
     rows = read_json(RESULT)
     write_bytes(FIGURE, to_png(plot_guidance(rows)))
-    update_markers(Path("README.md"), {PART: write_guidance(rows, figure=FIGURE.as_posix())})
+    update_markers(PAGE, {PART: write_guidance(rows, figure=(FIGURES / FIGURE.name).as_posix())})
 
 
 def search(arena: Arena, name: str, *, seed: int) -> list[tuple[int, Allocation]]:

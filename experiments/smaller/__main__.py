@@ -1,7 +1,7 @@
 """Find the smallest adapter that is shown not to be worse than uniform.
 
     python -m experiments.smaller experiments/smaller/smaller.yaml [--set trials=12]
-    python -m experiments.smaller experiments/smaller/smaller.yaml --into README.md
+    python -m experiments.smaller experiments/smaller/smaller.yaml --into docs/what-to-expect.md
 
 Continues where it stopped. Rows go to the file's `results`, tables to its `document`; `--into` fills the
 parts of another document from rows that are there.

@@ -1,4 +1,4 @@
-"""What README says of short runs saved follows from the rows, either way."""
+"""What documents say of short runs saved follows from the rows, either way."""
 
 from __future__ import annotations
 
