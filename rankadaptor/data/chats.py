@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from rankadaptor.data.row import ASSISTANT, IGNORED, Turn
@@ -15,6 +16,8 @@ NO_TEMPLATE = (
     "Use the tokenizer of an instruct model of the same family, set tokenizer.chat_template and save it, or "
     'turn the chats into {"prompt", "response"} rows.'
 )
+DATE = datetime(2024, 7, 26, tzinfo=UTC)
+"""Date of templates that write today's, such as those of Llama 3.2 and Mistral: rows are the same on every day."""
 _MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 Encoded = tuple[list[int], list[int]]
@@ -191,7 +194,9 @@ def _apply_template(
     from jinja2 import TemplateError
 
     try:
-        return tokenizer.apply_chat_template([dict(message) for message in messages], **options)
+        return tokenizer.apply_chat_template(
+            [dict(message) for message in messages], strftime_now=DATE.strftime, **options
+        )
     except (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise InputError(
             f"{place}: the tokenizer's chat template refuses it ({error}). Most templates want a user's turn "

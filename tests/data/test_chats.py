@@ -89,6 +89,11 @@ def test_a_start_token_of_the_template_is_not_doubled(chat, pico_tokenizer):
     assert sequence.input_ids[1] != tokenizer.eos_token_id
 
 
+def test_templates_that_write_the_date_write_the_same_one_on_every_day(chat):
+    tokenizer, (sequence,), _ = chat("{{ strftime_now('%d %b %Y') }} " + CHATML)
+    assert tokenizer.decode(sequence.input_ids).startswith("26 Jul 2024 <|im_start|>system")
+
+
 def test_chats_calibrate_too(chat):
     tokenizer, (sequence,), _ = chat(CHATML)
     windows = make_calibration([Row("", "", TURNS)], tokenizer, examples=1, length=len(sequence), seed=0)

@@ -62,6 +62,18 @@ def test_limit_and_skip_make_disjoint_splits_that_cover_everything():
     assert load_rows(TEXTS, limit=99, seed=3) == held_out + train
 
 
+def test_a_source_is_remarked_on_once(tmp_path, caplog):
+    path = write_lines(tmp_path / "rows.jsonl", [{"text": text} for text in [*TEXTS, ""]])
+    for _ in range(3):
+        load_rows(path, limit=99, seed=3)
+        load_rows(load_rows(path), skip=2, limit=99)
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "1 of 21 rows have nothing to learn and are left out",
+        "only 20 rows for limit=99 after skip=0",
+        "only 18 rows for limit=99 after skip=2",
+    ]
+
+
 def test_rows_without_text_are_left_out(caplog):
     rows = load_rows([{"instruction": "Sing.", "output": " "}, "kept"])
     assert rows == [Row("", "kept")]
