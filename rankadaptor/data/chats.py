@@ -17,7 +17,8 @@ NO_TEMPLATE = (
     'turn the chats into {"prompt", "response"} rows.'
 )
 DATE = datetime(2024, 7, 26, tzinfo=UTC)
-"""Date of templates that write today's, such as those of Llama 3.2 and Mistral: rows are the same on every day."""
+"""Date for templates that write today's (Llama 3.2, Mistral): rows are the same on every day."""
+_TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 _MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 Encoded = tuple[list[int], list[int]]
@@ -194,8 +195,9 @@ def _apply_template(
     from jinja2 import TemplateError
 
     try:
+        template = _TODAY.sub(lambda found: repr(DATE.strftime(found[2])), str(tokenizer.get_chat_template()))
         return tokenizer.apply_chat_template(
-            [dict(message) for message in messages], strftime_now=DATE.strftime, **options
+            [dict(message) for message in messages], chat_template=template, **options
         )
     except (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise InputError(

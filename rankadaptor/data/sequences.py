@@ -122,16 +122,17 @@ class _Cuts:
         self.lost += whole - kept.targets
 
     def report(self, source: str, *, key: str, max_length: int) -> None:
-        if self.lost or self.dropped:
-            share = 100 * self.lost / self.learned if self.learned else 0.0
-            notify_once(
-                logger,
-                ("cut", key, max_length),
-                "%s: %d of %d sequences are longer than %d tokens and lose their end, with %.1f %% of the "
-                "tokens to learn; %d have nothing left to learn and are left out. A greater sequence_length "
-                "keeps more.",
-                source, self.cut, self.rows, max_length, share, self.dropped,
-            )  # fmt: skip
+        if not (self.lost or self.dropped):
+            return
+        share = 100 * self.lost / self.learned if self.learned else 0.0
+        left_out = f"; {self.dropped} have nothing left to learn and are left out" if self.dropped else ""
+        notify_once(
+            logger,
+            ("cut", key, max_length),
+            "%s: %d of %d sequences are longer than %d tokens and lose their end, with %.1f %% of the "
+            "tokens to learn%s. A greater sequence_length keeps more.",
+            source, self.cut, self.rows, max_length, share, left_out,
+        )  # fmt: skip
 
 
 class _Stream:

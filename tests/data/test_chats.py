@@ -6,6 +6,7 @@ import copy
 
 import pytest
 
+import rankadaptor as ra
 from rankadaptor.data import Row, Turn, tokenise_rows
 from rankadaptor.errors import InputError
 from rankadaptor.pruning.calibration import make_calibration
@@ -118,6 +119,18 @@ def test_chats_calibrate_too(chat):
 def test_what_no_template_can_write_is_refused(chat, template, message):
     with pytest.raises(InputError, match=message):
         chat(template)
+
+
+def test_chats_train(chat, pico_model):
+    tokenizer, _, _ = chat(CHATML)
+    model = pico_model(blocks=1)
+    space = ra.RankSpace.from_model(model, like_uniform=2)
+    recipe = ra.Recipe(batch_size=2, micro_batch_size=2, sequence_length=128, steps=2)
+    rows = [{"messages": MESSAGES}, {"conversations": [{"from": "gpt", "value": "A fox."}]}]
+    adapter = ra.recover(
+        model, tokenizer, space.uniform(), data=iter(rows), held_out=["A river."], recipe=recipe
+    )
+    assert set(adapter.peft_config) == {"default"}
 
 
 @pytest.mark.kit

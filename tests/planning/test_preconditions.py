@@ -38,8 +38,17 @@ def torn_row(bench):
     return {}
 
 
+def surplus(bench):
+    bench.rows.write_text('{"prompt": "Which metal?", "response": " Copper.", "summary": "metals"}\n')
+    return {}
+
+
 CASES = {
-    "chats without a template": (chats, ("data.train: ", "rows.jsonl")),
+    "chats without a template": (chats, ("data.train: ", "rows.jsonl", "no chat template")),
+    "length beyond the positions": (
+        lambda _: {"recipe__sequence_length": 513},
+        ("recipe.sequence_length: ", "512 positions"),
+    ),
     "data file that is not there": (
         lambda _: {"data__train": "absent.jsonl"},
         ("data.train: ", "absent.jsonl", "no such file"),
@@ -53,6 +62,7 @@ CASES = {
         ("prune.calibration.source: ", "no such file"),
     ),
     "malformed row": (torn_row, ("rows.jsonl:41", "not valid JSON")),
+    "text that no form uses": (surplus, ("rows.jsonl:1: summary would not be used",)),
     "all rows held out": (lambda _: {"data__held_out_rows": 40}, ("40 rows", "lower data.held_out_rows")),
     "skipping every block": (
         lambda _: {"prune": {"skip_first": 2, "skip_last": 1}},
