@@ -32,19 +32,46 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-3` as a number, as YAML 1.2 and people do."""
+    """SafeLoader that reads numbers as YAML 1.2 and people do.
+
+    `1e-3` is a number, `010` is ten and not eight, and `1:30` is text and not ninety.
+    """
 
 
 class _Dumper(yaml.SafeDumper):
     """SafeDumper that quotes text which `_Loader` would read as a number."""
 
 
+_FLOAT, _INTEGER = "tag:yaml.org,2002:float", "tag:yaml.org,2002:int"
+_START = "-+.0123456789"
+_NUMBERS = {
+    _FLOAT: re.compile(
+        r"^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
+        r"|[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    _INTEGER: re.compile(r"^[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)$"),
+}
+_Loader.yaml_implicit_resolvers = {
+    start: [each for each in resolvers if each[0] not in _NUMBERS]
+    for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 for _kind in (_Loader, _Dumper):
-    _kind.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-        list("-+0123456789"),
-    )
+    for _tag, _pattern in _NUMBERS.items():
+        _kind.add_implicit_resolver(_tag, _pattern, list(_START))
+
+
+def _construct_integer(_loader: _Loader, node: yaml.ScalarNode) -> int:
+    digits = str(node.value).replace("_", "")
+    base = {"0b": 2, "0o": 8, "0x": 16}.get(digits.lstrip("-+")[:2], 10)
+    try:
+        return int(digits, base)
+    except ValueError as error:  # thousands of digits, which Python does not read
+        raise yaml.constructor.ConstructorError(
+            None, None, f"a number of {len(digits)} digits is too long", node.start_mark
+        ) from error
+
+
+_Loader.add_constructor(_INTEGER, _construct_integer)
 
 
 def dump_value(value: Any, **options: Any) -> str:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from rankadaptor.cli import main
-from rankadaptor.config.document import LONGEST, parse_document, parse_value
+from rankadaptor.config.document import LONGEST, dump_value, parse_document, parse_value
 from rankadaptor.errors import ConfigError
 
 MULTIPLYING = "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
@@ -57,3 +57,16 @@ def test_a_file_of_another_kind_is_not_read_whole(tmp_path, capsys):
     path.write_bytes(b"a" * (LONGEST + 1))
     assert main(["plan", str(path)]) == 2
     assert "not a run file" in capsys.readouterr().err
+
+
+def test_numbers_are_read_as_people_write_them():
+    text = "a: 010\nb: 1:30\nc: 0x1f\nd: 1_000\ne: -3\nf: 1e-3\ng: .5\nh: 0o10\ni: 08\nj: 1:30.5\nk: -.5e1\n"
+    expected = {"a": 10, "b": "1:30", "c": 31, "d": 1000, "e": -3, "f": 0.001, "g": 0.5, "h": 8, "i": 8}
+    expected |= {"j": "1:30.5", "k": -5.0}
+    assert parse_document(text, source="run.yaml").values == expected
+    texts = {"a": "010", "b": "1:30", "c": "0o10", "d": "08", "e": "1e-3", "f": "0x1f", "g": "1_000"}
+    assert parse_document(dump_value(texts), source="run.yaml").values == texts
+    with pytest.raises(ConfigError, match=r"line 2, column 4: .*a number of 6000 digits is too long"):
+        parse_document(f"a: 1\nb: {'9' * 6000}\n", source="run.yaml")
+    with pytest.raises(ConfigError, match="a number of 5000 digits is too long"):
+        parse_value("9" * 5000, source="--set seed")
