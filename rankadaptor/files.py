@@ -183,14 +183,14 @@ def read_json(path: Path) -> Any:
     return parse_json(read_text(path), path=path)
 
 
-def parse_json(text: str, *, path: Path) -> Any:
-    """Parse the JSON text of a file.
+def parse_json(text: str, *, path: Path, **options: Any) -> Any:
+    """Parse the JSON text of a file; `options` are those of `json.loads`.
 
     Raises:
         InputError: If it is malformed; the message names the file and the line.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, **options)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not valid JSON ({error.msg}).") from error
     except (RecursionError, ValueError) as error:  # nested without end; a number of thousands of digits

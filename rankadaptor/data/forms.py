@@ -162,6 +162,7 @@ def read_item(item: Row | Mapping[str, Any] | str, *, place: str) -> tuple[Row, 
         return Row(prompt="", response=check_text(item, place=place)), frozenset()
     if not isinstance(item, Mapping):
         raise InputError(f"{place}: {type(item).__name__} is not a row. Each row is {FORMS}.")
+    _refuse_unwanted(item, place=place)
     fitting = [form for form in _FORMS if any(item.get(head) is not None for head in form.heads)]
     complete = [
         form
@@ -183,6 +184,30 @@ def read_item(item: Row | Mapping[str, Any] | str, *, place: str) -> tuple[Row, 
         f"{place}: {', '.join(lost)} would not be used, only {', '.join(used)}. Remove or rename the "
         f"fields that are not meant, or give them in one of the forms: {FORMS}."
     )
+
+
+def _refuse_unwanted(item: Mapping[str, Any], *, place: str) -> None:
+    """Refuse rows with an answer that is not to be learned, or not as much as others.
+
+    Raises:
+        InputError: If the row holds a preference, or a weight besides 1.
+    """
+    if all(list_texts(item.get(key)) for key in ("chosen", "rejected")):
+        raise InputError(
+            f"{place}: a preference (chosen, rejected), of which recovery can learn the better answer only. "
+            'Give chosen as "response" after a "prompt", or a chat as "messages", and leave rejected out.'
+        )
+    if item.get("label") is False:
+        raise InputError(
+            f"{place}: label is false, so its answer is one that is not wanted. Keep the rows whose label is "
+            "true; if label means another thing here, remove or rename it."
+        )
+    weight = item.get("weight")
+    if isinstance(weight, int | float) and weight != 1:
+        raise InputError(
+            f"{place}: weight {weight} is not supported, only 1. Remove the row, or the field if it means "
+            "another thing."
+        )
 
 
 def _list_lost(unused: Mapping[str, Any], used: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ import itertools
 import json
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +26,12 @@ COMPRESSED: dict[str, Callable[[Path], Any]] = {
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
 }
+POINTER = b"version https://git-lfs"
+STARTS = {
+    b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz", b"PK\x03\x04": ".zip",
+    b"\x28\xb5\x2f\xfd": ".zst", b"PAR1": ".parquet",
+}  # fmt: skip
+"""First bytes of files that are no text."""
 WRAPPERS = ("data", "rows", "examples", "train")  # keys under which a JSON object may hold the rows
 
 
@@ -50,6 +56,7 @@ def iterate_file(path: Path) -> Items:
         raise InputError(f"{path}: files of rows end with {', '.join(SUFFIXES)}, or one of these and .gz.")
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
+    _refuse_other_content(path, kind)
     try:
         yield from READERS[kind](path)
     except UnicodeError as error:
@@ -61,6 +68,34 @@ def iterate_file(path: Path) -> Items:
         ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def _refuse_other_content(path: Path, kind: str) -> None:
+    """Refuse what is not what its name says: compressed without a suffix, a Git LFS pointer.
+
+    Raises:
+        InputError: If it is one of these.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(len(POINTER))
+    except OSError:
+        return  # said where it is read
+    if start == POINTER:
+        raise InputError(
+            f"{path}: a Git LFS pointer, not the file itself: the repository was cloned without its large "
+            "files. Run `git lfs pull` in it, or download the file."
+        )
+    if path.suffix.lower() in COMPRESSED or kind == ".parquet":
+        return
+    for begin, suffix in STARTS.items():
+        if start.startswith(begin):
+            what = (
+                f"name it {path.name}{suffix}"
+                if suffix in (*COMPRESSED, *READERS)
+                else f"unpack it, or save it as {kind}"
+            )
+            raise InputError(f"{path}: holds {suffix} data, not text: {what}.")
 
 
 def open_bytes(path: Path) -> IO[bytes]:
@@ -85,7 +120,7 @@ def _iterate_json_lines(path: Path) -> Items:
                 continue
             place = f"{path}:{number}"
             try:
-                yield place, json.loads(line)
+                yield place, json.loads(line, object_pairs_hook=_take_each_once)
             except json.JSONDecodeError as error:
                 remedy = (
                     "If the file is one JSON list, name it .json."
@@ -99,6 +134,23 @@ def _iterate_json_lines(path: Path) -> Items:
                 raise InputError(f"{place}: not usable JSON ({error}).") from error
 
 
+def _take_each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its keys and values; of a key that stands twice, JSON would keep the last alone."""
+    made = dict(pairs)
+    if len(made) != len(pairs) and (repeated := _find_repeated(name for name, _ in pairs)):
+        raise ValueError(f"the key {repeated!r} is given twice: keep one")
+    return made
+
+
+def _find_repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen and name:  # columns without a name hold nothing that is read
+            return name
+        seen.add(name)
+    return None
+
+
 def _iterate_json(path: Path) -> Items:
     """Read a list of rows, an object that holds one, an object of columns, or lines as in JSON Lines."""
     with _open_text(path) as stream:
@@ -106,7 +158,7 @@ def _iterate_json(path: Path) -> Items:
     if _is_lines(text):
         yield from _iterate_json_lines(path)
         return
-    value = parse_json(text, path=path)
+    value = parse_json(text, path=path, object_pairs_hook=_take_each_once)
     if isinstance(value, dict):
         held = [key for key in WRAPPERS if isinstance(value.get(key), list)]
         if len(held) == 1 and all(isinstance(item, dict) for item in value[held[0]]):
@@ -151,6 +203,10 @@ def _iterate_table(path: Path) -> Items:
         )
         try:
             names = next(reader, [])
+            if (repeated := _find_repeated(names)) is not None:
+                raise InputError(
+                    f"{path}:1: two columns are named {repeated!r}, and only one would be read. Rename one."
+                )
             for cells in reader:
                 if not cells:
                     continue

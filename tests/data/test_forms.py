@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from rankadaptor.data import Row, Turn, digest_rows, load_rows
+from rankadaptor.data.forms import read_row
 from rankadaptor.errors import InputError
 from rankadaptor.kit import format_alpaca
 
@@ -143,3 +144,19 @@ def test_chats_have_digests_and_are_left_out_where_nobody_answers(caplog):
     digests = {digest_rows([Row("", "", CHAT[:count])]) for count in range(4)}
     assert len(digests) == 4
     assert digest_rows([Row("a", "b"), Row("", "c")]) == "d6c7e42319ecfd3a"  # as ever
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"prompt": "2+2=", "chosen": "4", "rejected": "5"}, "row 3: a preference .* leave rejected out"),
+        ({"chosen": [{"role": "user", "content": "4"}], "rejected": ["5"]}, "a preference"),
+        ({"prompt": "2+2=", "completion": "5", "label": False}, "label is false, .* not wanted"),
+        ({"prompt": "2+2=", "completion": "5", "weight": 0.0}, "weight 0.0 is not supported, only 1"),
+    ],
+)
+def test_answers_that_are_not_wanted_are_not_learned(item, message):
+    with pytest.raises(InputError, match=message):
+        read_row(item, place="row 3")
+    wanted = {"prompt": "2+2=", "completion": "4", "label": True, "weight": 1.0, "rejected": None}
+    assert read_row(wanted, place="row 3") == Row("2+2=", "4")
