@@ -19,7 +19,13 @@ from rankadaptor.pruning.model_folder import CONFIG, check_model_folder
 from rankadaptor.pruning.precision import note_precision
 from rankadaptor.pruning.prequantised import KEYS as QUANTISATION_KEYS
 from rankadaptor.pruning.quantisation import keep_unpacked, make_quantisation
-from rankadaptor.pruning.weight_files import ADAPTER_CONFIG, find_precision, find_weights
+from rankadaptor.pruning.weight_files import (
+    ADAPTER_CONFIG,
+    WeightFiles,
+    find_precision,
+    find_weights,
+    read_header,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +103,12 @@ def load_checkpoint(
                 output_loading_info=True,
             )
     except (OSError, RuntimeError, SafetensorError) as error:
+        if "ignore_mismatched_sizes" in str(error):  # its report of the shapes goes to the terminal alone
+            raise CheckpointError(
+                f"{folder}: weights and config.json do not belong together (tensors of other shapes: "
+                f"{_list_other_shapes(folder, files, model_class, config)}). Copy the whole folder from one "
+                "source, or save the model again."
+            ) from error
         raise CheckpointError(
             f"{folder}: the weights do not load ({error}). Copy or save them again."
         ) from error
@@ -125,6 +137,21 @@ def load_checkpoint(
 
 def _build_blocks(model_class: Any, config: Any) -> contextlib.AbstractContextManager[None]:
     return per_layer_blocks(model_class) if config.is_heterogeneous else contextlib.nullcontext()
+
+
+def _list_other_shapes(folder: Path, files: WeightFiles | None, model_class: Any, config: Any) -> str:
+    """Name the first tensors whose shape is not what the configuration asks for."""
+    with _build_blocks(model_class, config), torch.device("meta"):
+        wanted = {name: list(tensor.shape) for name, tensor in model_class(config).state_dict().items()}
+    found: dict[str, Any] = {}
+    for name in files.names if files is not None and not files.pickled else ():
+        found |= {key: entry.get("shape") for key, entry in (read_header(folder / name) or {}).items()}
+    others = [
+        f"{key} has {found[key]} instead of {shape}"
+        for key, shape in wanted.items()
+        if key in found and found[key] != shape
+    ]
+    return "; ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "") or "not named"
 
 
 def _check_report(folder: Path, report: dict[str, Any], *, prefix: str) -> None:

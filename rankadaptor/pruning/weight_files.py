@@ -63,6 +63,8 @@ def find_weights(folder: Path, config: Mapping[str, Any]) -> WeightFiles:
         if (folder / name).is_file():
             pickled = ".bin" in name
             return WeightFiles(_read_index(folder / name) if name.endswith(INDEX) else (name,), pickled)
+    for name in candidates:
+        _refuse_broken_link(folder / name)
     raise CheckpointError(f"{folder / candidates[0]}: missing. {_advise_on_missing(folder)}")
 
 
@@ -104,6 +106,15 @@ def _advise_on_missing(folder: Path) -> str:
     return again
 
 
+def _refuse_broken_link(path: Path) -> None:
+    """Refuse a link to a file that is not there, as a cache of a hub leaves where its blobs are gone."""
+    if path.is_symlink() and not path.exists():
+        raise CheckpointError(
+            f"{path}: a link to {path.readlink()}, where no file is. Copy the folder with the files that its "
+            "links lead to (cp -rL), or fetch it again."
+        )
+
+
 def refuse_stand_in(path: Path) -> None:
     """Refuse a file that stands in for another one: a Git LFS pointer, or a page that says it is not there.
 
@@ -131,6 +142,7 @@ def check_whole(path: Path) -> None:
         CheckpointError: If it is missing, cut short, or another thing than its name says.
     """
     if not path.is_file():
+        _refuse_broken_link(path)
         raise CheckpointError(f"{path}: missing. Copy the whole folder, or save the model again.")
     refuse_stand_in(path)
     if path.suffix == ".bin":
