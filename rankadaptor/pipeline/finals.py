@@ -9,6 +9,7 @@ from typing import Any
 
 from rankadaptor.config import RunConfig
 from rankadaptor.data import tokenise_rows
+from rankadaptor.errors import CheckpointError
 from rankadaptor.evaluation.benchmarks import Scores, compare_scores, evaluate
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.files import write_json
@@ -17,6 +18,7 @@ from rankadaptor.pipeline.execution import count_local_workers
 from rankadaptor.pipeline.measurement import locate_elastic
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.step_files import read_object
+from rankadaptor.pipeline.stored_files import check_dense
 from rankadaptor.pipeline.trials import TrialSource
 from rankadaptor.planning.folder_state import STEPS
 from rankadaptor.progress import Progress
@@ -84,12 +86,16 @@ def recover_all(
     for name, allocation in allocations.items():
         if owners[allocation.values] != name and team.leads:
             write_json(folder.adapter(name) / SAME, {"adapter": owners[allocation.values]})
-    return {
-        "adapters": {
-            name: read_outcome(folder.adapter(owners[allocation.values]))
-            for name, allocation in allocations.items()
-        }
-    }
+    adapters = {}
+    for name, allocation in allocations.items():
+        place = folder.adapter(owners[allocation.values])
+        adapters[name] = read_outcome(place)
+        if tuple(adapters[name]["values"]) != allocation.values:
+            raise CheckpointError(
+                f"{place}: holds an adapter with other ranks than {name} has. Put each adapter back under "
+                "its own name, or delete the folder and run the same command again: it is trained again."
+            )
+    return {"adapters": adapters}
 
 
 def recover_one(
@@ -213,6 +219,8 @@ def evaluate_one(
             what=f"the scores of {name}",
             cost="this model answers the benchmarks again",
         )
+    if name == "dense":
+        check_dense(folder, dense)
     compute.apply()
     model, tokenizer = load(dense if name == "dense" else folder.pruned, compute=compute)
     if name not in ("dense", "pruned"):
@@ -236,15 +244,19 @@ def find_adapter(folder: RunFolder, name: str) -> Path:
     return folder.adapter(same["adapter"])
 
 
-def check_adapters(folder: RunFolder, names: Iterable[str]) -> None:
-    """Check that recovered adapters are there and what the step `recover` wrote.
+def check_adapters(folder: RunFolder, recovered: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that recovered adapters are there and what the step `recover` wrote, each under its own name.
+
+    Args:
+        folder: The run's.
+        recovered: Name → outcome, as the step `recover` returns them.
 
     Raises:
         CheckpointError: If a file is missing, damaged or has another content; the message names it and what
             to do.
     """
     silent = []
-    for place in dict.fromkeys(find_adapter(folder, name) for name in names):
+    for place, name in {find_adapter(folder, name): name for name in recovered}.items():
         remedy = (
             f"Put back what was written, or delete {place / OUTCOME} and "
             f"{folder.path / STEPS / 'recover.json'} and run the same command again: this adapter is saved "
@@ -252,9 +264,22 @@ def check_adapters(folder: RunFolder, names: Iterable[str]) -> None:
         )
         if check_adapter(place, remedy=remedy) is None:
             silent.append(place.name)
+        if (place / OUTCOME).exists():
+            _check_outcome(read_outcome(place), recovered[name], place=place)
     if silent:
         logger.info(
             "adapters %s: written by an earlier version, without digests; not compared", ", ".join(silent)
+        )
+
+
+def _check_outcome(found: Mapping[str, Any], stored: Mapping[str, Any], *, place: Path) -> None:
+    """Check that an adapter's folder is not that of another one, which is whole too."""
+    if any(found[key] != stored[key] for key in ("values", "loss")):
+        raise CheckpointError(
+            f"{place}: holds another adapter than the step recover left there (held-out loss "
+            f"{stored['loss']:.4f} stored, {found['loss']:.4f} found). Put each adapter back under its own "
+            f"name, or delete the folder and {STEPS}/recover.json and run the same command again: it is "
+            "trained again."
         )
 
 

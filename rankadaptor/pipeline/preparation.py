@@ -15,7 +15,7 @@ from rankadaptor.models import load
 from rankadaptor.pipeline.data_split import split_data, tokenise_split
 from rankadaptor.pipeline.execution import RAY, pick_execution
 from rankadaptor.pipeline.run_folder import RunFolder
-from rankadaptor.pipeline.stored_files import check_pruned, digest_checkpoint
+from rankadaptor.pipeline.stored_files import check_pruned, claim_folder, digest_checkpoint, digest_weights
 from rankadaptor.pruning import describe_model, digest_model, prune, read_pruning, save_pruned
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import Compute, choose_compute, has_native_bfloat16
@@ -82,6 +82,8 @@ def complete_preparation(folder: RunFolder, config: RunConfig, *, compute: Compu
     prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
     if begun:
         check_pruned(folder, prepared)
+        if {"model", "train", "held_out"} <= set(prepared["digests"]):
+            claim_folder(folder, prepared["digests"])
         _check_unchanged(prepared, folder, config, compute=compute)
     return prepared
 
@@ -158,6 +160,8 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
     _, sequences = tokenise_split(config, train, held_out, tokenizer, model=model)
     digests = {"train": digest_rows(train), "held_out": digest_rows(held_out)}
     if config.prune is None:
+        digests["model"] = digest_model(model)
+        claim_folder(folder, digests)
         save_pruned(model, tokenizer, folder.pruned)
         pruned_loss = _measure_saved(model, folder, sequences, compute=compute)
         described = describe_model(model)
@@ -165,7 +169,7 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
         return {
             "pruning": pruning,
             "losses": {"pruned": pruned_loss},
-            "digests": {**digests, "model": digest_model(model)},
+            "digests": digests,
             "files": digest_checkpoint(folder.pruned),
             "compute": {**_describe_compute(config, compute), "reason": compute.reason},
         }
@@ -191,14 +195,17 @@ def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> 
         in_place=True,
     )
     after = describe_model(pruned)
+    digests["model"] = digest_model(pruned)
+    claim_folder(folder, digests)
     save_pruned(pruned, tokenizer, folder.pruned)
     pruned_loss = _measure_saved(pruned, folder, sequences, compute=compute)
     logger.info("held-out loss %.4f dense, %.4f pruned (nats per token)", dense_loss, pruned_loss)
     return {
         "pruning": _describe_pruning(read_pruning(pruned) or {}, before, after),
         "losses": {"dense": dense_loss, "pruned": pruned_loss},
-        "digests": {**digests, "model": digest_model(pruned)},
+        "digests": digests,
         "files": digest_checkpoint(folder.pruned),
+        "dense_files": digest_weights(config.model),
         "compute": {**_describe_compute(config, compute), "reason": compute.reason},
     }
 

@@ -39,9 +39,11 @@ HALF_WRITTEN = re.compile(
 """Names that the writers of whole files and folders give to what is not whole yet."""
 OWN = re.compile(
     r"run(-[0-9a-f]+)?\.yaml|\.lock|steps|earlier|pruned|tuning|study|scores|adapters|predictor.*|elastic.*|scores\.json|widened|rates|"
-    r"records.*\.jsonl|starts\.jsonl|result(-[0-9a-f]+)?\.json|evaluation-.*\.json|report\.html"
+    r"identity\.json|records.*\.jsonl|starts\.jsonl|result(-[0-9a-f]+)?\.json|evaluation-.*\.json|report\.html"
 )
 """Names of what runs put into their folders."""
+IDENTITY = "identity.json"
+"""Digests of the model and the rows that the measurements in the folder belong to."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,20 @@
-"""The pruned model in a run's folder: what was written is what is read when the run continues."""
+"""The models of a run: what was written, or read first, is what is read when the run continues."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.files import compare_sha256, compute_file_sha256
-from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.errors import CheckpointError
+from rankadaptor.files import compare_sha256, compute_file_sha256, write_json
+from rankadaptor.models import find_model_folder
+from rankadaptor.pipeline.run_folder import IDENTITY, RunFolder
+from rankadaptor.pipeline.step_files import read_object, read_step
+from rankadaptor.planning.folder_state import STEPS
+from rankadaptor.pruning.model_folder import DESCENDANT_FILE, read_config
+from rankadaptor.pruning.weight_files import find_weights
 
 logger = logging.getLogger(__name__)
 
@@ -40,3 +47,67 @@ def check_pruned(folder: RunFolder, prepared: dict[str, Any]) -> None:
         remedy="Everything measured in this run rests on it: put back the file that was written, or begin "
         "anew with --fresh or another output (--set output=FOLDER).",
     )
+
+
+def digest_weights(source: str) -> dict[str, str]:
+    """Return the SHA-256 of every weight file of a model, by name; none of a descendant, which has none."""
+    folder = find_model_folder(source)
+    if (folder / DESCENDANT_FILE).is_file():
+        return {}
+    names = find_weights(folder, read_config(folder)).names
+    return {name: compute_file_sha256(folder / name) for name in names}
+
+
+def check_dense(folder: RunFolder, source: str) -> None:
+    """Check that the unpruned model is the one that was pruned, before it is scored beside what came of it.
+
+    Raises:
+        CheckpointError: If a weight file is missing or has another content; the message names it.
+    """
+    step = folder.path / STEPS / "prepare.json"
+    stored = read_step(step, "prepare").get("dense_files") if step.exists() else None
+    if stored is None:
+        logger.info("%s: no digests of its weights in %s; not compared", source, folder.path)
+        return
+    compare_sha256(
+        find_model_folder(source),
+        stored,
+        remedy="The run pruned other weights under this name, so scores of these could not be compared: "
+        "put back the file that was there, or leave dense out of evaluate.models.",
+    )
+
+
+def claim_folder(folder: RunFolder, digests: Mapping[str, str]) -> None:
+    """Note which model and rows the measurements of a folder belong to, once something of it is computed.
+
+    Where the step `prepare` is done again over measurements, model and rows must be those of then.
+
+    Raises:
+        CheckpointError: If they are others.
+    """
+    path = folder.path / IDENTITY
+    if path.exists() and _holds_measurements(folder):
+        then = read_object(
+            path,
+            keys=("model", "train", "held_out"),
+            what="the digests of what this run measures",
+            cost="model and rows are then taken for those of the measurements in this folder",
+        )
+        names = {"model": "the pruned model", "train": "training rows", "held_out": "held-out rows"}
+        changed = [
+            f"{name} {then[key]} → {digests[key]}" for key, name in names.items() if then[key] != digests[key]
+        ]
+        if changed:
+            raise CheckpointError(
+                f"{folder.path}: its measurements were made with others: {', '.join(changed)}. Bring back the"
+                "  model and the rows as they were, or begin anew: --fresh, or another output with "
+                "--set output=FOLDER."
+            )
+    else:
+        write_json(path, dict(digests))
+
+
+def _holds_measurements(folder: RunFolder) -> bool:
+    files = [folder.path / "records.jsonl", *(folder.path / "tuning").glob("*.jsonl")]
+    files += (folder.path / "adapters").glob("*/outcome.json")
+    return any(file.is_file() and file.stat().st_size > 0 for file in files)

@@ -15,6 +15,9 @@ from rankadaptor.cli.scoring import score_models
 from rankadaptor.config import build_run
 from rankadaptor.errors import CheckpointError
 from rankadaptor.pipeline import run_experiment
+from rankadaptor.pipeline.finals import evaluate_one
+from rankadaptor.pipeline.preparation import pick_compute
+from rankadaptor.pipeline.run_folder import open_run
 from tests.pipeline.comparing import strip_result
 
 
@@ -94,3 +97,56 @@ def test_runs_of_earlier_versions_continue(
     with caplog.at_level(logging.INFO, logger="rankadaptor"):
         assert again() == undisturbed[0]
     assert sum("written by an earlier version, without digests" in each for each in caplog.messages) == 2
+
+
+def test_adapters_that_have_changed_places_are_noticed(
+    again: Callable[[], dict[str, Any]], finished: Path, undisturbed: tuple[dict[str, Any], Path]
+) -> None:
+    def swap() -> None:
+        uniform, searched = finished / "adapters" / "uniform", finished / "adapters" / "searched"
+        uniform.rename(finished / "third")
+        searched.rename(uniform)
+        (finished / "third").rename(searched)
+
+    swap()
+    with pytest.raises(CheckpointError, match=r"adapters/.*: holds another adapter than the step recover"):
+        again()
+    (finished / "steps" / "recover.json").unlink()
+    with pytest.raises(CheckpointError, match=r"adapters/uniform: holds an adapter with other ranks"):
+        again()
+    swap()
+    assert strip_result(again()) == strip_result(undisturbed[0])
+
+
+def test_other_weights_under_the_name_of_the_model_are_not_mixed_with_what_was_measured(
+    pico_run: dict[str, Any],
+    finished: Path,
+    pico_folder: Path,
+    pico_model: Callable[..., Any],
+    tmp_path: Path,
+    undisturbed: tuple[dict[str, Any], Path],
+) -> None:
+    model = Path(shutil.copytree(pico_folder, tmp_path / "model"))
+    config = build_run({**pico_run, "model": str(model)})
+    for stored in finished.glob("run*.yaml"):
+        stored.write_text(stored.read_text().replace(str(pico_folder), str(model)))
+    pico_model("llama", blocks=3, seed=1).save_pretrained(model)
+
+    with open_run(finished, config) as folder, pytest.raises(CheckpointError, match=r"pruned other weights"):
+        evaluate_one(
+            name="dense", folder=folder, dense=str(model), benchmarks=["boolq"], limit=1,
+            compute=pick_compute(config),
+        )  # fmt: skip
+
+    # Pruned again over measurements: they are not replayed for another model.
+    records = (finished / "records.jsonl").read_text()
+    pruned = (finished / "pruned" / "model.safetensors").read_bytes()
+    shutil.rmtree(finished / "steps")
+    with pytest.raises(CheckpointError, match=r"made with others: the pruned model .* → .*Bring back"):
+        run_experiment(config, output=finished)
+    assert (finished / "records.jsonl").read_text() == records
+    assert (finished / "pruned" / "model.safetensors").read_bytes() == pruned
+
+    shutil.copytree(pico_folder, model, dirs_exist_ok=True)
+    assert strip_result(run_experiment(config, output=finished)) == strip_result(undisturbed[0])
+    assert (finished / "records.jsonl").read_text() == records
