@@ -90,7 +90,7 @@ def test_usual_forms(item, row):
         ({"prompt": "a", "response": "b", "system": "s"}, "row 0: system would not be used"),
         ({"prompt": "a", "text": "b"}, "row 0: prompt would not be used, only text"),
         ({"text": "a", "summary": ["b", "c"]}, "row 0: summary would not be used"),
-        ({"prompt": "p", "chosen": "a", "rejected": "b"}, "row 0: response is missing"),
+        ({"prompt": "p", "chosen": "a", "rejected": "b"}, "row 0: a preference"),
         ({"instruction": "i", "output": "o", "response": "r"}, "response would not be used"),
         ({"instruction": "i", "input": "a", "context": "b", "output": "o"}, "context would not be used"),
         ({"question": "q", "answers": {"text": ["a"]}}, "row 0: answers is dict instead of text"),
