@@ -158,11 +158,13 @@ def name_tracking_fault(store: Store) -> Iterator[None]:
 
 def is_tracking_fault(error: Exception) -> bool:
     """Tell whether an error comes from MLflow, its database, its server or the disk."""
+    from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    # An ImportError is that of a place for files, such as boto3 for s3://.
-    return isinstance(error, MlflowException | SQLAlchemyError | OSError | ImportError)
+    # A CommandError is that of tables which another version of MLflow made; an ImportError that of a place
+    # for files, such as boto3 for s3://.
+    return isinstance(error, MlflowException | SQLAlchemyError | CommandError | OSError | ImportError)
 
 
 def may_pass(error: Exception) -> bool:
@@ -302,6 +304,8 @@ _OTHER = {
 
 def _advise(store: Store, text: str) -> str:
     """Say what to do about a fault."""
+    if "locate revision" in text:
+        return f"Its tables are those of a newer MLflow: pip install --upgrade mlflow. Or: {_REMEDY}"
     if store.scheme in SERVERS and any(code in text for code in ("401", "403")):
         return (
             f"Set {USER_VARIABLE} and {PASSWORD_VARIABLE} (or MLFLOW_TRACKING_TOKEN); a password is not "

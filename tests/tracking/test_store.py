@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.server
 import json
 import logging
 import os
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -205,3 +207,12 @@ def test_nothing_is_printed(tmp_path):
     )
     assert done.stdout + done.stderr == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlruns"]
+
+
+def test_a_database_of_a_newer_mlflow_is_told(here):
+    with contextlib.closing(sqlite3.connect("newer.db")) as database:
+        database.execute("create table alembic_version(version_num varchar(32))")
+        database.execute("insert into alembic_version values('ffffffffffff')")
+        database.commit()
+    with pytest.raises(StorageError, match=r"newer\.db: .*fffff.*of a newer MLflow: pip install"):
+        MlflowTracker("sqlite:///newer.db", experiment="x", name="x", digest="x")
