@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import CheckpointError
 from rankadaptor.files import plain_texts
-from rankadaptor.pruning.model_folder import DESCENDANT_FILE, read_config
+from rankadaptor.pruning.model_folder import DERIVED_FILE, read_config
 from rankadaptor.pruning.tokenizer_folder import read_tokenizer
 from rankadaptor.runtime import Compute, choose_compute
 
@@ -95,7 +95,7 @@ def load_tokenizer(source: str | Path) -> Any:
 def find_model_folder(source: str | Path) -> Path:
     """Return the folder of a source, fetching it if its name is `kit:NAME` or a hub id.
 
-    A folder that holds a descendant is built into a model in the cache first; see `build_descendant`.
+    A folder that holds a derived model is built into a model in the cache first; see `build_derived_model`.
 
     Raises:
         CheckpointError: If it cannot be found, fetched or built.
@@ -106,7 +106,7 @@ def find_model_folder(source: str | Path) -> Path:
 
         return ensure_model(name.removeprefix(KIT_PREFIX))
     if (folder := Path(source).expanduser()).is_dir():
-        return _find_descendant(folder) if (folder / DESCENDANT_FILE).is_file() else folder
+        return _find_derived_model(folder) if (folder / DERIVED_FILE).is_file() else folder
     if folder.is_file():
         read_config(folder)  # says what to give in place of a file
     if isinstance(source, Path) or not _HUB_NAME.fullmatch(name):
@@ -134,7 +134,7 @@ def _fetch(name: str) -> Path:
         ) from error
 
 
-def _find_descendant(folder: Path) -> Path:
-    from rankadaptor.pruning.descendants import build_descendant, read_descendant
+def _find_derived_model(folder: Path) -> Path:
+    from rankadaptor.pruning.derived_models import build_derived_model, read_derived_model
 
-    return build_descendant(folder, base=find_model_folder(str(read_descendant(folder)["base"])))
+    return build_derived_model(folder, base=find_model_folder(str(read_derived_model(folder)["base"])))

@@ -24,7 +24,7 @@ from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.files import write_json
 from rankadaptor.pruning.calibration import make_calibration
 from rankadaptor.pruning.depth import count_block_parameters, score_blocks, select_blocks
-from rankadaptor.pruning.descendants import cut_model, merge_healing, write_descendant
+from rankadaptor.pruning.derived_models import cut_model, merge_healing, write_derived_model
 from rankadaptor.pruning.groups import find_groups
 from rankadaptor.pruning.importance import score_groups
 from rankadaptor.pruning.selection import select_groups
@@ -72,7 +72,7 @@ def main() -> None:
     model = detach_adapter(adapted)
     merge_healing(model, healing)
     folder = MODELS / given["name"]
-    write_descendant(folder, model, name=given["name"], base=given["base"], healing=healing, **cut)
+    write_derived_model(folder, model, name=given["name"], base=given["base"], healing=healing, **cut)
     built, _ = ra.load(folder, compute=compute)
     losses["healed"] = measure_loss(built, scored, compute=compute).mean
     logger.info("held-out losses %s", losses)

@@ -11,7 +11,7 @@ import torch
 from rankadaptor.pruning.families import describe_blocks, describe_linears
 
 if TYPE_CHECKING:
-    from rankadaptor.recovery.packing import Kin, PackedBatch
+    from rankadaptor.recovery.packing import PackedBatch, PrefixGroup
     from rankadaptor.runtime import Compute
 
 SIZE = 1024
@@ -32,7 +32,7 @@ def count_operations(model: Any, batches: Sequence[PackedBatch], *, rank: int) -
     """
     tokens = sum(len(batch.input_ids) for batch in batches)
     targets = sum(len(batch.targets) for batch in batches)
-    pairs = sum(_count_pairs(kin) for batch in batches for kin in batch.kins)
+    pairs = sum(_count_pairs(group) for batch in batches for group in batch.prefix_groups)
     blocks = describe_blocks(model)
     total = 0.0
     for linear in describe_linears(model):
@@ -46,10 +46,10 @@ def count_operations(model: Any, batches: Sequence[PackedBatch], *, rank: int) -
     return float(total + 4.0 * head.in_features * head.out_features * targets)
 
 
-def _count_pairs(kin: Kin) -> float:
+def _count_pairs(group: PrefixGroup) -> float:
     """Count which token looks at which."""
-    rests = sum(count * length * (kin.prefix + (length + 1) / 2) for count, length in kin.runs)
-    return rests + kin.prefix * (kin.prefix + 1) / 2
+    rests = sum(count * length * (group.prefix + (length + 1) / 2) for count, length in group.runs)
+    return rests + group.prefix * (group.prefix + 1) / 2
 
 
 def _is_mlp(kind: str) -> bool:

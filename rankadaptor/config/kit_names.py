@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankadaptor.kit import BENCHMARKS, DESCENDANTS, MODELS, ROW_NAMES
+from rankadaptor.kit import BENCHMARKS, DERIVED_MODELS, MODELS, ROW_NAMES
 
 if TYPE_CHECKING:
     from rankadaptor.config.run import RunConfig
@@ -20,7 +20,7 @@ def find_unknown_names(config: RunConfig) -> Iterator[tuple[str, str]]:
     sources = {"data.train": config.data.train, "data.held_out": config.data.held_out}
     if config.prune is not None:
         sources["prune.calibration.source"] = config.prune.calibration.source
-    models = [f"{PREFIX}{name}" for name in (*MODELS, *DESCENDANTS)]
+    models = [f"{PREFIX}{name}" for name in (*MODELS, *DERIVED_MODELS)]
     if config.model.startswith(PREFIX) and config.model not in models:
         yield "model", _describe(config.model, models, "a folder in Hugging Face form, or a hub id")
     rows = [f"{PREFIX}{name}" for name in ROW_NAMES]

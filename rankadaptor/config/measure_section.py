@@ -21,7 +21,7 @@ class MeasureSection(Section):
         default="short_run",
         description="short_run: a fine-tune of search.steps. successive_halving: many short ones, the best "
         "go on to longer ones. elastic: slices of one super-adapter. spectra, variance, reconstruction: no "
-        "search, the ranks are dealt out by a score that trains nothing.",
+        "search, the ranks are allocated by a score that trains nothing.",
     )
     rungs: tuple[int, ...] = Field(
         default=(),

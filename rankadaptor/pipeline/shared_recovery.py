@@ -14,7 +14,7 @@ from rankadaptor.pipeline.finals import recover_all
 from rankadaptor.pipeline.preparation import load_space, pick_compute
 from rankadaptor.pipeline.run_folder import RunFolder, name_setting, open_run
 from rankadaptor.pipeline.tuning import tune_setting
-from rankadaptor.recovery.team import Team, join_team
+from rankadaptor.recovery.process_group import ProcessGroup, join_process_group
 
 EARLIER = ("prepare", "space", "tune", "search", "confirm")
 
@@ -39,31 +39,31 @@ def recover_shared(config: RunConfig, *, output: Path | None = None) -> dict[str
     compute = pick_compute(config)
     path = output or Path(config.output)
     with contextlib.ExitStack() as stack:
-        team = stack.enter_context(join_team(device=compute.device))
+        group = stack.enter_context(join_process_group(device=compute.device))
         folder = RunFolder(path, config.digest(), setting=name_setting(path, config.digest()))
-        if team.leads:
+        if group.leads:
             _check_steps(folder)
             folder = stack.enter_context(open_run(path, config, adapt=True))
         else:  # the first process tells the story
             logging.getLogger("rankadaptor").setLevel(logging.WARNING)
-        team.wait()
+        group.wait()
         finished = folder.finished("recover")
-        team.wait()
+        group.wait()
         if not finished:
-            _recover(folder, config, team)
-        return folder.complete("recover", dict) if team.leads else None
+            _recover(folder, config, group)
+        return folder.complete("recover", dict) if group.leads else None
 
 
-def _recover(folder: RunFolder, config: RunConfig, team: Team) -> None:
+def _recover(folder: RunFolder, config: RunConfig, group: ProcessGroup) -> None:
     compute = pick_compute(config)
     space = load_space(folder, config)
     source, _ = tune_setting(folder, config, space, setting=folder.setting, compute=compute)
     allocations = name_allocations(config, space, folder.complete("search", dict))
 
     def recover() -> dict[str, Any]:
-        return recover_all(folder, config, source, allocations, team=team)
+        return recover_all(folder, config, source, allocations, group=group)
 
-    if team.leads:
+    if group.leads:
         folder.complete("recover", recover)
     else:
         recover()

@@ -164,7 +164,7 @@ class _Costs:
         config, kind = self.config, self.config.measure.kind
         tune, search = config.recipe.tune, config.search
         if kind in SCORES:
-            return self._deal_out()
+            return self._allocate_by_score()
         if kind == "elastic":
             return self._train(
                 "search",
@@ -200,13 +200,13 @@ class _Costs:
             peak_bytes=max(part.peak_bytes for part in parts),
         )
 
-    def _deal_out(self) -> PlanStep:
+    def _allocate_by_score(self) -> PlanStep:
         kind, examples = self.config.measure.kind, self.config.measure.examples
         work = self.row.repeat(examples * (2 if kind == "reconstruction" else 1))
         count = count_taylor if kind == "spectra" else count_forward
         return PlanStep(
             name="search",
-            what=f"ranks dealt out by {kind}, {examples} examples, nothing trained",
+            what=f"ranks allocated by {kind}, {examples} examples, nothing trained",
             runs=0,
             tokens=round(work.tokens),
             seconds=PROCESS_SECONDS + self.rate.compute_seconds(count(self.dense, work)),

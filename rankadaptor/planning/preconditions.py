@@ -109,11 +109,11 @@ def check_inputs(
 def _check_model(config: RunConfig) -> ModelShape:
     folder = _find_folder(config)
     if folder is not None:
-        from rankadaptor.pruning.model_folder import DESCENDANT_FILE, check_model_folder
+        from rankadaptor.pruning.model_folder import DERIVED_FILE, check_model_folder
         from rankadaptor.pruning.tokenizer_folder import check_tokenizer_folder
 
         check_model_folder(folder)
-        if not (folder / DESCENDANT_FILE).is_file():  # its tokenizer is that of its base
+        if not (folder / DERIVED_FILE).is_file():  # its tokenizer is that of its base
             check_tokenizer_folder(folder)
     elif not config.model.startswith("kit:") and _is_path(config.model):
         find_model_folder(config.model)  # which says what may be given

@@ -194,13 +194,13 @@ def shrink_shape(shape: ModelShape, prune: PruneSection) -> ModelShape:
 
 def _read_config(source: str) -> dict[str, Any]:
     if source.startswith("kit:"):
-        from rankadaptor.kit.model import DESCENDANTS, find_descendant
+        from rankadaptor.kit.model import DERIVED_MODELS, find_derived_model
         from rankadaptor.kit.names import check_name
 
         name = source.removeprefix("kit:")
-        check_name(name, (*KIT_CONFIGS, *DESCENDANTS), what="a model")
-        if name in DESCENDANTS:
-            return _read_mapping(find_descendant(name) / "config.json")
+        check_name(name, (*KIT_CONFIGS, *DERIVED_MODELS), what="a model")
+        if name in DERIVED_MODELS:
+            return _read_mapping(find_derived_model(name) / "config.json")
         local = find_home() / "models" / name / "config.json"
         return _read_mapping(local) if local.is_file() else KIT_CONFIGS[name]
     if Path(source).is_dir():

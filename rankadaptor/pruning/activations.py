@@ -1,4 +1,4 @@
-"""Activation-aware importance: how strongly, or how variably, the calibration text drives each column."""
+"""Activation-aware importance, from the norm or the variance of each input on the calibration text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Building a model whose blocks differ in width, until transformers' own classes do it."""
+"""Build a model whose blocks differ in width, which transformers' own classes cannot do yet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def allow_global_reads() -> None:
     """Silence transformers' warnings about global widths of a model whose blocks differ.
 
     PEFT and the generation code read `num_attention_heads` and the like for display or caches alone; every
-    block is built from its own entry, so the warnings would name nothing that a user could mend.
+    block is built from its own entry, so the warnings name nothing that a user could fix.
     """
     logging.getLogger("transformers.integrations.heterogeneity.configuration_utils").setLevel(logging.ERROR)
 

@@ -1,4 +1,4 @@
-"""Depth pruning: whole decoder blocks leave, and the blocks that stay keep their widths."""
+"""Depth pruning: whole decoder blocks are removed, and the remaining blocks keep their widths."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def score_blocks(
     sequences: torch.Tensor | None = None,
     seed: int = 0,
 ) -> Array:
-    """Score every block as a whole; a low score may go.
+    """Score every block as a whole; blocks with low scores are removed first.
 
     `block_influence` is measured on the hidden states (see `measure_influence`); `random` draws one number
     per block; every other importance is the sum over all heads and channels of the block.
@@ -152,11 +152,11 @@ def remove_blocks(model: Any, removed: Collection[int]) -> None:
 def describe_remaining(
     pruned: Any, scores: Array, removed: Collection[int], earlier: Sequence[dict[str, Any]] | None
 ) -> list[dict[str, Any]]:
-    """Describe the blocks that stay, each with the loss of the blocks that were cut directly before it.
+    """Describe the remaining blocks, each with the importance of the blocks removed directly before it.
 
-    A block that stays is whole, so its `removed_share` is what it was. What its cut neighbours were worth
-    counts as its `lost_importance`: of the stretch that it and they made up, the share of importance that is
-    gone. Blocks cut behind the last one that stays count for that one.
+    A remaining block is not cut itself, so its `removed_share` does not change. Its `lost_importance` is the
+    share of importance that was removed from the run of blocks made up of itself and its removed neighbours.
+    Blocks removed behind the last remaining one count for that one.
 
     Args:
         pruned: The model without the removed blocks.

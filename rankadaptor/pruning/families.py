@@ -156,7 +156,7 @@ def describe_linears(model: Any) -> list[Linear]:
 
 
 def describe_blocks(model: Any) -> list[BlockShape]:
-    """Read every block's widths from its linears, which hold the truth after uneven pruning.
+    """Read every block's widths from its linears, which are right after uneven pruning too.
 
     Raises:
         InputError: If the architecture is not supported.

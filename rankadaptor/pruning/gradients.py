@@ -1,4 +1,4 @@
-"""Taylor importance: what the loss is expected to change by when a weight becomes zero."""
+"""Taylor importance: the expected change of the loss when a weight is set to zero."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def score_taylor(
     empirical Fisher diagonal): `param_first` sums |W g|, `param_second` sums |W H W|, `param_mix` sums |W g -
     W H W / 2|, and `vectorwise` takes |sum of W g|. Biases take no part, as in LLM-Pruner.
 
-    Gradients never exist for more than one block. A first pass keeps what enters each block and the loss's
+    Gradients of one block at a time are held. A first pass keeps what enters each block and the loss's
     gradient behind the last; then each block, from the last to the first, is computed once more with its
     graph and its gradients are reduced at once. Beyond the weights this takes one block's gradients and
     activations, the logits of `CHUNK_TOKENS` tokens, and `tokens x hidden size` numbers per block. It costs

@@ -1,4 +1,4 @@
-"""Coupled groups: the rows and columns that must leave together so that the block still fits."""
+"""Coupled groups: rows and columns that must be removed together so that the shapes of the block match."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class CoupledGroups:
         count: Number of groups.
         parameters: Parameters of one group, biases included.
         members: The linears it cuts through; the first is the root (`q_proj`, `gate_proj`).
-        teams: Number of equal, contiguous runs of groups that must lose the same number each: the KV groups
-            when single query heads are removed, else 1.
+        partitions: Number of equal, contiguous runs of groups that must lose the same number each: the KV
+            groups when single query heads are removed, else 1.
     """
 
     block: int
@@ -51,7 +51,7 @@ class CoupledGroups:
     count: int
     parameters: int
     members: tuple[Member, ...]
-    teams: int = 1
+    partitions: int = 1
 
 
 def find_groups(
@@ -105,15 +105,15 @@ def _couple_heads(
     query, output = names[family.query], names[family.output]
     if head_unit == "query_head":
         members = [Member(query, 0, 1, shape.head_dim), Member(output, 1, 1, shape.head_dim)]
-        count, teams = shape.heads, shape.kv_heads
+        count, partitions = shape.heads, shape.kv_heads
     else:
         per_group = shape.heads // shape.kv_heads
         members = [Member(query, 0, per_group, shape.head_dim)]
         members += [Member(names[kind], 0, 1, shape.head_dim) for kind in family.keys_values]
         members += [Member(output, 1, per_group, shape.head_dim)]
-        count, teams = shape.kv_heads, 1
+        count, partitions = shape.kv_heads, 1
     return CoupledGroups(
-        shape.block, "heads", count, _count_parameters(members, linears), tuple(members), teams
+        shape.block, "heads", count, _count_parameters(members, linears), tuple(members), partitions
     )
 
 

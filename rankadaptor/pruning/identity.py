@@ -1,4 +1,4 @@
-"""What a model is: names taken from its weights, never from its configuration or the name of a folder."""
+"""Identity of a model: digests of its weights, independent of its configuration and of folder names."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ class BaseIdentity:
 
 
 def digest_model(model: Any) -> str:
-    """Name a model's weights: the start of the SHA-256 over names, shapes, types and bytes, in name order.
+    """Return a digest of a model's weights: the start of a SHA-256 over names, shapes, types and bytes.
 
-    An attached adapter is part of what is named; see `digest_base` for the model under it.
+    An attached adapter is included; see `digest_base` for the model under it.
     """
     return _digest(sorted(model.state_dict().items()))
 
 
 def digest_base(model: Any) -> str:
-    """Name the weights of a model without its LoRA adapter, as `digest_model` names the bare model."""
+    """Return the digest of a model's weights without its LoRA adapter, which is that of the bare model."""
     return _digest(sorted(_list_base_tensors(model)))
 
 
 def identify_base(model: Any) -> BaseIdentity:
-    """Name the model that an adapter on it belongs to; a LoRA adapter that it carries is left out."""
+    """Return the identity of the model that an adapter on it belongs to; its own LoRA adapter is left out."""
     tensors = sorted(_list_base_tensors(model))
     return BaseIdentity(_digest((name, _round(value)) for name, value in tensors), _name_precision(model))
 
 
 def forget_origin(model: Any) -> None:
-    """Take away the name of what a model was loaded from, because its weights have changed since."""
+    """Remove the name of a model's source, because its weights have changed since it was loaded."""
     model.name_or_path = ""
     model.config._name_or_path = ""
 
@@ -68,7 +68,8 @@ def holds_weights(folder: str | Path, model: Any) -> bool:
     """Tell whether a folder's safetensors files hold a model's weights, to the precision of bfloat16.
 
     A LoRA adapter on the model is left out. Quantised weights cannot be compared with those on disk: there
-    names and the tensors that are not quantised decide. A folder without safetensors files is believed.
+    names and the tensors that are not quantised decide. A folder without safetensors files is assumed to hold
+    them.
     """
     files = sorted(Path(folder).glob("model*.safetensors"))
     if not files:

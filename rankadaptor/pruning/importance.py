@@ -42,7 +42,7 @@ def score_groups(
     sequences: torch.Tensor | None = None,
     seed: int = 0,
 ) -> list[Array]:
-    """Score all groups; a low score may go.
+    """Score all groups; groups with low scores are removed first.
 
     `l1` sums |W| and `l2` sums W² over a row or column; `random` draws from [0, 1); see `score_taylor` and
     `score_activations` for the others. All scores are at least zero.
@@ -87,7 +87,7 @@ def score_groups(
 def _check_aggregated(
     groups: Sequence[CoupledGroups], scores: Sequence[Array], *, importance: str, aggregation: str
 ) -> None:
-    """Refuse scores that overflowed when they were combined, and scores that say nothing."""
+    """Refuse scores that overflowed when they were combined, and scores that are all zero."""
     for entry, score in zip(groups, scores, strict=True):
         if not np.isfinite(score).all():
             raise NonFiniteError(

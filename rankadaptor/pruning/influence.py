@@ -18,7 +18,7 @@ def measure_influence(model: Any, sequences: torch.Tensor) -> Array:
     """Measure the Block Influence of every block [ShortGPT]_; forward passes only.
 
     BI = 1 − mean over tokens of cos(x, y), with x the hidden state that enters the block and y the one that
-    leaves it: near 0 for a block that hardly turns what passes through it.
+    leaves it: near 0 for a block that hardly changes the direction of its input.
 
     Args:
         model: A supported causal language model; its mode is left as found.

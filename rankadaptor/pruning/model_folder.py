@@ -1,6 +1,6 @@
-"""What a folder of a model holds, found out before any weight is read. No torch import.
+"""Checks of a model folder before any weight is read. No torch import.
 
-`check_model_folder` names everything that cannot be loaded for what it is: an adapter, a quantised model, a
+`check_model_folder` names what cannot be loaded, and why: an adapter, a quantised model, a
 Git LFS pointer, a GGUF file, weights that are missing or cut short.
 """
 
@@ -25,7 +25,7 @@ from rankadaptor.pruning.weight_files import (
 )
 
 CONFIG = "config.json"
-DESCENDANT_FILE = "descendant.json"
+DERIVED_FILE = "descendant.json"
 
 
 def check_model_folder(folder: str | Path, *, weights: bool = True) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def check_model_folder(folder: str | Path, *, weights: bool = True) -> dict[str,
     config = read_config(folder)
     _refuse_quantised(folder, describe_quantisation(config))
     find_family(SimpleNamespace(config=SimpleNamespace(model_type=config.get("model_type"))))
-    if weights and not (folder / DESCENDANT_FILE).is_file():
+    if weights and not (folder / DERIVED_FILE).is_file():
         check_weights(folder, config)
     return config
 

@@ -1,4 +1,4 @@
-"""Putting a model's files in the place of older ones, in a folder that may hold other things as well."""
+"""Replace a model's files in a folder that may hold other files too."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from rankadaptor.files import name_storage_fault, read_json, write_json, write_t
 from rankadaptor.pruning.blocks import MODELLING_FILE, explain_modelling, write_modelling
 from rankadaptor.pruning.checkpoint import quiet_transformers
 from rankadaptor.pruning.families import find_family
-from rankadaptor.pruning.model_folder import CONFIG, DESCENDANT_FILE
+from rankadaptor.pruning.model_folder import CONFIG, DERIVED_FILE
 from rankadaptor.pruning.precision import choose_precision, convert_weights
 from rankadaptor.pruning.quantisation import refuse_quantised
 from rankadaptor.pruning.replacement import make_beside, replace_folder
@@ -38,8 +38,8 @@ def save_pruned(
 ) -> Path:
     """Write a model, pruned or not, so that `rankadaptor.load` gives back equal logits.
 
-    Everything is written into a temporary folder first, which then takes the goal's place: a checkpoint that
-    was there before is whole until then, also if the disk fills or the process dies. In an existing
+    Everything is written into a temporary folder first, which then replaces the target: an existing
+    checkpoint stays complete until then, also if the disk fills or the process dies. In an existing
     checkpoint only the files of the model itself are replaced, old shards and `pytorch_model*.bin` included;
     adapters, subfolders and everything else stay.
 
@@ -94,9 +94,9 @@ def _check_goal(folder: Path) -> None:
         raise InputError(
             f"{folder}: exists and is not a checkpoint (no {CONFIG}). Choose a new or an empty folder."
         )
-    if (folder / DESCENDANT_FILE).is_file():
+    if (folder / DERIVED_FILE).is_file():
         raise InputError(
-            f"{folder}: holds a derived model ({DESCENDANT_FILE}), which would be loaded in place of the "
+            f"{folder}: holds a derived model ({DERIVED_FILE}), which would be loaded in place of the "
             "saved weights. Choose another folder."
         )
 

@@ -1,4 +1,4 @@
-"""Which groups go: every block alike, or all blocks in competition."""
+"""Select the groups to remove: the same share of every block, or the least important of all blocks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Queue:
 
     Attributes:
         groups: The groups it draws from.
-        steps: Group indices of each step. A step of heads takes one group from every team; a step of channels
-            takes as many as keep the width a multiple of the alignment.
+        steps: Group indices of each step. A step of heads takes one group from every partition; a step of
+            channels takes as many as keep the width a multiple of the alignment.
     """
 
     groups: CoupledGroups
@@ -41,12 +41,12 @@ class Queue:
 
 
 def make_queue(groups: CoupledGroups, scores: Array, *, align: int) -> Queue:
-    """Order one block's groups for removal; at least one head per team and `align` channels stay."""
+    """Order one block's groups for removal; at least one head per partition and `align` channels stay."""
     if groups.target == "heads":
-        per_team = groups.count // groups.teams
-        order = np.argsort(scores.reshape(groups.teams, per_team), axis=1, kind="stable")
-        order = order + np.arange(groups.teams)[:, None] * per_team
-        steps = [tuple(int(index) for index in order[:, step]) for step in range(per_team - 1)]
+        per_partition = groups.count // groups.partitions
+        order = np.argsort(scores.reshape(groups.partitions, per_partition), axis=1, kind="stable")
+        order = order + np.arange(groups.partitions)[:, None] * per_partition
+        steps = [tuple(int(index) for index in order[:, step]) for step in range(per_partition - 1)]
     else:
         ranking = [int(index) for index in np.argsort(scores, kind="stable")]
         edges = list(range(groups.count % align or align, groups.count - align + 1, align))

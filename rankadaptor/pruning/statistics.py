@@ -33,8 +33,8 @@ def describe_model(
     Returns:
         `parameters`; `block_parameters`, those of the blocks' linears alone; `macs`, multiply-accumulates of
         one sequence of `length` tokens (linears, attention scores and mixing, output layer); `bytes` of all
-        weights and buffers; `length`; and `tokens_per_second`, or None. Adapters count in none of these but
-        the speed, which is that of the model as it is; merging them changes the others in nothing.
+        weights and buffers; `length`; and `tokens_per_second`, or None. Adapters affect only the speed, which
+        is measured on the model as it is; merging them does not change the other figures.
         `adapter_parameters` are theirs.
 
     Raises:

@@ -12,14 +12,14 @@ PLACEHOLDER = "path/to/the/base/model"
 
 
 class Described(Protocol):
-    """Something that says itself in one sentence; a `Verdict` is one."""
+    """Anything with a one-sentence description, such as a `Verdict`."""
 
     def describe(self) -> str:
         """Return the sentence."""
 
 
 def is_replaceable(path: Path) -> bool:
-    """Tell whether a card may be written anew: it is not there, was written here, or is PEFT's template."""
+    """Tell whether a card may be written: there is none yet, or this package or PEFT's template wrote it."""
     if not path.is_file():
         return True
     text = path.read_text(encoding="utf-8", errors="replace")

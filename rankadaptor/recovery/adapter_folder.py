@@ -1,4 +1,4 @@
-"""Folders of adapters: what PEFT writes, which weights it belongs to, and a card; whole, or as they were."""
+"""Adapter folders: PEFT's files, the base's identity, and a card; written completely or not at all."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
     def merge_and_unload(self, *args: Any, **given: Any) -> Any:
         """Merge the adapter into the weights and return the plain model; see PEFT.
 
-        Weights that are shared with the model that was recovered are copied before: that one stays as it is.
-        The result no longer is what it was loaded from, so it is not called by that name.
+        Weights that are shared with the recovered model are copied first, so that model does not change.
+        The result is no longer the model that was loaded, so it does not keep that name.
         """
         self._own_weights()
         merged = self.base_model.merge_and_unload(*args, **given)
@@ -102,14 +102,14 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
         return merged
 
     def merge_adapter(self, *args: Any, **given: Any) -> None:
-        """Merge the adapter into the weights in place; see PEFT. Shared weights are copied before."""
+        """Merge the adapter into the weights in place; see PEFT. Shared weights are copied first."""
         self._own_weights()
         self.base_model.merge_adapter(*args, **given)
 
     def remember_base(
         self, base: BaseIdentity | None, name_base: Callable[[], str | None], *, shared: bool
     ) -> None:
-        """Keep which weights the adapter belongs to, how to name them, and whether they are shared."""
+        """Remember which weights the adapter belongs to, how to name them, and whether they are shared."""
         self._base, self._name_base, self._shared = base, name_base, shared
 
     def _own_weights(self) -> None:
@@ -132,13 +132,13 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
 def remember_base(
     peft_model: PeftModel, model: Any, *, base: BaseIdentity | None = None, shared: bool = False
 ) -> PeftModel:
-    """Let a PEFT model know which weights its adapter belongs to.
+    """Record which weights the adapter of a PEFT model belongs to.
 
     Args:
         peft_model: What PEFT made; it becomes a `RecoveredModel`, in place.
         model: The model that the adapter was trained for. Its name is read when the adapter is saved.
         base: Its identity, if it is known already; else it is taken from the weights when it is needed.
-        shared: Whether the PEFT model reads the very weights of `model`, which must not change.
+        shared: Whether the PEFT model shares the weights of `model`, which must not change.
     """
     if isinstance(peft_model, PeftModelForCausalLM):
         peft_model.__class__ = RecoveredModel
@@ -283,7 +283,7 @@ def _refuse(place: Path, faults: list[str]) -> None:
 
 
 def _name_origin(model: Any) -> str | None:
-    """Return the folder or hub id that holds a model's very weights, or None."""
+    """Return the folder or hub id that holds exactly these weights, or None."""
     name = str(model.__dict__.get("name_or_path") or "")
     if not name:
         return None
@@ -300,7 +300,7 @@ def _name_origin(model: Any) -> str | None:
 
 
 def _move_into(fresh: Path, folder: Path) -> None:
-    """Move files into a folder, what they are described by last; a card that somebody wrote stays."""
+    """Move files into a folder, the description last; a card that a user wrote is kept."""
     folder.mkdir(exist_ok=True)
     last = {CONFIG_FILE: 1, ABOUT_FILE: 2}
     for path in sorted((p for p in fresh.rglob("*") if p.is_file()), key=lambda p: last.get(p.name, 0)):

@@ -26,7 +26,7 @@ KEYS = frozenset({"identity", "weights", "sha256", "step", "tokens", "seconds", 
 }  # fmt: skip
 MOMENTS = ("exp_avg", "exp_avg_sq")
 LATER = frozenset({"held_out", "evaluate_every", "patience", "quantised", "weights", "precision"})
-"""What checkpoints of earlier versions do not say of their run; there it is not compared."""
+"""Fields that checkpoints of earlier versions lack; for those they are not compared."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     identity: dict[str, Any],
 ) -> None:
-    """Write a checkpoint; a crash at any point leaves the one before it whole.
+    """Write a checkpoint; a crash at any point leaves the previous one intact.
 
     Raises:
         StorageError: If the folder cannot be written or the disk is full.

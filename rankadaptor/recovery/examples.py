@@ -1,4 +1,4 @@
-"""The few training sequences that scores without training, and starts from gradients, look at."""
+"""The training sequences that zero-cost scores and the gradient initialisation read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one real fine-tune of the chosen allocation."""
+"""The full fine-tune of the chosen allocation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rankadaptor.recipe import RANDOM, Recipe
 from rankadaptor.recovery.adapter_folder import remember_base
 from rankadaptor.recovery.lora import attach_adapter
 from rankadaptor.recovery.loss import place
+from rankadaptor.recovery.process_group import ALONE, ProcessGroup
 from rankadaptor.recovery.shared_weights import share_weights
 from rankadaptor.recovery.sources import load_pair
 from rankadaptor.recovery.start import digest_start, load_start
-from rankadaptor.recovery.team import ALONE, Team
 from rankadaptor.recovery.training import fine_tune
 from rankadaptor.runtime import choose_compute
 
@@ -46,11 +46,11 @@ def recover(
     compute: Compute | None = None,
     checkpoint: str | Path | None = None,
     start: Mapping[str, torch.Tensor] | None = None,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> PeftModel:
     """Fine-tune a pruned model with one rank per linear, and return it as a plain PEFT model.
 
-    The given model stays as it is: the result is a model of its own that reads the same weights in memory.
+    The given model does not change: the result is a separate model that shares its weights in memory.
     Its `save_pretrained` writes a folder that plain `PeftModel.from_pretrained` reads, with a card, and with
     the digest of the weights that the adapter belongs to. It names the folder of the pruned model as its base
     if that was saved (`save_pruned`) or loaded.
@@ -66,13 +66,13 @@ def recover(
         held_out: Rows for early stopping, disjoint from `data`.
         recipe: Defaults to `Recipe()`.
         steps: Optimiser steps; the recipe's by default.
-        seed: Start of the adapter and order of the data.
+        seed: Seed of the adapter's initialisation and of the data order.
         compute: Device, precision and threads; chosen and logged by default.
         checkpoint: Folder to resume from and to write to.
         start: Adapter weights to begin with, by PEFT's names, in place of A at random and B at zero; for
             example `ElasticAdapter.slice(allocation)`.
-        team: The processes that share the fine-tune, from `recovery.team.join_team`; all of them end with the
-            same adapter.
+        group: The processes that share the fine-tune, from `join_process_group`; all end with the same
+            adapter.
 
     Raises:
         InputError: If data, allocation or start do not fit.
@@ -103,7 +103,7 @@ def recover(
         evaluate_every=max(1, steps // EVALUATIONS) if kept_back else None,
         patience=PATIENCE if kept_back else None,
         checkpoint=checkpoint,
-        team=team,
+        group=group,
     )
     logger.info(
         "recovered in %d steps, %d tokens; training loss %.4f → %.4f",

@@ -1,4 +1,4 @@
-"""First gradients of frozen linears, one at a time, before there is any training."""
+"""Gradients of frozen linears before training, computed one at a time."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def reduce_gradients(
     at_once: int = AT_ONCE,
     group_bytes: int = GRADIENT_GROUP_BYTES,
 ) -> None:
-    """Hand the gradient of the mean loss to each weight over to `reduce`, in float32.
+    """Pass the gradient of the mean loss with respect to each weight to `reduce`, in float32.
 
-    Each gradient is given away as soon as the last backward pass has finished it. Where one pass takes all
-    sequences, the peak is one linear's gradient; otherwise weights take turns in groups that may be held at
-    once, and each group has passes of its own. Modes and `requires_grad` flags are left as found.
+    Each gradient is passed on and freed as soon as the last backward pass has finished it. Where one pass
+    takes all sequences, the peak is one linear's gradient; otherwise the weights are split into groups that
+    fit into memory, with separate passes for each group. Modes and `requires_grad` flags are left as found.
 
     Args:
         model: A causal language model, with or without an adapter.
@@ -80,7 +80,7 @@ def reduce_gradients(
 def group_weights(
     weights: Mapping[str, torch.nn.Parameter], *, group_bytes: int
 ) -> Iterator[dict[str, torch.nn.Parameter]]:
-    """Deal weights, in their order, into groups whose float32 gradients take so many bytes at most."""
+    """Split weights, in order, into groups whose float32 gradients take at most so many bytes."""
     group: dict[str, torch.nn.Parameter] = {}
     held = 0
     for name, weight in weights.items():
@@ -95,7 +95,7 @@ def group_weights(
 
 
 def sketch_range(matrix: torch.Tensor, *, width: int, seed: int) -> torch.Tensor:
-    """Return orthonormal columns that span nearly all of what a matrix's leading terms reach [RSVD]_.
+    """Return orthonormal columns that approximately span a matrix's leading left singular vectors [RSVD]_.
 
     A random projection with two power steps, for matrices too wide to be decomposed in full.
     """

@@ -175,7 +175,7 @@ def normalise(inputs: torch.Tensor, norm: Norm) -> tuple[torch.Tensor, torch.Ten
 def normalise_back(
     gradient: torch.Tensor, inputs: torch.Tensor, inverse: torch.Tensor, norm: Norm
 ) -> torch.Tensor:
-    """Go back through `normalise`; `gradient` may be overwritten."""
+    """Backward pass of `normalise`; `gradient` may be overwritten."""
     exact, back = inputs.float(), gradient.mul_(norm.weight).float()
     along = (back * exact).sum(-1, keepdim=True)
     along.mul_(inverse.pow(3)).div_(inputs.shape[-1])
@@ -183,7 +183,7 @@ def normalise_back(
 
 
 def rotate(heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
-    """Turn the halves of each head, `(tokens, heads, head_dim)`, into each other; returns a new tensor."""
+    """Rotate each head, `(tokens, heads, head_dim)`, by its rotary embedding; returns a new tensor."""
     half = heads.shape[-1] // 2
     first, second = heads[..., :half], heads[..., half:]
     turned = torch.empty(heads.shape, dtype=heads.dtype, device=heads.device)

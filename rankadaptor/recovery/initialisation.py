@@ -1,4 +1,4 @@
-"""Where an adapter begins: A along the directions that the first gradient asks for, B at zero.
+"""Gradient initialisation: A along the leading directions of the first gradient, B at zero.
 
 With B at zero an adapter changes nothing, whatever A is, and A decides which directions the first steps can
 take. The best A of rank r for a first step down the gradient of a linear holds the gradient's r leading
@@ -38,7 +38,7 @@ def aim_at_gradients(
     compute: Compute,
     at_once: int = AT_ONCE,
 ) -> int:
-    """Put the leading directions of each linear's first gradient into the rows of its A, in place.
+    """Set the rows of each linear's A to the leading directions of its first gradient, in place.
 
     The rows of a smaller rank are the first of a larger one (up to rank 72 where widths are above 512), so
     adapters of one seed stay nested. A linear without a gradient keeps its random rows. Gradients are held

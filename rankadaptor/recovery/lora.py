@@ -1,4 +1,4 @@
-"""An allocation as one PEFT adapter: its configuration, its nested start, and its removal without a trace."""
+"""An allocation as one PEFT adapter: configuration, nested initialisation, and complete removal."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def attach_adapter(model: Any, allocation: Allocation, recipe: Recipe, *, seed: 
 
     The rows of each linear's A come one after the other from a generator that depends on `seed` and the
     linear's name alone. Two allocations under one seed therefore share the leading rows of every A,
-    whatever else they adapt, and the difference of their losses is not a difference of starting points. The
+    whatever else they adapt, so the difference of their losses is not due to different initialisations. The
     distribution is PEFT's own (Kaiming-uniform with a = √5); B is 0. Adapter weights are float32 also on a
     bfloat16 model.
 
@@ -81,7 +81,7 @@ def attach_adapter(model: Any, allocation: Allocation, recipe: Recipe, *, seed: 
         model: A causal language model without an adapter; its weights are frozen until `detach_adapter`.
         allocation: Ranks for linears of `model`.
         recipe: Gives scale and dropout.
-        seed: Names the start.
+        seed: Seed of the initialisation.
 
     Raises:
         InputError: If the allocation names linears that `model` does not have, or all its ranks are 0.
@@ -124,7 +124,7 @@ def detach_adapter(peft_model: PeftModel) -> Any:
 def adapt_temporarily(
     model: Any, allocation: Allocation, recipe: Recipe, *, seed: int
 ) -> Iterator[PeftModel]:
-    """Attach an adapter for a `with` block; the model leaves it as it came, also after an error."""
+    """Attach an adapter for a `with` block; the model is restored afterwards, also after an error."""
     was_training = model.training
     peft_model = attach_adapter(model, allocation, recipe, seed=seed)
     try:

@@ -1,4 +1,4 @@
-"""A super-adapter: one adapter at the largest ranks, of which every step may use another nested slice.
+"""A super-adapter: one adapter at the largest ranks; each training step may use another nested slice of it.
 
 Rank r of a linear means the first r rows of its A, the first r columns of its B, and the LoRA scale that the
 recipe gives to rank r. A slice therefore computes what an adapter of that allocation with those weights
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 
 class LeadingLinear(torch.nn.Module):
-    """A linear without bias of which only the leading rows or columns take part.
+    """A linear without bias of which only the leading rows or columns are used.
 
     Attributes:
         whole: The weight at the largest rank; this is what is trained.
         axis: 0 if ranks are rows (A), 1 if they are columns (B).
-        rank: How many of them take part.
+        rank: How many of them are used.
     """
 
     def __init__(self, whole: torch.nn.Parameter, *, axis: int) -> None:
@@ -43,7 +43,7 @@ class LeadingLinear(torch.nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """The part that takes part; whoever reads the weight of an adapter reads this."""
+        """The rows or columns in use; code that reads the weight of an adapter reads these."""
         return self.whole.narrow(self.axis, 0, self.rank)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -101,10 +101,10 @@ def find_widest(space: Space) -> Allocation:
 
 @contextlib.contextmanager
 def attach_nested(model: Any, space: Space, recipe: Recipe, *, seed: int) -> Iterator[SuperAdapter]:
-    """Put a super-adapter on `model` for a `with` block; the model leaves it as it came.
+    """Put a super-adapter on `model` for a `with` block; the model is restored afterwards.
 
-    Its start is that of `attach_adapter` under the same seed, so each slice starts as an adapter of that
-    allocation does.
+    Its initialisation is that of `attach_adapter` under the same seed, so each slice equals a new adapter of
+    that allocation.
 
     Raises:
         InputError: If the space names linears that `model` does not have, or the model carries an adapter.

@@ -1,8 +1,8 @@
-"""A causal language model read for packed batches: no padding, adapters inside the products, no PEFT call.
+"""A causal language model evaluated on packed batches: no padding, adapters inside products, no PEFT call.
 
-The model itself is not changed: the parts hold its very parameters, so training through them trains the PEFT
-adapter. They are read anew for every batch, because a super-adapter's ranks change from step to step. What is
-computed is what the model's own forward computes, up to rounding.
+The model itself is not changed: the parts hold the same parameters, so training through them trains the PEFT
+adapter. They are read again for every batch, because a super-adapter's ranks change from step to step. What
+is computed is what the model's own forward computes, up to rounding.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from rankadaptor.pruning.families import FAMILIES
 from rankadaptor.recovery.half_blocks import AttentionOutput, GatedMlp, Norm, QueryKeyValue, Turn
 from rankadaptor.recovery.nested import LeadingLinear
-from rankadaptor.recovery.packing import Kin, PackedBatch
+from rankadaptor.recovery.packing import PackedBatch, PrefixGroup
 from rankadaptor.recovery.products import Frozen
 
 MODEL_TYPES = frozenset(name for family in FAMILIES for name in family.model_types)
@@ -41,10 +41,10 @@ class PackedBlock:
     leave_tensors: Tensors
     mlp_tensors: Tensors
 
-    def attend(self, hidden: torch.Tensor, turn: Turn, kins: Sequence[Kin]) -> torch.Tensor:
+    def attend(self, hidden: torch.Tensor, turn: Turn, prefix_groups: Sequence[PrefixGroup]) -> torch.Tensor:
         """Run the first half of the block."""
         query, key, value = self.enter(hidden, turn, self.enter_tensors)
-        attended = attend_kins(query, key, value, kins=kins, scaling=self.scaling)
+        attended = attend_prefix_groups(query, key, value, prefix_groups=prefix_groups, scaling=self.scaling)
         return self.leave(attended, hidden, self.leave_tensors)
 
     def transform(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -75,7 +75,7 @@ class PackedModel:
             last = number == len(blocks)
 
             def run(given: torch.Tensor, block: PackedBlock = block, last: bool = last) -> torch.Tensor:
-                given = block.attend(given, turn, batch.kins)
+                given = block.attend(given, turn, batch.prefix_groups)
                 # Nothing reads the other tokens any more.
                 return block.transform(given[batch.predicting] if last else given)
 
@@ -84,8 +84,13 @@ class PackedModel:
         return normed
 
 
-def attend_kins(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, kins: Sequence[Kin], scaling: float
+def attend_prefix_groups(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    prefix_groups: Sequence[PrefixGroup],
+    scaling: float,
 ) -> torch.Tensor:
     """Attend causally inside each sequence.
 
@@ -95,7 +100,7 @@ def attend_kins(
         query: `(tokens, heads, head_dim)`.
         key: `(tokens, kv_heads, head_dim)`.
         value: As `key`.
-        kins: How tokens belong together, see `PackedBatch`.
+        prefix_groups: How tokens belong together, see `PackedBatch`.
         scaling: Factor of the scores.
 
     Returns:
@@ -104,14 +109,15 @@ def attend_kins(
     grouped = query.shape[1] != key.shape[1]
     sizes = [
         size
-        for kin in kins
-        for size in ([kin.prefix] if kin.prefix else []) + [count * length for count, length in kin.runs]
+        for group in prefix_groups
+        for size in ([group.prefix] if group.prefix else [])
+        + [count * length for count, length in group.runs]
     ]
     pieces = zip(*(_split(each, sizes) for each in (query, key, value)), strict=True)
     parts = []
-    for kin in kins:
-        shared = next(pieces) if kin.prefix else ()
-        for number, (count, length) in enumerate(kin.runs):
+    for group in prefix_groups:
+        shared = next(pieces) if group.prefix else ()
+        for number, (count, length) in enumerate(group.runs):
             own = [piece.view(count, length, *piece.shape[1:]) for piece in next(pieces)]
             if shared:
                 before = [piece.expand(count, *piece.shape) for piece in shared]
@@ -121,7 +127,7 @@ def attend_kins(
                 heads[0], heads[1], heads[2], is_causal=True, scale=scaling, enable_gqa=grouped
             ).transpose(1, 2)
             if shared:
-                first, attended = torch.split(attended, [kin.prefix, length], dim=1)
+                first, attended = torch.split(attended, [group.prefix, length], dim=1)
                 if number == 0:
                     parts.append(first[0].flatten(1))
             parts.append(attended.reshape(count * length, -1))

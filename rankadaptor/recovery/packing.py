@@ -1,7 +1,7 @@
-"""A batch without padding, in which a beginning that several sequences share stands once.
+"""A batch without padding, in which a prefix that several sequences share is stored once.
 
-A causal model computes the same for a token whatever follows it. Rows made from one template begin alike, so
-the template's tokens are read, multiplied and differentiated once per batch instead of once per row.
+A causal model computes the same for a token whatever follows it. Rows made from one template share a prefix,
+so the template's tokens are read, multiplied and differentiated once per batch instead of once per row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHORTEST_PREFIX = 16  # sharing less costs more in copies than it saves
 
 
 @dataclass(frozen=True)
-class Kin:
+class PrefixGroup:
     """Sequences that begin with the same tokens, or that share nothing.
 
     Attributes:
@@ -37,12 +37,12 @@ class Kin:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Tokens of several sequences one after the other: of each `Kin` the shared prefix, then the rests.
+    """Tokens of several sequences one after the other: per `PrefixGroup` the shared prefix, then the rests.
 
     Attributes:
         input_ids: Token ids, `(tokens,)`.
         positions: Position of each token in its own sequence, `(tokens,)`.
-        kins: How the tokens belong together, in their order.
+        prefix_groups: How the tokens belong together, in their order.
         predicting: Indices of the tokens after which a label is wanted, `(targets,)`.
         targets: Those labels, `(targets,)`.
         owners: For each of them the sequence it belongs to, counted in the order given, `(targets,)`.
@@ -51,7 +51,7 @@ class PackedBatch:
 
     input_ids: torch.Tensor
     positions: torch.Tensor
-    kins: tuple[Kin, ...]
+    prefix_groups: tuple[PrefixGroup, ...]
     predicting: torch.Tensor
     targets: torch.Tensor
     owners: torch.Tensor
@@ -60,7 +60,7 @@ class PackedBatch:
 
 def pack_sequences(sequences: Sequence[TokenSequence], *, device: str) -> PackedBatch:
     """Lay sequences one after the other; at least one of them must have a label."""
-    kins, ids, positions, labels, owners = [], [], [], [], []
+    prefix_groups, ids, positions, labels, owners = [], [], [], [], []
 
     def lay(index: int, start: int, end: int) -> None:
         sequence = sequences[index]
@@ -71,14 +71,16 @@ def pack_sequences(sequences: Sequence[TokenSequence], *, device: str) -> Packed
         positions.append(np.arange(start, end))
         owners.append(np.full(end - start, index))
 
-    for prefix, members in _find_kins(sequences):
+    for prefix, members in _find_prefix_groups(sequences):
         order = sorted(members, key=lambda index: (-len(sequences[index]), index))
         if prefix:
             lay(order[0], 0, prefix)
         for index in order:
             lay(index, prefix, len(sequences[index]))
         lengths = [len(sequences[index]) - prefix for index in order]
-        kins.append(Kin(prefix, tuple((len(list(run)), length) for length, run in groupby(lengths))))
+        prefix_groups.append(
+            PrefixGroup(prefix, tuple((len(list(run)), length) for length, run in groupby(lengths)))
+        )
     all_labels = np.concatenate(labels)
     predicting = np.flatnonzero(all_labels != IGNORED)
 
@@ -88,7 +90,7 @@ def pack_sequences(sequences: Sequence[TokenSequence], *, device: str) -> Packed
     return PackedBatch(
         input_ids=put(np.concatenate(ids)),
         positions=put(np.concatenate(positions)),
-        kins=tuple(kins),
+        prefix_groups=tuple(prefix_groups),
         predicting=put(predicting),
         targets=put(all_labels[predicting]),
         owners=put(np.concatenate(owners)[predicting]),
@@ -96,7 +98,7 @@ def pack_sequences(sequences: Sequence[TokenSequence], *, device: str) -> Packed
     )
 
 
-def _find_kins(sequences: Sequence[TokenSequence]) -> list[tuple[int, list[int]]]:
+def _find_prefix_groups(sequences: Sequence[TokenSequence]) -> list[tuple[int, list[int]]]:
     """Group sequences by how they begin; return the length of each shared prefix and the members."""
     order = sorted(range(len(sequences)), key=lambda index: sequences[index].input_ids)
     groups: list[tuple[int, list[int]]] = [(_count_sharable(sequences[order[0]]), [order[0]])]
@@ -108,8 +110,8 @@ def _find_kins(sequences: Sequence[TokenSequence]) -> list[tuple[int, list[int]]
         else:
             groups.append((_count_sharable(sequences[index]), [index]))
     alone = sorted(members[0] for _, members in groups if len(members) == 1)
-    kins = [(prefix, members) for prefix, members in groups if len(members) > 1]
-    return [*kins, (0, alone)] if alone else kins
+    prefix_groups = [(prefix, members) for prefix, members in groups if len(members) > 1]
+    return [*prefix_groups, (0, alone)] if alone else prefix_groups
 
 
 def _count_common(left: TokenSequence, right: TokenSequence) -> int:

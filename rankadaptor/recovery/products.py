@@ -16,7 +16,7 @@ Adapter = tuple[torch.Tensor, torch.Tensor]
 """A, `(rank, in)`, and B, `(out, rank)`, of one linear."""
 
 # W + s·BA is formed first where that touches clearly fewer numbers than adding (x Aᵀ) Bᵀ to every token's
-# output. Only in float32: a bfloat16 weight would swallow it.
+# output. Only in float32: a bfloat16 weight would round it away.
 MERGE_SHARE = 1.5
 
 
@@ -36,7 +36,7 @@ class Frozen:
 
 
 def split_adapters(linears: Sequence[Frozen], tensors: Sequence[torch.Tensor]) -> list[Adapter | None]:
-    """Deal a flat list A, B, A, B … out to the linears that have an adapter."""
+    """Split a flat list A, B, A, B … over the linears that have an adapter."""
     rest = iter(tensors)
     return [None if linear.scale is None else (next(rest), next(rest)) for linear in linears]
 
@@ -89,7 +89,7 @@ def multiply_back(
     *,
     wanted: bool,
 ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
-    """Go back through `multiply`.
+    """Backward pass of `multiply`.
 
     Args:
         inputs: As given to `multiply`.

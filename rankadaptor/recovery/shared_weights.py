@@ -1,4 +1,4 @@
-"""A second model over the weights of a first: its modules are its own, its tensors are not copied."""
+"""A second model that shares the weights of a first: its own modules, the same tensors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 def share_weights(model: Any) -> Any:
     """Return a copy of a model that reads the same weights in memory.
 
-    An adapter on one of the two leaves the other as it is. Modules, configuration and flags are copied;
+    An adapter on one of the two does not change the other. Modules, configuration and flags are copied;
     parameters and buffers are views of the given model's. The copy's parameters are frozen, whatever the
     given one's are.
 

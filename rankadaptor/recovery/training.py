@@ -1,4 +1,4 @@
-"""One training loop for adapters: a short run of a search and the final fine-tune differ in steps alone."""
+"""The training loop for adapters, for short fine-tunes and for the full fine-tune."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from rankadaptor.recovery.checkpoint import (
 from rankadaptor.recovery.initialisation import aim_at_gradients
 from rankadaptor.recovery.lora import list_adapter_parameters
 from rankadaptor.recovery.loss import PAD_ID, SequenceLosses, place, score_sequences
-from rankadaptor.recovery.team import ALONE, Team
+from rankadaptor.recovery.process_group import ALONE, ProcessGroup
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
@@ -83,7 +83,7 @@ class StepReport:
 
 
 def compute_learning_rate(step: int, *, steps: int, recipe: Recipe) -> float:
-    """Return the rate of one step, counted from 1: a linear rise, then the schedule, down to a tenth."""
+    """Return the learning rate of one step, counted from 1: linear warm-up, then the schedule to a tenth."""
     warmup = math.ceil(recipe.warmup_share * steps)
     if step <= warmup:
         return recipe.learning_rate * step / warmup
@@ -108,13 +108,13 @@ def fine_tune(
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 50,
     on_step: Callable[[StepReport], None] | None = None,
-    team: Team = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> TrainingResult:
     """Train the adapter of `peft_model` in place.
 
     The order of the data depends on `seed` alone, so two adapters trained under one seed see the same
     batches. A step's loss is the sum over all its labelled tokens divided by their number, whatever the
-    micro batches: gradient accumulation changes memory, not the result. One thread repeats a run exactly.
+    micro batches: gradient accumulation changes memory, not the result. On one thread a run repeats exactly.
 
     Args:
         peft_model: A model with an adapter, from `attach_adapter`.
@@ -131,7 +131,7 @@ def fine_tune(
         checkpoint: Folder to resume from and to write to; a finished run found there is not repeated.
         checkpoint_every: Steps between two checkpoints.
         on_step: Called after each step.
-        team: The processes that share this fine-tune; each calls this function with the same arguments.
+        group: The processes that share this fine-tune; each calls this function with the same arguments.
 
     Returns:
         Losses, tokens and seconds.
@@ -147,8 +147,8 @@ def fine_tune(
         sequences, recipe=recipe, steps=steps, held_out=held_out, every=evaluate_every, patience=patience
     )
     place(peft_model, compute)
-    team.check_batch(recipe)
-    run = _Run(peft_model, recipe=recipe, steps=steps, seed=seed, compute=compute, team=team)
+    group.check_batch(recipe)
+    run = _Run(peft_model, recipe=recipe, steps=steps, seed=seed, compute=compute, group=group)
     state = TrainingState()
     folder = Path(checkpoint) if checkpoint is not None else None
     identity: dict[str, Any] = {}
@@ -163,7 +163,7 @@ def fine_tune(
         }
     if folder is not None:
         state = load_state(folder, parameters=run.parameters, optimizer=run.optimizer, identity=identity)
-        team.check_step(state.step, device=compute.device)
+        group.check_step(state.step, device=compute.device)
         if state.step:
             logger.info("%s: resuming after step %d of %d", folder, state.step, steps)
     started = time.monotonic() - state.seconds
@@ -172,7 +172,7 @@ def fine_tune(
             peft_model, usable, seed=seed, compute=compute, at_once=recipe.micro_batch_size
         )
         # Processes may differ in the last digit of a gradient, and then in the sign of a direction.
-        team.copy_from_leader(list(run.parameters.values()))
+        group.copy_from_leader(list(run.parameters.values()))
     batches = draw_batches(len(usable), batch_size=recipe.batch_size, steps=steps, seed=seed)
     with run.training(), Progress("fine-tune", steps - state.step, unit="steps") as progress:
         for step, indices in enumerate(batches, start=1):
@@ -194,7 +194,7 @@ def fine_tune(
                 _follow_held_out(state, report, run.parameters, patience=patience)
             state.seconds = time.monotonic() - started
             due = step % checkpoint_every == 0 or step == steps or state.stopped
-            if folder is not None and due and team.leads:
+            if folder is not None and due and group.leads:
                 save_state(
                     folder, state, parameters=run.parameters, optimizer=run.optimizer, identity=identity
                 )
@@ -218,10 +218,10 @@ class _Run:
     """One fine-tune's fixed parts: model, adapter parameters, optimiser, recipe."""
 
     def __init__(
-        self, model: Any, *, recipe: Recipe, steps: int, seed: int, compute: Compute, team: Team
+        self, model: Any, *, recipe: Recipe, steps: int, seed: int, compute: Compute, group: ProcessGroup
     ) -> None:
         self.model, self.recipe, self.steps, self.seed, self.compute = model, recipe, steps, seed, compute
-        self.team = team
+        self.group = group
         self.parameters = list_adapter_parameters(model)
         config = model.get_base_model().config
         self.drops = recipe.dropout > 0 or bool(getattr(config, "attention_dropout", 0.0))
@@ -257,16 +257,16 @@ class _Run:
         recipe = self.recipe
         rate = compute_learning_rate(step, steps=self.steps, recipe=recipe)
         labels = sum(sequence.targets for sequence in batch)
-        ordered = self.team.share(sorted(batch, key=len))
+        ordered = self.group.share(sorted(batch, key=len))
         total = 0.0
-        with _seeded_dropout(self.seed, step, self.team.index, wanted=self.drops):
+        with _seeded_dropout(self.seed, step, self.group.index, wanted=self.drops):
             for start in range(0, len(ordered), recipe.micro_batch_size):
                 loss = self.sum_losses(ordered[start : start + recipe.micro_batch_size]).sum() / labels
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
         parameters = list(self.parameters.values())
-        self.team.sum_gradients(parameters)
-        (total,) = self.team.sum_numbers(total, device=self.compute.device)
+        self.group.sum_gradients(parameters)
+        (total,) = self.group.sum_numbers(total, device=self.compute.device)
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip or math.inf))
         if not (math.isfinite(total) and math.isfinite(norm)):
             raise TrainingError(
@@ -282,11 +282,11 @@ class _Run:
 
     def measure(self, held_out: Sequence[TokenSequence], *, step: int) -> float:
         """Measure the mean held-out loss."""
-        nats, tokens, own = 0.0, 0, self.team.share(held_out)
+        nats, tokens, own = 0.0, 0, self.group.share(held_out)
         if own:  # there may be fewer sequences than processes
             sums, counts = score_sequences(self.model, own, compute=self.compute, batch_size=HELD_OUT_BATCH)
             nats, tokens = sum(sums), sum(counts)
-        nats_of_all, tokens_of_all = self.team.sum_numbers(nats, tokens, device=self.compute.device)
+        nats_of_all, tokens_of_all = self.group.sum_numbers(nats, tokens, device=self.compute.device)
         loss = nats_of_all / tokens_of_all
         if not math.isfinite(loss):
             raise TrainingError(
@@ -296,7 +296,7 @@ class _Run:
         return loss
 
     def _explain(self, sequences: Sequence[TokenSequence], *, trained: bool = True) -> str:
-        """Say where a loss or gradient that is not finite comes from: the frozen model, or this fine-tune."""
+        """Explain a loss or gradient that is not finite: the frozen model or this fine-tune causes it."""
         if (broken := describe_nonfinite_weights(self.model, frozen=True)) is not None:
             return f"Not all weights of the model are finite: {broken}. {REMEDY}"
         if not trained:

@@ -1,7 +1,7 @@
-"""The recipe first: learning rate and scaling exponent are tuned before any allocation is compared.
+"""Recipe tuning: learning rate and scaling exponent are tuned before any allocation is compared.
 
 The learning rate moves the loss ten times more than the allocation does, and with one LoRA scale for all
-ranks a rank is a hidden learning rate; see the design notes in docs/concepts.
+ranks a larger rank acts like a larger learning rate; see the design notes in docs/concepts.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class TunedRecipe:
 
 
 class Outcome(Protocol):
-    """What a trial is chosen by; a `Record` is one."""
+    """What tuning reads of a trial; a `Record` has these attributes."""
 
     @property
     def values(self) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ class Lengths:
     """Optimiser steps of a run's fine-tunes; None where the document does not say.
 
     Attributes:
-        search: Of one measurement of the search; 0 where ranks are dealt out by a score.
+        search: Of one measurement of the search; 0 where ranks are allocated by a score.
         verdict: Of each fine-tune of the pairs that the verdict rests on.
         recovery: Of the full fine-tunes at the end.
     """

@@ -59,7 +59,7 @@ def describe_predictor(document: Document) -> str:
     if not used:
         return ""
     if search.get("proposal") == "greedy" and not search.get("evaluations"):
-        return f"none: ranks were dealt out by the score {used}"
+        return f"none: ranks were allocated by the score {used}"
     if asked and asked != used:
         return f"{used}, in place of {asked}, which was asked for: no trained predictor was found"
     place = f" (from {given['predictor_path']})" if used in PREDICTORS and given.get("predictor_path") else ""

@@ -27,7 +27,7 @@ def test_a_kv_group_couples_its_query_heads_and_a_query_head_stands_alone(pico_m
     }
     (single,) = find_groups(model, targets=["heads"], head_unit="query_head")
     assert {m.name.rsplit(".", 1)[1] for m in single.members} == {"q_proj", "o_proj"}
-    assert (single.count, single.teams, single.parameters) == (4, 2, 2 * 8 * 32)
+    assert (single.count, single.partitions, single.parameters) == (4, 2, 2 * 8 * 32)
 
 
 def test_only_the_asked_blocks_are_searched(pico_model) -> None:

@@ -10,10 +10,10 @@ from rankadaptor.pruning.groups import CoupledGroups
 from rankadaptor.pruning.selection import select_groups
 
 
-def make_blocks(count: int, *, heads: int, channels: int, hidden: int, head_dim: int, teams: int = 1):
+def make_blocks(count: int, *, heads: int, channels: int, hidden: int, head_dim: int, partitions: int = 1):
     groups = []
     for block in range(count):
-        groups.append(CoupledGroups(block, "heads", heads, 4 * hidden * head_dim, (), teams))
+        groups.append(CoupledGroups(block, "heads", heads, 4 * hidden * head_dim, (), partitions))
         groups.append(CoupledGroups(block, "channels", channels, 3 * hidden, ()))
     return groups
 
@@ -85,20 +85,22 @@ def test_standardised_scores_forgive_a_block_its_scale() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     ratio=st.floats(0.15, 0.55),
-    teams=st.sampled_from([1, 2, 4]),
+    partitions=st.sampled_from([1, 2, 4]),
     channels=st.integers(40, 90),
     scope=st.sampled_from(["local", "global"]),
     seed=st.integers(0, 99),
 )
-def test_every_block_stays_valid(ratio, teams, channels, scope, seed) -> None:
-    groups = make_blocks(3, heads=8, channels=channels, hidden=32, head_dim=8, teams=teams)
+def test_every_block_stays_valid(ratio, partitions, channels, scope, seed) -> None:
+    groups = make_blocks(3, heads=8, channels=channels, hidden=32, head_dim=8, partitions=partitions)
     removed = select_groups(groups, draw_scores(groups, seed), ratio=ratio, scope=scope)
     for entry, indices in zip(groups, removed, strict=True):
         kept = sorted(set(range(entry.count)) - set(indices))
         assert kept
         if entry.target == "heads":
-            per_team = entry.count // teams
-            sizes = {sum(index // per_team == team for index in kept) for team in range(teams)}
+            per_partition = entry.count // partitions
+            sizes = {
+                sum(index // per_partition == partition for index in kept) for partition in range(partitions)
+            }
             assert len(sizes) == 1
             assert sizes.pop() >= 1
         elif indices:

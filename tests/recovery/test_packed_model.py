@@ -14,7 +14,7 @@ from rankadaptor.recovery import fine_tune, products
 from rankadaptor.recovery.lora import attach_adapter, list_adapter_parameters
 from rankadaptor.recovery.loss import SequenceLosses, make_device_batch, sum_losses
 from rankadaptor.recovery.nested import attach_nested
-from rankadaptor.recovery.packing import Kin, pack_sequences
+from rankadaptor.recovery.packing import PrefixGroup, pack_sequences
 from rankadaptor.runtime import Compute
 from rankadaptor.space import RankSpace
 
@@ -196,7 +196,7 @@ def test_packing_keeps_order_and_labels_apart():
     )
     assert batch.input_ids.tolist() == [1, 2, 3, 5, 6, 8, 9]
     assert batch.positions.tolist() == [0, 1, 2, 0, 1, 0, 1]
-    assert batch.kins == (Kin(0, ((1, 3), (2, 2))),)
+    assert batch.prefix_groups == (PrefixGroup(0, ((1, 3), (2, 2))),)
     assert batch.predicting.tolist() == [1, 3, 5]
     assert batch.targets.tolist() == [3, 6, 9]
     assert batch.owners.tolist() == [1, 0, 2]
@@ -217,7 +217,11 @@ def begin_alike() -> list[TokenSequence]:
 def test_a_shared_beginning_stands_once():
     given = begin_alike()
     batch = pack_sequences(given, device="cpu")
-    assert batch.kins == (Kin(19, ((1, 5), (2, 4), (2, 3))), Kin(20, ((1, 5), (1, 4))), Kin(0, ((1, 5),)))
+    assert batch.prefix_groups == (
+        PrefixGroup(19, ((1, 5), (2, 4), (2, 3))),
+        PrefixGroup(20, ((1, 5), (1, 4))),
+        PrefixGroup(0, ((1, 5),)),
+    )
     assert len(batch.input_ids) == sum(map(len, given)) - 4 * 19 - 20
     assert len(batch.targets) == sum(sequence.targets for sequence in given)
     for index, sequence in enumerate(given):
@@ -238,4 +242,4 @@ def test_a_shared_beginning_changes_nothing(pico_model, pico_tokenizer, recipe, 
 
 def test_every_token_learned_shares_nothing():
     rows = [TokenSequence(tuple(range(3, 30)), tuple(range(3, 30)))] * 3
-    assert pack_sequences(rows, device="cpu").kins == (Kin(0, ((3, 27),)),)
+    assert pack_sequences(rows, device="cpu").prefix_groups == (PrefixGroup(0, ((3, 27),)),)

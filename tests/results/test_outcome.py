@@ -123,7 +123,7 @@ def test_older_documents_take_the_lengths_from_their_configuration():
     document["run"]["config"]["confirm"] = {"steps": 48}
     assert "48-step fine-tunes on fresh seeds (the recovery has 100 steps)" in tell(document)
     document["run"]["config"] = {}
-    document["result"]["search"]["steps"] = 0  # ranks dealt out by a score
+    document["result"]["search"]["steps"] = 0  # ranks allocated by a score
     text = tell(document)
     assert "Over 5 pairs of fine-tunes on fresh seeds, the searched" in text
     assert "this length of fine-tune" in text

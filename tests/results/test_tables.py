@@ -140,7 +140,7 @@ def test_the_overview_has_a_row_for_each_step_that_was_taken():
     assert row(build_overview_table(document), "recovery")["what"].endswith("stopped early: random after 60")
     document["result"]["search"] |= {"predictor": "spectra", "proposal": "greedy", "evaluations": 0}
     assert row(build_overview_table(document), "predictor")["what"] == (
-        "none: ranks were dealt out by the score spectra"
+        "none: ranks were allocated by the score spectra"
     )
     del document["result"]["recovered"], document["result"]["verdict"]
     assert {"recovery", "verdict"}.isdisjoint(cells[0] for cells in build_overview_table(document).rows)

@@ -1,4 +1,4 @@
-"""A descendant's folder gives back the healed model, built in the cache from its base."""
+"""A derived model's folder gives back the healed model, built in the cache from its base."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rankadaptor.errors import CheckpointError
 from rankadaptor.models import load
 from rankadaptor.pruning import describe_linears, digest_model, prune, read_pruning, save_pruned
 from rankadaptor.pruning.checkpoint import load_checkpoint
-from rankadaptor.pruning.descendants import cut_model, merge_healing, write_descendant
+from rankadaptor.pruning.derived_models import cut_model, merge_healing, write_derived_model
 from rankadaptor.runtime import choose_compute
 
 EXACT = choose_compute(device="cpu", dtype="float32")
@@ -41,7 +41,7 @@ def make(base, folder, cut):
     cut_model(model, **CUTS[cut])
     healing = draw_healing(model)
     merge_healing(model, healing)
-    write_descendant(folder, model, name="small", base=str(base), healing=healing, **CUTS[cut])
+    write_derived_model(folder, model, name="small", base=str(base), healing=healing, **CUTS[cut])
     return model
 
 
@@ -94,7 +94,7 @@ def test_what_is_broken_is_named(base, tmp_path) -> None:
     with pytest.raises(CheckpointError, match=r"healing\.safetensors: missing"):
         load(folder, compute=EXACT)
     (folder / "descendant.json").write_text('{"schema": 7}')
-    with pytest.raises(CheckpointError, match=r"descendant\.json: not a descendant of schema 1"):
+    with pytest.raises(CheckpointError, match=r"descendant\.json: not a derived model of schema 1"):
         load(folder, compute=EXACT)
 
 
@@ -105,7 +105,7 @@ def test_another_base_is_noticed(pico_model, pico_tokenizer, base, tmp_path, cap
     assert "not those it was published with" in caplog.text
 
 
-def test_a_published_descendant_says_how_it_is_built(tmp_path, monkeypatch) -> None:
+def test_a_published_derived_model_says_how_it_is_built(tmp_path, monkeypatch) -> None:
     from rankadaptor.planning.shape import read_shape
 
     monkeypatch.setenv("RANKADAPTOR_HOME", str(tmp_path / "home"))

@@ -1,8 +1,8 @@
-"""Descendants: a base model cut smaller and healed, kept as what changed and built again where it is needed.
+"""Derived models: a base model pruned and healed, stored as its changes and rebuilt where it is needed.
 
-A folder of a descendant holds no weights of its own model but `descendant.json`, `config.json` and
-`healing.safetensors`: which blocks, heads and channels left, and a low-rank update of every linear that
-stayed. That is a tenth of the model, and gives the same weights on every machine.
+A folder of a derived model holds no weights of its own model but `descendant.json`, `config.json` and
+`healing.safetensors`: the blocks, heads and channels that were removed, and a low-rank update of every
+remaining linear. That is a tenth of the model, and gives the same weights on every machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rankadaptor.pruning.checkpoint import load_checkpoint
 from rankadaptor.pruning.depth import remove_blocks
 from rankadaptor.pruning.groups import find_groups
 from rankadaptor.pruning.identity import digest_model
-from rankadaptor.pruning.model_folder import DESCENDANT_FILE
+from rankadaptor.pruning.model_folder import DERIVED_FILE
 from rankadaptor.pruning.saving import save_pruned
 from rankadaptor.pruning.surgery import remove_groups
 from rankadaptor.runtime import find_home
@@ -39,16 +39,16 @@ CUT_PREFIX = "removed."
 PRECISION = torch.bfloat16
 
 
-def read_descendant(folder: Path) -> dict[str, Any]:
-    """Read what a descendant is made of: `name`, `base`, `removed_blocks`, `head_unit`, `digest`.
+def read_derived_model(folder: Path) -> dict[str, Any]:
+    """Read the description of a derived model: `name`, `base`, `removed_blocks`, `head_unit`, `digest`.
 
     Raises:
         CheckpointError: If the file is not one of a schema that this version reads.
     """
-    facts = read_json(folder / DESCENDANT_FILE)
+    facts = read_json(folder / DERIVED_FILE)
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
         raise CheckpointError(
-            f"{folder / DESCENDANT_FILE}: not a descendant of schema {SCHEMA}. Copy the folder again."
+            f"{folder / DERIVED_FILE}: not a derived model of schema {SCHEMA}. Copy the folder again."
         )
     return facts
 
@@ -95,7 +95,7 @@ def merge_healing(model: Any, healing: Mapping[str, torch.Tensor]) -> None:
             parameter.data = parameter.data.to(PRECISION)
 
 
-def write_descendant(
+def write_derived_model(
     folder: Path,
     model: Any,
     *,
@@ -106,7 +106,7 @@ def write_descendant(
     removed_groups: Mapping[str, Sequence[int]] | None = None,
     head_unit: str = "kv_group",
 ) -> None:
-    """Write a descendant's folder.
+    """Write a derived model's folder.
 
     Args:
         folder: Where to.
@@ -130,11 +130,11 @@ def write_descendant(
         folder / "config.json", config | {"architectures": [type(model).__name__], "dtype": "bfloat16"}
     )
     facts = {"removed_blocks": list(removed_blocks), "head_unit": head_unit, "digest": digest_model(model)}
-    write_json(folder / DESCENDANT_FILE, {"schema": SCHEMA, "name": name, "base": base, **facts})
+    write_json(folder / DERIVED_FILE, {"schema": SCHEMA, "name": name, "base": base, **facts})
 
 
-def build_descendant(folder: Path, *, base: Path) -> Path:
-    """Return the model folder of a descendant in the cache, building it first if needed (seconds).
+def build_derived_model(folder: Path, *, base: Path) -> Path:
+    """Return the model folder of a derived model in the cache, building it first if needed (seconds).
 
     Args:
         folder: Holds `descendant.json` and `healing.safetensors`.
@@ -144,7 +144,7 @@ def build_descendant(folder: Path, *, base: Path) -> Path:
         CheckpointError: If a file is missing or damaged.
         StorageError: If the cache cannot be written.
     """
-    facts = read_descendant(folder)
+    facts = read_derived_model(folder)
     healing = folder / HEALING_FILE
     if not healing.is_file():
         raise CheckpointError(f"{healing}: missing. Copy the whole folder again.")

@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes of one fine-tune, seen from one of them.
 
     Attributes:
@@ -40,7 +40,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and tells the story."""
+        """Whether this process writes files and the log."""
         return self.index == 0
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
@@ -85,7 +85,7 @@ class Team:
         return tuple(values.tolist())
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait for all processes."""
         if self.count > 1:
             import torch
 
@@ -119,12 +119,12 @@ class Team:
             )
 
 
-ALONE = Team()
+ALONE = ProcessGroup()
 
 
 @contextlib.contextmanager
-def join_team(*, device: str) -> Iterator[Team]:
-    """Join the processes that `accelerate launch` (or torchrun) started together, if it did.
+def join_process_group(*, device: str) -> Iterator[ProcessGroup]:
+    """Form a group of the processes that `accelerate launch` or torchrun started, or of one process.
 
     On CUDA each process takes the device of its local rank: join before anything is loaded.
 
@@ -139,11 +139,11 @@ def join_team(*, device: str) -> Iterator[Team]:
 
     opened = not torch.distributed.is_initialized()
     state = PartialState(cpu=device == "cpu")
-    team = Team(index=state.process_index, count=state.num_processes)
-    if team.leads:
-        logger.info("%d processes share each batch (%s)", team.count, state.backend)
+    group = ProcessGroup(index=state.process_index, count=state.num_processes)
+    if group.leads:
+        logger.info("%d processes share each batch (%s)", group.count, state.backend)
     try:
-        yield team
+        yield group
     finally:
         if opened:
             state.destroy_process_group()

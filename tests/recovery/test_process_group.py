@@ -1,4 +1,4 @@
-"""A team of one changes nothing; parts of a batch are even; what cannot be shared is refused."""
+"""A group of one process changes nothing; parts of a batch are even; what cannot be shared is refused."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import torch
 
 from rankadaptor.errors import InputError
 from rankadaptor.recipe import Recipe
-from rankadaptor.recovery.team import ALONE, Team, join_team
+from rankadaptor.recovery.process_group import ALONE, ProcessGroup, join_process_group
 
 
 def test_parts_are_disjoint_and_even() -> None:
     lengths = sorted([9, 3, 7, 1, 5, 8, 2, 6])
-    parts = [Team(index, 4).share(lengths) for index in range(4)]
+    parts = [ProcessGroup(index, 4).share(lengths) for index in range(4)]
     assert sorted(length for part in parts for length in part) == lengths
     assert max(map(sum, parts)) - min(map(sum, parts)) <= 12
     assert {len(part) for part in parts} == {2}
@@ -20,18 +20,18 @@ def test_parts_are_disjoint_and_even() -> None:
 
 def test_alone_is_the_default_and_exchanges_nothing(monkeypatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with join_team(device="cpu") as team:
-        assert team == ALONE
-    assert team.leads
+    with join_process_group(device="cpu") as group:
+        assert group == ALONE
+    assert group.leads
     parameter = torch.nn.Parameter(torch.ones(2))
-    team.sum_gradients([parameter])
+    group.sum_gradients([parameter])
     assert parameter.grad is None
-    assert team.sum_numbers(1.5, 2) == (1.5, 2)
-    team.wait()
-    team.check_step(3, device="cpu")
+    assert group.sum_numbers(1.5, 2) == (1.5, 2)
+    group.wait()
+    group.check_step(3, device="cpu")
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    Team(0, 4).check_batch(Recipe(batch_size=8))
+    ProcessGroup(0, 4).check_batch(Recipe(batch_size=8))
     with pytest.raises(InputError, match=r"batch_size=8.*3 processes"):
-        Team(0, 3).check_batch(Recipe(batch_size=8))
+        ProcessGroup(0, 3).check_batch(Recipe(batch_size=8))
