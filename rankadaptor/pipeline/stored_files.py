@@ -13,7 +13,7 @@ from rankadaptor.models import find_model_folder
 from rankadaptor.pipeline.run_folder import IDENTITY, RunFolder
 from rankadaptor.pipeline.step_files import read_object, read_step
 from rankadaptor.planning.folder_state import STEPS
-from rankadaptor.pruning.model_folder import DESCENDANT_FILE, read_config
+from rankadaptor.pruning.model_folder import DERIVED_FILE, read_config
 from rankadaptor.pruning.weight_files import find_weights
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def check_pruned(folder: RunFolder, prepared: dict[str, Any]) -> None:
 def digest_weights(source: str) -> dict[str, str]:
     """Return the SHA-256 of every weight file of a model, by name; none of a descendant, which has none."""
     folder = find_model_folder(source)
-    if (folder / DESCENDANT_FILE).is_file():
+    if (folder / DERIVED_FILE).is_file():
         return {}
     names = find_weights(folder, read_config(folder)).names
     return {name: compute_file_sha256(folder / name) for name in names}
