@@ -10,11 +10,15 @@ import pytest
 
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record
+from rankadaptor.tracking.store import connect
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("store") / "mlruns"
+    """A store with its tables made, whichever test comes first."""
+    folder = Path(tmp_path_factory.mktemp("store")) / "mlruns"
+    connect(folder)
+    return folder
 
 
 @pytest.fixture
