@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankadaptor.comparison import Verdict, confirm
+    from rankadaptor.components.adapter import RankSpace
     from rankadaptor.config import RunConfig, load_run
     from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
     from rankadaptor.data import Row, load_rows
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
     from rankadaptor.recovery import load_adapter, recover, tune_recipe
     from rankadaptor.runtime import Compute, choose_compute
     from rankadaptor.search import Search
-    from rankadaptor.space import Allocation, RankSpace, Slot, Space
+    from rankadaptor.space import Allocation, Limit, Slot, Space
 
 _SOURCES = {
     "rankadaptor.comparison": ("Verdict", "confirm"),
+    "rankadaptor.components.adapter": ("RankSpace",),
     "rankadaptor.config": ("RunConfig", "load_run"),
     "rankadaptor.corpus": ("Corpus", "Record", "RecordFile", "Setting"),
     "rankadaptor.data": ("Row", "load_rows"),
@@ -64,7 +66,7 @@ _SOURCES = {
     "rankadaptor.recovery": ("load_adapter", "recover", "tune_recipe"),
     "rankadaptor.runtime": ("Compute", "choose_compute"),
     "rankadaptor.search": ("Search",),
-    "rankadaptor.space": ("Allocation", "RankSpace", "Slot", "Space"),
+    "rankadaptor.space": ("Allocation", "Limit", "Slot", "Space"),
 }
 _SOURCE_OF = {name: module for module, names in _SOURCES.items() for name in names}
 
@@ -80,6 +82,7 @@ __all__ = [
     "CorpusError",
     "ElasticAdapter",
     "InputError",
+    "Limit",
     "MetaPredictor",
     "RankAdaptorError",
     "RankSpace",

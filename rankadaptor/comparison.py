@@ -224,7 +224,7 @@ def confirm(
         raise InputError(f"seeds={seeds}: at least 2 are needed to see the noise; 5 is usual.")
     fresh = tuple(range(first_seed, first_seed + seeds))
     _refuse_used_seeds(fresh, measure, searched)
-    uniform = allocation.space.uniform()
+    uniform = allocation.space.reference()
     if allocation.values == uniform.values:
         logger.info("confirm: the candidate is uniform; nothing to measure")
         return Verdict(

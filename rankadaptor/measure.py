@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.components.adapter import compute_first_digest, read_ranks
 from rankadaptor.corpus import Record
 from rankadaptor.data.rows import Source, load_rows
 from rankadaptor.errors import InputError, NonFiniteError, TrainingError
@@ -143,7 +144,7 @@ class ShortFineTune:
                 uniform; None otherwise means that uniform failed, and then this record fails too,
                 untrained.
         """
-        if loss_uniform is None and not allocation.is_uniform:
+        if loss_uniform is None and not allocation.is_reference:
             reason = "uniform, which this record would be paired with, has no loss under this seed"
             return self._describe(allocation, seed=seed, steps=steps, error=reason)
         started = time.monotonic()
@@ -168,7 +169,7 @@ class ShortFineTune:
             error = str(failure)
         if error is not None:
             logger.warning("an allocation could not be measured: %s", error)
-        if allocation.is_uniform:
+        if allocation.is_reference:
             loss_uniform = held_out.mean if held_out is not None else None
         return self._describe(
             allocation,
@@ -195,7 +196,7 @@ class ShortFineTune:
             "recipe": self.recipe.to_json(),
             "dtype": self.compute.dtype,
             "quantised": is_quantised(self.model),
-            "space": space.digest,
+            "space": compute_first_digest(space),
         }
         return f"unnamed-{compute_digest(parts)}"
 
@@ -210,7 +211,7 @@ class ShortFineTune:
     def _measure_uniform(self, allocation: Allocation, *, seed: int, steps: int) -> Record:
         key = (allocation.space.digest, seed, steps)
         if key not in self._uniform:
-            uniform = allocation.space.uniform()
+            uniform = allocation.space.reference()
             known = self._find(uniform, seed=seed, steps=steps)
             if known is None:
                 known = self._keep(self.run_trial(uniform, seed=seed, steps=steps, loss_uniform=None))
@@ -229,14 +230,14 @@ class ShortFineTune:
         seconds: float = 0.0,
         error: str | None = None,
     ) -> Record:
-        return Record(
+        return Record.of_fine_tune(
             setting=self.name_setting(allocation.space),
             values=allocation.values,
             seed=seed,
             steps=steps,
             fidelity=steps / self.recipe.steps,
             loss=held_out.mean if held_out else None,
-            loss_uniform=loss_uniform,
+            loss_reference=loss_uniform,
             parameters=self._count_parameters(allocation),
             tokens=tokens,
             seconds=seconds,
@@ -251,7 +252,7 @@ class ShortFineTune:
         linears = dict(self.model.named_modules())
         return sum(
             rank * (linears[name].in_features + linears[name].out_features)
-            for name, rank in allocation.by_module().items()
+            for name, rank in read_ranks(allocation).items()
         )
 
     def _find(self, allocation: Allocation, *, seed: int, steps: int) -> Record | None:

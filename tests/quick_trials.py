@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rankadaptor.components.adapter import RankSpace, count_parameters
 from rankadaptor.corpus import Record
 from rankadaptor.pipeline.data_split import DataSplit
 from rankadaptor.pipeline.execution import Execution
 from rankadaptor.pipeline.trials import Job, TrialSource
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import Compute
-from rankadaptor.space import RankSpace
 
 
 @dataclass(frozen=True)
@@ -90,22 +90,23 @@ def build_quick_trials(source: TrialSource) -> Callable[..., Record]:
             time.sleep(1000)
         digest = hashlib.sha256(f"{name} {steps} {recipe.learning_rate}".encode()).digest()
         loss = 4.0 + digest[0] / 1000 + digest[1] / 1e6
-        uniform = values == SPACE.reference
-        record = Record(
+        uniform = values == SPACE.reference().values
+        record = Record.of_fine_tune(
             setting=source.setting,
             values=values,
             seed=seed,
             steps=steps,
             fidelity=steps / recipe.steps,
             loss=loss,
-            loss_uniform=loss if uniform else loss_uniform,
-            parameters=SPACE.cost(values),
+            loss_reference=loss if uniform else loss_uniform,
+            parameters=count_parameters(SPACE, values),
             tokens=steps,
             seconds=SECONDS,
             sequence_losses=tuple(loss + place / 100 for place in range(8)),
         )
         if accident == "diverged":
-            return dataclasses.replace(record, status="failed", error="the loss became NaN", loss=None)
+            metrics = {"loss_reference": record.metrics["loss_reference"]}
+            return dataclasses.replace(record, status="failed", error="the loss became NaN", metrics=metrics)
         return record
 
     return run

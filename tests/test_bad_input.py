@@ -122,17 +122,17 @@ def make_corpus(bench: Bench) -> Path:
         )
     )  # fmt: skip
     corpus.append(
-        Record(
-            setting="s", values=space.reference, seed=0, steps=2, fidelity=0.5, loss=3.0, loss_uniform=3.0,
-            parameters=space.budget, tokens=10, seconds=0.1, status="ok",
+        Record.of_fine_tune(
+            setting="s", values=space.reference().values, seed=0, steps=2, fidelity=0.5, loss=3.0,
+            loss_reference=3.0, parameters=space.bounds[0], tokens=10, seconds=0.1, status="ok",
         )
     )  # fmt: skip
     return bench.folder / "corpus"
 
 
 def make_space(bench: Bench, ranks: Sequence[int], blocks: int = 3) -> Any:
+    from rankadaptor.components.adapter import RankSpace
     from rankadaptor.planning.shape import read_shape
-    from rankadaptor.space import RankSpace
 
     linears = [linear for linear in read_shape(str(bench.model)).linears if linear.block < blocks]
     return RankSpace.from_linears(linears, like_uniform=2, ranks=ranks, slots="block")
@@ -141,7 +141,7 @@ def make_space(bench: Bench, ranks: Sequence[int], blocks: int = 3) -> Any:
 def allocation_of_another_model(bench: Bench) -> Attempt:
     from rankadaptor.space import Allocation
 
-    stored = make_space(bench, [0, 2, 4], blocks=2).uniform().to_json()
+    stored = make_space(bench, [0, 2, 4], blocks=2).reference().to_json()
     return lambda: Allocation.from_json(stored, make_space(bench, [0, 2, 4]))
 
 
@@ -279,13 +279,13 @@ def test_bad_input_is_refused_with_a_message_that_helps(name, bench, capsys):
 
 
 def test_a_trial_whose_loss_becomes_nan_is_recorded_as_failed_and_the_search_goes_on(bench):
+    from rankadaptor.components.adapter import RankSpace
     from rankadaptor.corpus import RecordFile
     from rankadaptor.measure import ShortFineTune
     from rankadaptor.models import load
     from rankadaptor.predictor import make_predictor
     from rankadaptor.recipe import Recipe
     from rankadaptor.search import Search
-    from rankadaptor.space import RankSpace
 
     model, tokenizer = load(bench.model)
     space = RankSpace.from_model(model, like_uniform=2, ranks=[0, 2, 4], slots="block")
@@ -301,12 +301,12 @@ def test_a_trial_whose_loss_becomes_nan_is_recorded_as_failed_and_the_search_goe
     )
     search = Search(space, make_predictor("ridge"), candidates=20)
     poisoned = search.ask()[0].values
-    assert poisoned != space.reference
+    assert poisoned != space.reference().values
 
     def measure_with_one_poisoned(allocation):
         if allocation.values != poisoned:
             return measure(allocation)
-        measure(space.uniform())
+        measure(space.reference())
         hook = model.model.norm.register_forward_hook(lambda _module, _given, hidden: hidden * float("nan"))
         try:
             return measure(allocation)

@@ -125,10 +125,10 @@ def test_the_code_on_a_card_loads_the_adapter_without_this_package(
 ):
     import torch
 
+    from rankadaptor.components.adapter import RankSpace
     from rankadaptor.pruning import prune, save_pruned
     from rankadaptor.recipe import Recipe
     from rankadaptor.recovery import attach_adapter
-    from rankadaptor.space import RankSpace
 
     texts = ["A river runs through the old town and under three bridges."] * 8
     pruned = prune(
@@ -143,7 +143,7 @@ def test_the_code_on_a_card_loads_the_adapter_without_this_package(
     )
     save_pruned(pruned, pico_tokenizer, tmp_path / "pruned")
     space = RankSpace.from_model(pruned, like_uniform=2, slots="block", ranks=(0, 1, 2, 4))
-    adapted = attach_adapter(pruned, space.uniform(), Recipe(), seed=0)
+    adapted = attach_adapter(pruned, space.reference(), Recipe(), seed=0)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:

@@ -19,9 +19,9 @@ SIMULATIONS = 400
 
 
 class SmallSpace:
-    """Just enough of a space: `confirm` asks it only for uniform."""
+    """Just enough of a space: `confirm` asks it only for its reference."""
 
-    def uniform(self):
+    def reference(self):
         return SimpleNamespace(values=(8, 8), space=self)
 
 

@@ -15,7 +15,8 @@ STUDIES = sorted((ROOT.parent / "experiments").rglob("*.py"))
 FLOW = (
     "credentials",
     "errors", "files", "runtime", "progress", "workers", "recipe", "kit", "config", "data", "pruning",
-    "models", "space", "features", "corpus", "predictor", "search", "recovery", "evaluation", "measure",
+    "models", "space", "components", "features", "corpus", "predictor", "search", "recovery", "evaluation",
+    "measure",
     "proxies", "comparison", "results", "tracking", "card", "plots", "report", "doctor",
     "planning", "pipeline", "cli",
 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.corpus import RecordFile
 from rankadaptor.data.rows import Row
 from rankadaptor.errors import CheckpointError, InputError, StorageError
@@ -18,7 +19,6 @@ from rankadaptor.pruning import digest_model, save_pruned
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery import recover
 from rankadaptor.runtime import Compute
-from rankadaptor.space import RankSpace
 
 COMPUTE = Compute(device="cpu", dtype="float32", threads=1, reason="tests")
 RECIPE = Recipe(learning_rate=1e-2, batch_size=4, micro_batch_size=4, sequence_length=64, steps=20)
@@ -72,7 +72,7 @@ def test_record_says_what_was_measured(build, space):
     assert record.status == "ok"
     assert (record.setting, record.values, record.seed, record.steps) == ("pico", (6, 2), 5, 4)
     assert record.fidelity == pytest.approx(0.2)
-    assert record.parameters == space.cost((6, 2))
+    assert record.parameters == space.allocation((6, 2)).cost()
     assert record.tokens > 0
     assert record.seconds > 0
     assert len(record.sequence_losses) == 6
@@ -83,13 +83,13 @@ def test_record_says_what_was_measured(build, space):
 
 def test_records_are_paired_with_uniform(build, space):
     measure = build()
-    uniform = measure(space.uniform(), seed=2)
+    uniform = measure(space.reference(), seed=2)
     assert uniform.gain == 0.0
     record = measure(space.allocation((2, 6)), seed=2)
-    assert record.loss_uniform == uniform.loss
+    assert record.loss_reference == uniform.loss
     assert record.gain == uniform.loss - record.loss
     assert record.gain != 0.0
-    assert measure(space.allocation((2, 6)), seed=3).loss_uniform != uniform.loss
+    assert measure(space.allocation((2, 6)), seed=3).loss_reference != uniform.loss
 
 
 def test_a_trial_repeats(build, space):
@@ -105,9 +105,9 @@ def test_uniform_is_trained_once_per_seed_and_length(build, space, monkeypatch):
     trained = count_trials(measure, monkeypatch)
     for values in ((6, 2), (2, 6)):
         measure(space.allocation(values))
-    measure(space.uniform())
+    measure(space.reference())
     assert trained == [(4, 4), (6, 2), (2, 6)]
-    measure(space.uniform(), steps=2)
+    measure(space.reference(), steps=2)
     assert trained[3:] == [(4, 4)]
 
 
@@ -117,7 +117,7 @@ def test_a_resumed_run_repeats_nothing(build, space, tmp_path, monkeypatch):
     resumed = build(records=RecordFile(path))
     trained = count_trials(resumed, monkeypatch)
     assert resumed(space.allocation((6, 2))) == first
-    assert resumed(space.allocation((2, 6))).loss_uniform == first.loss_uniform
+    assert resumed(space.allocation((2, 6))).loss_reference == first.loss_reference
     assert trained == [(2, 6)]
     assert [record.values for record in RecordFile(path).records] == [(4, 4), (6, 2), (2, 6)]
 
@@ -135,13 +135,13 @@ def test_a_second_setting_in_the_same_file_repeats_nothing_either(build, space, 
 
 def test_a_file_never_answers_for_another_recipe_or_space(build, model, space, tmp_path, monkeypatch):
     path = tmp_path / "records.jsonl"
-    build(records=RecordFile(path))(space.uniform())
+    build(records=RecordFile(path))(space.reference())
     faster = build(records=RecordFile(path), recipe=RECIPE.replace(learning_rate=2e-2))
     wider = RankSpace.from_model(model, like_uniform=4, slots="block", ranks=(0, 4, 8))
     same = build(records=RecordFile(path))
     for measure, of, expected in ((faster, space, 1), (same, wider, 1), (same, space, 0)):
         trained = count_trials(measure, monkeypatch)
-        assert measure(of.uniform()).loss is not None
+        assert measure(of.reference()).loss is not None
         assert len(trained) == expected
     names = [record.setting for record in RecordFile(path).records]
     assert len(set(names)) == 3
@@ -158,7 +158,7 @@ def test_a_file_never_answers_for_other_weights(
     pruned = copy.deepcopy(model)
     pruned.config.rankadaptor = {"schema": 1, "digest": "0123456789abcdef"}
     adapter = recover(
-        pruned, pico_tokenizer, space.uniform(), data=ROWS, recipe=RECIPE, steps=2, compute=COMPUTE,
+        pruned, pico_tokenizer, space.reference(), data=ROWS, recipe=RECIPE, steps=2, compute=COMPUTE,
         checkpoint=tmp_path / "checkpoint",
     )  # fmt: skip
     merged = adapter.merge_and_unload()
@@ -170,18 +170,18 @@ def test_a_file_never_answers_for_other_weights(
             records=RecordFile(path),
         )  # fmt: skip
         trained = count_trials(measure, monkeypatch)
-        names.append(measure(space.uniform()).setting)
+        names.append(measure(space.reference()).setting)
         assert len(trained) == (number < 4)
     assert len(set(names)) == 4
 
     # A second recovery is no continuation of the first.
     with pytest.raises(CheckpointError, match="differs in: weights "):
         recover(
-            merged, pico_tokenizer, space.uniform(), data=ROWS, recipe=RECIPE, steps=2, compute=COMPUTE,
+            merged, pico_tokenizer, space.reference(), data=ROWS, recipe=RECIPE, steps=2, compute=COMPUTE,
             checkpoint=tmp_path / "checkpoint",
         )  # fmt: skip
     again = recover(
-        pruned, pico_tokenizer, space.uniform(), data=ROWS, recipe=RECIPE, steps=2, compute=COMPUTE,
+        pruned, pico_tokenizer, space.reference(), data=ROWS, recipe=RECIPE, steps=2, compute=COMPUTE,
         checkpoint=tmp_path / "checkpoint",
     )  # fmt: skip
     assert digest_model(again.merge_and_unload()) == digest_model(merged)
@@ -189,11 +189,13 @@ def test_a_file_never_answers_for_other_weights(
 
 def test_records_of_earlier_versions_are_read_and_do_not_match(build, space, tmp_path, monkeypatch):
     path = tmp_path / "records.jsonl"
-    old = dataclasses.replace(build()(space.uniform()), setting="unnamed-0011223344556677", loss=1.0)
+    uniform = build()(space.reference())
+    metrics = {**uniform.metrics, "loss": 1.0}
+    old = dataclasses.replace(uniform, setting="unnamed-0011223344556677", metrics=metrics)
     RecordFile(path).append(old)
     measure = build(records=RecordFile(path))
     trained = count_trials(measure, monkeypatch)
-    assert measure(space.uniform()).loss != 1.0
+    assert measure(space.reference()).loss != 1.0
     assert len(trained) == 1
     assert len(RecordFile(path)) == 2
 
@@ -218,7 +220,7 @@ def test_the_model_is_the_same_after_every_trial(build, space, model):
 def test_a_diverged_trial_is_recorded(build, space, tmp_path):
     wild = RECIPE.replace(learning_rate=1e30, gradient_clip=0.0)
     measure = build(recipe=wild, records=RecordFile(tmp_path / "records.jsonl"))
-    uniform = measure(space.uniform())
+    uniform = measure(space.reference())
     assert uniform.status == "failed"
     assert uniform.loss is None
     assert "learning rate" in uniform.error
@@ -233,7 +235,7 @@ def test_a_diverged_trial_is_recorded(build, space, tmp_path):
 def test_a_diverged_allocation_keeps_its_pair(build, space):
     measure = build(recipe=RECIPE.replace(learning_rate=1e30, gradient_clip=0.0))
     record = measure.run_trial(space.allocation((6, 2)), seed=0, steps=4, loss_uniform=4.0)
-    assert (record.status, record.loss, record.loss_uniform) == ("failed", None, 4.0)
+    assert (record.status, record.loss, record.loss_reference) == ("failed", None, 4.0)
 
 
 def test_no_row_is_in_both_sets(build, pico_tokenizer):
@@ -262,10 +264,10 @@ def test_a_folder_that_cannot_be_written_is_named(build, space, tmp_path):
     measure = build(records=RecordFile(blocked / "records.jsonl"))
     blocked.write_text("not a folder")
     with pytest.raises(StorageError, match=r"records\.jsonl"):
-        measure(space.uniform())
+        measure(space.reference())
 
 
 def test_an_allocation_of_another_model_is_refused(build, pico_model):
     other = RankSpace.from_model(pico_model("llama", 3), like_uniform=4, slots="block")
     with pytest.raises(InputError, match="no such linear"):
-        build()(other.uniform())
+        build()(other.reference())

@@ -55,7 +55,7 @@ def test_the_example_runs(tmp_path: Path, pico_folder: Path, monkeypatch: pytest
     names: dict[str, Any] = {}
     exec(compile(making, "README.md", "exec"), names)
 
-    assert names["space"].budget == names["space"].uniform().cost
+    assert names["space"].bounds == (names["space"].reference().cost(),)
     assert len(names["result"].records) == 2
     assert names["verdict"].outcome in ("better", "no difference", "worse")
     assert names["scores"].names == ("boolq", "piqa")
@@ -64,7 +64,7 @@ def test_the_example_runs(tmp_path: Path, pico_folder: Path, monkeypatch: pytest
         assert len(repr(names[name])) < 400, name
     assert str(names["verdict"]) == names["verdict"].describe()
     assert len(repr(names["result"].records[0])) < 600
-    assert len(repr(make_space(blocks=40).uniform())) < 100
+    assert len(repr(make_space(blocks=40).reference())) < 100
 
     # What the example saved loads as the next block says, and gives the same logits.
     exec(compile(loading, "README.md", "exec"), names)

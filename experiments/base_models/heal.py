@@ -56,7 +56,7 @@ def main() -> None:
     logger.info("%d parameters; held-out losses %s", model.num_parameters(), losses)
 
     space = ra.RankSpace.from_model(model, like_uniform=given["rank"])
-    adapted = attach_adapter(model, space.uniform(), recipe, seed=given["seed"])
+    adapted = attach_adapter(model, space.reference(), recipe, seed=given["seed"])
     result = fine_tune(
         adapted,
         train,

@@ -29,12 +29,12 @@ SOURCES = {"alpaca": "kit:alpaca", "text": "kit:c4"}
 
 def measure_plan(*, trials: int) -> dict[str, Any]:
     """Measure trials of each source and compare them with the plan made just before."""
+    from rankadaptor.components.adapter import RankSpace
     from rankadaptor.data import load_rows
     from rankadaptor.measure import ShortFineTune
     from rankadaptor.models import load
     from rankadaptor.recipe import Recipe
     from rankadaptor.runtime import choose_compute
-    from rankadaptor.space import RankSpace
 
     compute = choose_compute()
     model, tokenizer = load("kit:smollm2-135m", compute=compute)
@@ -55,7 +55,7 @@ def measure_plan(*, trials: int) -> dict[str, Any]:
         rows = []
         for trial in range(-1, trials):  # the first one warms up
             predicted = predict_trial(source)
-            record = measure.run_trial(space.uniform(), seed=trial + 1, steps=STEPS, loss_uniform=None)
+            record = measure.run_trial(space.reference(), seed=trial + 1, steps=STEPS, loss_uniform=None)
             if trial < 0:
                 continue
             rows.append({"predicted": round(predicted, 3), "measured": round(record.seconds, 3)})

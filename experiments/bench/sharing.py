@@ -83,7 +83,7 @@ def _build_probe(source: TrialSource) -> Callable[[], Sharing]:
     measure: ShortFineTune = build_measure(source)
 
     def probe() -> Sharing:
-        uniform = source.space.uniform()
+        uniform = source.space.reference()
         measure.run_trial(uniform, seed=0, steps=source.steps, loss_uniform=None)
         return measure_sharing(measure.model)
 

@@ -23,6 +23,7 @@ from typing import Any
 from experiments.bench.document import RESULTS, merge_results, summarise
 from experiments.bench.operations import count_operations, measure_products
 from experiments.bench.plain import train_plainly
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.data import draw_batches, load_rows, tokenise_rows
 from rankadaptor.data.sequences import TokenSequence
 from rankadaptor.models import load
@@ -30,7 +31,6 @@ from rankadaptor.recipe import Recipe
 from rankadaptor.recovery import attach_adapter, fine_tune
 from rankadaptor.recovery.packing import pack_sequences
 from rankadaptor.runtime import Compute, choose_compute
-from rankadaptor.space import RankSpace
 
 logger = logging.getLogger(__name__)
 TARGET, SHARE_TARGET = 1.6, 0.75
@@ -81,7 +81,7 @@ def measure_case(case: Case, *, pairs: int) -> dict[str, Any]:
     recipe = Recipe(
         batch_size=case.batch_size, micro_batch_size=case.batch_size, schedule="constant", warmup_share=0.0
     )
-    allocation = RankSpace.from_model(model, like_uniform=case.rank, slots="linear").uniform()
+    allocation = RankSpace.from_model(model, like_uniform=case.rank, slots="linear").reference()
     adapted = {
         way: attach_adapter(copy.deepcopy(model), allocation, recipe, seed=0) for way in ("ours", "plain")
     }

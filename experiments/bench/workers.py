@@ -21,6 +21,7 @@ from typing import Any
 
 from experiments.bench.document import RESULTS, merge_results, summarise
 from experiments.bench.sharing import probe_sharing
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.config.loading import build_run
 from rankadaptor.kit import ensure_model
 from rankadaptor.models import load
@@ -29,7 +30,6 @@ from rankadaptor.pipeline.execution import Execution
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import choose_compute
-from rankadaptor.space import RankSpace
 
 logger = logging.getLogger(__name__)
 TARGET = 1.8
@@ -76,7 +76,7 @@ def measure_workers(shared: TrialSource, *, rounds: int) -> dict[str, Any]:
                 for workers in (1, 2) if number % 2 else (2, 1):
                     trials = workers * (TRIALS_PER_WORKER if number >= 0 else 1)
                     # Trials of uniform are their own reference, so none waits for another.
-                    jobs = [Job(space.uniform(), seed + index, STEPS) for index in range(trials)]
+                    jobs = [Job(space.reference(), seed + index, STEPS) for index in range(trials)]
                     seed += trials
                     started = time.perf_counter()
                     pools[workers].measure_all(jobs, label="trials")

@@ -30,7 +30,7 @@ from rankadaptor.config import RunConfig, load_run
 from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
 from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
-from rankadaptor.features import ScoreTable, log_ratios
+from rankadaptor.features import ScoreTable, read_coordinates
 from rankadaptor.files import read_json, write_json
 from rankadaptor.measure import ShortFineTune
 from rankadaptor.models import load
@@ -51,7 +51,7 @@ from rankadaptor.recovery import adapt_temporarily, fine_tune
 from rankadaptor.recovery.start import load_start
 from rankadaptor.runtime import describe_environment, find_commit
 from rankadaptor.search import allocate_by_scores
-from rankadaptor.space import Allocation, Space
+from rankadaptor.space import Allocation, Space, Values
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,6 @@ RESAMPLES = 2000
 TINY = 1e-9
 NOT_DONE = 3  # exit status
 
-Values = tuple[int, ...]
 Gains = Mapping[Values, float]
 
 
@@ -97,7 +96,7 @@ class Bench:
     def run(self, label: str, measure: Callable[[Allocation], Record]) -> None:
         """Measure uniform and the chosen allocations."""
         kept = self.records[label] = []
-        for allocation in [self.space.uniform(), *self.chosen]:
+        for allocation in [self.space.reference(), *self.chosen]:
             self.check()
             kept.append(measure(allocation))
 
@@ -107,7 +106,7 @@ class Bench:
 
     def gains(self, label: str) -> dict[Values, float]:
         """Return gains by values, uniform and failed runs left out."""
-        reference = self.space.reference
+        reference = self.space.reference().values
         return {
             record.values: record.gain
             for record in self.records[label]
@@ -224,7 +223,7 @@ def compare(bench: Bench) -> dict[str, Any]:
         **judge(bench, measure_closeness(bench), target),
     }
     for label, table in tables.items():
-        scores = table.score([allocation.values for allocation in bench.chosen]).tolist()
+        scores = table.score([allocation.choices for allocation in bench.chosen]).tolist()
         measures[label] = {
             "tokens_trained": 0,
             "tokens_read": table.tokens,
@@ -281,7 +280,7 @@ def judge_beyond(gains: Gains, target: Gains, closeness: Gains) -> dict[str, flo
 def measure_closeness(bench: Bench) -> dict[Values, float]:
     """Return minus the distance of each allocation to uniform, in logarithms of its options."""
     values = np.asarray([allocation.values for allocation in bench.chosen])
-    distances = np.linalg.norm(log_ratios(bench.space, values), axis=1).tolist()
+    distances = np.linalg.norm(read_coordinates(bench.space, values), axis=1).tolist()
     return {allocation.values: -far for allocation, far in zip(bench.chosen, distances, strict=True)}
 
 
@@ -319,7 +318,7 @@ def train_elastic(bench: Bench, label: str, *, sandwich: bool) -> ElasticAdapter
 
 def compare_starts(bench: Bench, elastic: ElasticAdapter) -> dict[str, Any]:
     """Fine-tune uniform for a quarter of the length from its slice and from scratch; nats per token."""
-    short, uniform, steps = bench.short, bench.space.uniform(), bench.full // 4
+    short, uniform, steps = bench.short, bench.space.reference(), bench.full // 4
 
     def train(*, warm: bool) -> float:
         with adapt_temporarily(short.model, uniform, short.recipe, seed=FRESH_SEED) as peft_model:

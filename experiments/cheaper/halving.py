@@ -20,7 +20,7 @@ from rankadaptor.corpus import Corpus, Record
 from rankadaptor.files import read_json, write_json
 from rankadaptor.proxies import judge_fidelity
 from rankadaptor.search.halving import halve, rank_records
-from rankadaptor.space import Allocation, Space
+from rankadaptor.space import Allocation, Space, Values
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,6 @@ RUNGS = {"steps_1/8": 8, "steps_1/4": 4, "full_search_seed": 1}
 """Label of the gains of each rung, and its part of the full length."""
 TARGET = "full_fresh_seed"
 
-Values = tuple[int, ...]
 Gains = Mapping[Values, float]
 
 
@@ -80,9 +79,9 @@ def replay_halving(space: Space, gains: Mapping[str, Gains], *, full: int) -> di
 
 
 def _record(values: Values, gain: float, steps: int, full: int) -> Record:
-    return Record(
+    return Record.of_fine_tune(
         setting="stored", values=values, seed=0, steps=steps, fidelity=steps / full, loss=-gain,
-        loss_uniform=0.0, parameters=0, tokens=0, seconds=0.0,
+        loss_reference=0.0, parameters=0, tokens=0, seconds=0.0,
     )  # fmt: skip
 
 

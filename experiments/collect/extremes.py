@@ -15,10 +15,8 @@ from rankadaptor.pipeline.finals import OUTCOME, evaluate_one, recover_one
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.trials import TrialSource
 from rankadaptor.progress import Progress
-from rankadaptor.space import Space
+from rankadaptor.space import Space, Values
 from rankadaptor.workers import run_side_by_side
-
-Values = tuple[int, ...]
 
 
 def score_extremes(
@@ -105,7 +103,7 @@ def choose_extremes(
     Where fewer than twice as many were measured, the two ends are as long as they can be without sharing an
     allocation.
     """
-    uniform = space.uniform().values
+    uniform = space.reference().values
     gains = {
         record.values: record.gain
         for record in measured

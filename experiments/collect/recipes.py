@@ -64,7 +64,7 @@ def _measure_under(
     jobs = [
         Job(allocation, seed, steps)
         for seed in seeds
-        for allocation in [source.space.uniform(), *allocations]
+        for allocation in [source.space.reference(), *allocations]
     ]
     with TrialPool(changed, workers=count_trial_workers(config)) as pool:
         return pool.measure_all(jobs, label=name.removesuffix(".jsonl"))
@@ -77,5 +77,5 @@ def _describe(record: Record, recipe: Recipe) -> dict[str, Any]:
         "seed": record.seed,
         "steps": record.steps,
         "loss": record.loss,
-        "loss_uniform": record.loss_uniform,
+        "loss_uniform": record.loss_reference,
     }

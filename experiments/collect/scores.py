@@ -77,8 +77,8 @@ def measure_damage(space: Space) -> ScoreTable | None:
         return None
     worths = []
     for share, slot in zip(lost.tolist(), space.slots, strict=True):
-        per_rank = (slot.costs[-1] - slot.costs[0]) / max(slot.options[-1] - slot.options[0], 1)
-        worths.append(tuple((share * per_rank * np.log1p(np.array(slot.options, dtype=float))).tolist()))
+        ranks = np.array([option for option in slot.options if isinstance(option, int)], dtype=float)
+        worths.append(tuple((share * slot.attribute("cost_per_unit") * np.log1p(ranks)).tolist()))
     options = tuple(slot.options for slot in space.slots)
     return ScoreTable("damage", space.digest, options, tuple(worths))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rankadaptor.components.adapter import widen_space
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record
 from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
@@ -17,7 +18,7 @@ from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
 from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.recipe import Recipe
-from rankadaptor.space import Allocation, Space, widen_space
+from rankadaptor.space import Allocation, Space
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Arena:
     def _complete(self, records: Iterable[Record]) -> list[Record]:
         distinct = {(record.values, record.seed, record.steps): record for record in records}
         for _, seed, steps in list(distinct):
-            paired = self.pool.find(Job(self.space.uniform(), seed, steps))
+            paired = self.pool.find(Job(self.space.reference(), seed, steps))
             if paired is not None:
                 distinct[paired.values, seed, steps] = paired
         return list(distinct.values())

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.space import Values
+
 if TYPE_CHECKING:
     from rankadaptor.recipe import Recipe
 
@@ -25,7 +27,7 @@ class Choice:
         initialisation: The start to recover from, if it is not the setting's own.
     """
 
-    values: tuple[int, ...]
+    values: Values
     tokens: int = 0
     seconds: float = 0.0
     learning_rate: float | None = None

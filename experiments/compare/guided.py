@@ -13,6 +13,7 @@ from experiments.compare.learned import learn_without
 from rankadaptor.errors import InputError
 from rankadaptor.predictor import Predictor, make_predictor
 from rankadaptor.search import Search, draw_random
+from rankadaptor.space import Values
 
 if TYPE_CHECKING:
     from experiments.compare.arena import Arena
@@ -144,7 +145,7 @@ def run_search(
     return search
 
 
-def rank_measured(search: Search) -> list[tuple[int, ...]]:
+def rank_measured(search: Search) -> list[Values]:
     """Return the measured allocations, those that are expected to gain most first."""
     usable = list(dict.fromkeys(record.values for record in search.records if record.gain is not None))
     if not usable:
@@ -160,20 +161,18 @@ def take_best_measured(arena: Arena, records: Sequence[Record]) -> Choice:
     best = max(usable, key=lambda record: record.gain or 0.0, default=None)
     found = best is not None and (best.gain or 0.0) > 0
     return Choice(
-        best.values if found and best is not None else tuple(arena.space.reference),
+        best.values if found and best is not None else arena.space.reference().values,
         arena.count_tokens(records),
         arena.count_seconds(records),
         details={"trials": len(records), "measured_gain": best.gain if best is not None else None},
     )
 
 
-def take_expected_best(
-    arena: Arena, search: Search, *, among: Sequence[tuple[int, ...]] | None = None
-) -> Choice:
+def take_expected_best(arena: Arena, search: Search, *, among: Sequence[Values] | None = None) -> Choice:
     """Choose what the predictor, having seen all records, expects to gain most; uniform if nothing gains."""
     ranked = [values for values in rank_measured(search) if among is None or values in among]
     details: dict[str, Any] = {"trials": len(search.records), "expected_gain": None}
-    values = tuple(arena.space.reference)
+    values = arena.space.reference().values
     if ranked:
         best = arena.space.allocation(ranked[0])
         expected = float(search.conditioned.predict(arena.space, [best]).mean[0])

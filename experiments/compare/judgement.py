@@ -11,14 +11,13 @@ import numpy as np
 
 from experiments.compare.choice import Choice
 from rankadaptor.comparison import SMALLEST_SHARE, Judgement, judge_gains
+from rankadaptor.components.adapter import count_parameters, widen_space
 from rankadaptor.errors import TrainingError
 from rankadaptor.evaluation.benchmarks import Scores, compare_scores
 from rankadaptor.files import compute_digest
 from rankadaptor.pipeline.finals import evaluate_one, recover_one
 from rankadaptor.pipeline.trials import Job
 from rankadaptor.runtime import find_commit
-from rankadaptor.space import widen_space
-from rankadaptor.space.ranks import count_parameters
 
 if TYPE_CHECKING:
     from experiments.compare.arena import Arena
@@ -51,7 +50,7 @@ def recover_choices(
         name: [Job(arena.space.allocation(choice.values), seed, steps) for seed in seeds]
         for name, choice in plain.items()
     }
-    jobs[UNIFORM] = [Job(arena.space.uniform(), seed, steps) for seed in seeds]
+    jobs[UNIFORM] = [Job(arena.space.reference(), seed, steps) for seed in seeds]
     distinct = dict.fromkeys(job for group in jobs.values() for job in group)
     arena.pool.measure_all(list(distinct), label="full recoveries")
     records = {name: [arena.pool.find(job) for job in group] for name, group in jobs.items()}
@@ -86,7 +85,7 @@ def judge_choices(
         _write_row(
             arena,
             name,
-            choices.get(name, Choice(tuple(arena.space.reference))),
+            choices.get(name, Choice(arena.space.reference().values)),
             records=records[name],
             uniform=records[UNIFORM],
             confidence=final.confidence,
@@ -162,7 +161,7 @@ def judge_pairs(
 
 
 def _is_uniform(arena: Arena, choice: Choice) -> bool:
-    same_ranks = choice.values[: arena.space.n_slots] == tuple(arena.space.reference)
+    same_ranks = choice.values[: arena.space.n_slots] == arena.space.reference().values
     same_recipe = choice.change_recipe(arena.source.recipe) == arena.source.recipe
     return same_ranks and same_recipe and not choice.details.get("scales")
 
@@ -192,7 +191,7 @@ def _score_choices(
     """Recover each distinct choice once more, on the first seed, and let it answer the benchmarks."""
     if not benchmarks.names:
         return {}
-    every = {UNIFORM: Choice(tuple(arena.space.reference)), **choices}
+    every = {UNIFORM: Choice(arena.space.reference().values), **choices}
     owners: dict[tuple[Any, ...], str] = {}
     answered: dict[str, Scores] = {}
     for name, choice in every.items():

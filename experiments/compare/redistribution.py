@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.compare.choice import Choice
+from rankadaptor.components.adapter import read_sizes
 from rankadaptor.data.sequences import draw_batches, make_batch
 from rankadaptor.errors import TrainingError
 from rankadaptor.pipeline.design import allocate_by_weights
@@ -40,7 +41,7 @@ def choose_by_eva(arena: Arena, _given: ComparisonConfig) -> Choice:
     started, short = time.monotonic(), build_measure(arena.source)
     names = _list_modules(arena.space)
     config = LoraConfig(
-        r=max(arena.space.reference),
+        r=max(read_sizes(arena.space.reference())),
         target_modules=names,
         init_lora_weights="eva",
         eva_config=EvaConfig(rho=EVA_RHO),
@@ -77,7 +78,7 @@ def choose_by_adalora(arena: Arena, given: ComparisonConfig) -> Choice:
     started, short = time.monotonic(), build_measure(arena.source)
     recipe, names = arena.source.recipe, _list_modules(arena.space)
     steps = max(10, min(recipe.steps, given.trials * arena.steps))
-    target = max(arena.space.reference)
+    target = max(read_sizes(arena.space.reference()))
     start = max(target + 1, round(START_RATIO * target))
     config = AdaLoraConfig(
         target_modules=names,
@@ -127,7 +128,7 @@ def fit_ranks(space: Space, ranks: Mapping[str, int]) -> Allocation:
     Linears without a rank, such as those of slots pinned at 0, count as 0.
     """
     wanted = np.array([np.mean([ranks.get(name, 0) for name in slot.modules]) for slot in space.slots])
-    return allocate_by_weights(space, wanted / np.maximum(np.asarray(space.reference), 1))
+    return allocate_by_weights(space, wanted / np.maximum(np.asarray(read_sizes(space.reference())), 1))
 
 
 class _Passes:

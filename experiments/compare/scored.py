@@ -12,11 +12,12 @@ import numpy as np
 
 from experiments.compare.choice import Choice
 from experiments.compare.guided import rank_measured
+from rankadaptor.components.adapter import linear_in_depth
 from rankadaptor.pipeline.design import allocate_by_weights
 from rankadaptor.pipeline.trials import build_measure, open_trials
 from rankadaptor.pipeline.tuning import measure_recipes
 from rankadaptor.predictor import make_predictor
-from rankadaptor.search import Search, allocate_by_scores, linear_in_depth
+from rankadaptor.search import Search, allocate_by_scores
 
 if TYPE_CHECKING:
     from experiments.compare.arena import Arena
@@ -32,7 +33,7 @@ DAMAGES = ("removed_share", "lost_importance")
 
 def choose_uniform(arena: Arena, _given: ComparisonConfig) -> Choice:
     """Take the same rank everywhere."""
-    return Choice(tuple(arena.space.reference))
+    return Choice(arena.space.reference().values)
 
 
 def choose_tuned_uniform(arena: Arena, given: ComparisonConfig) -> Choice:
@@ -45,7 +46,7 @@ def choose_tuned_uniform(arena: Arena, given: ComparisonConfig) -> Choice:
     count = min(affordable if affordable >= 2 else given.trials, MOST_RATES)
     octaves = [((index + 1) // 2) * (-0.5 if index % 2 else 0.5) for index in range(count)]
     tried = [recipe.replace(learning_rate=recipe.learning_rate * 2**octave) for octave in octaves]
-    uniform = arena.space.uniform()
+    uniform = arena.space.reference()
     source = dataclasses.replace(arena.source, records=arena.folder.path / "rates" / "records.jsonl")
     with contextlib.closing(open_trials(source, workers=arena.pool.workers)) as pool:
         pairs = [(uniform, each) for each in tried]
@@ -78,7 +79,7 @@ def choose_by_damage(arena: Arena, _given: ComparisonConfig) -> Choice:
         if np.ptp(damage) > 1e-6 * max(float(damage.max()), 1e-12):
             allocation = allocate_by_weights(arena.space, damage / damage.mean())
             return Choice(allocation.values, details={"damage": name})
-    return Choice(tuple(arena.space.reference), details={"damage": None})
+    return Choice(arena.space.reference().values, details={"damage": None})
 
 
 def choose_by_spectra(arena: Arena, _given: ComparisonConfig) -> Choice:
@@ -144,7 +145,7 @@ def choose_elastic(arena: Arena, given: ComparisonConfig) -> Choice:
     read = max(len(search.records) - given.trials, 0) * per_score
     gain = float(search.conditioned.predict(arena.space, [arena.space.allocation(best)]).mean[0])
     return Choice(
-        best if gain > 0 else tuple(arena.space.reference),
+        best if gain > 0 else arena.space.reference().values,
         elastic.tokens + read,
         elastic.seconds + time.monotonic() - trained,
         details={"steps": elastic.steps, "scored": len(search.records), "expected_gain": gain},

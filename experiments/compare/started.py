@@ -35,7 +35,7 @@ LEAST = 6
 
 def choose_started_uniform(arena: Arena, given: ComparisonConfig) -> Choice:
     """Spend the trials on uniform's start and learning rate."""
-    return tune_start(arena, arena.space.uniform(), trials=given.trials)
+    return tune_start(arena, arena.space.reference(), trials=given.trials)
 
 
 def tune_start(arena: Arena, allocation: Allocation, *, trials: int) -> Choice:
@@ -48,8 +48,8 @@ def tune_start(arena: Arena, allocation: Allocation, *, trials: int) -> Choice:
         allocation: What is trained under each of them.
         trials: Trials that may be spent; a full length counts as many as it is long.
     """
-    recipe, uniform = arena.source.recipe, arena.space.uniform()
-    each_takes = 1 if allocation.is_uniform else 2
+    recipe, uniform = arena.source.recipe, arena.space.reference()
+    each_takes = 1 if allocation.is_reference else 2
     affordable = trials * arena.steps // recipe.steps // each_takes
     steps = recipe.steps if affordable >= 2 else arena.steps
     quantised = arena.source.compute.quantise is not None  # its linears have no gradients to start along
@@ -62,7 +62,7 @@ def tune_start(arena: Arena, allocation: Allocation, *, trials: int) -> Choice:
     source = dataclasses.replace(arena.source, records=arena.folder.path / "rates" / "records.jsonl")
     with contextlib.closing(open_trials(source, workers=arena.pool.workers)) as pool:
         paired: list[Record] = []
-        if not allocation.is_uniform:
+        if not allocation.is_reference:
             plain = [(uniform, each) for each in tried]
             paired = measure_recipes(pool, source, plain, seed=arena.seed, steps=steps)
         pairs = [(allocation, each) for each in tried]

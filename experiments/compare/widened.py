@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from experiments.compare.choice import Choice
 from experiments.compare.guided import share_trials, take_second_opinions
+from rankadaptor.components.adapter import widen_space
+from rankadaptor.components.adapter.scales import STANDARD
 from rankadaptor.errors import InputError
 from rankadaptor.predictor import make_predictor
 from rankadaptor.search import Search
-from rankadaptor.space import widen_space
-from rankadaptor.space.widening import STANDARD
 
 if TYPE_CHECKING:
     from experiments.compare.arena import Arena

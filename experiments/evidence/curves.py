@@ -63,7 +63,7 @@ def build_recovery_curve(corpus: Corpus, setting: str, study: Study) -> Recovery
     """Return uniform's curve from study and records, one run per length; None below two lengths."""
     losses: dict[int, list[float]] = defaultdict(list)
     tokens: dict[int, int] = {}
-    reference = corpus.space(setting).reference
+    reference = corpus.space(setting).reference().values
     points = [(point.steps, point.tokens, point.loss) for point in study.curve]
     known = {steps for steps, _, _ in points}
     points += [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.components.adapter import read_sizes
+
 if TYPE_CHECKING:
     from rankadaptor.corpus import Setting
     from rankadaptor.space import Space
@@ -37,7 +39,7 @@ def _shorten(value: Any) -> str:
 def _find_uniform_rank(space: Space) -> int:
     free = [
         value
-        for value, slot in zip(space.reference, space.slots, strict=True)
+        for value, slot in zip(read_sizes(space.reference()), space.slots, strict=True)
         if slot.pinned is None and value
     ]
     return max(set(free), key=free.count) if free else 0

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rankadaptor.features import feature_names, log_ratios, rank_features
+from rankadaptor.components.adapter import read_sizes
+from rankadaptor.features import feature_names, mean_features, read_coordinates
 from rankadaptor.space import Space
 
 Floats = NDArray[np.float64]
@@ -97,14 +98,16 @@ def build_factors(space: Space, values: NDArray[np.int64]) -> dict[str, Floats]:
     - *unevenness*: mean log-ratio over all slots, lower the more unequal the ranks are, and the share of
       slots with the lowest option.
     """
-    features = dict(zip(feature_names(space, depth="polynomial"), _transpose(space, values), strict=True))
-    ratios = log_ratios(space, values)
+    choices = np.asarray([space.find_choices(row) for row in values.tolist()], dtype=np.int64)
+    choices = choices.reshape(len(values), space.n_slots)
+    features = dict(zip(feature_names(space, depth="polynomial"), _transpose(space, choices), strict=True))
+    ratios = read_coordinates(space, choices)
     mean = features["total:mean"]
     damage = [
         np.array([slot.attribute(name) for slot in space.slots])
         for name in ("removed_share", "lost_importance")
     ]
-    reference = max(sum(space.reference), 1)
+    reference = max(sum(read_sizes(space.reference())), 1)
     groups = {
         "depth": [column for name, column in features.items() if name.startswith("depth:")],
         "linear type": [column - mean for name, column in features.items() if name.startswith("kind:")],
@@ -119,8 +122,8 @@ def build_factors(space: Space, values: NDArray[np.int64]) -> dict[str, Floats]:
     return {name: np.column_stack(columns) for name, columns in kept.items() if columns}
 
 
-def _transpose(space: Space, values: NDArray[np.int64]) -> Iterable[Floats]:
-    return rank_features(space, values, depth="polynomial").T
+def _transpose(space: Space, choices: NDArray[np.int64]) -> Iterable[Floats]:
+    return mean_features(space, choices, depth="polynomial").T
 
 
 def _standardise(columns: Floats) -> Floats:

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.evidence.correlation import FEWEST_PAIRS, Correlation, correlate
 from experiments.evidence.observations import list_lengths
+from rankadaptor.space import Values
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Corpus
@@ -79,8 +80,8 @@ def compare_lengths(corpus: Corpus, setting: str) -> tuple[Fidelity, ...]:
     return tuple(found)
 
 
-def _index_gains(corpus: Corpus, setting: str, steps: int) -> dict[tuple[tuple[int, ...], int], float]:
-    reference = corpus.space(setting).reference
+def _index_gains(corpus: Corpus, setting: str, steps: int) -> dict[tuple[Values, int], float]:
+    reference = corpus.space(setting).reference().values
     return {
         (record.values, record.seed): record.gain
         for record in corpus.records(setting)

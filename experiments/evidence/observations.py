@@ -64,7 +64,7 @@ class Gains:
 
 def list_lengths(corpus: Corpus, setting: str) -> list[int]:
     """Return the lengths in steps at which allocations other than uniform were measured, ascending."""
-    reference = corpus.space(setting).reference
+    reference = corpus.space(setting).reference().values
     return sorted(
         {
             record.steps
@@ -76,7 +76,7 @@ def list_lengths(corpus: Corpus, setting: str) -> list[int]:
 
 def choose_length(corpus: Corpus, setting: str) -> int | None:
     """Return the length with the most distinct allocations, the longest of them; None without any."""
-    reference = corpus.space(setting).reference
+    reference = corpus.space(setting).reference().values
     measured = {
         (record.steps, record.values)
         for record in corpus.records(setting)
@@ -90,13 +90,15 @@ def gather_gains(corpus: Corpus, setting: str, *, steps: int) -> Gains:
     """Collect the paired gains of a setting at one length."""
     space = corpus.space(setting)
     records = [record for record in corpus.records(setting) if record.steps == steps]
-    good = [record for record in records if record.gain is not None and record.values != space.reference]
+    good = [
+        record for record in records if record.gain is not None and record.values != space.reference().values
+    ]
     rows = {values: row for row, values in enumerate(dict.fromkeys(record.values for record in good))}
     seeds = sorted({record.seed for record in good})
     gains = np.full((len(rows), len(seeds)), np.nan)
     for record in good:
         gains[rows[record.values], seeds.index(record.seed)] = record.gain
-    uniform = {record.seed: record.loss_uniform for record in records if record.loss_uniform is not None}
+    uniform = {record.seed: record.loss_reference for record in records if record.loss_reference is not None}
     return Gains(
         space=space,
         steps=steps,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.evidence.correlation import Correlation, correlate
+from rankadaptor.space import Values
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Study
@@ -189,9 +190,9 @@ def _round(rate: float) -> float:
     return float(f"{rate:.6g}")
 
 
-def _average(trials: Iterable[Trial]) -> dict[tuple[int, ...], dict[float, float]]:
+def _average(trials: Iterable[Trial]) -> dict[Values, dict[float, float]]:
     """Return mean losses by allocation and rate."""
-    losses: dict[tuple[int, ...], dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    losses: dict[Values, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for trial in trials:
         if trial.values is not None and trial.loss is not None and trial.learning_rate:
             losses[trial.values][_round(trial.learning_rate)].append(trial.loss)
@@ -210,8 +211,8 @@ def _average_uniform(trials: Iterable[Trial]) -> dict[float, float]:
     return {rate: float(np.mean(list(by_seed.values()))) for rate, by_seed in losses.items()}
 
 
-def _average_gains(trials: Iterable[Trial], reference: tuple[int, ...]) -> dict[tuple[int, ...], float]:
-    gains: dict[tuple[int, ...], list[float]] = defaultdict(list)
+def _average_gains(trials: Iterable[Trial], reference: Values) -> dict[Values, float]:
+    gains: dict[Values, list[float]] = defaultdict(list)
     for trial in trials:
         if trial.gain is not None and trial.values is not None and trial.values != reference:
             gains[trial.values].append(trial.gain)
@@ -227,7 +228,7 @@ def _keep_best_rate(trials: list[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.learning_rate == best]
 
 
-def _correlate_seeds(trials: Iterable[Trial], *, rate: float, reference: tuple[int, ...]) -> float | None:
+def _correlate_seeds(trials: Iterable[Trial], *, rate: float, reference: Values) -> float | None:
     by_seed: dict[int, list[Trial]] = defaultdict(list)
     for trial in trials:
         if trial.learning_rate and _round(trial.learning_rate) == rate and trial.loss is not None:

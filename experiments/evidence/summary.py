@@ -28,6 +28,7 @@ from experiments.evidence.recipes import (
 )
 from experiments.evidence.regimes import Regime, correct_for_number, decide_regime
 from experiments.evidence.winners import Winner, find_winner
+from rankadaptor.components.adapter import read_sizes
 from rankadaptor.files import compute_digest
 
 if TYPE_CHECKING:
@@ -151,9 +152,9 @@ def _gather_setting(corpus: Corpus, name: str) -> SettingEvidence:
         ),
         sure_among_all=False,
         fidelity=compare_lengths(corpus, name),
-        rates=build_rate_curve(study, reference=space.reference, tuned=tuned),
-        own_rates=compare_own_rates(study, reference=space.reference, tuned=tuned),
-        exponents=compare_exponents(study, reference=space.reference),
+        rates=build_rate_curve(study, reference=read_sizes(space.reference()), tuned=tuned),
+        own_rates=compare_own_rates(study, reference=read_sizes(space.reference()), tuned=tuned),
+        exponents=compare_exponents(study, reference=read_sizes(space.reference())),
         curve=build_recovery_curve(corpus, name, study),
         accuracy=compare_accuracy(study),
     )
@@ -170,7 +171,7 @@ def _correlate_seeds(gains: Gains) -> Correlation | None:
 def _measure_text_noise(corpus: Corpus, name: str, gains: Gains) -> float | None:
     losses = corpus.read_sequence_losses(name)
     seed = int(gains.seeds[gains.screen])
-    uniform = losses.get((gains.space.reference, seed, gains.steps))
+    uniform = losses.get((gains.space.reference().values, seed, gains.steps))
     if uniform is None:
         return None
     errors = []

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from experiments.evidence.components import CONFIDENCE, SMALLEST_SAMPLE, Components
 from experiments.evidence.observations import Gains
 from rankadaptor.comparison import judge_gains
+from rankadaptor.space import Values
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +59,7 @@ class Estimate:
     high: float
     p_value: float
     seeds: int
-    values: tuple[int, ...]
+    values: Values
     source: str
     differ: bool = True
 
@@ -76,7 +77,7 @@ class Winner:
     """
 
     screened: float
-    screened_values: tuple[int, ...]
+    screened_values: Values
     fresh: Estimate | None
     shrunk: Estimate | None
 
@@ -201,5 +202,5 @@ def _compute_posterior(gains: Floats, *, prior: float, shared: float, rest: floa
     return mean, np.maximum(variance, 0.0)
 
 
-def _name(gains: Gains, row: int) -> tuple[int, ...]:
+def _name(gains: Gains, row: int) -> Values:
     return tuple(int(value) for value in gains.values[row])

@@ -24,13 +24,13 @@ from experiments.compare.contest import check_seeds, choose, merge_rows
 from experiments.compare.judgement import find_extra, judge_pairs, recover_choices
 from experiments.parity.config import ParityConfig
 from experiments.parity.page import write_parity
+from rankadaptor.components.adapter import count_parameters
 from rankadaptor.config import RunConfig, load_run
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.pipeline.trials import Job
 from rankadaptor.predictor import make_predictor
 from rankadaptor.runtime import find_commit
 from rankadaptor.search import Search, draw_random
-from rankadaptor.space.ranks import count_parameters
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -234,7 +234,7 @@ def _judge(
         "noise_unpaired": float(np.std(uniform, ddof=1) * math.sqrt(2)) if len(uniform) > 1 else None,
         "noise_paired": judged.noise,
         "parameters": count_parameters(arena.space, found["values"]),
-        "parameters_uniform": count_parameters(arena.space, arena.space.reference),
+        "parameters_uniform": count_parameters(arena.space, arena.space.reference().values),
         "slots": arena.space.n_slots,
         "paper": {
             "ranks": list(config.ranks),

@@ -118,7 +118,7 @@ def time_scoring(train: Callable[[Sequence[Evidence]], Predictor], evidence: Seq
     widest = max(evidence, key=lambda each: each.space.n_slots)
     predictor = train([each for each in evidence if not each.held_out])
     predictor = predictor.update(widest.space, widest.records)
-    values = widest.space.sample_array(SCORED, 0)
+    values = widest.space.sample_choices(SCORED, 0)
     started = time.monotonic()
     predictor.predict(widest.space, values)
     return time.monotonic() - started

@@ -11,8 +11,8 @@ import numpy as np
 
 from rankadaptor.predictor.evidence import Evidence
 from rankadaptor.predictor.layout import lay_out
-from rankadaptor.predictor.observations import Observations, gather_observations, read_values
-from rankadaptor.predictor.prediction import Floats, Prediction, Values
+from rankadaptor.predictor.observations import Observations, gather_observations, read_choices
+from rankadaptor.predictor.prediction import Choices, Floats, Prediction
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -48,13 +48,13 @@ class CorpusTrees:
     name: str = dataclasses.field(default="boosted_trees_corpus", init=False)
     pretrained: bool = dataclasses.field(default=True, init=False)
 
-    def predict(self, space: Space, values: Values) -> Prediction:
+    def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`."""
         import xgboost
 
-        array = read_values(space, values)
-        uniform = np.asarray(space.reference)[None]
-        rows = describe(space, np.concatenate([uniform, array]))
+        array = read_choices(space, allocations)
+        origin = np.asarray(space.origin)[None]
+        rows = describe(space, np.concatenate([origin, array]))
         matrix = xgboost.DMatrix(rows, nthread=1)
         outputs = np.stack([booster.predict(matrix) for booster in self.boosters]).astype(np.float64)
         outputs = (outputs[:, 1:] - outputs[:, :1]) * (self.own[2] if self.own else self.spread)
@@ -71,7 +71,7 @@ class CorpusTrees:
                 / (2.0 + len(observations))
             )
         )
-        rows = describe(space, observations.values)
+        rows = describe(space, observations.choices)
         return self.fit((rows, observations.scale_gains(spread), spread))
 
     def fit(self, own: tuple[Floats, Floats, float] | None) -> CorpusTrees:
@@ -102,12 +102,12 @@ class CorpusTrees:
 def train_trees(seen: Sequence[Evidence], *, seed: int = 0) -> CorpusTrees:
     """Fit the trees to the settings of a corpus, each in units of its own spread."""
     data: list[tuple[Space, Observations]] = [(each.space, each.observations) for each in seen]
-    rows = np.concatenate([describe(space, observations.values) for space, observations in data])
+    rows = np.concatenate([describe(space, observations.choices) for space, observations in data])
     targets = np.concatenate([observations.scale_gains(observations.spread) for _, observations in data])
     spread = float(np.exp(np.mean([np.log(observations.spread) for _, observations in data])))
     return CorpusTrees(rows, targets, spread, seed=seed).fit(None)
 
 
-def describe(space: Space, values: Any) -> Floats:
+def describe(space: Space, choices: Any) -> Floats:
     """Return the shared features of the hierarchical model, `(n, d)`."""
-    return lay_out(space).build_rows(space, values)[0]
+    return lay_out(space).build_rows(choices)[0]

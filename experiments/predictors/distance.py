@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from rankadaptor.features import ScoreTable
-from rankadaptor.predictor.prediction import Prediction, Values
+from rankadaptor.predictor.prediction import Choices, Prediction
 from rankadaptor.predictor.score_predictor import ScorePredictor
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distance:
-    """Minus the mean absolute log-ratio to uniform, its size learned online.
+    """Minus the mean absolute coordinate, its size learned online.
 
     It never proposes anything but uniform's neighbours, so it is of no use to a search. But random
     allocations stray, most that stray lose, and a τ that looks good may be this and no more.
@@ -30,12 +28,12 @@ class Distance:
     name: str = dataclasses.field(default="distance", init=False)
     pretrained: bool = dataclasses.field(default=True, init=False)
 
-    def predict(self, space: Space, values: Values) -> Prediction:
+    def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`."""
         predictor = ScorePredictor(_tabulate(space), name=self.name)
         if self.seen is not None and self.seen[0] == space:
             predictor = predictor.update(space, self.seen[1])
-        return predictor.predict(space, values)
+        return predictor.predict(space, allocations)
 
     def update(self, space: Space, records: Sequence[Record]) -> Distance:
         """Keep the records, for the size; see `Predictor`."""
@@ -43,8 +41,5 @@ class Distance:
 
 
 def _tabulate(space: Space) -> ScoreTable:
-    ratios = [
-        tuple(-abs(float(np.log1p(option) - np.log1p(uniform))) for option in slot.options)
-        for slot, uniform in zip(space.slots, space.reference, strict=True)
-    ]
+    ratios = [tuple(-sum(map(abs, vector)) for vector in slot.coordinates) for slot in space.slots]
     return ScoreTable("distance", space.digest, tuple(slot.options for slot in space.slots), tuple(ratios))

@@ -37,6 +37,7 @@ from rankadaptor.report.markers import update_markers
 from rankadaptor.results.table import Table
 from rankadaptor.search.initial_design import choose_apart
 from rankadaptor.search.proposals import choose_score
+from rankadaptor.space import Values
 
 logger = logging.getLogger(__name__)
 
@@ -133,28 +134,28 @@ def replay(
 ) -> list[float]:
     """Search among the measured allocations; return the gain after each of `COUNTS`, in spreads."""
     observations, space = setting.observations, setting.space
-    answers: dict[tuple[int, ...], Record] = {}
+    answers: dict[Values, Record] = {}
     for record in sorted(setting.records, key=lambda each: each.seed):
         if record.gain is not None:
             answers.setdefault(record.values, record)
-    values, spread = observations.values, float(observations.gains.std())
+    choices, spread = observations.choices, float(observations.gains.std())
     told: list[Record] = []
     asked: list[int] = []
     seen, gains = predictor, []
     for turn in range(COUNTS[-1]):
-        rest = [index for index in range(len(values)) if index not in asked]
-        incumbent = max(0.0, float(seen.predict(space, values[asked]).mean.max())) if asked else 0.0
+        rest = [index for index in range(len(choices)) if index not in asked]
+        incumbent = max(0.0, float(seen.predict(space, choices[asked]).mean.max())) if asked else 0.0
         score = choose_score(proposals[0] if 2 * turn < COUNTS[-1] else proposals[1])
         if turn < initial:
-            (apart,) = choose_apart(space, values[rest], values[asked], count=1)
-            asked.append(next(index for index in rest if (values[index] == apart).all()))
+            (apart,) = choose_apart(space, choices[rest], choices[asked], count=1)
+            asked.append(next(index for index in rest if (choices[index] == apart).all()))
         else:
-            scores = score(seen.predict(space, values[rest]), incumbent, turn)
+            scores = score(seen.predict(space, choices[rest]), incumbent, turn)
             asked.append(rest[int(np.argmax(scores))])
-        told.append(answers[tuple(values[asked[-1]].tolist())])
+        told.append(answers[observations.labels[asked[-1]]])
         seen = predictor.update(space, told)
         if turn + 1 in COUNTS:
-            means = seen.predict(space, values[asked]).mean
+            means = seen.predict(space, choices[asked]).mean
             gains.append(float(observations.gains[asked[int(np.argmax(means))]]) / spread)
     return gains
 

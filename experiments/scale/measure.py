@@ -125,7 +125,7 @@ def measure_here(case: Case) -> dict[str, float]:
         gradient_checkpointing=case.checkpointing,
     )
     space = ra.RankSpace.from_model(model, like_uniform=RANK, slots="linear")
-    adapter = attach_adapter(model, space.uniform(), recipe, seed=SEED)
+    adapter = attach_adapter(model, space.reference(), recipe, seed=SEED)
     data, held_out = pieces[HELD_OUT:], pieces[:HELD_OUT]
     fine_tune(adapter, data, recipe=recipe, steps=1, seed=SEED, compute=compute)  # first products cost more
     before = measure_matmul(threads=1, seconds=1.0)

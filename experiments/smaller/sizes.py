@@ -14,8 +14,8 @@ from experiments.compare.judgement import judge_pairs, recover_choices
 from experiments.jobs import FinalSection
 from experiments.smaller.config import SmallerConfig
 from rankadaptor.comparison import Judgement
+from rankadaptor.components.adapter import count_parameters
 from rankadaptor.runtime import find_commit
-from rankadaptor.space.ranks import count_parameters
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -53,7 +53,7 @@ class Attempt:
         """Return what a result file says of it."""
         space = self.allocation.space
         return {
-            "share": self.allocation.cost / space.budget,
+            "share": self.allocation.cost() / space.bounds[0],
             "parameters": count_parameters(space, self.allocation.values),
             "gain": self.judged.gain,
             "gain_low": self.judged.low,
@@ -93,11 +93,11 @@ def halve_sizes(
     attempts = _halve(arena, config, ladder, begun=begun)
     passed = [each.allocation for each in attempts if each.accepted]
     fresh = config.final.model_copy(update={"first_seed": config.final.first_seed + CONFIRMED})
-    confirmed = confirm_sizes(arena, passed or [space.uniform()], fresh, margin=config.margin, begun=begun)
+    confirmed = confirm_sizes(arena, passed or [space.reference()], fresh, margin=config.margin, begun=begun)
     held = [each for each in confirmed if each.accepted]
     shown = held[-1] if held else confirmed[0]
-    kept = shown.allocation if held else space.uniform()
-    whole = count_parameters(space, space.reference)
+    kept = shown.allocation if held else space.reference()
+    whole = count_parameters(space, space.reference().values)
     parameters = count_parameters(space, kept.values)
     found = min([count_parameters(space, each.values) for each in passed], default=whole)
     return {
@@ -138,7 +138,7 @@ def confirm_sizes(
     let through stays that of one test, however many sizes there are [Maurer]_.
     """
     confirmed = []
-    for candidate in sorted(passed, key=lambda each: -each.cost):
+    for candidate in sorted(passed, key=lambda each: -each.cost()):
         confirmed.append(_attempt(arena, candidate, fresh, margin=margin, begun=begun))
         if not confirmed[-1].accepted:
             break
@@ -160,17 +160,17 @@ def _halve(
     low, high, share = LOWEST_SHARE, 1.0, FIRST_SHARE
     for _ in range(config.attempts):
         candidate = max(
-            (each for each in ladder if each.cost <= share * space.budget),
-            key=lambda each: each.cost,
+            (each for each in ladder if each.cost() <= share * space.bounds[0]),
+            key=lambda each: each.cost(),
             default=None,
         )
-        if candidate is None or candidate.cost <= low * space.budget:
+        if candidate is None or candidate.cost() <= low * space.bounds[0]:
             low = share
         else:
             attempt = _attempt(arena, candidate, config.final, margin=config.margin, begun=begun)
             attempts.append(attempt)
             if attempt.accepted:
-                high = candidate.cost / space.budget
+                high = candidate.cost() / space.bounds[0]
             else:
                 low = share
         share = (low + high) / 2

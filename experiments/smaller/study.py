@@ -129,7 +129,7 @@ def _learn(arena: Arena, config: SmallerConfig) -> dict[str, Any]:
 
 def is_usable(allocation: Allocation) -> bool:
     """Tell whether an allocation is large enough to be worth a fine-tune."""
-    return allocation.cost >= LOWEST_SHARE * allocation.space.budget
+    return allocation.cost() >= LOWEST_SHARE * allocation.space.bounds[0]
 
 
 def _find_front(search: Search, *, seed: int) -> Front:
@@ -142,14 +142,16 @@ def _find_front(search: Search, *, seed: int) -> Front:
 
 def _design_sizes(space: Space, *, seed: int) -> list[Allocation]:
     """Return smaller uniforms, random allocations of all sizes, and one that uses the budget up."""
-    uniforms = [each for each in list_uniforms(space) if is_usable(each) and not each.is_uniform]
-    wanted = [share * space.budget for share in SHARES]
-    designed = [min(uniforms, key=lambda each: abs(each.cost - cost)) for cost in wanted] if uniforms else []
+    uniforms = [each for each in list_uniforms(space) if is_usable(each) and not each.is_reference]
+    wanted = [share * space.bounds[0] for share in SHARES]
+    designed = (
+        [min(uniforms, key=lambda each: abs(each.cost() - cost)) for cost in wanted] if uniforms else []
+    )
     drawn = [space.allocation(row.tolist()) for row in draw_sizes(space, 16, seed=seed)]
     depth = np.array([slot.attribute("depth") for slot in space.slots])
-    designed += [each for each in drawn if is_usable(each) and not each.is_uniform][:5]
+    designed += [each for each in drawn if is_usable(each) and not each.is_reference][:5]
     designed += [allocate_by_weights(space, 1.3 - 0.6 * depth)]
-    return [each for each in dict.fromkeys(designed) if not each.is_uniform]
+    return [each for each in dict.fromkeys(designed) if not each.is_reference]
 
 
 def _halve_started(
@@ -160,8 +162,8 @@ def _halve_started(
     Both get the start and rate that suit a uniform of half the budget; as many trials as the search has go
     into these. No rows where none of them could be measured.
     """
-    ladder, half = list_uniforms(arena.space), 0.5 * arena.space.budget
-    middle = min(ladder, key=lambda each: abs(each.cost - half))
+    ladder, half = list_uniforms(arena.space), 0.5 * arena.space.bounds[0]
+    middle = min(ladder, key=lambda each: abs(each.cost() - half))
     begun = tune_start(arena, middle, trials=config.trials)
     if all(loss is None for loss in begun.details["recipes"].values()):
         return []

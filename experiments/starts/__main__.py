@@ -32,6 +32,7 @@ from experiments.compare.arena import Arena, open_arena
 from experiments.compare.contest import merge_rows
 from experiments.starts.page import write_starts
 from rankadaptor.comparison import SMALLEST_SHARE, judge_gains
+from rankadaptor.components.adapter import read_sizes
 from rankadaptor.config import load_run
 from rankadaptor.data.sequences import draw_batches, make_batch
 from rankadaptor.errors import TrainingError
@@ -146,18 +147,18 @@ def train_ours(
 ) -> float:
     """Recover uniform with one of the toolkit's own starts."""
     changed = recipe.replace(initialisation=start, scale_at_reference=recipe.scale_at_reference * scale)
-    with adapt_temporarily(short.model, arena.space.uniform(), changed, seed=seed) as model:
+    with adapt_temporarily(short.model, arena.space.reference(), changed, seed=seed) as model:
         return train(model, short, changed, seed)
 
 
 def train_stabilised(short: ShortFineTune, arena: Arena, recipe: Recipe, seed: int) -> float:
     """Recover uniform under the scale alpha / sqrt(r) [rsLoRA]_ in place of alpha / r."""
-    return train_ours(short, arena, recipe, seed, scale=math.sqrt(max(arena.space.reference)))
+    return train_ours(short, arena, recipe, seed, scale=math.sqrt(max(read_sizes(arena.space.reference()))))
 
 
 def train_peft(short: ShortFineTune, arena: Arena, recipe: Recipe, seed: int, *, start: str) -> float:
     """Recover uniform with one of PEFT's starts, on a copy of the model, which some of them change."""
-    config = lora_config(arena.space.uniform(), recipe)
+    config = lora_config(arena.space.reference(), recipe)
     config.init_lora_weights = start
     if start == "eva":
         config.eva_config = EvaConfig(rho=1.0)  # ranks stay as they are

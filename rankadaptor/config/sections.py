@@ -215,8 +215,8 @@ class TuneSection(Section):
     steps: int | None = Field(
         default=None,
         ge=1,
-        description="Optimiser steps of each try; null takes search.steps. Runs much shorter "
-        "than recover.steps choose too high a rate: take recover.steps where you can afford it.",
+        description="Optimiser steps of each try; null takes search.steps. Tuned on far shorter runs than "
+        "recover.steps, a rate is too high for these: give it as many where that can be paid for.",
     )
 
 
@@ -234,8 +234,8 @@ class RecipeSection(Section):
         default=1.0,
         ge=0,
         le=1,
-        description="Gamma in LoRA scale = c * rank^-gamma. With 0, a larger rank acts like a larger "
-        "learning rate; 1 is the usual alpha/r.",
+        description="Gamma in LoRA scale = c * rank^-gamma. With 0, rank is a hidden learning rate; 1 is "
+        "the usual alpha/r.",
     )
     scale_at_reference: float = Field(
         default=2.0, gt=0, description="LoRA scale at the rank of uniform, where all exponents agree."

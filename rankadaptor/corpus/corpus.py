@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankadaptor.corpus.lines import append_json, read_lines
-from rankadaptor.corpus.losses import append_losses, read_losses
+from rankadaptor.corpus.losses import Key, append_losses, read_losses
 from rankadaptor.corpus.record import Record
 from rankadaptor.corpus.setting import Setting
 from rankadaptor.corpus.studies import Study, read_study
@@ -20,6 +21,8 @@ from rankadaptor.space import Space
 
 if TYPE_CHECKING:
     import pandas
+
+    from rankadaptor.corpus.table import Contents
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ class Corpus:
         self._homes: dict[str, Path] = {}
         self._spaces: dict[str, Space] = {}
         self._records: dict[str, list[Record]] = {}
-        self._keys: set[tuple[str, tuple[int, ...], int, int, str]] = set()
+        self._keys: set[tuple[object, ...]] = set()
 
     @classmethod
     def load(cls, folder: str | Path | Sequence[str | Path], *more: str | Path) -> Corpus:
@@ -137,10 +140,10 @@ class Corpus:
         self.setting(setting)
         return list(self._records[setting])
 
-    def read_sequence_losses(self, setting: str) -> dict[tuple[tuple[int, ...], int, int], tuple[float, ...]]:
+    def read_sequence_losses(self, setting: str) -> dict[Key, tuple[float, ...]]:
         """Return the held-out loss of each sequence in nats per token, by values, seed and steps."""
         self.setting(setting)
-        found: dict[tuple[tuple[int, ...], int, int], tuple[float, ...]] = {}
+        found: dict[Key, tuple[float, ...]] = {}
         for part in self._parts:
             found |= read_losses(part / "losses" / f"{setting}.jsonl")
         return found
@@ -181,13 +184,16 @@ class Corpus:
         """Return all records as a table; see `rankadaptor.corpus.table.build_table`."""
         from rankadaptor.corpus.table import build_table
 
-        return build_table(self)
+        return build_table(self._list_contents())
 
     def settings(self) -> pandas.DataFrame:
         """Return all settings as a table; see `rankadaptor.corpus.table.describe_settings`."""
         from rankadaptor.corpus.table import describe_settings
 
-        return describe_settings(self)
+        return describe_settings(self._list_contents())
+
+    def _list_contents(self) -> list[Contents]:
+        return [(self._settings[name], self._spaces[name], self._records[name]) for name in self.names()]
 
     def add_setting(self, setting: Setting) -> bool:
         """Write a setting; what was measured in it may be filled in later by adding it again.
@@ -201,14 +207,17 @@ class Corpus:
             StorageError: If the folder cannot be written.
         """
         known = self._settings.get(setting.name)
+        differing = [] if known is None else known.find_differences(setting)
+        if known is not None and not differing:  # the same space may be written in another schema
+            setting = dataclasses.replace(setting, space=known.space)
         if known == setting:
             return False
         home = self._homes.get(setting.name, self.folder)
         path = home / "settings" / f"{setting.name}.json"
-        if known is not None and known.digest != setting.digest:
+        if differing:
             raise CorpusError(
                 f"{path}: a setting of this name is there and differs from the one given in "
-                f"{', '.join(known.find_differences(setting))}. Give the new one another name."
+                f"{', '.join(differing)}. Give the new one another name."
             )
         if known is not None and known.held_out != setting.held_out:
             raise CorpusError(
@@ -265,10 +274,10 @@ class Corpus:
             known = self._settings.get(setting.name)
             if known is None:
                 self._keep_setting(setting, space, folder)
-            elif known.digest != setting.digest:
+            elif differing := known.find_differences(setting):
                 raise CorpusError(
                     f"{path}: a setting of this name is in {self._homes[setting.name]} and differs in "
-                    f"{', '.join(known.find_differences(setting))}. Rename one of them, with its records."
+                    f"{', '.join(differing)}. Rename one of them, with its records."
                 )
             elif known.held_out != setting.held_out:  # else the order of folders would decide what is taught
                 raise CorpusError(

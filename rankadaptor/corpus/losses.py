@@ -7,10 +7,17 @@ keeping them apart keeps the records readable and quick to load.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
 from rankadaptor.corpus.lines import append_json, read_lines
-from rankadaptor.corpus.record import SCHEMA, Record, decode_losses, encode_losses
+from rankadaptor.corpus.record import Record, decode_losses, encode_losses
 from rankadaptor.errors import CorpusError, InputError
+from rankadaptor.space import Label
+from rankadaptor.space.slot import read_label
+
+SCHEMA = 1
+Key: TypeAlias = tuple[tuple[Label, ...], int, int]
+"""Values, seed and steps."""
 
 
 def append_losses(path: Path, record: Record) -> None:
@@ -32,18 +39,22 @@ def append_losses(path: Path, record: Record) -> None:
     append_json(path, line)
 
 
-def read_losses(path: Path) -> dict[tuple[tuple[int, ...], int, int], tuple[float, ...]]:
+def read_losses(path: Path) -> dict[Key, tuple[float, ...]]:
     """Return the sequence losses in nats per token by values, seed and steps; the last one written counts.
 
     Raises:
         CorpusError: If a line is not sound; the message names file and line.
     """
-    found: dict[tuple[tuple[int, ...], int, int], tuple[float, ...]] = {}
+    found: dict[Key, tuple[float, ...]] = {}
     for number, line in read_lines(path):
         try:
             if line["schema"] != SCHEMA:
                 raise InputError(f"schema {line['schema']!r}, this version reads {SCHEMA}. Measure again.")
-            key = (tuple(int(value) for value in line["values"]), int(line["seed"]), int(line["steps"]))
+            key = (
+                tuple(read_label(value) for value in line["values"]),
+                int(line["seed"]),
+                int(line["steps"]),
+            )
             found[key] = decode_losses(line["losses"])
         except InputError as error:
             raise CorpusError(f"{path}:{number}: {error}") from error

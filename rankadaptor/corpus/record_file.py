@@ -8,6 +8,7 @@ from pathlib import Path
 from rankadaptor.corpus.lines import append_held, hold, read_lines
 from rankadaptor.corpus.record import Record
 from rankadaptor.errors import CorpusError, InputError
+from rankadaptor.space import Label
 
 
 class RecordFile:
@@ -39,7 +40,7 @@ class RecordFile:
         return len(self._records)
 
     def find(
-        self, values: Sequence[int], seed: int, steps: int, *, setting: str | None = None
+        self, values: Sequence[Label], seed: int, steps: int, *, setting: str | None = None
     ) -> Record | None:
         """Return the record of these values, seed and steps, one that is ok before one that failed.
 
@@ -49,7 +50,7 @@ class RecordFile:
             steps: The record's.
             setting: Take records of this setting alone; of any setting by default.
         """
-        place = self._places.get((setting, tuple(int(value) for value in values), seed, steps))
+        place = self._places.get((setting, tuple(values), seed, steps))
         return None if place is None else self._records[place]
 
     def append(self, record: Record) -> bool:
@@ -75,7 +76,7 @@ class RecordFile:
 
     def _read(self) -> None:
         self._records: list[Record] = []
-        self._places: dict[tuple[str | None, tuple[int, ...], int, int], int] = {}
+        self._places: dict[tuple[str | None, tuple[Label, ...], int, int], int] = {}
         self._size = self._measure_size()
         for number, value in read_lines(self.path):
             try:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from rankadaptor.components.adapter import read_space
 from rankadaptor.errors import InputError
 from rankadaptor.files import compute_digest
 from rankadaptor.space import Space
@@ -67,11 +68,14 @@ class Setting:
         Raises:
             InputError: If the stored space is not sound.
         """
-        return Space.from_json(self.space)
+        return read_space(self.space)
 
     def find_differences(self, other: Setting) -> list[str]:
-        """Return the parts of the identity in which two settings differ."""
-        return [field for field in IDENTITY if getattr(self, field) != getattr(other, field)]
+        """Return the parts of the identity in which two settings differ; spaces of any schema compare."""
+        differing = [field for field in IDENTITY if getattr(self, field) != getattr(other, field)]
+        if "space" in differing and self.build_space() == other.build_space():
+            differing.remove("space")
+        return differing
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-like dict."""

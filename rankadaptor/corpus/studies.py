@@ -15,7 +15,7 @@ from typing import Any
 
 from rankadaptor.errors import CorpusError, InputError
 from rankadaptor.files import dump_json, read_json, write_text
-from rankadaptor.space import Space
+from rankadaptor.space import Space, Values
 
 SCHEMA = 1
 ROLES = ("uniform", "best", "worst")
@@ -45,7 +45,7 @@ class Trial:
 
     loss: float | None
     loss_uniform: float | None = None
-    values: tuple[int, ...] | None = None
+    values: Values | None = None
     seed: int = 0
     learning_rate: float | None = None
     exponent: float | None = None
@@ -92,7 +92,7 @@ class ScoredModel:
         steps: Optimiser steps of the recovery; None if not written down.
     """
 
-    values: tuple[int, ...]
+    values: Values
     seed: int
     loss: float
     role: str
@@ -284,7 +284,7 @@ def _read_whole(value: Any, place: str) -> int:
     return value
 
 
-def _read_values(values: Any, place: str, *, space: Space | None) -> tuple[int, ...]:
+def _read_values(values: Any, place: str, *, space: Space | None) -> Values:
     if not isinstance(values, list):
         raise InputError(f"{place}.values={values!r}: must be a list of whole numbers, one per slot.")
     read = tuple(_read_whole(value, f"{place}.values") for value in values)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rankadaptor.components.adapter import describe_budget
+from rankadaptor.corpus.record import Record
+from rankadaptor.corpus.setting import Setting
+from rankadaptor.space import Space
 
 if TYPE_CHECKING:
     import pandas
 
-    from rankadaptor.corpus.corpus import Corpus
+Contents: TypeAlias = tuple[Setting, Space, Sequence[Record]]
+"""A setting, its space and its records."""
 
 COLUMNS = (
-    "setting", "ranks", "slots", "seed", "steps", "fidelity", "loss", "loss_uniform", "gain", "parameters",
-    "seconds",
-    "status", "held_out", "tokens", "commit",
+    "setting", "values", "slots", "source", "seed", "steps", "fidelity", "loss", "loss_reference", "gain",
+    "parameters", "seconds", "status", "held_out", "tokens", "commit",
 )  # fmt: skip
 SETTING_COLUMNS = (
     "setting", "digest", "held_out", "model", "ratio", "slots", "budget", "mode", "learning_rate",
@@ -21,50 +27,49 @@ SETTING_COLUMNS = (
 )  # fmt: skip
 
 
-def build_table(corpus: Corpus) -> pandas.DataFrame:
+def build_table(contents: Sequence[Contents]) -> pandas.DataFrame:
     """Return one row per record.
 
     Returns:
-        A table with the columns of `COLUMNS`. `ranks` and `slots` are tuples of equal length (values, slot
-        names); `loss`, `loss_uniform` and `gain` are in nats per token and missing where the status is
+        A table with the columns of `COLUMNS`. `values` and `slots` are tuples of equal length (labels, slot
+        names); `loss`, `loss_reference` and `gain` are in nats per token and missing where the status is
         `failed`; `seconds` are wall time; `parameters` are adapter parameters.
     """
     import pandas
 
     rows = []
-    for name in corpus.names():
-        setting = corpus.setting(name)
-        slots = tuple(slot.name for slot in corpus.space(name).slots)
+    for setting, space, records in contents:
+        slots = tuple(slot.name for slot in space.slots)
         rows += [
             {
                 **{column: getattr(record, column, None) for column in COLUMNS},
-                "ranks": record.values,
+                "values": record.values,
                 "slots": slots,
                 "held_out": setting.held_out,
             }
-            for record in corpus.records(name)
+            for record in records
         ]
     table = pandas.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype(dict.fromkeys(("fidelity", "loss", "loss_uniform", "gain", "seconds"), "float64"))
+    return table.astype(dict.fromkeys(("fidelity", "loss", "loss_reference", "gain", "seconds"), "float64"))
 
 
-def describe_settings(corpus: Corpus) -> pandas.DataFrame:
+def describe_settings(contents: Sequence[Contents]) -> pandas.DataFrame:
     """Return one row per setting with the columns of `SETTING_COLUMNS`; losses in nats per token."""
     import pandas
 
     rows: list[dict[str, Any]] = []
-    for name in corpus.names():
-        setting, space, records = corpus.setting(name), corpus.space(name), corpus.records(name)
+    for setting, space, records in contents:
+        budget, mode = describe_budget(space)
         rows.append(
             {
-                "setting": name,
+                "setting": setting.name,
                 "digest": setting.digest,
                 "held_out": setting.held_out,
                 "model": setting.model.get("name"),
                 "ratio": setting.pruning.get("ratio"),
                 "slots": space.n_slots,
-                "budget": space.budget,
-                "mode": space.mode,
+                "budget": budget,
+                "mode": mode,
                 "learning_rate": setting.recipe.get("learning_rate"),
                 "scaling_exponent": setting.recipe.get("scaling_exponent"),
                 "records": len(records),

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from rankadaptor.features.ranks import feature_names, log_ratios, rank_features, values_array
-from rankadaptor.features.responses import RESPONSES, tabulate_responses
-from rankadaptor.features.score_table import ScoreTable, build_score_table
-from rankadaptor.features.strengths import (
-    Strengths,
+from rankadaptor.features.basis import BASIS, tabulate_basis
+from rankadaptor.features.linears import (
+    LinearFeatures,
     count_linears,
-    describe_strengths,
-    is_free,
-    list_strengths,
+    describe_linear_features,
+    find_uncounted,
+    list_linear_features,
 )
+from rankadaptor.features.means import choices_array, feature_names, mean_features, read_coordinates
+from rankadaptor.features.score_table import ScoreTable
 
 __all__ = [
-    "RESPONSES", "ScoreTable", "Strengths", "build_score_table", "count_linears",
-    "describe_strengths", "feature_names", "is_free", "list_strengths", "log_ratios", "rank_features",
-    "tabulate_responses", "values_array",
+    "BASIS", "LinearFeatures", "ScoreTable", "choices_array", "count_linears", "describe_linear_features",
+    "feature_names", "find_uncounted", "list_linear_features", "mean_features", "read_coordinates",
+    "tabulate_basis",
 ]  # fmt: skip

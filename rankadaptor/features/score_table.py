@@ -1,8 +1,8 @@
-"""What each rank of each slot is worth by some cheap score; the score of an allocation is the sum."""
+"""A cheap score of each option of each slot; the score of an allocation is the sum."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,32 +10,33 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rankadaptor.errors import InputError
-from rankadaptor.space.slot import RANK
+from rankadaptor.space.slot import Label, read_label
 
 if TYPE_CHECKING:
     from rankadaptor.space import Space
 
-SCHEMA = 1
+SCHEMA = 2
+OLD = 1  # named its space by a digest that spaces no longer have; its options say whether it fits
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """A score that is a sum over slots of a concave function of the slot's option.
+    """A score of allocations that is a sum over slots of a score of the slot's option.
 
     Scores order the allocations of one space. They are not nats, and those of two spaces or two kinds cannot
     be compared.
 
     Attributes:
         kind: How it was measured: `spectra`, `variance`, `reconstruction`, or a name of your own.
-        space: Digest of the space it belongs to.
+        space: Digest of the space it belongs to; empty where only the options tell.
         options: Options of every slot, as in the space.
-        worths: Worth of every option of every slot, same shape.
+        worths: Score of every option of every slot, same shape.
         tokens: Tokens that measuring it ran through the model.
     """
 
     kind: str
     space: str
-    options: tuple[tuple[int, ...], ...] = field(repr=False)
+    options: tuple[tuple[Label, ...], ...] = field(repr=False)
     worths: tuple[tuple[float, ...], ...] = field(repr=False)
     tokens: int = 0
 
@@ -45,21 +46,20 @@ class ScoreTable:
         if not all(np.isfinite(row).all() for row in self.worths):
             raise InputError("some worths are not finite. Measure again, on other sequences or in float32.")
 
-    def score(self, values: ArrayLike) -> NDArray[np.float64]:
-        """Return the scores `(n,)` of allocations `(n, n_slots)`; more is better.
+    def score(self, choices: ArrayLike) -> NDArray[np.float64]:
+        """Return the scores `(n,)` of choices `(n, n_slots)`; more is better.
 
         Raises:
-            InputError: If a value is not an option of its slot, or their number is wrong.
+            InputError: If a slot has no such option, or the number of slots is wrong.
         """
-        given = np.asarray(values)
+        given = np.asarray(choices)
         if given.ndim != 2 or given.shape[1] != len(self.options):
-            raise InputError(f"values of shape {given.shape}; allowed is (n, {len(self.options)}).")
+            raise InputError(f"choices of shape {given.shape}; allowed is (n, {len(self.options)}).")
         total = np.zeros(len(given))
-        for column, (options, worths) in enumerate(zip(self.options, self.worths, strict=True)):
-            place = np.searchsorted(options, given[:, column]).clip(max=len(options) - 1)
-            if (np.asarray(options)[place] != given[:, column]).any():
-                raise InputError(f"slot {column}: a value is not one of its options {options}.")
-            total += np.asarray(worths)[place]
+        for column, worths in enumerate(self.worths):
+            if ((given[:, column] < 0) | (given[:, column] >= len(worths))).any():
+                raise InputError(f"slot {column}: it has {len(worths)} options, counted from 0.")
+            total += np.asarray(worths)[given[:, column]]
         return total
 
     def check_space(self, space: Space) -> None:
@@ -68,10 +68,11 @@ class ScoreTable:
         Raises:
             InputError: If it was not.
         """
-        if space.digest != self.space:
+        same_options = self.options == tuple(slot.options for slot in space.slots)
+        if not same_options or self.space not in ("", space.digest):
             raise InputError(
-                f"these scores belong to space {self.space}, given is {space.digest}. Measure them again for "
-                "this space."
+                f"these scores belong to space {self.space or 'of other options'}, given is {space.digest}. "
+                "Measure them again for this space."
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -93,51 +94,16 @@ class ScoreTable:
             InputError: If it is of another schema, or a field is missing or wrong.
         """
         try:
-            if data["schema"] != SCHEMA:
-                raise InputError(f"scores of schema {data['schema']!r}, this version reads {SCHEMA}.")
+            if data["schema"] not in (OLD, SCHEMA):
+                raise InputError(
+                    f"scores of schema {data['schema']!r}, this version reads {OLD} and {SCHEMA}."
+                )
             return cls(
                 kind=str(data["kind"]),
-                space=str(data["space"]),
-                options=tuple(tuple(int(value) for value in row) for row in data["options"]),
+                space=str(data["space"]) if data["schema"] == SCHEMA else "",
+                options=tuple(tuple(read_label(value) for value in row) for row in data["options"]),
                 worths=tuple(tuple(float(value) for value in row) for row in data["worths"]),
                 tokens=int(data["tokens"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a table of scores: {error!r}. Write it with to_json().") from error
-
-
-def build_score_table(
-    kind: str, space: Space, worth_by_module: Mapping[str, Sequence[float]], *, tokens: int = 0
-) -> ScoreTable:
-    """Add the modules of each slot up.
-
-    Args:
-        kind: Name of the score.
-        space: Its slots share one rank among their modules.
-        worth_by_module: For each module the worth of each of its rank-one terms, the best first; a rank's
-            worth is the sum of the first ones. Ranks beyond the end add nothing.
-        tokens: Tokens run through the model.
-
-    Raises:
-        InputError: If a module is missing.
-    """
-    if missing := [name for name in space.uniform().by_module() if name not in worth_by_module]:
-        raise InputError(f"no scores for {missing[0]} ({len(missing)} missing). Measure this very model.")
-    worths = []
-    for slot in space.slots:
-        if slot.role != RANK:  # a score of ranks has no opinion on scales
-            worths.append((0.0,) * len(slot.options))
-            continue
-        total = np.zeros(slot.options[-1] + 1)
-        for name in slot.modules:
-            terms = np.asarray(worth_by_module[name], dtype=float)[: slot.options[-1]]
-            grown = np.concatenate([[0.0], np.cumsum(terms)])
-            total += np.pad(grown, (0, len(total) - len(grown)), mode="edge")
-        worths.append(tuple(float(total[option]) for option in slot.options))
-    return ScoreTable(
-        kind=kind,
-        space=space.digest,
-        options=tuple(slot.options for slot in space.slots),
-        worths=tuple(worths),
-        tokens=tokens,
-    )

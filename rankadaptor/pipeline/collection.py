@@ -54,7 +54,7 @@ def collect_records(
             measured = pool.measure_all(jobs, label="collect", on_record=corpus.append)
             best = list_best(config, space, measured)
             pool.measure_all(best, label="repeat the best", on_record=corpus.append)
-            curve = [pool.measure(space.uniform(), seed=config.seed, steps=steps) for steps in given.curve]
+            curve = [pool.measure(space.reference(), seed=config.seed, steps=steps) for steps in given.curve]
         for record in RecordFile(source.records).records:
             corpus.append(record)
         add_to_study(corpus.folder, config.name, list_uniform_runs(tuned, curve, seed=config.seed))
@@ -91,7 +91,7 @@ def list_best(config: RunConfig, space: Space, measured: Sequence[Record]) -> li
         for record in measured
         if record.seed == config.seed and record.steps == config.search.steps and record.gain is not None
     }
-    gains.pop(space.uniform().values, None)
+    gains.pop(space.reference().values, None)
     best = sorted(gains, key=lambda values: -gains[values])[: repeat.best]
     return [
         Job(space.allocation(values), config.seed + offset, config.search.steps)

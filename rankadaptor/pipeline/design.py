@@ -1,4 +1,4 @@
-"""Allocations that a collection measures: shapes that favour some slots first, then random ones."""
+"""Which allocations a collection measures: named shapes that take sides first, then a random spread."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rankadaptor.components.adapter import read_sizes
+from rankadaptor.components.adapter.shapes import round_to_options
 from rankadaptor.search import draw_random
-from rankadaptor.space import Allocation, Space
+from rankadaptor.space import Allocation, Label, Space
 
 Floats = NDArray[np.float64]
 
@@ -21,15 +23,15 @@ SHARPEN = 30
 def design_allocations(space: Space, count: int, *, seed: int) -> list[Allocation]:
     """Return uniform and `count` distinct others.
 
-    The shapes favour some slots over others (front or back, middle or ends, one kind of linear or all but it,
-    with the damage or against it), mildly and strongly, because an effect would show there first.
-    Random allocations fill the space between them. If fewer are asked for than there are shapes, shapes come
-    evenly from the list and make up half.
+    The shapes take sides (front or back, middle or ends, one kind of linear or all but it, with the damage
+    or against it), gently and to the extreme, because that is where an effect would show. Random allocations
+    fill the space between them. If fewer are asked for than there are shapes, shapes come evenly from the
+    list and make up half.
     """
-    shapes = list(dict.fromkeys(_draw_shapes(space)) - {space.uniform(): None}.keys())
+    shapes = list(dict.fromkeys(_draw_shapes(space)) - {space.reference(): None}.keys())
     if len(shapes) > count // 2:
         shapes = [shapes[int(i)] for i in np.linspace(0, len(shapes) - 1, num=max(count // 2, 1))]
-    chosen = dict.fromkeys([space.uniform(), *shapes])
+    chosen = dict.fromkeys([space.reference(), *shapes])
     chosen.update(dict.fromkeys(draw_random(space, count=2 * count, seed=seed)))
     return list(chosen)[: count + 1]
 
@@ -44,13 +46,13 @@ def allocate_by_weights(space: Space, weights: Floats) -> Allocation:
     Returns:
         Nearest options under the largest common scale that stays inside the budget, filled up.
     """
-    wanted = np.maximum(np.asarray(space.reference, dtype=np.float64), 1.0) * weights
+    wanted = np.maximum(np.asarray(read_sizes(space.reference()), dtype=np.float64), 1.0) * weights
     low, high = 0.0, 64.0
-    nearest = _round_into_menu(space, wanted * low)
+    nearest = _round_to_options(space, wanted * low)
     for _ in range(SHARPEN):
         middle = (low + high) / 2
-        values = _round_into_menu(space, wanted * middle)
-        if space.cost(values) <= space.budget:
+        values = _round_to_options(space, wanted * middle)
+        if space.sum_costs([space.find_choices(values)], space.limits[0].resource)[0] <= space.bounds[0]:
             low, nearest = middle, values
         else:
             high = middle
@@ -86,8 +88,9 @@ def _draw_shapes(space: Space) -> Iterator[Allocation]:
         yield allocate_by_weights(space, np.where(side > 0, MUCH, LITTLE))
 
 
-def _round_into_menu(space: Space, wanted: Floats) -> tuple[int, ...]:
-    return tuple(
-        slot.pinned if slot.pinned is not None else min(slot.options, key=lambda option: abs(option - target))
-        for slot, target in zip(space.slots, wanted.tolist(), strict=True)
-    )
+def _round_to_options(space: Space, wanted: Floats) -> list[Label]:
+    rounded = round_to_options(space, wanted.tolist())
+    return [
+        slot.options[slot.pinned] if slot.pinned is not None else option
+        for slot, option in zip(space.slots, rounded, strict=True)
+    ]

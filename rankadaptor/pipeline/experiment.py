@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rankadaptor.comparison import Verdict, confirm
+from rankadaptor.components.adapter import describe_budget, linear_in_depth
 from rankadaptor.config import RunConfig
 from rankadaptor.errors import InputError
 from rankadaptor.evaluation.definitions import check_benchmarks
@@ -36,7 +37,7 @@ from rankadaptor.planning import check_run
 from rankadaptor.planning.folder_state import is_done, read_folder
 from rankadaptor.progress import Progress, look_ahead
 from rankadaptor.runtime import describe_environment, find_commit
-from rankadaptor.search import Search, SearchResult, check_choice, draw_random, find_front, linear_in_depth
+from rankadaptor.search import Search, SearchResult, check_choice, draw_random, find_front
 from rankadaptor.space import Allocation, Space
 from rankadaptor.tracking import Tracker, open_tracker
 
@@ -102,7 +103,7 @@ def _check(config: RunConfig, *, output: Path | None, fresh: bool) -> None:
 
 
 def _keep_origin(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Keep commit, times and environment of an existing result: this start measured nothing."""
+    """Leave its own commit, times and environment to a result that was there: this start measured nothing."""
     if not path.is_file():
         return document
     earlier = read_object(
@@ -142,7 +143,7 @@ def run_search(config: RunConfig, *, output: Path | None = None, fresh: bool = F
 
 @dataclass(frozen=True)
 class _Found:
-    """Results of the steps up to the verdict."""
+    """What the steps up to the verdict left."""
 
     source: TrialSource
     prepared: dict[str, Any]
@@ -175,7 +176,7 @@ def _find_allocation(folder: RunFolder, config: RunConfig, tracker: Tracker) -> 
 def name_allocations(config: RunConfig, space: Space, searched: Mapping[str, Any]) -> dict[str, Allocation]:
     """Return the allocations that are fine-tuned in full, by the names of their adapters."""
     candidate = space.allocation(tuple(searched["best"]))
-    return {"uniform": space.uniform(), "searched": candidate, **_draw_baselines(config, space)}
+    return {"uniform": space.reference(), "searched": candidate, **_draw_baselines(config, space)}
 
 
 def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[str, Any]:
@@ -296,7 +297,7 @@ def _list_confirming(config: RunConfig, candidate: Allocation) -> list[Job]:
     given, first = config.confirm, config.seed + FRESH
     steps = given.steps or config.search.steps
     seeds = range(first, first + given.seeds)
-    return [] if candidate.is_uniform else [Job(candidate, seed, steps) for seed in seeds]
+    return [] if candidate.is_reference else [Job(candidate, seed, steps) for seed in seeds]
 
 
 def _draw_baselines(config: RunConfig, space: Space) -> dict[str, Allocation]:
@@ -309,13 +310,14 @@ def _draw_baselines(config: RunConfig, space: Space) -> dict[str, Allocation]:
 
 
 def _describe_space(space: Space) -> dict[str, Any]:
+    budget, mode = describe_budget(space)
     return {
         "slots": [
             {"name": slot.name, "kind": slot.kind, "block": slot.block, "modules": list(slot.modules)}
             for slot in space.slots
         ],
-        "budget": space.budget,
-        "reference": list(space.reference),
-        "mode": space.mode,
+        "budget": budget,
+        "reference": list(space.reference().values),
+        "mode": mode,
         "digest": space.digest,
     }

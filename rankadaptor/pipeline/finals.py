@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rankadaptor.components.adapter import count_parameters
 from rankadaptor.config import RunConfig
 from rankadaptor.data import tokenise_rows
 from rankadaptor.errors import CheckpointError
@@ -29,8 +30,7 @@ from rankadaptor.recovery.adapter_folder import check_adapter
 from rankadaptor.recovery.process_group import ALONE, ProcessGroup
 from rankadaptor.recovery.start import load_start
 from rankadaptor.runtime import Compute
-from rankadaptor.space import Allocation
-from rankadaptor.space.ranks import count_parameters
+from rankadaptor.space import Allocation, Values
 from rankadaptor.workers import run_side_by_side
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def recover_all(
     """
     given = config.recover
     # An allocation that is named twice (the search may end at uniform) is trained once, under its first name.
-    owners: dict[tuple[int, ...], str] = {}
+    owners: dict[Values, str] = {}
     for name, allocation in allocations.items():
         owners.setdefault(allocation.values, name)
     missing = [name for name in owners.values() if not (folder.adapter(name) / OUTCOME).exists()]
@@ -102,7 +102,7 @@ def recover_all(
 def recover_one(
     *,
     source: TrialSource,
-    values: tuple[int, ...],
+    values: Values,
     target: Path,
     steps: int,
     seed: int,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 UNTAUGHT = "untaught.json"
 """Written by earlier versions where no trained predictor was found; says which one guided instead."""
 TRAINED = ("meta", "ensemble")
-"""Predictors that are trained on a corpus, or contain one that is."""
+"""Predictors that a corpus has taught, or that have one among them."""
 
 
 def choose_predictor(config: RunConfig, folder: RunFolder) -> Predictor:

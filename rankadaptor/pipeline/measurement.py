@@ -83,12 +83,12 @@ class ShortRuns:
 
     def _count_reference(self, steps: int) -> int:
         """Return the tokens of uniform's run of so many steps that no other count has."""
-        uniform = self._pool.find(Job(self._pool.source.space.uniform(), self._seed, steps))
+        uniform = self._pool.find(Job(self._pool.source.space.reference(), self._seed, steps))
         return uniform.tokens if uniform is not None and steps != self._counted else 0
 
 
 class HalvingMeasurement(ShortRuns):
-    """The search proposes allocations at the first rung; the best of them go through the other rungs."""
+    """The search asks at the first rung; what it asked for then climbs the others."""
 
     def __init__(self, config: RunConfig, pool: TrialPool) -> None:
         super().__init__(config, pool)
@@ -157,7 +157,7 @@ def locate_elastic(folder: RunFolder) -> Path:
 
 
 def allocate_by_score(folder: RunFolder, config: RunConfig, pool: TrialPool) -> dict[str, Any]:
-    """Allocate ranks by a zero-cost score instead of a search.
+    """Deal the ranks out by a score that trains nothing, in place of a search.
 
     Returns:
         What a search returns, with an empty history.
@@ -169,7 +169,7 @@ def allocate_by_score(folder: RunFolder, config: RunConfig, pool: TrialPool) -> 
     table = measure_scores(config, pool)
     write_json(folder.path / SCORES_FILE, table.to_json())
     best = allocate_by_scores(source.space, table)
-    score, of_uniform = table.score([best.values, source.space.reference]).tolist()
+    score, of_uniform = table.score([best.choices, source.space.origin]).tolist()
     logger.info("%s: score %.4g, uniform %.4g", table.kind, score, of_uniform)
     return {
         "predictor": table.kind,

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.components.adapter import RankSpace, read_sizes, read_space
 from rankadaptor.config import RunConfig
 from rankadaptor.data import digest_rows
 from rankadaptor.errors import InputError
@@ -19,7 +20,7 @@ from rankadaptor.pipeline.stored_files import check_pruned, claim_folder, digest
 from rankadaptor.pruning import describe_model, digest_model, prune, read_pruning, save_pruned
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import Compute, choose_compute, has_native_bfloat16
-from rankadaptor.space import RankSpace, Space
+from rankadaptor.space import Space
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
@@ -38,9 +39,9 @@ def pick_compute(config: RunConfig) -> Compute:
 def make_recipe(config: RunConfig, space: Space) -> Recipe:
     """Return the run's recipe before tuning; all scaling exponents agree at uniform's rank in free slots."""
     fields = config.recipe.model_dump(exclude={"tune"})
-    free = [rank for slot, rank in zip(space.slots, space.reference, strict=True) if slot.pinned is None]
-    reference = max(free or space.reference)
-    return Recipe(**fields, reference_rank=reference or max(space.reference), steps=config.recover.steps)
+    ranks = read_sizes(space.reference())
+    searched = [rank for slot, rank in zip(space.slots, ranks, strict=True) if slot.pinned is None]
+    return Recipe(**fields, reference_rank=max(searched or ranks) or max(ranks), steps=config.recover.steps)
 
 
 def build_space(config: RunConfig, model: Any) -> RankSpace:
@@ -66,7 +67,7 @@ def load_space(folder: RunFolder, config: RunConfig) -> Space:
         model, _ = load(folder.pruned, compute=dataclasses.replace(pick_compute(config), quantise=None))
         return {"space": build_space(config, model).to_json()}
 
-    return Space.from_json(folder.complete("space", build)["space"])
+    return read_space(folder.complete("space", build)["space"])
 
 
 def complete_preparation(folder: RunFolder, config: RunConfig, *, compute: Compute) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Write the report, cards and figures of a finished run, and log them."""
+"""What a finished run shows: report, cards, figures, and all of it in the tracker."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def repeat_records(
                     space.allocation(record.values),
                     seed=record.seed,
                     steps=record.steps,
-                    loss_uniform=record.loss_uniform,
+                    loss_uniform=record.loss_reference,
                 )
                 repeated.append(Repetition(record, again.loss))
                 progress.advance(note=f"stored {record.loss}, measured {again.loss}")

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankadaptor.components.adapter import count_parameters
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.pipeline.data_split import DataSplit
 from rankadaptor.pipeline.execution import RAY, Execution
 from rankadaptor.progress import Progress
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import Compute, find_commit
-from rankadaptor.space import Allocation, Space
-from rankadaptor.space.ranks import count_parameters
+from rankadaptor.space import Allocation, Space, Values
 from rankadaptor.workers import (
     Fault,
     InlinePool,
@@ -129,7 +129,7 @@ def build_trials(source: TrialSource | SharedSource) -> Callable[..., Record]:
         measure = build_shared_measure(source)
 
     def run_trial(
-        values: tuple[int, ...], seed: int, steps: int, loss_uniform: float | None, recipe: Recipe
+        values: Values, seed: int, steps: int, loss_uniform: float | None, recipe: Recipe
     ) -> Record:
         measure.recipe = recipe  # recipes of one source read the same rows, which are tokenised once
         allocation = source.space.allocation(values)
@@ -216,12 +216,12 @@ class TrialPool:
         like = [
             each for each in self.records.records if (each.seed, each.steps) == (record.seed, record.steps)
         ]
-        uniform = self.source.space.uniform().values
+        uniform = self.source.space.reference().values
         gains = [each.gain for each in like if each.gain is not None and each.values != uniform]
         return f", best {max(gains):+.4f}" if gains else ""
 
     def _pair(self, job: Job) -> Job:
-        return Job(self.source.space.uniform(), job.seed, job.steps)
+        return Job(self.source.space.reference(), job.seed, job.steps)
 
     def _run(self, jobs: Sequence[Job]) -> Iterator[Record]:
         """Yield records as they finish; the caller stores each, so that later jobs find their reference."""
@@ -255,14 +255,14 @@ class TrialPool:
         if not fault.lost or job == self._pair(job):
             raise_fault(fault)
         logger.error("a trial was lost twice and is recorded as failed: %s\n%s", fault.reason, fault.trace)
-        return Record(
+        return Record.of_fine_tune(
             setting=self.source.setting,
             values=job.allocation.values,
             seed=job.seed,
             steps=job.steps,
             fidelity=job.steps / self.source.recipe.steps,
             loss=None,
-            loss_uniform=self._reference(job),
+            loss_reference=self._reference(job),
             parameters=count_parameters(self.source.space, job.allocation.values),
             tokens=0,
             seconds=0.0,
@@ -276,6 +276,6 @@ class TrialPool:
 def _describe(record: Record, space: Space) -> str:
     if record.status != "ok":
         return f"failed: {record.error}"
-    if record.values == space.uniform().values:
+    if record.values == space.reference().values:
         return f"uniform's loss {record.loss:.4f}"
     return f"loss {record.loss:.4f}" + ("" if record.gain is None else f", gain {record.gain:+.4f}")

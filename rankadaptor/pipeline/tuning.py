@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from rankadaptor.components.adapter import read_ranks
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.pipeline.data_split import split_data
@@ -117,7 +118,7 @@ def measure_recipes(
 
     def find_reference(recipe: Recipe) -> float | None:
         stored = RecordFile(locate_records(source, recipe))
-        record = stored.find(source.space.uniform().values, seed=seed, steps=steps)
+        record = stored.find(source.space.reference().values, seed=seed, steps=steps)
         return None if record is None else record.loss
 
     missing = [pair for pair in tried if find(*pair) is None]
@@ -159,7 +160,7 @@ def locate_records(source: TrialSource, recipe: Recipe) -> Path:
     All exponents agree there, unless slots are pinned at ranks other than that of the free ones.
     """
     start = "" if recipe.initialisation == RANDOM else f"-{recipe.initialisation}"
-    ranks = {rank for rank in source.space.uniform().by_module().values() if rank > 0}
+    ranks = {rank for rank in read_ranks(source.space.reference()).values() if rank > 0}
     exponent = f"-exponent-{recipe.scaling_exponent:g}" if len(ranks) > 1 and recipe.scaling_exponent else ""
     return source.records.parent / "tuning" / f"rate-{recipe.learning_rate:.3g}{start}{exponent}.jsonl"
 
@@ -173,7 +174,7 @@ def adopt_uniform(source: TrialSource) -> None:
 
 def _locate(source: TrialSource, allocation: Allocation, recipe: Recipe) -> Path:
     path = locate_records(source, recipe)
-    if allocation.is_uniform:
+    if allocation.is_reference:
         return path
     if path.stem.endswith(f"-exponent-{recipe.scaling_exponent:g}"):
         return path.with_name(f"{path.stem}-others.jsonl")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from rankadaptor.components.adapter import count_parameters
 from rankadaptor.config import RunConfig
 from rankadaptor.config.measure_section import SCORES
 from rankadaptor.config.sections import TuneSection
@@ -28,7 +29,6 @@ from rankadaptor.planning.shape import ModelShape, shrink_shape
 from rankadaptor.progress import format_seconds
 from rankadaptor.recipe import EXPONENT_PROBES, GRADIENT, GRADIENT_GROUP_BYTES, GRADIENT_ROWS
 from rankadaptor.runtime import count_cores, fit_workers
-from rankadaptor.space import count_parameters
 
 GRADIENT_BYTES = 4  # per weight, while a start along the gradient is found
 # Rows a benchmark scores, and tokens per question with all its answers, as SmolLM2's tokenizer counts them.
@@ -70,7 +70,11 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
     space = build_planned_space(config, pruned)
     rate = choose_rate(config.compute, measure=measure)
     costs = _Costs(
-        config, dense=shape, pruned=pruned, adapter=count_parameters(space, space.reference), rate=rate
+        config,
+        dense=shape,
+        pruned=pruned,
+        adapter=count_parameters(space, space.reference().values),
+        rate=rate,
     )
     folder = Path(config.output)
     state = _read_state(folder, config)
@@ -80,7 +84,7 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
     )
     notes = [*config.list_places(), *_list_assumptions(config, rate), *costs.advise_on_tuning()]
     if state is None or state.refused:
-        notes.append(f"{folder} holds another run: choose another output, or discard it with --fresh.")
+        notes.append(f"{folder} holds another run: take another output, or throw that one away with --fresh.")
     return Plan(
         name=config.name,
         digest=config.digest(),
@@ -154,9 +158,9 @@ class _Costs:
             return []
         seconds = self._tune(tune, steps=whole).seconds
         return [
-            f"Learning rates are tried on {steps} of {whole} steps, and short runs prefer rates that are too "
-            f"high. With recipe.tune.steps={whole} tuning takes {format_seconds(seconds)}; the rate matters "
-            "more than the ranks."
+            f"Learning rates are tried on {steps} of {whole} steps, where too high a rate can do best; "
+            f"recipe.tune.steps={whole} takes {format_seconds(seconds)} in place of that and decides more "
+            "than ranks do."
         ]
 
     def _search(self) -> PlanStep:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rankadaptor.space import RankSpace, Space
+from rankadaptor.components.adapter import RankSpace
+from rankadaptor.space import Space
 
 if TYPE_CHECKING:
     from rankadaptor.config import RunConfig

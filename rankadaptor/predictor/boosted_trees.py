@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankadaptor.features import log_ratios, rank_features
+from rankadaptor.features import mean_features, read_coordinates
 from rankadaptor.predictor.calibration import Calibration, assign_folds, calibrate
-from rankadaptor.predictor.observations import gather_observations, read_values
-from rankadaptor.predictor.prediction import Floats, Prediction, Values, predict_blindly
+from rankadaptor.predictor.observations import gather_observations, read_choices
+from rankadaptor.predictor.prediction import Choices, Floats, Prediction, predict_blindly
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,9 +56,9 @@ class BoostedTrees:
     name: str = dataclasses.field(default="boosted_trees", init=False)
     pretrained: bool = dataclasses.field(default=False, init=False)
 
-    def predict(self, space: Space, values: Values) -> Prediction:
+    def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`."""
-        array = read_values(space, values)
+        array = read_choices(space, allocations)
         if self.fitted is None or not len(array):
             return predict_blindly(space, array)
         outputs = self._ask(self.fitted.boosters, _join(space, array)) * self.fitted.spread
@@ -71,7 +71,7 @@ class BoostedTrees:
         if not count:
             return dataclasses.replace(self, fitted=None)
         spread = observations.spread
-        rows, targets = _join(space, observations.values), observations.scale_gains(spread)
+        rows, targets = _join(space, observations.choices), observations.scale_gains(spread)
         fold = assign_folds(count, folds=FOLDS, seed=self.seed)
         unseen = np.zeros((self.members, count))
         for left_out in range(int(fold.max()) + 1 if count > 1 else 0):
@@ -124,8 +124,8 @@ class BoostedTrees:
         return outputs[:, 1:] - outputs[:, :1]
 
 
-def _join(space: Space, values: NDArray[np.int64]) -> Floats:
-    return np.concatenate([log_ratios(space, values), rank_features(space, values)], axis=1)
+def _join(space: Space, choices: NDArray[np.int64]) -> Floats:
+    return np.concatenate([read_coordinates(space, choices), mean_features(space, choices)], axis=1)
 
 
 def _measure_disagreement(outputs: Floats) -> Floats:

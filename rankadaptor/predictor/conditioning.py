@@ -94,7 +94,7 @@ def condition(hierarchy: Hierarchy, space: Space, observations: Observations | N
     width, own = layout.shared.shape[1], hierarchy.own[families]
     log_weights, data, rows = grid.log_prior, None, np.zeros((0, len(own)))
     if observations is not None and len(observations):
-        rows = np.concatenate(layout.build_rows(space, observations.values), axis=1)
+        rows = np.concatenate(layout.build_rows(observations.choices), axis=1)
         data = _gather(hierarchy, grid, rows, own, space, observations)
         log_weights = log_weights + data.weigh()
     weights = weigh(log_weights)

@@ -80,11 +80,11 @@ def _ask(
     predictor: Predictor, evidence: Evidence, observations: Observations, *, count: int, seed: int
 ) -> _Answer:
     order = np.random.default_rng(seed).permutation(len(observations))
-    told = {tuple(row) for row in observations.values[order[:count]].tolist()}
-    records = [record for record in evidence.records if tuple(record.values) in told]
+    told = {observations.labels[row] for row in order[:count]}
+    records = [record for record in evidence.records if record.values in told]
     rows = np.sort(order[count:])
     conditioned = predictor.update(evidence.space, records) if count else predictor
-    return _Answer(rows, conditioned.predict(evidence.space, observations.values[rows]))
+    return _Answer(rows, conditioned.predict(evidence.space, observations.choices[rows]))
 
 
 def _summarise(

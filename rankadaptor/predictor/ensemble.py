@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rankadaptor.predictor.calibration import assign_folds
-from rankadaptor.predictor.observations import gather_observations, read_values
-from rankadaptor.predictor.prediction import Floats, Prediction, Predictor, Values
+from rankadaptor.predictor.observations import gather_observations, read_choices
+from rankadaptor.predictor.prediction import Choices, Floats, Prediction, Predictor
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -45,9 +45,9 @@ class Ensemble:
         """Whether it says something useful before the first record."""
         return any(member.pretrained for member in self.members)
 
-    def predict(self, space: Space, values: Values) -> Prediction:
+    def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`."""
-        array = read_values(space, values)
+        array = read_choices(space, allocations)
         weights = self.weights or self._weigh_blindly()
         parts = [
             (weight, member.predict(space, array))
@@ -70,10 +70,10 @@ class Ensemble:
         logs = np.zeros(len(members))
         for left_out in range(int(fold.max()) + 1):
             rows = fold == left_out
-            kept = {tuple(row) for row in observations.values[~rows].tolist()}
-            seen = [record for record in records if tuple(record.values) in kept]
+            kept = {observations.labels[row] for row in np.flatnonzero(~rows)}
+            seen = [record for record in records if record.values in kept]
             for index, member in enumerate(self.members):
-                prediction = member.update(space, seen).predict(space, observations.values[rows])
+                prediction = member.update(space, seen).predict(space, observations.choices[rows])
                 logs[index] += _score(prediction, observations.gains[rows], observations.spread)
         weights = np.exp(CAUTION * (logs - logs.max())) + 1e-3
         return dataclasses.replace(self, members=members, weights=tuple((weights / weights.sum()).tolist()))

@@ -44,10 +44,10 @@ class FittedEnsemble:
     spread: float
     calibration: Calibration
 
-    def predict(self, space: Space, values: NDArray[np.int64]) -> Prediction:
+    def predict(self, space: Space, choices: NDArray[np.int64]) -> Prediction:
         """Predict the gains of options, shape `(n, n_slots)`; the draws are the members."""
         with torch.no_grad():
-            inputs = self.network.encode(space, values)
+            inputs = self.network.encode(space, choices)
             outputs = self.network(inputs).numpy().astype(np.float64) * self.spread
         return self.calibration.apply(outputs.mean(axis=0), measure_disagreement(outputs), outputs)
 
@@ -81,11 +81,11 @@ def fit_ensemble(
     weights = np.tile(bootstrap * np.sqrt(observations.counts), (copies, 1, 1))
     for left_out in range(copies - 1):
         weights[left_out + 1][:, fold == left_out] = 0.0
-    inputs = initial.encode(space, observations.values)
+    inputs = initial.encode(space, observations.choices)
     targets = torch.from_numpy(observations.scale_gains(spread).astype(np.float32))
     network = initial.repeat(copies)
     ways = train(network, inputs, targets, torch.from_numpy(weights.reshape(-1, count).astype(np.float32)))
-    ways = _keep_sound(network, ways, initial.encode(space, space.sample_array(PROBES, seed)))
+    ways = _keep_sound(network, ways, initial.encode(space, space.sample_choices(PROBES, seed)))
     chosen, unseen = ways[0], None
     if copies > 1:
         outputs = [_predict_unseen(network, way, inputs, fold=fold) * spread for way in ways]

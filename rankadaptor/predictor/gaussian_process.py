@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankadaptor.features import is_free
+from rankadaptor.features import find_uncounted
+from rankadaptor.features.means import find_slot_half
 from rankadaptor.predictor.mixing import mix, weigh, whiten
 from rankadaptor.predictor.noise import describe_noise
-from rankadaptor.predictor.observations import Observations, gather_observations, read_values
-from rankadaptor.predictor.prediction import Floats, Prediction, Values, predict_blindly
-from rankadaptor.predictor.slot_posterior import SlotPosterior, find_root, flatten_responses
+from rankadaptor.predictor.observations import Observations, gather_observations, read_choices
+from rankadaptor.predictor.prediction import Choices, Floats, Prediction, predict_blindly
+from rankadaptor.predictor.slot_posterior import SlotPosterior, find_root, flatten_basis
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -57,12 +58,12 @@ class GaussianProcess:
     name: str = dataclasses.field(default="gaussian_process", init=False)
     pretrained: bool = dataclasses.field(default=False, init=False)
 
-    def predict(self, space: Space, values: Values) -> Prediction:
+    def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`."""
-        array = read_values(space, values)
+        array = read_choices(space, allocations)
         if self.seen is None or self.seen[0] != space:
             return predict_blindly(space, array)
-        return self.seen[1].predict(space, array, seed=self.seed)
+        return self.seen[1].predict(array, seed=self.seed)
 
     def update(self, space: Space, records: Sequence[Record]) -> GaussianProcess:
         """Condition on all records; see `Predictor`."""
@@ -74,12 +75,13 @@ class GaussianProcess:
 
 def _condition(space: Space, observations: Observations) -> SlotPosterior:
     tables = np.concatenate([_tabulate_curves(space, length=length) for length in RANK_LENGTHS])
-    rows = flatten_responses(tables, space, observations.values)
+    rows = flatten_basis(tables, observations.choices)
     kernels = _share_worth(space)
-    used = [slice(index * CURVES * space.n_slots, (index + 1) * CURVES * space.n_slots) for index in (0, 1)]
+    curves = CURVES * len(space.tables.coordinates)
+    used = [slice(index * curves * space.n_slots, (index + 1) * curves * space.n_slots) for index in (0, 1)]
     pairs = list(itertools.product(used, kernels))
-    priors = [np.kron(np.eye(CURVES), kernel) for kernel in kernels]
-    grams = [_square(rows[:, part], np.kron(np.eye(CURVES), kernel)) for part, kernel in pairs]
+    priors = [np.kron(np.eye(curves), kernel) for kernel in kernels]
+    grams = [_square(rows[:, part], np.kron(np.eye(curves), kernel)) for part, kernel in pairs]
     spread, (error, luck) = max(observations.spread, 1e-12), describe_noise(space, observations)
     unit = error + LUCK * luck
     grid = [
@@ -116,12 +118,18 @@ def _square(rows: Floats, prior: Floats) -> Floats:
 
 @functools.lru_cache(maxsize=16)
 def _tabulate_curves(space: Space, *, length: float) -> Floats:
-    """Return curves over rank by slot and choice, `(CURVES, n_slots, n_options)`, 0 at uniform.
+    """Return curves over each coordinate by slot and choice, zero at the origin.
 
-    Their products summed are the anchored kernel k(a, b) − k(a, 0) − k(0, b) + k(0, 0).
+    Their products summed are the anchored kernel k(a, b) − k(a, 0) − k(0, b) + k(0, 0) of each coordinate;
+    the coordinates of a slot add up.
+
+    Returns:
+        `(k · CURVES, n_slots, n_options)` for k coordinates.
     """
-    options = np.log1p(space.tables.options.astype(np.float64))
-    ratios = options - np.log1p(np.asarray(space.reference, dtype=np.float64))[:, None]
+    return np.concatenate([_tabulate_one(table, length=length) for table in space.tables.coordinates])
+
+
+def _tabulate_one(ratios: Floats, *, length: float) -> Floats:
     grid, places = np.unique(np.round(ratios, 9), return_inverse=True)
     points = np.concatenate([[0.0], grid])
     kernel = np.exp(-0.5 * ((points[:, None] - points[None, :]) / length) ** 2)
@@ -137,8 +145,6 @@ def _tabulate_curves(space: Space, *, length: float) -> Floats:
 @functools.lru_cache(maxsize=16)
 def _share_worth(space: Space) -> tuple[Floats, ...]:
     """Return kernels over slots `(n_slots, n_slots)` of unit mean square over random allocations."""
-    from rankadaptor.features.ranks import find_slot_half
-
     tables = space.tables
     halves = np.unique([find_slot_half(s.kind, s.modules) for s in space.slots], return_inverse=True)[1]
     depth = tables.depth.astype(np.float64)
@@ -147,9 +153,11 @@ def _share_worth(space: Space) -> tuple[Floats, ...]:
     half = (halves[:, None] == halves[None, :]).astype(np.float64)
     parts = (np.ones_like(near), half, kind, near, near * kind, np.eye(space.n_slots))
     curves = _tabulate_curves(space, length=RANK_LENGTHS[0])
-    sample = flatten_responses(curves, space, space.sample_array(SAMPLE, 0)).reshape(SAMPLE, CURVES, -1)
-    free = np.array([is_free(slot) for slot in space.slots])
-    alike = (free[:, None] == free[None, :]).astype(np.float64)  # a scale is worth nothing like a rank
+    sample = flatten_basis(curves, space.sample_choices(SAMPLE, 0)).reshape(SAMPLE, len(curves), -1)
+    uncounted = find_uncounted(space)
+    alike = (uncounted[:, None] == uncounted[None, :]).astype(
+        np.float64
+    )  # a scale is worth nothing like a rank
     kernels = []
     for sharing in SHARINGS:
         kernel = alike * sum(share * part for share, part in zip(sharing, parts, strict=True))

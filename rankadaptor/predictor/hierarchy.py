@@ -145,7 +145,7 @@ def _stack(settings: Sequence[tuple[Space, Observations]]) -> _Batch:
     repeats = np.zeros((count, 2))
     for row, (space, observations) in enumerate(settings):
         layout, used = lay_out(space), len(observations)
-        rows, own_rows = layout.build_rows(space, observations.values)
+        rows, own_rows = layout.build_rows(observations.choices)
         shared[row, :used] = rows
         for part, families in ((rows, layout.shared_families), (own_rows, layout.own_families)):
             for family in np.unique(families):

@@ -10,38 +10,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankadaptor.features import (
-    RESPONSES,
+    BASIS,
     count_linears,
-    describe_strengths,
-    is_free,
-    tabulate_responses,
+    describe_linear_features,
+    find_uncounted,
+    tabulate_basis,
 )
 from rankadaptor.predictor.prediction import Floats
-from rankadaptor.predictor.slot_posterior import flatten_responses
+from rankadaptor.predictor.slot_posterior import flatten_basis
 
 if TYPE_CHECKING:
     from rankadaptor.space import Space
 
-# Response to rank × what makes a linear's rank worth more: gain = Σ over linears of response · worth.
+# Basis function × linear features that weigh it: gain = Σ over linears of basis function · weight.
 SHARED = {
     "log": ("total", "half", "kind", "depth", "tilt", "slope", "edge", "damage", "size", "budget"),
     "bend": ("total", "half", "kind", "depth"),
     "less": ("total", "half", "kind", "depth"),
     "emptied": ("total", "half", "kind"),
 }
-OWN = {"log": ("block", "slot", "free"), "bend": ("block", "slot", "free")}
-"""What a setting may have to itself beside its own deviation of every shared weight; `free` are slots whose
-options cost nothing, of which nothing is shared."""
+OWN = {"log": ("block", "slot", "uncounted"), "bend": ("block", "slot", "uncounted")}
+"""What a setting may have to itself beside its own deviation of every shared weight; `uncounted` are slots
+that use no resource with a limit, of which nothing is shared."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """How weights act on the slots' responses in one space.
+    """How weights act on the basis functions of the slots in one space.
 
     Attributes:
-        tables: Responses by slot and choice, `(responses, n_slots, n_options)`.
-        shared: `(responses · n_slots, n_shared)`.
-        own: `(responses · n_slots, n_own)`.
+        tables: Basis functions by slot and choice, `(k, n_slots, n_options)`.
+        shared: `(k · n_slots, n_shared)`.
+        own: `(k · n_slots, n_own)`.
         shared_families: Index into `list_families()` of each shared column, `(n_shared,)`.
         own_families: The same of each own column, `(n_own,)`.
     """
@@ -52,17 +52,17 @@ class Layout:
     shared_families: NDArray[np.int64]
     own_families: NDArray[np.int64]
 
-    def build_rows(self, space: Space, values: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Return features `(n, n_shared)` and `(n, n_own)` of options `(n, n_slots)`."""
-        responses = flatten_responses(self.tables, space, values)
-        return responses @ self.shared, responses @ self.own
+    def build_rows(self, choices: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Return features `(n, n_shared)` and `(n, n_own)` of choices `(n, n_slots)`."""
+        rows = flatten_basis(self.tables, choices)
+        return rows @ self.shared, rows @ self.own
 
 
 def list_families() -> tuple[str, ...]:
     """Return the names of all families of weights, shared ones first."""
-    pairs = [(family, response) for response, families in SHARED.items() for family in families]
-    pairs += [(family, response) for response, families in OWN.items() for family in families]
-    return tuple(f"{family}.{response}" for family, response in pairs)
+    pairs = [(family, function) for function, families in SHARED.items() for family in families]
+    pairs += [(family, function) for function, families in OWN.items() for family in families]
+    return tuple(f"{family}.{function}" for family, function in pairs)
 
 
 def count_shared_families() -> int:
@@ -72,35 +72,35 @@ def count_shared_families() -> int:
 
 def name_weights(space: Space) -> list[str]:
     """Return the names of the shared weights, the same for every space."""
-    strengths = describe_strengths(space)
+    features = describe_linear_features(space)
     return [
-        f"{name}.{response}"
-        for response, families in SHARED.items()
-        for name in strengths.choose(families).names
+        f"{name}.{function}"
+        for function, families in SHARED.items()
+        for name in features.choose(families).names
     ]
 
 
 @functools.lru_cache(maxsize=64)
 def lay_out(space: Space) -> Layout:
     """Build the layout of a space."""
-    strengths, names = describe_strengths(space), list_families()
+    features, names = describe_linear_features(space), list_families()
     linears = count_linears(space).astype(np.float64)
     unit = np.diag(linears / np.sqrt(linears.sum()))
     by_block = unit @ np.eye(int(space.tables.blocks.max()) + 1)[space.tables.blocks]
-    free = np.eye(space.n_slots)[:, [is_free(slot) for slot in space.slots]]
-    matrices = {"block": by_block, "slot": unit, "free": free}
+    uncounted = np.eye(space.n_slots)[:, find_uncounted(space)]
+    matrices = {"block": by_block, "slot": unit, "uncounted": uncounted}
     shared, own, shared_families, own_families = [], [], [], []
-    for response, families in SHARED.items():
-        chosen = strengths.choose(families)
-        shared.append(_place(chosen.matrix, response))
-        shared_families += [names.index(f"{family}.{response}") for family in chosen.families]
-    for response, families in OWN.items():
+    for function, families in SHARED.items():
+        chosen = features.choose(families)
+        shared.append(_place(chosen.matrix, function))
+        shared_families += [names.index(f"{family}.{function}") for family in chosen.families]
+    for function, families in OWN.items():
         for family in families:
             matrix = matrices[family]
-            own.append(_place(matrix, response))
-            own_families += [names.index(f"{family}.{response}")] * matrix.shape[1]
+            own.append(_place(matrix, function))
+            own_families += [names.index(f"{family}.{function}")] * matrix.shape[1]
     return Layout(
-        tables=tabulate_responses(space),
+        tables=tabulate_basis(space),
         shared=np.concatenate(shared, axis=1),
         own=np.concatenate(own, axis=1),
         shared_families=np.array(shared_families),
@@ -108,8 +108,8 @@ def lay_out(space: Space) -> Layout:
     )
 
 
-def _place(matrix: Floats, response: str) -> Floats:
-    """Put columns over slots `(n_slots, k)` where one response finds them, `(responses · n_slots, k)`."""
-    placed = np.zeros((len(RESPONSES), *matrix.shape))
-    placed[RESPONSES.index(response)] = matrix
-    return placed.reshape(len(RESPONSES) * len(matrix), matrix.shape[1])
+def _place(matrix: Floats, function: str) -> Floats:
+    """Put columns over slots `(n_slots, m)` where one basis function finds them, `(k · n_slots, m)`."""
+    placed = np.zeros((len(BASIS), *matrix.shape))
+    placed[BASIS.index(function)] = matrix
+    return placed.reshape(len(BASIS) * len(matrix), matrix.shape[1])

@@ -16,8 +16,8 @@ from rankadaptor.predictor.adaptation import make_learner
 from rankadaptor.predictor.calibration import LARGEST_STRETCH, SCEPTIC_PRETRAINED, Calibration, calibrate
 from rankadaptor.predictor.fitting import FittedEnsemble, fit_ensemble
 from rankadaptor.predictor.network import Ensemble, weigh_errors
-from rankadaptor.predictor.observations import Observations, gather_observations, read_values
-from rankadaptor.predictor.prediction import Prediction, Values
+from rankadaptor.predictor.observations import Observations, gather_observations, read_choices
+from rankadaptor.predictor.prediction import Choices, Prediction
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -75,14 +75,14 @@ class MetaNetwork:
 
         write_predictor(self, Path(folder))
 
-    def predict(self, space: Space, values: Values) -> Prediction:
+    def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`.
 
         Raises:
             InputError: If the space has more slots than the network's width.
         """
         fitted = self.fitted or FittedEnsemble(self.network, self.spread, _believe_corpus())
-        return fitted.predict(space, read_values(space, values))
+        return fitted.predict(space, read_choices(space, allocations))
 
     def update(self, space: Space, records: Sequence[Record]) -> MetaNetwork:
         """Adapt the meta-trained initialisation to all records; see `Predictor`.

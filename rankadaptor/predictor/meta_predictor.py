@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rankadaptor.predictor.conditioning import condition
 from rankadaptor.predictor.hierarchy import Hierarchy
-from rankadaptor.predictor.observations import gather_observations, read_values
-from rankadaptor.predictor.prediction import Prediction, Values
+from rankadaptor.predictor.observations import gather_observations, read_choices
+from rankadaptor.predictor.prediction import Choices, Prediction
 from rankadaptor.predictor.slot_posterior import SlotPosterior
 
 if TYPE_CHECKING:
@@ -73,14 +73,14 @@ class MetaPredictor:
 
         write_predictor(self, Path(folder).expanduser())
 
-    def predict(self, space: Space, values: Values) -> Prediction:
+    def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`."""
-        array = read_values(space, values)
+        array = read_choices(space, allocations)
         if self.seen is not None and self.seen[0] == space:
             posterior = self.seen[1]
         else:
             posterior = _believe(self.hierarchy, space)
-        return posterior.predict(space, array, seed=self.seed)
+        return posterior.predict(array, seed=self.seed)
 
     def update(self, space: Space, records: Sequence[Record]) -> MetaPredictor:
         """Condition the prior on all records; see `Predictor`.

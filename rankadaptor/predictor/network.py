@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rankadaptor.predictor.encoding import encode_values
+from rankadaptor.predictor.encoding import encode_choices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ class Ensemble(Protocol):
     def head_names(self) -> list[str]:
         """Return the names of the parameters that ANIL adapts."""
 
-    def encode(self, space: Space, values: NDArray[np.int64]) -> Any:
+    def encode(self, space: Space, choices: NDArray[np.int64]) -> Any:
         """Turn options `(n, n_slots)` into what `forward` takes."""
 
     def __call__(self, inputs: Any) -> Tensor:
@@ -94,13 +94,13 @@ class PerceptronEnsemble(nn.Module):
         """Return the names of the parameters that ANIL adapts."""
         return [f"weights.{LAYERS - 1}", f"biases.{LAYERS - 1}"]
 
-    def encode(self, space: Space, values: NDArray[np.int64]) -> Tensor:
+    def encode(self, space: Space, choices: NDArray[np.int64]) -> Tensor:
         """Encode options `(n, n_slots)` as `(n, width + 1)`.
 
         Raises:
             InputError: If the space has more slots than `width`.
         """
-        return torch.from_numpy(encode_values(space, values, width=self.width).astype(np.float32))
+        return torch.from_numpy(encode_choices(space, choices, width=self.width).astype(np.float32))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return anchored outputs, shape `(members, n)`, for inputs of shape `(n, width + 1)`."""

@@ -87,7 +87,7 @@ def train_network(
     for each in chosen:
         observations = each.observations
         targets = torch.from_numpy(observations.scale_gains(observations.spread).astype(np.float32))
-        inputs = start.encode(each.space, observations.values)
+        inputs = start.encode(each.space, observations.choices)
         settings.append(Episodes(each.name, inputs, targets, observations.spread))
     learner = make_learner(cast(nn.Module, start), algorithm=algorithm, rate=inner_learning_rate)
     losses = _train(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rankadaptor.features import log_ratios
+from rankadaptor.features import read_coordinates
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats
 
@@ -28,12 +28,12 @@ def describe_noise(space: Space, observations: Observations) -> tuple[Floats, Fl
     most of their luck in common. The second is uniform's own luck, which all gains of a seed share; how much
     of it there is beside the first is for the caller to say.
     """
-    own = np.diag(scale_noise(space, observations.values) ** 2 / observations.counts)
+    own = np.diag(scale_noise(space, observations.choices) ** 2 / observations.counts)
     return own, observations.shares @ observations.shares.T
 
 
-def scale_noise(space: Space, values: NDArray[np.int64]) -> Floats:
+def scale_noise(space: Space, choices: NDArray[np.int64]) -> Floats:
     """Return the SD of a measurement of each allocation `(n,)` for a noise of one."""
-    square = (log_ratios(space, values) ** 2).mean(axis=1) / FAR**2
+    square = (read_coordinates(space, choices) ** 2).sum(axis=1) / space.n_slots / FAR**2
     scale: Floats = np.sqrt(NEAR_SHARE + (1.0 - NEAR_SHARE) * np.minimum(square, 4.0))
     return scale

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankadaptor.errors import InputError
-from rankadaptor.predictor.prediction import Floats, Values
+from rankadaptor.predictor.prediction import Choices, Floats
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
-    from rankadaptor.space import Space
+    from rankadaptor.space import Label, Space
+
+    Labels = tuple[Label, ...]
 
 OUTLIER = 4.0  # gains beyond this many spreads are pulled in: one broken run must not flatten all others
 BROKEN = 50.0  # beyond this many the run has broken, and how far off it is says nothing
@@ -22,10 +24,11 @@ BROKEN = 50.0  # beyond this many the run has broken, and how far off it is says
 
 @dataclass(frozen=True)
 class Observations:
-    """Measured gains of distinct allocations, none of them uniform.
+    """Measured gains of distinct allocations, none of them the origin of the space.
 
     Attributes:
-        values: Options, shape `(n, n_slots)`, in order of first measurement.
+        choices: Choices, shape `(n, n_slots)`, in order of first measurement.
+        labels: The same as labels, by which records name allocations.
         gains: Mean gain over the repeats, broken runs pulled in, nats per token, shape `(n,)`.
         counts: Repeats per allocation, shape `(n,)`.
         noise: SD of one measurement from allocations measured more than once; None without repeats.
@@ -35,7 +38,8 @@ class Observations:
         shares: How each mean is made up of seeds, shape `(n, n_seeds)`; rows sum to 1.
     """
 
-    values: NDArray[np.int64]
+    choices: NDArray[np.int64]
+    labels: tuple[tuple[Label, ...], ...]
     gains: Floats
     counts: NDArray[np.int64]
     noise: float | None
@@ -74,9 +78,9 @@ def gather_observations(space: Space, records: Sequence[Record], *, steps: int |
     Raises:
         InputError: If a record has another number of slots than the space.
     """
-    slots, reference = len(space.slots), tuple(space.reference)
-    longest: dict[tuple[int, ...], int] = {}
-    groups: dict[tuple[int, ...], list[tuple[float, int]]] = {}
+    slots, reference = len(space.slots), space.reference().values
+    longest: dict[Labels, int] = {}
+    groups: dict[Labels, list[tuple[float, int]]] = {}
     for record in records:
         if len(record.values) != slots:
             raise InputError(
@@ -97,7 +101,10 @@ def gather_observations(space: Space, records: Sequence[Record], *, steps: int |
     noise = float(np.sqrt(sum(((g - g.mean()) ** 2).sum() for g in repeated) / degrees)) if degrees else None
     order_noise, freedom = _separate_seeds(list(groups.values()))
     return Observations(
-        values=np.asarray(list(groups), dtype=np.int64).reshape(len(groups), slots),
+        choices=np.asarray([space.find_choices(key) for key in groups], dtype=np.int64).reshape(
+            len(groups), slots
+        ),
+        labels=tuple(groups),
         gains=np.asarray([np.mean([gain for gain, _ in p]) for p in groups.values()], dtype=np.float64),
         counts=np.asarray([len(pairs) for pairs in groups.values()], dtype=np.int64),
         noise=noise,
@@ -116,8 +123,8 @@ def _measure_spread(gains: Floats) -> float:
 
 
 def _pull_in_broken(
-    groups: dict[tuple[int, ...], list[tuple[float, int]]],
-) -> dict[tuple[int, ...], list[tuple[float, int]]]:
+    groups: dict[Labels, list[tuple[float, int]]],
+) -> dict[Labels, list[tuple[float, int]]]:
     """Pull gains beyond `BROKEN` spreads in to the largest size of the others, or to `OUTLIER` spreads.
 
     What judges a fit squares its errors, and so does every estimate of noise: a single gain a thousand times
@@ -171,18 +178,16 @@ def _separate_seeds(groups: Sequence[Sequence[tuple[float, int]]]) -> tuple[floa
     return float(np.sqrt(((wanted - design @ fit) ** 2).sum() / freedom)), freedom
 
 
-def read_values(space: Space, values: Values) -> NDArray[np.int64]:
-    """Return options as an array `(n, n_slots)`.
+def read_choices(space: Space, allocations: Choices) -> NDArray[np.int64]:
+    """Return choices as an array `(n, n_slots)`; allocations of other spaces are read by their labels.
 
     Raises:
-        InputError: If the number of columns is not the number of slots.
+        InputError: If the number of columns is not the number of slots, or a choice is no option of its slot.
     """
-    rows = values if isinstance(values, np.ndarray) else [allocation.values for allocation in values]
-    array = (
-        np.asarray(rows, dtype=np.int64).reshape(len(rows), -1)
-        if len(rows)
-        else np.zeros((0, len(space.slots)), int)
-    )
-    if array.shape[1] != len(space.slots):
-        raise InputError(f"values of shape {array.shape}, but the space has {len(space.slots)} slots.")
-    return array
+    if isinstance(allocations, np.ndarray):
+        return space.check_choices(allocations)
+    rows = [
+        each.choices if each.space is space or each.space == space else space.find_choices(each.values)
+        for each in allocations
+    ]
+    return np.asarray(rows, dtype=np.int64).reshape(len(rows), space.n_slots)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from rankadaptor.predictor.calibration import SCEPTIC
-from rankadaptor.predictor.encoding import WIDTH, encode_values
+from rankadaptor.predictor.encoding import WIDTH, encode_choices
 from rankadaptor.predictor.fitting import FittedEnsemble, fit_ensemble
 from rankadaptor.predictor.network import HIDDEN, Ensemble, PerceptronEnsemble, weigh_errors
-from rankadaptor.predictor.observations import gather_observations, read_values
-from rankadaptor.predictor.prediction import Prediction, Values, predict_blindly
+from rankadaptor.predictor.observations import gather_observations, read_choices
+from rankadaptor.predictor.prediction import Choices, Prediction, predict_blindly
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -53,16 +53,16 @@ class Perceptron:
     name: str = dataclasses.field(default="perceptron", init=False)
     pretrained: bool = dataclasses.field(default=False, init=False)
 
-    def predict(self, space: Space, values: Values) -> Prediction:
+    def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`.
 
         Raises:
             InputError: If the space has more slots than `width`.
         """
-        array = read_values(space, values)
+        array = read_choices(space, allocations)
         if self.fitted is not None:
             return self.fitted.predict(space, array)
-        encode_values(space, array[:0], width=self.width)
+        encode_choices(space, array[:0], width=self.width)
         return predict_blindly(space, array)
 
     def update(self, space: Space, records: Sequence[Record]) -> Perceptron:

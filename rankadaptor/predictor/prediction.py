@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from rankadaptor.space import Allocation, Space
 
 Floats: TypeAlias = NDArray[np.float64]
-Values: TypeAlias = "NDArray[np.int64] | Sequence[Allocation]"
+Choices: TypeAlias = "NDArray[np.int64] | Sequence[Allocation]"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted gains over uniform, in nats per token; positive is better.
+    """Predicted gains over the origin of a space, in nats per token; positive is better.
 
     Attributes:
-        mean: Expected gain, shape `(n,)`; exactly 0 for uniform.
+        mean: Expected gain, shape `(n,)`; exactly 0 for the origin of the space.
         std: How unsure that is, shape `(n,)`: the standard deviation of the true gain, without the noise of
             measuring.
         noise: Standard deviation of one measurement around the true gain, as far as the records tell; 0 when
@@ -79,14 +79,14 @@ class Predictor(Protocol):
     def pretrained(self) -> bool:
         """Whether it says something useful before the first record."""
 
-    def predict(self, space: Space, values: Values) -> Prediction:
-        """Predict the gains of allocations: a list of them, or their options as an array `(n, n_slots)`."""
+    def predict(self, space: Space, allocations: Choices) -> Prediction:
+        """Predict the gains of allocations: a list of them, or their choices as an array `(n, n_slots)`."""
 
     def update(self, space: Space, records: Sequence[Record]) -> Predictor:
         """Return a predictor that has seen these records and no others; failed ones are left out."""
 
 
-def predict_blindly(space: Space, values: NDArray[np.int64]) -> Prediction:
-    """Say 0 ± 1 nat per token of every row `(n, n_slots)` but uniform: nothing is known yet."""
-    differs = np.any(values != np.asarray(space.reference), axis=1)
-    return Prediction(mean=np.zeros(len(values)), std=differs.astype(np.float64))
+def predict_blindly(space: Space, choices: NDArray[np.int64]) -> Prediction:
+    """Say 0 ± 1 nat per token of every row `(n, n_slots)` but the origin: nothing is known yet."""
+    differs = np.any(choices != np.asarray(space.origin), axis=1)
+    return Prediction(mean=np.zeros(len(choices)), std=differs.astype(np.float64))

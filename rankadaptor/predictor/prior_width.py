@@ -52,7 +52,7 @@ def set_width(hierarchy: Hierarchy, settings: Sequence[tuple[Space, Observations
 
 def _measure_errors(hierarchy: Hierarchy, space: Space, observations: Observations) -> Floats:
     """Return the errors of the first prediction `(n,)` in half widths of its 90 % interval."""
-    prediction = condition(hierarchy, space, None).predict(space, observations.values)
+    prediction = condition(hierarchy, space, None).predict(observations.choices)
     noise = prediction.noise / np.sqrt(observations.counts)
     half = QUANTILE * np.maximum(np.hypot(prediction.std, noise), 1e-12)
     errors: Floats = np.abs(observations.gains - prediction.mean) / half

@@ -100,9 +100,9 @@ def assess_predictor(
         )
     predicted = np.zeros(count)
     for left_out in np.unique(fold[asked]):
-        rows = observations.values[fold == left_out]
-        kept = {tuple(row) for row in observations.values[fold != left_out].tolist()}
-        seen = predictor.update(space, [record for record in records if tuple(record.values) in kept])
+        rows = observations.choices[fold == left_out]
+        kept = {observations.labels[row] for row in np.flatnonzero(fold != left_out)}
+        seen = predictor.update(space, [record for record in records if record.values in kept])
         predicted[fold == left_out] = seen.predict(space, rows).mean
     return judge_predictions(
         predicted[asked],

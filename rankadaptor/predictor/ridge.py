@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rankadaptor.predictor.calibration import Calibration, calibrate
-from rankadaptor.predictor.descriptors import describe_values
-from rankadaptor.predictor.observations import gather_observations, read_values
-from rankadaptor.predictor.prediction import Floats, Prediction, Values, predict_blindly
+from rankadaptor.predictor.descriptors import describe_choices
+from rankadaptor.predictor.observations import gather_observations, read_choices
+from rankadaptor.predictor.prediction import Choices, Floats, Prediction, predict_blindly
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -59,13 +59,13 @@ class Ridge:
     name: str = dataclasses.field(default="ridge", init=False)
     pretrained: bool = dataclasses.field(default=False, init=False)
 
-    def predict(self, space: Space, values: Values) -> Prediction:
+    def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`."""
-        array = read_values(space, values)
+        array = read_choices(space, allocations)
         fit = self.fitted
         if fit is None:
             return predict_blindly(space, array)
-        rows = describe_values(space, array)
+        rows = describe_choices(space, array)
         cross = rows @ fit.descriptors.T
         mean = cross @ (fit.inverse @ fit.targets)
         explained = np.einsum("ij,jk,ik->i", cross, fit.inverse, cross, optimize=True)
@@ -87,7 +87,7 @@ class Ridge:
         observations = gather_observations(space, records)
         if not len(observations):
             return dataclasses.replace(self, fitted=None)
-        rows = describe_values(space, observations.values)
+        rows = describe_choices(space, observations.choices)
         spread = observations.spread
         targets = observations.scale_gains(spread)
         penalty = float(PENALTIES[len(PENALTIES) // 2])

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rankadaptor.features import log_ratios
-from rankadaptor.predictor.observations import gather_observations, read_values
-from rankadaptor.predictor.prediction import Floats, Prediction, Values
+from rankadaptor.features import read_coordinates
+from rankadaptor.predictor.observations import gather_observations, read_choices
+from rankadaptor.predictor.prediction import Choices, Floats, Prediction
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -27,8 +27,8 @@ SAMPLE = 256
 class Score(Protocol):
     """What orders the allocations of one space; `rankadaptor.features.ScoreTable` does."""
 
-    def score(self, values: NDArray[np.int64]) -> Floats:
-        """Return `(n,)` scores of options `(n, n_slots)`; more is better."""
+    def score(self, choices: NDArray[np.int64]) -> Floats:
+        """Return `(n,)` scores of choices `(n, n_slots)`; more is better."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class ScorePredictor:
     line: _Line = _Line(SIZE, SIZE, SIZE, 0.0)
     pretrained: bool = dataclasses.field(default=True, init=False)
 
-    def predict(self, space: Space, values: Values) -> Prediction:
+    def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`."""
-        array = read_values(space, values)
+        array = read_choices(space, allocations)
         scores, strayed = self._standardise(space, array)
         variance = (self.line.slope_std * scores) ** 2 + (self.line.unexplained * strayed) ** 2
         return Prediction(mean=self.line.slope * scores, std=np.sqrt(variance), noise=self.line.noise)
@@ -70,7 +70,7 @@ class ScorePredictor:
         observations = gather_observations(space, records)
         if not len(observations):
             return dataclasses.replace(self, line=_Line(SIZE, SIZE, SIZE, 0.0))
-        scores, _ = self._standardise(space, observations.values)
+        scores, _ = self._standardise(space, observations.choices)
         spread = observations.spread
         gains = observations.scale_gains(spread) * spread
         # A prior slope of half the spread, worth so many records.
@@ -89,13 +89,15 @@ class ScorePredictor:
         )
         return dataclasses.replace(self, line=line)
 
-    def _standardise(self, space: Space, values: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Return scores less uniform's, and distances from it, both of unit mean square over the space."""
-        uniform = np.asarray(space.reference)[None]
-        sample = space.sample_array(SAMPLE, 0)
-        scores = self.table.score(np.concatenate([uniform, sample, values]))
+    def _standardise(self, space: Space, choices: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Return scores less the origin's, and distances from it, both of unit mean square over the space."""
+        origin = np.asarray(space.origin)[None]
+        sample = space.sample_choices(SAMPLE, 0)
+        scores = self.table.score(np.concatenate([origin, sample, choices]))
         scores = scores - scores[0]
         size = float(np.sqrt(np.mean(scores[1 : 1 + SAMPLE] ** 2))) or 1.0
-        far = np.sqrt((log_ratios(space, np.concatenate([sample, values])) ** 2).mean(axis=1))
+        far = np.sqrt(
+            (read_coordinates(space, np.concatenate([sample, choices])) ** 2).sum(axis=1) / space.n_slots
+        )
         usual = float(np.sqrt(np.mean(far[:SAMPLE] ** 2))) or 1.0
         return scores[1 + SAMPLE :] / size, far[SAMPLE:] / usual

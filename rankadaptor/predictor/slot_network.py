@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rankadaptor.features import (
-    RESPONSES,
+    BASIS,
     count_linears,
-    describe_strengths,
-    list_strengths,
-    tabulate_responses,
+    describe_linear_features,
+    list_linear_features,
+    tabulate_basis,
 )
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ class SlotNetwork(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.body = nn.ParameterDict()
         self.head = nn.ParameterDict()
-        inputs = len(list_strengths()) + 1
+        inputs = len(list_linear_features()) + 1
 
         def draw(rows: int, columns: int, size: float = 1.0) -> nn.Parameter:
             scale = size / math.sqrt(rows)
             return nn.Parameter(torch.randn(members, rows, columns, generator=generator) * scale)
 
-        sizes = (inputs, hidden, hidden, parts * len(RESPONSES))
+        sizes = (inputs, hidden, hidden, parts * len(BASIS))
         for layer, (rows, columns) in enumerate(itertools.pairwise(sizes)):
             self.body[f"weight{layer}"] = draw(rows, columns)
             self.body[f"bias{layer}"] = draw(1, columns, 0.1)
@@ -80,10 +80,9 @@ class SlotNetwork(nn.Module):
         """Return the names of the parameters that ANIL adapts."""
         return [f"head.{name}" for name in self.head]
 
-    def encode(self, space: Space, values: NDArray[np.int64]) -> SlotInputs:
-        """Return slots `(n_slots, inputs)` and responses `(n, n_slots, responses)` of options."""
-        choices, _ = space.tables.find_choices(values)
-        tables = tabulate_responses(space)
+    def encode(self, space: Space, choices: NDArray[np.int64]) -> SlotInputs:
+        """Return slots `(n_slots, inputs)` and basis functions `(n, n_slots, k)` of choices."""
+        tables = tabulate_basis(space)
         responses = np.stack([table[space.tables.columns, choices] for table in tables], axis=2) * SCALES
         # A slot of many linears responds with all of them.
         share = count_linears(space) / math.sqrt(float(count_linears(space).sum()))
@@ -100,7 +99,7 @@ class SlotNetwork(nn.Module):
             hidden = torch.baddbmm(self.body[f"bias{layer}"], hidden, self.body[f"weight{layer}"])
             if layer < 2:
                 hidden = F.silu(hidden) * 1.6
-        weights = hidden.reshape(self.members, len(slots) * len(RESPONSES), self.parts)
+        weights = hidden.reshape(self.members, len(slots) * len(BASIS), self.parts)
         parts = torch.matmul(responses.flatten(1), weights)
         bend = torch.baddbmm(self.head["bent_bias"], parts, self.head["bent_in"])
         bent = torch.bmm(F.silu(bend) - F.silu(self.head["bent_bias"]), self.head["bent_out"])
@@ -125,5 +124,5 @@ class SlotNetwork(nn.Module):
 def _describe_slots(space: Space) -> NDArray[np.float32]:
     """Return the means of the strengths over each slot's linears, and how many linears it has."""
     linears = np.maximum(count_linears(space), 1).astype(np.float64)
-    matrix = describe_strengths(space).matrix * math.sqrt(float(linears.sum())) / linears[:, None]
+    matrix = describe_linear_features(space).matrix * math.sqrt(float(linears.sum())) / linears[:, None]
     return np.concatenate([matrix, np.log(linears)[:, None]], axis=1).astype(np.float32)

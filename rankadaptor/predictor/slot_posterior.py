@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankadaptor.predictor.prediction import Floats, Prediction
-
-if TYPE_CHECKING:
-    from rankadaptor.space import Space
 
 DRAWS = 16
 CHUNK = 8192
@@ -20,12 +16,12 @@ NEGLIGIBLE = 1e-10  # share of the variance below which a direction is left out
 
 @dataclass(frozen=True, eq=False)
 class SlotPosterior:
-    """gain = Σ over slots and responses of weight · response(option), with normal weights.
+    """gain = Σ over slots and coordinates of weight · coordinate(option), with normal weights.
 
     Attributes:
-        tables: Responses by slot and choice, `(responses, n_slots, n_options)`; 0 at uniform's choice.
-        mean: Expected weights, nats per token, `(responses · n_slots,)`.
-        root: A root of their covariance, `(responses · n_slots, k)`.
+        tables: Basis functions by slot and choice, `(k, n_slots, n_options)`; 0 at the origin.
+        mean: Expected weights, nats per token, `(k · n_slots,)`.
+        root: A root of their covariance, `(k · n_slots, m)`.
         noise: SD of one measurement, nats per token.
         stretch: Factor on the SD.
         width: Factor on what is said of the SD and the noise, for intervals that hold; the draws are not
@@ -39,17 +35,16 @@ class SlotPosterior:
     stretch: float = 1.0
     width: float = 1.0
 
-    def predict(self, space: Space, values: NDArray[np.int64], *, seed: int = 0) -> Prediction:
-        """Predict the gains of options `(n, n_slots)`, with joint draws."""
-        count, (responses, slots, _) = len(values), self.tables.shape
-        choices, _ = space.tables.find_choices(values)
+    def predict(self, choices: NDArray[np.int64], *, seed: int = 0) -> Prediction:
+        """Predict the gains of choices `(n, n_slots)`, with joint draws."""
+        count, (functions, slots, _) = len(choices), self.tables.shape
         columns = np.arange(slots)
         generator = np.random.default_rng(seed)
         sample = generator.standard_normal((self.root.shape[1], DRAWS))
         # Products in single precision: rounding is far below any noise, and it halves the time.
         drawn = (self.root @ sample).astype(np.float32)
         root = self.root.astype(np.float32)
-        gains = np.einsum("rsk,rs->sk", self.tables, self.mean.reshape(responses, slots))
+        gains = np.einsum("rsk,rs->sk", self.tables, self.mean.reshape(functions, slots))
         mean, variance = np.empty(count), np.empty(count)
         draws = np.empty((DRAWS, count))
         tables = self.tables.astype(np.float32)
@@ -67,9 +62,8 @@ class SlotPosterior:
         )
 
 
-def flatten_responses(tables: Floats, space: Space, values: NDArray[np.int64]) -> Floats:
-    """Return the responses of options `(n, n_slots)` as rows `(n, responses · n_slots)`."""
-    choices, _ = space.tables.find_choices(values)
+def flatten_basis(tables: Floats, choices: NDArray[np.int64]) -> Floats:
+    """Return the basis functions of choices `(n, n_slots)` as rows `(n, k · n_slots)`."""
     columns = np.arange(tables.shape[1])
     return np.concatenate([table[columns, choices] for table in tables], axis=1)
 

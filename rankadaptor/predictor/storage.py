@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from rankadaptor.errors import CheckpointError, InputError
-from rankadaptor.features import list_strengths
+from rankadaptor.features import list_linear_features
 from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write_json
 from rankadaptor.predictor.hierarchy import Hierarchy
 from rankadaptor.predictor.layout import list_families
@@ -109,7 +109,7 @@ def _take_hierarchy_apart(predictor: MetaPredictor) -> tuple[dict[str, NDArray[A
     tensors = {"mean": hierarchy.mean, "covariance": hierarchy.covariance, "own": hierarchy.own}
     return tensors, {
         "kind": "rankadaptor.MetaPredictor",
-        "strengths": list(list_strengths()),
+        "linear_features": list(list_linear_features()),
         "families": list(list_families()),
         "size": list(hierarchy.size),
         "noise": list(hierarchy.noise),
@@ -120,8 +120,10 @@ def _take_hierarchy_apart(predictor: MetaPredictor) -> tuple[dict[str, NDArray[A
 
 
 def _build_hierarchy(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> MetaPredictor:
-    known = (list(list_strengths()), list(list_families()))
-    if (description["strengths"], description["families"]) != known:
+    known = (list(list_linear_features()), list(list_families()))
+    features = description.get("linear_features", description.get("strengths"))  # the earlier word
+    families = [name.replace("free.", "uncounted.") for name in description["families"]]  # likewise
+    if (features, families) != known:
         raise ValueError("it describes slots by other features than this version")
     return MetaPredictor(
         hierarchy=Hierarchy(

@@ -1,4 +1,4 @@
-"""An elastic super-adapter: trained once over random allocations, then scored by forward passes alone."""
+"""An elastic super-adapter: trained once over random allocations, then any one costs forward passes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from rankadaptor.components.adapter import compute_first_digest, read_space
 from rankadaptor.corpus import Record
 from rankadaptor.errors import CheckpointError, InputError, NonFiniteError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
@@ -166,26 +167,26 @@ class ElasticAdapter:
         known = self._find(allocation)
         if known is not None:
             return known
-        uniform = self.space.uniform()
-        if self._uniform_loss is None and not allocation.is_uniform:
+        uniform = self.space.reference()
+        if self._uniform_loss is None and not allocation.is_reference:
             self._uniform_loss = self.measure(uniform).loss
         started = time.monotonic()
         with adapt_temporarily(self._short.model, allocation, self.recipe, seed=self.seed) as peft_model:
             load_start(peft_model, self.slice(allocation))
             scored, error = _measure(peft_model, self._short)
         loss = None if scored is None else scored.mean
-        if allocation.is_uniform:
+        if allocation.is_reference:
             self._uniform_loss = loss
         if error is None and self._uniform_loss is None:
             error = "uniform, which this record would be paired with, has no loss"
-        record = Record(
+        record = Record.of_fine_tune(
             setting=self._setting,
             values=allocation.values,
             seed=self.seed,
             steps=self.steps,
             fidelity=self.steps / self.recipe.steps,
             loss=loss,
-            loss_uniform=self._uniform_loss,
+            loss_reference=self._uniform_loss,
             parameters=sum(value.numel() for value in self.slice(allocation).values()),
             tokens=0,
             seconds=time.monotonic() - started,
@@ -251,7 +252,7 @@ class ElasticAdapter:
                     f"{folder}: this super-adapter was trained on the weights {trained.digest}, but the "
                     f"model has {given.digest}. Give the model that it was trained on, or train one for this."
                 )
-        space, recipe = Space.from_json(description["space"]), Recipe(**description["recipe"])
+        space, recipe = read_space(description["space"]), Recipe(**description["recipe"])
         return cls(short, space, weights, recipe=recipe, description=description, records=records)
 
     @property
@@ -288,17 +289,17 @@ def read_slice(folder: Path, allocation: Allocation, *, recipe: Recipe) -> dict[
 
 
 def draw_plan(space: Space, steps: int, *, seed: int, sandwich: bool = False) -> NDArray[np.int64]:
-    """Draw the allocation of every step, `(steps, n_slots)`; all but sandwich's largest are in the budget.
+    """Draw the choices of every step, `(steps, n_slots)`; all but sandwich's largest keep the limits.
 
     Raises:
         InputError: If `steps` is less than 1.
     """
     if steps < 1:
         raise InputError(f"steps={steps}: must be at least 1.")
-    plan = space.sample_array(steps, seed)
+    plan = space.sample_choices(steps, seed)
     if sandwich:
-        plan[0::3] = find_widest(space).values
-        plan[1::3] = space.reference
+        plan[0::3] = find_widest(space).choices
+        plan[1::3] = space.origin
     return plan
 
 
@@ -339,7 +340,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 def _open_checkpoint(folder: Path, space: Space, *, sandwich: bool) -> int:
     """Check that a checkpoint folder holds this training, or mark it as such; return the steps done."""
-    identity = {"space": space.digest, "sandwich": sandwich}
+    identity = {"space": compute_first_digest(space), "sandwich": sandwich}
     path = folder / PLAN_FILE
     if not path.exists():
         write_json(path, identity)

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from rankadaptor.errors import InputError
 from rankadaptor.predictor.rank_agreement import compute_kendall
+from rankadaptor.space import Values
 
 SMALLEST = 4
 RESAMPLES = 2000
 PERMUTATIONS = 2000
 
 Floats = NDArray[np.float64]
-Values = tuple[int, ...]
 
 
 @dataclass(frozen=True)

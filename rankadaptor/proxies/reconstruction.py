@@ -54,8 +54,8 @@ def measure_reconstruction(
     errors = measure_block_errors(model, dense, chosen, compute=compute)
     worths = []
     for slot in space.slots:
-        per_rank = (slot.costs[-1] - slot.costs[0]) / max(slot.options[-1] - slot.options[0], 1)
-        grown = errors[slot.block] * per_rank * np.log1p(np.asarray(slot.options, dtype=float))
+        ranks = np.array([option for option in slot.options if isinstance(option, int)], dtype=float)
+        grown = errors[slot.block] * slot.attribute("cost_per_unit") * np.log1p(ranks)
         worths.append(tuple(float(worth) for worth in grown))
     return ScoreTable(
         kind="reconstruction",

@@ -1,4 +1,4 @@
-"""Gradient spectra: the leading singular values of each linear's first gradient."""
+"""Gradient spectra: how much of the first gradient of each linear its best rank-one terms hold."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rankadaptor.components.adapter import read_ranks
 from rankadaptor.errors import InputError
-from rankadaptor.features import ScoreTable, build_score_table
+from rankadaptor.features import ScoreTable
+from rankadaptor.proxies.rank_scores import build_score_table
 from rankadaptor.recovery.examples import EXAMPLES, count_tokens, draw_examples
 from rankadaptor.recovery.gradients import reduce_gradients, sketch_range
 from rankadaptor.recovery.nested import find_widest
@@ -33,8 +35,8 @@ def measure_spectra(
 ) -> ScoreTable:
     """Score ranks by the singular values of the first gradients, before there is any adapter.
 
-    The worth of rank r is the sum of a linear's r largest singular values. That is the first-order decrease
-    of the loss for an update of rank r whose terms all have the same size, which is about what Adam takes;
+    The worth of rank r is the sum of a linear's r largest singular values. That is the first-order fall of
+    the loss for an update of rank r whose terms all have the same size, which is about what Adam takes;
     plain gradient descent would square them. Each gradient is reduced as soon as the backward pass has
     finished it, so with up to eight examples the peak is one linear's gradient, and beyond that all of them.
 
@@ -50,12 +52,12 @@ def measure_spectra(
         InputError: If the model lacks a linear of the space, or the loss is not finite.
     """
     chosen = draw_examples(sequences, examples, seed=seed)
-    names = list(space.uniform().by_module())
+    names = list(read_ranks(space.reference()))
     modules = dict(model.named_modules())
     if missing := [name for name in names if name not in modules]:
         raise InputError(f"the model has no linear {missing[0]}. Build the space from this very model.")
     weights = {name: modules[name].weight for name in names}
-    largest = max(find_widest(space).by_module().values())
+    largest = max(read_ranks(find_widest(space)).values())
     spectra: dict[str, Sequence[float]] = {}
 
     def reduce(name: str, gradient: torch.Tensor) -> None:

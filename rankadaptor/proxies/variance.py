@@ -1,4 +1,4 @@
-"""Activation variance, as in EVA: the share of a linear's input variance that leading directions explain."""
+"""Activation variance, as in EVA: how much of what a linear is fed its leading directions explain."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rankadaptor.components.adapter import read_ranks
 from rankadaptor.errors import InputError
-from rankadaptor.features import ScoreTable, build_score_table
+from rankadaptor.features import ScoreTable
+from rankadaptor.proxies.rank_scores import build_score_table
 from rankadaptor.recovery.examples import EXAMPLES, count_tokens, draw_examples, iterate_batches
 from rankadaptor.recovery.loss import choose_autocast, place
 from rankadaptor.recovery.nested import find_widest
@@ -33,10 +35,10 @@ def measure_variance(
     """Score ranks by the share of input variance that a linear's leading principal components explain.
 
     The worth of rank r is the sum of the r largest explained-variance ratios of the linear's inputs [EVA]_.
-    EVA assigns a number of ranks to the largest ratios; within a budget of parameters ranks are assigned per
-    parameter (`allocate_by_scores`), which is EVA's own rule where all linears cost the same. Unlike EVA,
-    which runs incremental principal components until they settle, this decomposes one sample of at most 2048
-    tokens. It sees neither labels nor what pruning damaged.
+    EVA deals out a number of ranks by the largest ratios; within a budget of parameters the same sum is
+    dealt out per parameter (`allocate_by_scores`), which is EVA's own rule where all linears cost the same.
+    Unlike EVA, which runs incremental principal components until they settle, this decomposes one sample of
+    at most 2048 tokens. It sees neither labels nor what pruning damaged.
 
     Args:
         model: The pruned model, without an adapter; left as found.
@@ -51,7 +53,7 @@ def measure_variance(
     """
     chosen = draw_examples(sequences, examples, seed=seed)
     inputs = _collect_inputs(model, space, chosen, compute=compute, seed=seed)
-    largest = max(find_widest(space).by_module().values())
+    largest = max(read_ranks(find_widest(space)).values())
     ratios: dict[str, list[float]] = {}
     for owner, (names, rows) in inputs.items():
         explained = explain_variance(rows, count=largest)
@@ -80,7 +82,7 @@ def _collect_inputs(
 ) -> dict[str, tuple[list[str], torch.Tensor]]:
     """Return sampled input rows `(n, d)` under one linear's name, with all linears that are fed the same."""
     modules = dict(model.named_modules())
-    names = list(space.uniform().by_module())
+    names = list(read_ranks(space.reference()))
     if missing := [name for name in names if name not in modules]:
         raise InputError(f"the model has no linear {missing[0]}. Build the space from this very model.")
     share = min(1.0, LARGEST_SAMPLE / count_tokens(chosen))

@@ -61,7 +61,7 @@ def recover(
     Args:
         pruned: The model to recover; moved to `compute`'s device, otherwise not changed.
         tokenizer: Its tokenizer.
-        allocation: Ranks, from a search, a verdict, or `space.uniform()`.
+        allocation: Ranks, from a search, a verdict, or `space.reference()`.
         data: Training rows, a path, or a kit name.
         held_out: Rows for early stopping, disjoint from `data`.
         recipe: Defaults to `Recipe()`.

@@ -14,6 +14,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 
+from rankadaptor.components.adapter import read_ranks, read_scales
 from rankadaptor.errors import InputError
 from rankadaptor.recovery.adapter_folder import remember_base
 
@@ -34,13 +35,13 @@ def lora_config(allocation: Allocation, recipe: Recipe) -> LoraConfig:
     Raises:
         InputError: If all ranks are 0.
     """
-    ranks = {name: rank for name, rank in allocation.by_module().items() if rank > 0}
+    ranks = {name: rank for name, rank in read_ranks(allocation).items() if rank > 0}
     if not ranks:
         raise InputError(
             "This allocation gives every linear rank 0, so there is nothing to train. "
             "Give at least one slot a positive rank."
         )
-    factors = allocation.scale_factors()
+    factors = read_scales(allocation)
     alphas = {name: recipe.scale(rank) * rank * factors.get(name, 1.0) for name, rank in ranks.items()}
     keys = {name: _write_pattern_key(name) for name in sorted(ranks, key=len, reverse=True)}
     widest = max(ranks, key=ranks.__getitem__)
@@ -91,7 +92,7 @@ def attach_adapter(model: Any, allocation: Allocation, recipe: Recipe, *, seed: 
             "This model carries an adapter already. Call detach_adapter on it first, or merge it."
         )
     config = lora_config(allocation, recipe)
-    ranks = {name: rank for name, rank in allocation.by_module().items() if rank > 0}
+    ranks = {name: rank for name, rank in read_ranks(allocation).items() if rank > 0}
     _check_linears(model, ranks)
     flags = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     peft_model = None

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from peft.tuners.lora import LoraLayer
 
+from rankadaptor.components.adapter import RANK, read_ranks, read_scales
 from rankadaptor.recovery.lora import ADAPTER_NAME, attach_adapter, detach_adapter
 from rankadaptor.space import Allocation
-from rankadaptor.space.slot import RANK
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -71,11 +71,11 @@ class SuperAdapter:
             for axis, side in enumerate((layer.lora_A, layer.lora_B)):
                 side[ADAPTER_NAME] = LeadingLinear(side[ADAPTER_NAME].weight, axis=axis)
 
-    def choose(self, values: Sequence[int]) -> None:
-        """Use this allocation from now on, one option per slot; it need not fit the budget."""
-        chosen = Allocation(values=tuple(int(value) for value in values), space=self.space)
-        factors = chosen.scale_factors()
-        for name, rank in chosen.by_module().items():
+    def choose(self, choices: Sequence[int]) -> None:
+        """Use this allocation from now on, one choice per slot; it need not keep the limits."""
+        chosen = Allocation(choices=tuple(int(choice) for choice in choices), space=self.space)
+        factors = read_scales(chosen)
+        for name, rank in read_ranks(chosen).items():
             if (layer := self._layers.get(name)) is None:
                 continue  # its largest rank is 0
             layer.lora_A[ADAPTER_NAME].rank = layer.lora_B[ADAPTER_NAME].rank = rank
@@ -92,11 +92,11 @@ class SuperAdapter:
 
 def find_widest(space: Space) -> Allocation:
     """Return the allocation of the largest ranks, whatever they cost; scales are uniform's."""
-    values = [
-        slot.options[-1] if slot.pinned is None and slot.role == RANK else usual
-        for slot, usual in zip(space.slots, space.reference, strict=True)
-    ]
-    return Allocation(values=tuple(values), space=space)
+    choices = tuple(
+        len(slot.options) - 1 if slot.pinned is None and slot.component == RANK else usual
+        for slot, usual in zip(space.slots, space.origin, strict=True)
+    )
+    return Allocation(choices=choices, space=space)
 
 
 @contextlib.contextmanager
@@ -135,7 +135,7 @@ def cut_slice(
         Tensors by PEFT's names, as in `adapter_model.safetensors`.
     """
     state = {}
-    for name, rank in allocation.by_module().items():
+    for name, rank in read_ranks(allocation).items():
         if rank == 0:
             continue
         ratio = trained.scale(rank) / wanted.scale(rank)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rankadaptor.components.adapter import read_ranks
 from rankadaptor.data.rows import Source
 from rankadaptor.errors import InputError, NonFiniteError, TrainingError
 from rankadaptor.recipe import EXPONENT_PROBES, RANDOM
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
     from rankadaptor.recipe import Recipe
     from rankadaptor.runtime import Compute
-    from rankadaptor.space import Allocation, Space
+    from rankadaptor.space import Allocation, Space, Values
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class RecipeTrial:
 
     learning_rate: float
     scaling_exponent: float
-    values: tuple[int, ...]
+    values: Values
     loss: float | None
     seconds: float
     error: str | None = None
@@ -72,7 +73,7 @@ class Outcome(Protocol):
     """What tuning reads of a trial; a `Record` has these attributes."""
 
     @property
-    def values(self) -> tuple[int, ...]:
+    def values(self) -> Values:
         """One rank per slot."""
 
     @property
@@ -176,8 +177,8 @@ def choose_both(
     exponents = tuple(scaling_exponents) if scaling_exponents is not None else (recipe.scaling_exponent,)
     if not exponents:
         raise InputError("scaling_exponents=(): give at least one, for example (0.0, 0.5, 1.0).")
-    uniform = space.uniform()
-    ranks = {rank for rank in uniform.by_module().values() if rank > 0}
+    uniform = space.reference()
+    ranks = {rank for rank in read_ranks(uniform).values() if rank > 0}
     if len(ranks) == 1:
         recipe = recipe.replace(reference_rank=ranks.pop())
     starts = tuple(initialisations) if initialisations is not None else (recipe.initialisation,)

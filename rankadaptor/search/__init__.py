@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rankadaptor.search.baselines import check_choice, draw_random, linear_in_depth, uniform
+from rankadaptor.search.baselines import check_choice, draw_random
 from rankadaptor.search.front import Front, find_front
 from rankadaptor.search.greedy import allocate_by_scores
 from rankadaptor.search.halving import Halving, Rung, halve
@@ -12,5 +12,5 @@ from rankadaptor.search.result import SearchResult, Step
 
 __all__ = [
     "PROPOSALS", "Front", "Halving", "Rung", "Search", "SearchResult", "Step", "allocate_by_scores",
-    "check_choice", "draw_random", "find_front", "halve", "linear_in_depth", "uniform",
+    "check_choice", "draw_random", "find_front", "halve",
 ]  # fmt: skip

@@ -34,7 +34,7 @@ class Front:
 
     Attributes:
         allocations: The allocations.
-        costs: Their costs in the space's unit, `(n,)`, ascending.
+        costs: Their costs in the first limited resource, `(n,)`, ascending.
         predicted: Predicted gain over uniform less `caution` standard deviations, nats per token, `(n,)`.
     """
 
@@ -83,7 +83,7 @@ def find_front(
     if any(allocation.space != space for allocation in start):
         raise InputError("start: an allocation of another space. Make them with this space.")
     first = draw_sizes(space, population, seed=seed)
-    given = np.asarray([space.reference, *(allocation.values for allocation in start)], dtype=np.int64)
+    given = np.asarray([space.origin, *(allocation.choices for allocation in start)], dtype=np.int64)
     first = np.concatenate([given, first])[: max(population, len(given))]
     parts = build_parts(space, predictor, first=first, seed=seed, caution=caution)
     algorithm = NSGA2(
@@ -95,25 +95,31 @@ def find_front(
     )
     found = minimize(parts.problem, algorithm, ("n_gen", generations), seed=seed, verbose=False)
     last = np.rint(found.pop.get("X")).astype(np.int64)
-    return sort_front(space, space.tables.read_values(last), _judge(space, predictor, last, caution=caution))
+    return sort_front(space, last, _judge(space, predictor, last, caution=caution))
 
 
 def draw_sizes(space: Space, count: int, *, seed: int) -> Ints:
-    """Draw `(count, n_slots)` values of all sizes: spread over the space, then shrunk by a random share."""
+    """Draw choices `(count, n_slots)` of all sizes: spread over the space, then shrunk by a random share.
+
+    A slot is shrunk to its dearest option that costs no more than the share of what it cost.
+    """
     generator = np.random.default_rng(seed)
     tables = space.tables
-    drawn = space.sample_array(count, int(generator.integers(1 << 31)))
-    shrunk = drawn * generator.uniform(0.0, 1.0, size=(count, 1))
+    drawn = space.sample_choices(count, int(generator.integers(1 << 31)))
+    share = generator.uniform(0.0, 1.0, size=(count, 1))
     kept = generator.random(count) < CORNER_SHARE
-    choices, _ = tables.find_choices(np.where(kept[:, None], drawn, np.rint(shrunk)).astype(np.int64))
-    return tables.read_values(choices)
+    costs = tables.costs[0]
+    wanted = costs[tables.columns, drawn] * share
+    affordable = np.where(costs[None] <= wanted[:, :, None], costs[None], -1)
+    shrunk = np.where(affordable.max(axis=2) >= 0, affordable.argmax(axis=2), drawn)
+    return tables.clip(np.where(kept[:, None], drawn, shrunk))
 
 
-def sort_front(space: Space, values: Ints, gains: Floats) -> Front:
+def sort_front(space: Space, choices: Ints, gains: Floats) -> Front:
     """Keep the rows that no other row beats in both cost and gain, cheapest first."""
-    _, kept = np.unique(compute_keys(values), return_index=True)
-    values, gains = values[kept], gains[kept]
-    costs = space.cost_array(values)
+    _, kept = np.unique(compute_keys(choices), return_index=True)
+    choices, gains = choices[kept], gains[kept]
+    costs = space.tables.sum_costs(choices)
     order = np.lexsort((-gains, costs))
     best, chosen = -np.inf, []
     for row in order:
@@ -121,7 +127,7 @@ def sort_front(space: Space, values: Ints, gains: Floats) -> Front:
             chosen.append(row)
             best = gains[row]
     return Front(
-        tuple(space.allocation(values[row].tolist()) for row in chosen), costs[chosen], gains[chosen]
+        tuple(space.from_choices(choices[row].tolist()) for row in chosen), costs[chosen], gains[chosen]
     )
 
 
@@ -145,9 +151,7 @@ def build_parts(space: Space, predictor: Predictor, *, first: Ints, seed: int, c
     tables, generator = space.tables, np.random.default_rng([seed, 1])
 
     def fit(choices: Ints) -> Ints:
-        values = tables.read_values(np.clip(choices, tables.lowest, tables.highest))
-        inside = space.repair_array(values, seed=int(generator.integers(1 << 31)), fill=False)
-        return tables.find_choices(inside)[0]
+        return space.repair_choices(choices, seed=int(generator.integers(1 << 31)), fill=False)
 
     class Trade(Problem):  # type: ignore[misc]
         """Loss and cost, both to be small."""
@@ -157,15 +161,14 @@ def build_parts(space: Space, predictor: Predictor, *, first: Ints, seed: int, c
 
         def _evaluate(self, rows: Any, out: dict[str, Any], *_: Any, **__: Any) -> None:
             choices = np.rint(rows).astype(np.int64)
-            costs = tables.sum_costs(choices) / max(space.budget, 1)
+            costs = tables.sum_costs(choices) / max(space.bounds[0], 1)
             out["F"] = np.column_stack([-_judge(space, predictor, choices, caution=caution), costs])
 
     class Given(Sampling):  # type: ignore[misc]
         """The first generation as it is given."""
 
         def _do(self, _problem: Any, count: int, *_: Any, **__: Any) -> Ints:
-            choices: Ints = tables.find_choices(first)[0][:count]
-            return choices
+            return first[:count]
 
     class Mix(Crossover):  # type: ignore[misc]
         """Each slot from one of two parents."""
@@ -195,5 +198,5 @@ def build_parts(space: Space, predictor: Predictor, *, first: Ints, seed: int, c
 
 
 def _judge(space: Space, predictor: Predictor, choices: Ints, *, caution: float) -> Floats:
-    prediction = predictor.predict(space, space.tables.read_values(choices))
+    prediction = predictor.predict(space, choices)
     return prediction.mean - caution * prediction.std

@@ -1,4 +1,4 @@
-"""Ranks dealt out by a table of scores, without measuring anything."""
+"""An allocation from a table of scores, without measuring anything."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rankadaptor.errors import InputError
 from rankadaptor.space import Allocation
 
 if TYPE_CHECKING:
@@ -18,27 +19,29 @@ Floats = NDArray[np.float64]
 
 
 def allocate_by_scores(space: Space, table: ScoreTable) -> Allocation:
-    """Deal the budget out where the score grows most per unit of cost, and use it up.
+    """Spend the limit where the score grows most per unit of cost, and use it up.
 
     Every slot starts at its smallest option; the step that adds most score per cost is taken until none
     fits. Then single exchanges, one slot a step down and another a step up, are made while they add score:
     they mend what the greedy order leaves unused at the end of the budget. Pinned slots keep their value,
-    and slots that cost nothing uniform's.
+    and slots that the limit does not count the origin's.
 
     Raises:
-        InputError: If the table was measured for another space.
+        InputError: If the table was measured for another space, or the space has not exactly one limit.
     """
+    if len(space.limits) != 1:
+        raise InputError(f"{space}: scores are turned into an allocation under exactly one limit.")
     table.check_space(space)
     tables, columns = space.tables, space.tables.columns
-    worths = np.zeros(tables.options.shape)
+    worths = np.zeros(tables.costs[0].shape)
     for row, slot_worths in enumerate(table.worths):
         worths[row, : len(slot_worths)], worths[row, len(slot_worths) :] = slot_worths, slot_worths[-1]
-    last = tables.options.shape[1] - 1
+    last = tables.n_options - 1
 
     def fill(choices: Ints) -> None:
-        left = space.budget - int(tables.costs[columns, choices].sum())
+        left = space.bounds[0] - int(tables.costs[0][columns, choices].sum())
         while True:
-            step = tables.step[columns, choices]
+            step = _find_steps(space, choices)
             added = worths[columns, np.minimum(choices + 1, last)] - worths[columns, choices]
             rate = np.where((step > 0) & (step <= left), added / np.maximum(step, 1), -np.inf)
             best = int(np.argmax(rate))
@@ -47,9 +50,8 @@ def allocate_by_scores(space: Space, table: ScoreTable) -> Allocation:
             choices[best] += 1
             left -= int(step[best])
 
-    usual, _ = tables.find_choices(np.asarray([space.reference]))
-    charged = tables.costs.max(axis=1) > 0
-    choices = np.where(charged, tables.lowest, usual[0])
+    counted = tables.costs[0].max(axis=1) > 0
+    choices = np.where(counted, tables.lowest, np.asarray(space.origin))
     fill(choices)
     for _ in range(worths.size):  # enough for any table that grows with the options; bounded for others
         if (exchange := _find_exchange(space, worths, choices)) is None:
@@ -58,8 +60,15 @@ def allocate_by_scores(space: Space, table: ScoreTable) -> Allocation:
         choices[down] -= 1
         choices[up] += 1
         fill(choices)
-    values = tables.options[columns, choices]
-    return space.allocation(tuple(int(value) for value in values))
+    return space.from_choices(choices.tolist())
+
+
+def _find_steps(space: Space, choices: Ints) -> Ints:
+    """Return the cost of one option more in each slot, `(n_slots,)`; 0 where there is none."""
+    tables, columns = space.tables, space.tables.columns
+    above = np.minimum(choices + 1, tables.highest)
+    steps: Ints = tables.costs[0][columns, above] - tables.costs[0][columns, choices]
+    return steps
 
 
 def _find_exchange(space: Space, worths: Floats, choices: Ints) -> tuple[int, int] | None:
@@ -68,11 +77,11 @@ def _find_exchange(space: Space, worths: Floats, choices: Ints) -> tuple[int, in
     last = worths.shape[1] - 1
     below = np.maximum(choices - 1, 0)
     now = worths[columns, choices]
-    freed = tables.costs[columns, choices] - tables.costs[columns, below]
+    freed = tables.costs[0][columns, choices] - tables.costs[0][columns, below]
     lost = np.where((choices > tables.lowest) & (freed > 0), now - worths[columns, below], np.inf)
     added = worths[columns, np.minimum(choices + 1, last)] - now
-    step = tables.step[columns, choices]
-    left = space.budget - int(tables.costs[columns, choices].sum())
+    step = _find_steps(space, choices)
+    left = space.bounds[0] - int(tables.costs[0][columns, choices].sum())
     fits = (step > 0) & (step <= left + freed[:, None])
     gain = np.where(fits, added[None, :] - lost[:, None], -np.inf)
     np.fill_diagonal(gain, -np.inf)

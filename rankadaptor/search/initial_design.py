@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rankadaptor.features import log_ratios, rank_features
+from rankadaptor.features import mean_features, read_coordinates
 
 if TYPE_CHECKING:
     from rankadaptor.space import Space
@@ -19,28 +19,28 @@ NEAR_SHARE = 0.5
 def choose_apart(
     space: Space, candidates: NDArray[np.int64], measured: NDArray[np.int64], *, count: int
 ) -> NDArray[np.int64]:
-    """Choose candidates one by one, each as far as possible from uniform, the measured and the chosen ones.
+    """Choose candidates one by one, each as far as possible from the origin, the measured and the chosen.
 
-    Distances count every slot, kind and block by the logarithm of its options. The far half of the candidates
-    is left out: corners of the space mostly show that starving a slot hurts, and that is known.
+    Distances count every slot, kind and block by the coordinates of its option. The far half of the
+    candidates is left out: corners of the space mostly show that starving a slot hurts, and that is known.
 
     Args:
         space: The space.
-        candidates: Options, shape `(n, n_slots)`.
-        measured: Options measured before, shape `(m, n_slots)`.
+        candidates: Choices, shape `(n, n_slots)`.
+        measured: Choices measured before, shape `(m, n_slots)`.
         count: Number to choose.
 
     Returns:
-        Options, shape `(≤ count, n_slots)`.
+        Choices, shape `(≤ count, n_slots)`.
     """
-    reference = np.asarray(space.reference)[None]
-    rows = _describe(space, np.concatenate([candidates, measured.reshape(-1, space.n_slots), reference]))
+    origin = np.asarray(space.origin)[None]
+    rows = _describe(space, np.concatenate([candidates, measured.reshape(-1, space.n_slots), origin]))
     size = np.sqrt(np.mean(rows**2, axis=0))
     rows = rows / np.where(size > 0.0, size, 1.0)
     points, others = rows[: len(candidates)], rows[len(candidates) :]
-    from_uniform = np.linalg.norm(points - others[-1], axis=1)
+    from_origin = np.linalg.norm(points - others[-1], axis=1)
     near = (
-        from_uniform <= np.quantile(from_uniform, NEAR_SHARE)
+        from_origin <= np.quantile(from_origin, NEAR_SHARE)
         if len(points) > 2 * count
         else np.full(len(points), True)
     )
@@ -54,5 +54,5 @@ def choose_apart(
     return candidates[chosen]
 
 
-def _describe(space: Space, values: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.concatenate([log_ratios(space, values), rank_features(space, values)], axis=1)
+def _describe(space: Space, choices: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.concatenate([read_coordinates(space, choices), mean_features(space, choices)], axis=1)

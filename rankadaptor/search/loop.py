@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rankadaptor.corpus.record import LOSS
 from rankadaptor.errors import InputError, RankAdaptorError
 from rankadaptor.progress import Progress
-from rankadaptor.search.baselines import ONLY_UNIFORM, record_uniform
-from rankadaptor.search.candidates import breed, draw_candidates, drop_seen
+from rankadaptor.search.baselines import ONLY_UNIFORM, record_reference
+from rankadaptor.search.candidates import draw_candidates, drop_seen
 from rankadaptor.search.initial_design import POOL, choose_apart
 from rankadaptor.search.proposals import Score, choose_score, score_mean
 from rankadaptor.search.result import SearchResult, Step
+from rankadaptor.space import breed
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -154,7 +156,7 @@ class Search:
                 f"all {len(seen) - 1} allocations that this space seems to have are measured. "
                 "Take search.result(), or widen the space: more options or finer slots."
             )
-        return [self.space.allocation(values) for values in chosen]
+        return [self.space.from_choices(choices) for choices in chosen]
 
     def tell(self, records: Record | Iterable[Record]) -> None:
         """Add records, failed ones too.
@@ -181,7 +183,7 @@ class Search:
             steps.append(
                 Step(
                     evaluation=len(self._records) + index + 1,
-                    values=tuple(record.values),
+                    values=record.values,
                     predicted_mean=float(prediction.mean[index]) if prediction else None,
                     predicted_std=float(prediction.std[index]) if prediction else None,
                     gain=record.gain,
@@ -275,11 +277,10 @@ class Search:
                 + (f" (the last: {errors[-1]})." if errors else ".")
                 + " Lower recipe.learning_rate or let the run tune it, and check the data."
             )
-        values = np.asarray(usable, dtype=np.int64)
-        means = self.conditioned.predict(self.space, values).mean
+        means = self.conditioned.predict(self.space, np.asarray(usable, dtype=np.int64)).mean
         best = int(np.argmax(means))
         return SearchResult(
-            best=self.space.allocation(usable[best]),
+            best=self.space.from_choices(usable[best]),
             expected_gain=float(means[best]),
             records=self._records,
             history=self._history,
@@ -293,7 +294,7 @@ class Search:
     ) -> tuple[int, ...] | None:
         seed = self._draw_seed(turn)
         if self.proposal == "random":
-            pool = drop_seen(self.space.sample_array(self._candidates, seed), seen)
+            pool = drop_seen(self.space.sample_choices(self._candidates, seed), seen)
             return _read_row(pool[0]) if len(pool) else None
         pool = self._draw_pool(seen, seed=seed)
         if not len(pool):
@@ -309,9 +310,9 @@ class Search:
         return _read_row(pool[int(np.argmax(scores))])
 
     def _rate(
-        self, predictor: Predictor, values: Ints, incumbent: float, *, draw: int
+        self, predictor: Predictor, choices: Ints, incumbent: float, *, draw: int
     ) -> NDArray[np.float64]:
-        return self._choose_score()(predictor.predict(self.space, values), incumbent, draw)
+        return self._choose_score()(predictor.predict(self.space, choices), incumbent, draw)
 
     def _choose_score(self) -> Score:
         """Return the score to choose by, which is the mean alone where a trained predictor begins.
@@ -336,7 +337,7 @@ class Search:
 
     def _choose_parents(self) -> Ints:
         """Return uniform and measured allocations, those expected to gain most first, `(n, n_slots)`."""
-        rows = np.asarray([self.space.reference, *self._usable()], dtype=np.int64)
+        rows = np.asarray([self.space.origin, *self._usable()], dtype=np.int64)
         means = self.conditioned.predict(self.space, rows).mean
         return rows[np.argsort(-means, kind="stable")[:PARENTS]]
 
@@ -348,38 +349,41 @@ class Search:
         return max(0.0, float(predictor.predict(self.space, np.asarray(usable, dtype=np.int64)).mean.max()))
 
     def _spread_out(self, seen: set[tuple[int, ...]], *, count: int) -> list[tuple[int, ...]]:
-        pool = drop_seen(self.space.sample_array(POOL, self._draw_seed(0, told=False)), seen)
-        measured = np.asarray([record.values for record in self._records], dtype=np.int64)
+        pool = drop_seen(self.space.sample_choices(POOL, self._draw_seed(0, told=False)), seen)
+        measured = self._find_choices(self._records)
         return [_read_row(row) for row in choose_apart(self.space, pool, measured, count=count)]
 
     def _imagine(self, chosen: list[tuple[int, ...]]) -> Predictor:
         """Condition on the proposals of this batch as if they had turned out as expected."""
         means = self.conditioned.predict(self.space, np.asarray(chosen, dtype=np.int64)).mean
         usable = (record for record in self._records if record.gain is not None)
-        template = next(usable, None) or record_uniform(self.space)
+        template = next(usable, None) or record_reference(self.space)
         imagined = [
             dataclasses.replace(
                 template,
                 values=values,
-                loss=(template.loss_uniform or 0.0) - float(mean),
+                metrics={**template.metrics, LOSS: (template.loss_reference or 0.0) - float(mean)},
                 sequence_losses=None,
             )
-            for values, mean in zip(chosen, means, strict=True)
+            for values, mean in zip(self.space.read_labels(chosen), means, strict=True)
         ]
         return self.predictor.update(self.space, [*self._records, *imagined])
 
     def _foresee(self, records: tuple[Record, ...]) -> Prediction | None:
         if not self.predictor.pretrained and not self._usable():
             return None
-        values = np.asarray([record.values for record in records], dtype=np.int64)
-        return self.conditioned.predict(self.space, values)
+        return self.conditioned.predict(self.space, self._find_choices(records))
 
     def _usable(self) -> list[tuple[int, ...]]:
         """Distinct allocations with at least one good record, in the order told."""
-        return list(dict.fromkeys(tuple(r.values) for r in self._records if r.gain is not None))
+        usable = dict.fromkeys(record.values for record in self._records if record.gain is not None)
+        return [self.space.find_choices(values) for values in usable]
 
     def _seen(self) -> set[tuple[int, ...]]:
-        return {tuple(self.space.reference), *(tuple(record.values) for record in self._records)}
+        return {self.space.origin, *(self.space.find_choices(record.values) for record in self._records)}
+
+    def _find_choices(self, records: Sequence[Record]) -> Ints:
+        return np.asarray([self.space.find_choices(record.values) for record in records], dtype=np.int64)
 
     def _draw_seed(self, turn: int, *, told: bool = True) -> int:
         state = np.random.SeedSequence([self.seed, len(self._records) if told else 0, turn]).generate_state(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
     from rankadaptor.predictor import Predictor
-    from rankadaptor.space import Allocation
+    from rankadaptor.space import Allocation, Label
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Step:
 
     Attributes:
         evaluation: Counted from 1.
-        values: The allocation.
+        values: The allocation, one label a slot.
         predicted_mean: Predicted gain, nats per token; None while the predictor knew nothing.
         predicted_std: Its standard deviation, without the noise of the measurement; None likewise.
         gain: Measured gain, nats per token; None if the fine-tune failed.
@@ -27,7 +27,7 @@ class Step:
     """
 
     evaluation: int
-    values: tuple[int, ...]
+    values: tuple[Label, ...]
     predicted_mean: float | None
     predicted_std: float | None
     gain: float | None

@@ -1,14 +1,11 @@
-"""Slots, options, costs and a budget; nothing here imports torch."""
+"""Slots, options, costs, limits and references; nothing here imports torch or knows what an option means."""
 
 from __future__ import annotations
 
 from rankadaptor.space.allocation import Allocation
-from rankadaptor.space.ranks import DEFAULT_RANKS, RankSpace, count_parameters
-from rankadaptor.space.slot import Slot
+from rankadaptor.space.limits import Limit
+from rankadaptor.space.moves import breed
+from rankadaptor.space.slot import Label, Slot, Values
 from rankadaptor.space.space import Space
-from rankadaptor.space.widening import widen_space
 
-__all__ = [
-    "DEFAULT_RANKS", "Allocation", "RankSpace", "Slot", "Space", "count_parameters",
-    "widen_space",
-]  # fmt: skip
+__all__ = ["Allocation", "Label", "Limit", "Slot", "Space", "Values", "breed"]

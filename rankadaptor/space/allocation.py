@@ -1,17 +1,18 @@
-"""An allocation: one choice per slot of a space."""
+"""An allocation: one option per slot of a space."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import InputError
-from rankadaptor.space.slot import RANK, SCALE
+from rankadaptor.space.slot import Label, read_label
 
 if TYPE_CHECKING:
     from rankadaptor.space.space import Space
 
-SCHEMA = 1
+SCHEMA = 2
 LISTED = 16  # values that a short form of an allocation names one by one
 
 
@@ -20,50 +21,47 @@ class Allocation:
     """One option per slot (paper: R_H). Make it with `space.allocation(values)`, which checks it.
 
     Attributes:
-        values: One option per slot, in the order of the space's slots.
-        space: The space it belongs to; equality looks at the values only.
+        choices: Index of the option that each slot takes, in the order of the space's slots.
+        space: The space it belongs to; equality looks at the choices only.
     """
 
-    values: tuple[int, ...]
+    choices: tuple[int, ...]
     space: Space = field(compare=False, repr=False)
 
     def __repr__(self) -> str:
-        if len(self.values) <= LISTED:
+        if len(self.choices) <= LISTED:
             return f"Allocation(values={self.values})"
-        lowest, highest = min(self.values), max(self.values)
-        return f"Allocation({len(self.values)} slots, values {lowest} to {highest}, cost {self.cost:,})"
+        costs = ", ".join(
+            f"{self.cost(limit.resource):,} of {limit.bound:,} {limit.name}" for limit in self.space.limits
+        )
+        return f"Allocation({len(self.choices)} slots" + (f", {costs})" if costs else ")")
 
     @property
-    def cost(self) -> int:
-        """What it costs, in units of the budget (adapter parameters, or ranks in rank-sum mode)."""
-        return self.space.cost(self.values)
+    def values(self) -> tuple[Label, ...]:
+        """The label of the option that each slot takes."""
+        return tuple(
+            slot.options[choice] for slot, choice in zip(self.space.slots, self.choices, strict=True)
+        )
 
     @property
-    def is_uniform(self) -> bool:
-        """Whether it is the space's reference."""
-        return self.values == self.space.reference
+    def is_reference(self) -> bool:
+        """Whether it is the first reference of its space."""
+        return self.choices == self.space.origin
 
-    def by_slot(self) -> dict[str, int]:
-        """Return the option of every slot, by the slot's name."""
-        return {slot.name: value for slot, value in zip(self.space.slots, self.values, strict=True)}
+    def cost(self, resource: str | None = None) -> int:
+        """Return what it costs in a resource; by default in that of the first limit."""
+        name = resource if resource is not None else self.space.limits[0].resource
+        return sum(
+            slot.costs_in(name)[choice] for slot, choice in zip(self.space.slots, self.choices, strict=True)
+        )
 
-    def by_module(self) -> dict[str, int]:
-        """Return the rank of every module, by its full name."""
+    def by_slot(self, component: str | None = None) -> dict[str, Label]:
+        """Return the label of every slot, or of those of one component, by the slot's name."""
         return {
-            module: value
-            for slot, value in zip(self.space.slots, self.values, strict=True)
-            if slot.role == RANK
-            for module in slot.modules
+            slot.name: slot.options[choice]
+            for slot, choice in zip(self.space.slots, self.choices, strict=True)
+            if component is None or slot.component == component
         }
-
-    def scale_factors(self) -> dict[str, float]:
-        """Return the factor on the recipe's LoRA scale of every module that a scale slot speaks of."""
-        factors: dict[str, float] = {}
-        for slot, value in zip(self.space.slots, self.values, strict=True):
-            if slot.role == SCALE:
-                for module in slot.modules:
-                    factors[module] = factors.get(module, 1.0) * value / 100
-        return factors
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-like dict that names the model and the space it was made for."""
@@ -71,42 +69,49 @@ class Allocation:
             "schema": SCHEMA,
             "model": self.space.model,
             "space": self.space.digest,
-            "budget": self.space.budget,
-            "cost": self.cost,
-            "slots": self.by_slot(),
+            "limits": {limit.resource: limit.bound for limit in self.space.limits},
+            "costs": {limit.resource: self.cost(limit.resource) for limit in self.space.limits},
+            "slots": {
+                name: list(label) if isinstance(label, tuple) else label
+                for name, label in self.by_slot().items()
+            },
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any], space: Space) -> Allocation:
+    def from_json(cls, data: Mapping[str, Any], space: Space) -> Allocation:
         """Rebuild an allocation and check that it was made for this space.
 
+        Files of schema 1, which hold ranks and a budget, are read too: the budget and the slots must be the
+        space's.
+
         Raises:
-            InputError: If it is not an allocation, or one of another model, menu or budget; the message says
+            InputError: If it is not an allocation, or one of another model, menu or limit; the message says
                 which.
-            BudgetError: If it does not fit the budget.
+            BudgetError: If it does not keep the limits.
         """
         if not isinstance(data, dict) or not isinstance(data.get("slots"), dict):
             raise InputError(
                 "not an allocation: it needs the keys schema, space and slots. Write one with to_json()."
             )
-        if data.get("schema") != SCHEMA:
+        schema = data.get("schema")
+        if schema not in (1, SCHEMA):
             raise InputError(
-                f"allocation of schema {data.get('schema')!r}, this version reads {SCHEMA}. Write it again "
+                f"allocation of schema {schema!r}, this version reads 1 and {SCHEMA}. Write it again "
                 "with this version, or install the version that wrote it."
             )
         given, own = data["slots"], [slot.name for slot in space.slots]
-        if data.get("space") != space.digest:
-            made_for = (
-                f"{data.get('model') or 'an unnamed model'} (space {data.get('space')}, {len(given)} slots"
-            )
-            made_for += f", budget {data.get('budget')})"
-            ours = f"{space.model or 'an unnamed model'} (space {space.digest}, {len(own)} slots"
-            ours += f", budget {space.budget})"
-            same = list(given) == own and data.get("model") == space.model
+        bounds = {limit.resource: limit.bound for limit in space.limits}
+        stored = data.get("limits") if schema == SCHEMA else dict.fromkeys(bounds, data.get("budget"))
+        same_space = data.get("space") == space.digest if schema == SCHEMA else (
+            data.get("model") == space.model and stored == bounds
+        )  # fmt: skip
+        if not same_space:
+            made_for = f"{data.get('model') or 'an unnamed model'} ({len(given)} slots, limits {stored})"
+            ours = f"{space.model or 'an unnamed model'} ({len(own)} slots, limits {bounds})"
             remedy = (
-                "Build the space with the menu and budget it was made with, or bring it inside this one "
+                "Build the space with the options and limits it was made with, or bring it inside this one "
                 "with space.repair(values)."
-                if same
+                if list(given) == own and data.get("model") == space.model
                 else "Load the model it was made for, or search again on this one."
             )
             raise InputError(
@@ -117,4 +122,4 @@ class Allocation:
                 f"this allocation names the slots {sorted(set(given) ^ set(own))[:5]} that differ from the "
                 "space's. The file was edited; write it again with to_json()."
             )
-        return space.allocation([given[name] for name in own])
+        return space.allocation([read_label(given[name]) for name in own])

@@ -8,12 +8,13 @@ depth carry most of the signal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rankadaptor.space.filling import fit_budget
+from rankadaptor.space.repair import fit_limits, sort_by_cost
 from rankadaptor.space.tables import Ints, Tables
 
 ENTRIES = 1 << 17
@@ -31,33 +32,41 @@ QUANTILES: Floats = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in ran
 
 
 def draw_choices(
-    tables: Tables, reference: Ints, count: int, *, budget: int, generator: np.random.Generator
+    tables: Tables,
+    reference: Ints,
+    count: int,
+    *,
+    bounds: Sequence[int],
+    inside: Ints,
+    generator: np.random.Generator,
 ) -> Ints:
-    """Draw choices inside the budget and filled up.
+    """Draw choices that keep all limits and use the first one up.
 
     Args:
         tables: The space as arrays.
-        reference: `(n_slots,)` choices of the uniform allocation.
+        reference: `(n_slots,)` choices of an allocation in whose surroundings many rows lie.
         count: Number of rows.
-        budget: Largest cost allowed.
+        bounds: Largest totals allowed, of the first resources of `tables`.
+        inside: `(n_slots,)` choices that keep all limits.
         generator: Source of randomness.
 
     Returns:
         `(count, n_slots)`; rows can repeat.
     """
     drawn = np.tile(reference, (count, 1))
-    if not tables.free.size:
+    if not tables.searchable.size:
         return drawn
     rows = max(1, ENTRIES // len(reference))
     for start in range(0, count, rows):
         part = drawn[start : start + rows]
         stepped = generator.random(len(part)) < STEPPED_SHARE
         shares = _draw_tilts(tables, int((~stepped).sum()), generator=generator)
-        part[~stepped] = _choose_by_share(tables, reference, shares, budget=budget)
-        if tables.gratis.size:
-            part[~stepped] = _choose_gratis(tables, reference, part[~stepped], shares, generator=generator)
+        if bounds:
+            part[~stepped] = _choose_by_share(tables, reference, shares, bound=bounds[0])
+        if tables.costless.size:
+            part[~stepped] = _choose_costless(tables, reference, part[~stepped], shares, generator=generator)
         part[stepped] = _step_from_reference(tables, reference, int(stepped.sum()), generator=generator)
-    return fit_budget(tables, drawn, budget=budget, generator=generator)
+    return fit_limits(tables, drawn, bounds=bounds, inside=inside, generator=generator)
 
 
 def _draw_tilts(tables: Tables, count: int, *, generator: np.random.Generator) -> Floats:
@@ -83,40 +92,44 @@ def _draw_tilts(tables: Tables, count: int, *, generator: np.random.Generator) -
     return tilted
 
 
-def _choose_by_share(tables: Tables, reference: Ints, shares: Floats, *, budget: int) -> Ints:
-    """Choose the options nearest to the given shares of the budget; rows come out near it, not inside."""
-    bottom = tables.costs[tables.columns, tables.lowest].astype(np.float32)
-    top = tables.costs[tables.columns, tables.highest].astype(np.float32)
-    base = tables.costs[tables.columns, reference].astype(np.float32)
-    base = np.where(
-        base > 0, base, tables.costs[tables.columns, np.minimum(tables.lowest + 1, tables.highest)]
-    )
-    wanted = shares * base
+def _choose_by_share(tables: Tables, reference: Ints, shares: Floats, *, bound: int) -> Ints:
+    """Choose the options nearest to given shares of the first limit; rows come out near it, not inside."""
+    columns, costs = tables.columns, tables.costs[0]
+    ranking, ascending = sort_by_cost(tables)
+    fixed = costs[columns, tables.lowest]
+    searched = tables.lowest < tables.highest
+    bottom = np.where(searched, ascending[:, 0], fixed).astype(np.float32)
+    top = np.where(searched, ascending[:, -1], fixed).astype(np.float32)
+    second = np.where(searched, ascending[:, min(1, ascending.shape[1] - 1)], fixed)
+    base = costs[columns, reference]
+    wanted = shares * np.where(base > 0, base, second).astype(np.float64)  # the sums need this precision
     for _ in range(LEVELLINGS):  # what a slot cannot take goes to the others
         wanted = np.minimum(np.maximum(wanted, bottom), top)  # np.clip takes three times as long
-        wanted *= np.float32(budget) / np.maximum(wanted.sum(axis=1, keepdims=True), np.float32(1e-6))
-    choices = np.zeros(wanted.shape, dtype=np.uint8 if tables.options.shape[1] < 256 else np.int64)
-    middle = np.ascontiguousarray((tables.costs[:, 1:] + tables.costs[:, :-1]).T / 2, dtype=np.float32)
+        wanted *= np.float32(bound) / np.maximum(wanted.sum(axis=1, keepdims=True), np.float32(1e-6))
+    places = np.zeros(wanted.shape, dtype=np.uint8 if tables.n_options < 256 else np.int64)
+    middle = np.ascontiguousarray((ascending[:, 1:] + ascending[:, :-1]).T / 2, dtype=np.float32)
     for threshold in middle:
-        choices += wanted > threshold
-    lowest, highest = (limit.astype(choices.dtype) for limit in (tables.lowest, tables.highest))
-    nearest: Ints = np.minimum(np.maximum(choices, lowest), highest).astype(np.int64)
-    return nearest
+        places += wanted > threshold
+    last = np.where(searched, tables.highest, 0).astype(places.dtype)
+    places = np.minimum(places, last)
+    nearest = places if ranking is None else ranking.ravel().take(places + columns * tables.n_options)
+    chosen: Ints = np.where(searched, nearest, tables.lowest).astype(np.int64)
+    return chosen
 
 
-def _choose_gratis(
+def _choose_costless(
     tables: Tables, reference: Ints, chosen: Ints, shares: Floats, *, generator: np.random.Generator
 ) -> Ints:
-    """Choose options that cost nothing by their size, and leave in each row one kind of choice at rest.
+    """Choose options that no limit counts by their first coordinate; one sort of slots rests in most rows.
 
-    A third of the rows move only what costs something, a third only what does not, a third both.
+    A third of the rows move only what a limit counts, a third only what none counts, a third both.
     """
-    columns = tables.gratis
-    options = tables.options[columns].astype(np.float32)
-    wanted = shares[:, columns] * options[np.arange(columns.size), reference[columns]]
-    between = np.sqrt(np.maximum(options[:, 1:], 1) * np.maximum(options[:, :-1], 1))
+    columns = tables.costless
+    position = tables.coordinates[0, columns].astype(np.float32)
+    position -= position[np.arange(columns.size), reference[columns]][:, None]
+    between = np.exp((position[:, 1:] + position[:, :-1]) / 2)
     mixed = chosen.copy()
-    mixed[:, columns] = (wanted[:, :, None] > between[None]).sum(axis=2)
+    mixed[:, columns] = (shares[:, columns, None] > between[None]).sum(axis=2)
     mixed = np.minimum(np.maximum(mixed, tables.lowest), tables.highest)
     third = generator.integers(3, size=len(mixed))
     mixed[np.ix_(third == 0, columns)] = reference[columns]

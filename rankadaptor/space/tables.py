@@ -1,7 +1,6 @@
 """A space as arrays: what the vectorised parts read.
 
-Inside, an allocation is an array of *choices*, the index of each slot's option, so that "one step up" is
-plus one.
+Inside, an allocation is an array of *choices*, the index of each slot's option.
 """
 
 from __future__ import annotations
@@ -17,130 +16,100 @@ from rankadaptor.space.slot import Slot
 
 Ints = NDArray[np.int64]
 
-LONGEST_LOOKUP = 1 << 20
-"""Entries of a table from values to choices; above that, values are compared with every option."""
-
-NEVER = 1 << 52
-"""Cost of a step that does not exist: above every budget, yet a thousand of them do not overflow."""
-
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """Options and costs of all slots as arrays.
+    """Costs and coordinates of all slots as arrays; slots with few options are padded with their last one.
 
     Attributes:
-        options: `(n_slots, n_options)`, short menus padded with their last option.
-        costs: `(n_slots, n_options)`, padded likewise.
-        step: `(n_slots, n_options)`, cost of going one option up; `NEVER` at the top, in pinned slots, and
-            where options cost nothing.
+        resources: Names of the resources, in the order of `costs`: those with a limit first.
+        costs: `(n_resources, n_slots, n_options)`.
+        coordinates: `(n_coordinates, n_slots, n_options)`; vectors of shorter slots are padded with zeros.
         lowest: `(n_slots,)` first choice allowed.
         highest: `(n_slots,)` last choice allowed; equal to `lowest` where pinned.
-        free: Indices of slots that are not pinned and have more than one option.
+        searchable: Indices of slots that are not pinned and have more than one option.
+        costless: Indices of searchable slots that use no resource with a limit.
         blocks: `(n_slots,)` index into the sorted blocks.
         kinds: `(n_slots,)` index into the sorted kinds.
         depth: `(n_slots,)` position of the block from −1 to 1.
     """
 
-    options: Ints
+    resources: tuple[str, ...]
     costs: Ints
-    step: Ints
+    coordinates: NDArray[np.float64]
     lowest: Ints
     highest: Ints
-    free: Ints
+    searchable: Ints
+    costless: Ints
     blocks: Ints
     kinds: Ints
     depth: NDArray[np.float32]
 
-    @functools.cached_property
-    def gratis(self) -> Ints:
-        """Indices of free slots whose options cost nothing."""
-        gratis: Ints = self.free[self.costs[self.free, -1] == 0]
-        return gratis
-
     @property
     def columns(self) -> Ints:
         """`(n_slots,)` slot indices, for looking tables up."""
-        return np.arange(len(self.options))
+        return np.arange(self.costs.shape[1])
 
-    def sum_costs(self, choices: Ints) -> Ints:
-        """Return the cost of each row of choices, `(n,)`."""
-        total: Ints = self.costs.ravel().take(choices + self._base).sum(axis=1)
+    @property
+    def n_options(self) -> int:
+        """Options of the slot that has most."""
+        return int(self.costs.shape[2])
+
+    def sum_costs(self, choices: Ints, resource: int = 0) -> Ints:
+        """Return the cost of each row of choices in a resource, by its number, `(n,)`."""
+        total: Ints = self.costs[resource].ravel().take(choices + self._base).sum(axis=1)
         return total
 
-    def read_values(self, choices: Ints) -> Ints:
-        """Turn choices into option values, both `(n, n_slots)`."""
-        return self.options.ravel().take(choices + self._base)
-
-    def find_choices(self, values: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-        """Find the largest option not above each value.
-
-        Returns:
-            Choices `(n, n_slots)`, kept within what each slot allows, and where they are exactly the values
-            given.
-        """
-        below = self._below
-        if below is None:
-            above = np.zeros(values.shape, dtype=np.int64)
-            for position in range(1, self.options.shape[1]):
-                above += values >= self.options[:, position]
-            choices = np.clip(above, self.lowest, self.highest)
-        else:
-            largest = len(below) // len(self.options) - 1
-            choices = below.take(np.minimum(values, largest) + self.columns * (largest + 1))
-        return choices, self.read_values(choices) == values
+    def clip(self, choices: Ints) -> Ints:
+        """Bring choices `(n, n_slots)` into what each slot allows."""
+        clipped: Ints = np.clip(choices, self.lowest, self.highest)
+        return clipped
 
     @functools.cached_property
     def _base(self) -> Ints:
         """`(n_slots,)` where each slot starts in a flattened table."""
-        base: Ints = self.columns * self.options.shape[1]
+        base: Ints = self.columns * self.n_options
         return base
 
-    @functools.cached_property
-    def _below(self) -> Ints | None:
-        """The choice for every value up to the largest option, flat; None where that would be too long."""
-        values = np.arange(int(self.options.max()) + 1)
-        if len(values) * len(self.options) > LONGEST_LOOKUP:
-            return None
-        rows = [
-            np.searchsorted(row[:top], values, side="right") - 1
-            for row, top in zip(self.options, self._counts, strict=True)
-        ]
-        return np.clip(rows, self.lowest[:, None], self.highest[:, None]).astype(np.int64).ravel()
 
-    @functools.cached_property
-    def _counts(self) -> Ints:
-        """`(n_slots,)` number of options of each slot; short menus are padded with their last option."""
-        counts: Ints = (self.options[:, 1:] > self.options[:, :-1]).sum(axis=1) + 1
-        return counts
+def build_tables(slots: Sequence[Slot], *, limited: Sequence[str]) -> Tables:
+    """Lay the slots' options out as arrays.
 
-
-def build_tables(slots: Sequence[Slot]) -> Tables:
-    """Lay the slots' menus out as arrays."""
+    Args:
+        slots: The slots.
+        limited: Resources with a limit, in the order of the limits.
+    """
+    named = dict.fromkeys(limited) | dict.fromkeys(name for slot in slots for name in slot.resources)
     width = max(len(slot.options) for slot in slots)
-    shape = (len(slots), width)
-    options, costs = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    step = np.full(shape, NEVER, dtype=np.int64)
+    longest = max(len(slot.coordinates[0]) for slot in slots)
+    costs = np.zeros((len(named), len(slots), width), dtype=np.int64)
+    coordinates = np.zeros((longest, len(slots), width))
     lowest, highest = np.zeros(len(slots), dtype=np.int64), np.zeros(len(slots), dtype=np.int64)
     for row, slot in enumerate(slots):
         count = len(slot.options)
-        options[row, :count], options[row, count:] = slot.options, slot.options[-1]
-        costs[row, :count], costs[row, count:] = slot.costs, slot.costs[-1]
+        for number, resource in enumerate(named):
+            costs[number, row, :count] = slot.costs_in(resource)
+        costs[:, row, count:] = costs[:, row, count - 1 : count]
+        vectors = np.asarray(slot.coordinates, dtype=np.float64).T
+        coordinates[: len(vectors), row, :count] = vectors
+        coordinates[:, row, count:] = coordinates[:, row, count - 1 : count]
         if slot.pinned is None:
             highest[row] = count - 1
-            if slot.costs[-1] > 0:  # what is free is never raised to use the budget up
-                step[row, : count - 1] = np.diff(costs[row, :count])
         else:
-            lowest[row] = highest[row] = slot.options.index(slot.pinned)
+            lowest[row] = highest[row] = slot.pinned
     blocks = np.unique([slot.block for slot in slots], return_inverse=True)[1].astype(np.int64)
     kinds = np.unique([slot.kind for slot in slots], return_inverse=True)[1].astype(np.int64)
     depth = (2 * blocks / max(int(blocks.max()), 1) - 1).astype(np.float32)
+    searchable = np.flatnonzero(lowest < highest)
+    uses = costs[: len(limited)].max(axis=(0, 2), initial=0) > 0
     return Tables(
-        options=options,
+        resources=tuple(named),
         costs=costs,
-        step=step,
+        coordinates=coordinates,
         lowest=lowest,
         highest=highest,
-        free=np.flatnonzero(lowest < highest),
+        searchable=searchable,
+        costless=searchable[~uses[searchable]],
         blocks=blocks,
         kinds=kinds,
         depth=depth,

@@ -243,7 +243,7 @@ class MlflowTracker(Tracker):
         self.client.log_batch(child, params=short)
         figures = {
             "loss": record.loss,
-            "loss_uniform": record.loss_uniform,
+            "loss_uniform": record.loss_reference,
             "gain": record.gain,
             "parameters": record.parameters,
             "tokens": record.tokens,

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from mlflow.pyfunc import PythonModel
 
+from rankadaptor.components.adapter import read_space
 from rankadaptor.errors import InputError
 from rankadaptor.predictor import MetaPredictor
-from rankadaptor.space import Space
 
 VALUES = "values"
 
@@ -28,7 +28,7 @@ class PredictorModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
         """Read the predictor, and the space it was registered with if there is one."""
         self.predictor = MetaPredictor.from_pretrained(context.artifacts["predictor"])
         stored = context.artifacts.get("space")
-        self.space = None if stored is None else Space.from_json(json.loads(Path(stored).read_text("utf-8")))
+        self.space = None if stored is None else read_space(json.loads(Path(stored).read_text("utf-8")))
 
     # The hint is for MLflow, which would take another for a schema; a mapping of columns is welcome too.
     def predict(
@@ -47,30 +47,31 @@ class PredictorModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
         """
         del context
         given = (params or {}).get("space")
-        space = Space.from_json(json.loads(given)) if given else self.space
+        space = read_space(json.loads(given)) if given else self.space
         if space is None:
             raise InputError(
                 "this predictor was registered without a space: pass params={'space': <its JSON text>}."
             )
         values = _read_values(pd.DataFrame(model_input), [slot.name for slot in space.slots])
-        prediction = self.predictor.predict(space, values)
+        choices = np.asarray([space.find_choices(row) for row in values], dtype=np.int64)
+        prediction = self.predictor.predict(space, choices.reshape(len(values), space.n_slots))
         return pd.DataFrame({"mean": prediction.mean, "std": prediction.std})
 
 
-def _read_values(table: pd.DataFrame, slots: list[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _read_values(table: pd.DataFrame, slots: list[str]) -> list[list[Any]]:
     if VALUES in table.columns:
         rows = [json.loads(row) if isinstance(row, str) else list(row) for row in table[VALUES]]
         if any(len(row) != len(slots) for row in rows):
             raise InputError(
-                f"column 'values': each row must hold {len(slots)} numbers, one per slot of the space."
+                f"column 'values': each row must hold {len(slots)} labels, one per slot of the space."
             )
-        return np.asarray(rows, dtype=np.int64).reshape(len(rows), len(slots))
+        return rows
     if missing := [name for name in slots if name not in table.columns]:
         raise InputError(
             f"no column 'values', and none for slot(s) {', '.join(missing[:5])}. Give the column 'values' "
             f"with a list per row, or one column per slot: {', '.join(slots[:5])}, …"
         )
-    return table[slots].to_numpy(dtype=np.int64)
+    return [list(row) for row in table[slots].astype(object).itertuples(index=False)]
 
 
 mlflow.models.set_model(PredictorModel())

@@ -39,8 +39,7 @@ def test_pruning_choices_agree():
 
 
 def test_space_choices_agree():
-    from rankadaptor.space import RankSpace
-    from rankadaptor.space.space import MODES
+    from rankadaptor.components.adapter.ranks import MODES, RankSpace
 
     assert set(allowed(SpaceSection, "mode")) == set(MODES)
     assert set(SpaceSection.model_fields) <= set(inspect.signature(RankSpace.from_model).parameters)

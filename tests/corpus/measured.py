@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.corpus import Record, Setting
-from rankadaptor.space import RankSpace
 from tests.space.shapes import build_linears
 
 SPACE = RankSpace.from_linears(build_linears(3), like_uniform=4, slots="block", model="pico")

@@ -52,8 +52,8 @@ def test_every_record_is_paired_with_the_uniform_of_its_seed_and_length(corpus: 
         reference = corpus.space(name).reference
         uniform: dict[tuple[int, int], set[float]] = {}
         for record in corpus.records(name):
-            if record.loss_uniform is not None:
-                uniform.setdefault((record.seed, record.steps), set()).add(record.loss_uniform)
+            if record.loss_reference is not None:
+                uniform.setdefault((record.seed, record.steps), set()).add(record.loss_reference)
         for place, losses in uniform.items():
             assert len(losses) == 1, (name, place)
         for record in corpus.records(name):

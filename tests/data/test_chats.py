@@ -128,7 +128,7 @@ def test_chats_train(chat, pico_model):
     recipe = ra.Recipe(batch_size=2, micro_batch_size=2, sequence_length=128, steps=2)
     rows = [{"messages": MESSAGES}, {"conversations": [{"from": "gpt", "value": "A fox."}]}]
     adapter = ra.recover(
-        model, tokenizer, space.uniform(), data=iter(rows), held_out=["A river."], recipe=recipe
+        model, tokenizer, space.reference(), data=iter(rows), held_out=["A river."], recipe=recipe
     )
     assert set(adapter.peft_config) == {"default"}
 

@@ -24,8 +24,8 @@ def test_a_token_without_a_row_is_named_before_anything_is_computed(pico_model, 
     interface = ModelInMemory(model, tokenizer, batch_size=1)
     plain = [{"prompt": "Q", "response": " yes"}] * 2
     for build in (
-        lambda: ra.recover(model, tokenizer, space.uniform(), data=rows, recipe=recipe),
-        lambda: ra.recover(model, tokenizer, space.uniform(), data=plain, held_out=rows, recipe=recipe),
+        lambda: ra.recover(model, tokenizer, space.reference(), data=rows, recipe=recipe),
+        lambda: ra.recover(model, tokenizer, space.reference(), data=plain, held_out=rows, recipe=recipe),
         lambda: ra.ShortFineTune(model, tokenizer, data=rows, held_out_rows=2, recipe=recipe),
         lambda: ra.prune(model, tokenizer, ratio=0.3, calibration=TEXTS, examples=2, length=8),
         lambda: interface._loglikelihood_tokens([(("a", "b"), [5], [128])]),
@@ -43,7 +43,7 @@ def test_a_length_beyond_the_positions_is_refused(pico_model, pico_tokenizer):
     recipe = ra.Recipe(sequence_length=64)
     space = ra.RankSpace.from_model(model, like_uniform=2)
     with pytest.raises(InputError, match="max_length=64: more than the 32 positions"):
-        ra.recover(model, pico_tokenizer, space.uniform(), data=rows, recipe=recipe)
+        ra.recover(model, pico_tokenizer, space.reference(), data=rows, recipe=recipe)
     with pytest.raises(InputError, match="length=64: more than the 32 positions"):
         ra.prune(model, pico_tokenizer, ratio=0.3, calibration=TEXTS, length=64)
 

@@ -25,6 +25,6 @@ def strip_result(document: dict[str, Any]) -> dict[str, Any]:
 def read_records(folder: Path) -> list[tuple[Any, ...]]:
     """Return what each record of a run measured, in an order of its own."""
     return sorted(
-        (record.values, record.seed, record.steps, record.status, record.loss, record.loss_uniform)
+        (record.values, record.seed, record.steps, record.status, record.loss, record.loss_reference)
         for record in RecordFile(folder / "records.jsonl").records
     )

@@ -35,23 +35,23 @@ def test_a_collection_measures_what_its_run_asks_for(pico_collection: dict[str, 
     table = corpus.table()
     assert (table["status"] == "ok").all()
     first = table[(table["seed"] == 0) & (table["steps"] == 2)]
-    assert first["ranks"].nunique() == len(first) == 5  # four and uniform
+    assert first["values"].nunique() == len(first) == 5  # four and uniform
     again = table[(table["seed"] != 0)]
-    best = first.sort_values("gain", ascending=False)["ranks"].iloc[:2]
-    best = next(ranks for ranks in best if ranks != corpus.space("pico").uniform().values)
-    assert best in set(again["ranks"])
+    best = first.sort_values("gain", ascending=False)["values"].iloc[:2]
+    best = next(ranks for ranks in best if ranks != corpus.space("pico").reference().values)
+    assert best in set(again["values"])
     assert set(again.groupby("seed").size()) <= {
         3,
         4,
     }  # two, uniform, and the best
-    assert set(again["ranks"]) <= set(first["ranks"])
+    assert set(again["values"]) <= set(first["values"])
     assert len(table[table["steps"] == 3]) == 3
     assert set(table["steps"]) == {1, 2, 3, 4}
-    uniform = corpus.space("pico").uniform().values
+    uniform = corpus.space("pico").reference().values
     for (_, _), group in table.groupby(["seed", "steps"]):
-        paired = group[group["ranks"] == uniform]
+        paired = group[group["values"] == uniform]
         assert len(paired) == 1
-        assert (group["loss_uniform"] == paired["loss"].item()).all()
+        assert (group["loss_reference"] == paired["loss"].item()).all()
 
     setting = corpus.setting("pico")
     assert setting.held_out

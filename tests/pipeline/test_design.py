@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rankadaptor.components.adapter import ADAPTER_PARAMETERS, RankSpace
 from rankadaptor.pipeline.design import allocate_by_weights, design_allocations
 from rankadaptor.pruning.families import Linear
-from rankadaptor.space import RankSpace
 
 KINDS = {"q_proj": (32, 32), "v_proj": (32, 16), "up_proj": (32, 48), "down_proj": (48, 32)}
 
@@ -26,10 +26,10 @@ def space(request):
 def test_allocations_are_distinct_and_use_the_budget_up(space):
     designed = design_allocations(space, 40, seed=0)
     assert len(designed) == len(set(designed)) == 41
-    assert designed[0].is_uniform
-    cheapest = min(slot.costs[1] for slot in space.slots)
+    assert designed[0].is_reference
+    cheapest = min(slot.costs_in(ADAPTER_PARAMETERS)[1] for slot in space.slots)
     for allocation in designed:
-        assert space.budget - cheapest * 8 < allocation.cost <= space.budget
+        assert space.bounds[0] - cheapest * 8 < allocation.cost() <= space.bounds[0]
     assert designed == design_allocations(space, 40, seed=0)
 
 

@@ -201,7 +201,7 @@ def test_a_name_with_the_ranks_of_another_points_to_its_adapter(
         prepare_model(folder, config, compute=compute)
         space = load_space(folder, config)
         source, _ = tune_setting(folder, config, space, setting=config.name, compute=compute)
-        allocations = {"searched": space.uniform(), "uniform": space.uniform()}
+        allocations = {"searched": space.reference(), "uniform": space.reference()}
         adapters = recover_all(folder, config, source, allocations)["adapters"]
         assert adapters["uniform"] == adapters["searched"]
         assert (find_adapter(folder, "uniform") / "adapter_model.safetensors").exists()

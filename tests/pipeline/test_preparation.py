@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.config import build_run
 from rankadaptor.errors import InputError
+from rankadaptor.models import load
 from rankadaptor.pipeline.preparation import (
     complete_preparation,
     describe_compute,
@@ -79,8 +81,10 @@ def test_the_reference_rank_is_that_of_free_slots(pico_run: dict[str, Any], tmp_
     with open_run(tmp_path / "out", config) as folder:
         complete_preparation(folder, config, compute=pick_compute(config))
         space = load_space(folder, config)
-    free = max(rank for slot, rank in zip(space.slots, space.reference, strict=True) if slot.pinned is None)
-    assert max(space.reference) == 4 > free
+    free = max(
+        rank for slot, rank in zip(space.slots, space.reference().values, strict=True) if slot.pinned is None
+    )
+    assert max(space.reference().values) == 4 > free
     assert make_recipe(config, space).reference_rank == free
 
 
@@ -90,7 +94,7 @@ def test_uniform_s_trial_is_shared_between_exponents_only_where_they_agree(
     source = pico_source()
     zero, one = (source.recipe.replace(scaling_exponent=exponent) for exponent in (0.0, 1.0))
     assert locate_records(source, zero) == locate_records(source, one)
-    space = source.space
-    uneven = dataclasses.replace(space, reference=(1, *space.reference[1:]))
+    model, _ = load(source.model, compute=source.compute)
+    uneven = RankSpace.from_model(model, like_uniform=2, pinned={0: 4})
     pinned = dataclasses.replace(source, space=uneven)
     assert locate_records(pinned, zero) != locate_records(pinned, one)

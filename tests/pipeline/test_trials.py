@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rankadaptor.components.adapter import count_parameters
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.errors import InputError, StorageError
 from rankadaptor.pipeline import trials
@@ -25,7 +26,7 @@ def measure(folder: Path, *, workers: int = 2, count: int = 8, seeds: tuple[int,
 
 def describe(records: list[Record]) -> list[tuple]:
     return [
-        (record.values, record.seed, record.steps, record.loss, record.loss_uniform) for record in records
+        (record.values, record.seed, record.steps, record.loss, record.loss_reference) for record in records
     ]
 
 
@@ -60,8 +61,8 @@ def test_a_trial_lost_twice_is_recorded_as_failed_and_the_others_go_on(tmp_path:
     assert "NaN" in reasons[4]
     assert "memory" in reasons[5]
     for record in records:
-        assert record.loss_uniform is not None
-        assert record.parameters == SPACE.cost(record.values)
+        assert record.loss_reference is not None
+        assert record.parameters == count_parameters(SPACE, record.values)
     # Nothing of it is measured again, not even what failed.
     before = (tmp_path / "records.jsonl").read_bytes()
     cause({}, tmp_path)
@@ -70,7 +71,7 @@ def test_a_trial_lost_twice_is_recorded_as_failed_and_the_others_go_on(tmp_path:
 
 
 def test_uniform_lost_twice_ends_the_run_and_is_not_recorded(tmp_path: Path) -> None:
-    cause({name_trial(SPACE.reference, 0): "killed"}, tmp_path)
+    cause({name_trial(SPACE.reference().values, 0): "killed"}, tmp_path)
     with pytest.raises(StorageError, match=r"killed.*memory.*compute.workers=1"):
         measure(tmp_path)
     assert len(RecordFile(tmp_path / "records.jsonl")) == 0

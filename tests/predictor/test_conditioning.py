@@ -5,11 +5,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.predictor import conditioning
 from rankadaptor.predictor.conditioning import condition
 from rankadaptor.predictor.hierarchy import Hierarchy, fit_hierarchy
 from rankadaptor.predictor.observations import gather_observations
-from rankadaptor.space import RankSpace
 from tests.predictor.oracle import make_oracle, make_space, measure_sample
 
 

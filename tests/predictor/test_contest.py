@@ -30,8 +30,8 @@ def test_the_ceiling_is_what_the_truth_reaches() -> None:
     oracle = make_oracle(space, seed=3, noise=0.6)
     observations = gather_observations(space, measure_repeatedly(oracle, 60, repeated=30))
     reached = [
-        compute_kendall(oracle.true_gains(values := space.sample_array(60, seed)), np.array(
-            [oracle(space.allocation(row)).gain for row in values.tolist()]
+        compute_kendall(oracle.true_gains(choices := space.sample_choices(60, seed)), np.array(
+            [oracle(space.from_choices(row)).gain for row in choices.tolist()]
         ))
         for seed in range(12)
     ]  # fmt: skip

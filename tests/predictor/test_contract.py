@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from rankadaptor.components.adapter import RANK, RankSpace, widen_space
 from rankadaptor.errors import InputError
 from rankadaptor.predictor import (
     PREDICTORS,
@@ -20,8 +21,8 @@ from rankadaptor.predictor import (
 )
 from rankadaptor.predictor.network import PerceptronEnsemble
 from rankadaptor.predictor.quality import compute_kendall
-from rankadaptor.space import RankSpace, widen_space
-from tests.predictor.oracle import Oracle, make_oracle, make_space, measure_sample
+from rankadaptor.space import Slot
+from tests.predictor.oracle import Oracle, as_failed, make_oracle, make_space, measure_sample, with_losses
 
 SHARED = 11
 
@@ -61,7 +62,7 @@ def test_uniform_gains_nothing_whatever_was_measured(
     predictor: Predictor, space: RankSpace, oracle: Oracle
 ) -> None:
     for seen in (predictor, predictor.update(space, measure_sample(oracle, 12))):
-        prediction = seen.predict(space, [space.uniform(), *space.sample(3, seed=1)])
+        prediction = seen.predict(space, [space.reference(), *space.sample(3, seed=1)])
         assert prediction.mean.shape == prediction.std.shape == (4,)
         assert abs(prediction.mean[0]) < 1e-9
         assert prediction.std[0] < 1e-6
@@ -71,38 +72,38 @@ def test_uniform_gains_nothing_whatever_was_measured(
 def test_update_is_pure_and_repeats_bit_for_bit(
     predictor: Predictor, space: RankSpace, oracle: Oracle
 ) -> None:
-    values = space.sample_array(20, 3)
+    choices = space.sample_choices(20, 3)
     records = measure_sample(oracle, 9)
-    before = predictor.predict(space, values)
+    before = predictor.predict(space, choices)
     first, second = predictor.update(space, records), predictor.update(space, records)
-    np.testing.assert_array_equal(first.predict(space, values).mean, second.predict(space, values).mean)
-    np.testing.assert_array_equal(first.predict(space, values).std, second.predict(space, values).std)
-    np.testing.assert_array_equal(predictor.predict(space, values).mean, before.mean)
+    np.testing.assert_array_equal(first.predict(space, choices).mean, second.predict(space, choices).mean)
+    np.testing.assert_array_equal(first.predict(space, choices).std, second.predict(space, choices).std)
+    np.testing.assert_array_equal(predictor.predict(space, choices).mean, before.mean)
     # All records every time: what an earlier update saw is not carried over.
-    again = first.update(space, records[:4]).predict(space, values).mean
-    np.testing.assert_array_equal(again, predictor.update(space, records[:4]).predict(space, values).mean)
-    np.testing.assert_array_equal(first.update(space, []).predict(space, values).mean, before.mean)
+    again = first.update(space, records[:4]).predict(space, choices).mean
+    np.testing.assert_array_equal(again, predictor.update(space, records[:4]).predict(space, choices).mean)
+    np.testing.assert_array_equal(first.update(space, []).predict(space, choices).mean, before.mean)
 
 
 def test_failed_records_and_uniform_teach_nothing(
     predictor: Predictor, space: RankSpace, oracle: Oracle
 ) -> None:
     records = measure_sample(oracle, 8)
-    failed = dataclasses.replace(records[0], status="failed", loss=None, seed=5)
-    values = space.sample_array(10, 3)
-    plain = predictor.update(space, records).predict(space, values)
-    mixed = predictor.update(space, [*records, failed, oracle(space.uniform())]).predict(space, values)
+    failed = as_failed(records[0], seed=5)
+    choices = space.sample_choices(10, 3)
+    plain = predictor.update(space, records).predict(space, choices)
+    mixed = predictor.update(space, [*records, failed, oracle(space.reference())]).predict(space, choices)
     np.testing.assert_array_equal(plain.mean, mixed.mean)
-    nothing = predictor.update(space, [failed]).predict(space, values)
-    np.testing.assert_array_equal(nothing.mean, predictor.predict(space, values).mean)
+    nothing = predictor.update(space, [failed]).predict(space, choices)
+    np.testing.assert_array_equal(nothing.mean, predictor.predict(space, choices).mean)
 
 
 def test_orders_unseen_allocations_after_thirty_records(
     predictor: Predictor, space: RankSpace, oracle: Oracle
 ) -> None:
-    values = space.sample_array(200, 99)
-    prediction = predictor.update(space, measure_sample(oracle, 30)).predict(space, values)
-    truth = oracle.true_gains(values)
+    choices = space.sample_choices(200, 99)
+    prediction = predictor.update(space, measure_sample(oracle, 30)).predict(space, choices)
+    truth = oracle.true_gains(choices)
     assert compute_kendall(prediction.mean, truth) > 0.4
     assert np.mean(np.abs(prediction.mean - truth) < 2 * prediction.std) > 0.3
     assert prediction.noise > 0
@@ -117,7 +118,7 @@ def test_without_signal_the_predicted_spread_stays_inside_the_noise(
         null = make_oracle(space, seed=seed, noise=1.0)
         null.weights = np.zeros_like(null.weights)
         prediction = predictor.update(space, measure_sample(null, count, seed=seed)).predict(
-            space, space.sample_array(200, 99)
+            space, space.sample_choices(200, 99)
         )
         spreads.append(prediction.mean.std() / null.noise)
     assert np.mean(spreads) < 0.5
@@ -127,9 +128,9 @@ def test_one_record_and_equal_records_are_enough_to_go_on(
     predictor: Predictor, space: RankSpace, oracle: Oracle
 ) -> None:
     (record,) = measure_sample(oracle, 1)
-    same = [dataclasses.replace(r, loss=r.loss_uniform) for r in measure_sample(oracle, 5)]
+    same = [with_losses(r, loss=r.loss_reference) for r in measure_sample(oracle, 5)]
     for records in ([record], same):
-        prediction = predictor.update(space, records).predict(space, space.sample_array(5, 0))
+        prediction = predictor.update(space, records).predict(space, space.sample_choices(5, 0))
         assert np.isfinite(prediction.mean).all()
         assert np.isfinite(prediction.std).all()
 
@@ -138,10 +139,10 @@ def test_one_broken_run_does_not_flatten_the_others(
     predictor: Predictor, space: RankSpace, oracle: Oracle
 ) -> None:
     records = measure_sample(oracle, 24)
-    broken = [*records, dataclasses.replace(records[0], values=space.sample(1, seed=77)[0].values, loss=9.0)]
-    values = space.sample_array(200, 99)
-    prediction = predictor.update(space, broken).predict(space, values)
-    assert compute_kendall(prediction.mean, oracle.true_gains(values)) > 0.25
+    broken = [*records, with_losses(oracle(space.sample(1, seed=77)[0]), loss=9.0)]
+    choices = space.sample_choices(200, 99)
+    prediction = predictor.update(space, broken).predict(space, choices)
+    assert compute_kendall(prediction.mean, oracle.true_gains(choices)) > 0.25
 
 
 @pytest.mark.parametrize("slots", ["block", "half_block"])
@@ -157,20 +158,39 @@ def test_coarser_slots_work_too(predictor: Predictor, slots: str) -> None:
 def test_records_of_another_space_are_refused(predictor: Predictor, space: RankSpace, oracle: Oracle) -> None:
     with pytest.raises(InputError, match="values"):
         predictor.update(make_space(blocks=2), measure_sample(oracle, 3))
-    with pytest.raises(InputError, match="slots"):
+    with pytest.raises(InputError, match="one column per slot"):
         predictor.predict(space, np.zeros((2, 3), dtype=np.int64))
+    labels = np.array([[16] * space.n_slots])  # ranks, where the numbers of options are expected
+    with pytest.raises(InputError, match=r"row 0, slot 'block0\.q_proj': option number 16"):
+        predictor.predict(space, labels)
+
+
+def test_allocations_of_another_menu_are_read_by_their_ranks(predictor: Predictor, space: RankSpace) -> None:
+    shorter = dataclasses.replace(space, slots=tuple(_drop_first_option(slot) for slot in space.slots),
+        references=(("uniform", tuple(choice - 1 for choice in space.origin)),))  # fmt: skip
+    allocation = shorter.sample(1, seed=3)[0]
+    assert allocation.choices != space.find_choices(allocation.values)
+    own = space.allocation(allocation.values)
+    np.testing.assert_array_equal(
+        predictor.predict(space, [allocation]).mean, predictor.predict(space, [own]).mean
+    )
+
+
+def _drop_first_option(slot: Slot) -> Slot:
+    costs = tuple((resource, numbers[1:]) for resource, numbers in slot.costs)
+    return dataclasses.replace(slot, options=slot.options[1:], costs=costs, coordinates=slot.coordinates[1:])
 
 
 def test_scales_beside_ranks_are_learned_too(predictor: Predictor, space: RankSpace) -> None:
     wide = widen_space(space)
-    values = wide.sample_array(220, 3)
-    ranks = np.array([slot.costs[-1] > 0 for slot in wide.slots])
+    choices = wide.sample_choices(220, 3)
+    ranks = np.array([slot.component == RANK for slot in wide.slots])
     weights = np.where(ranks, 0.0, np.random.default_rng(0).normal(size=wide.n_slots))
     oracle = Oracle(wide, 0.002 * weights, 0.0005)
-    records = [oracle(wide.allocation(row)) for row in values[:60].tolist()]
-    seen, rest = predictor.update(wide, records), values[60:]
+    records = [oracle(wide.from_choices(row)) for row in choices[:60].tolist()]
+    seen, rest = predictor.update(wide, records), choices[60:]
     prediction = seen.predict(wide, rest)
     assert np.isfinite(prediction.mean).all()
-    assert predictor.predict(wide, [wide.uniform()]).mean[0] == 0.0
+    assert predictor.predict(wide, [wide.reference()]).mean[0] == 0.0
     if isinstance(predictor, MetaPredictor | GaussianProcess | Ridge):
         assert compute_kendall(prediction.mean, oracle.true_gains(rest)) > 0.35

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.files import read_json, write_json
 from rankadaptor.predictor import MetaPredictor, make_predictor, meta_train, storage
 from rankadaptor.predictor.rank_agreement import compute_kendall
-from rankadaptor.space import RankSpace
-from tests.predictor.oracle import make_oracle, make_space, measure_sample
+from tests.predictor.oracle import make_oracle, make_space, measure_sample, with_losses
 
 SHARED = 7
 
@@ -40,37 +40,37 @@ def space() -> RankSpace:
 
 
 def test_carries_over_to_models_of_another_depth(trained: MetaPredictor, space: RankSpace) -> None:
-    values = space.sample_array(200, 99)
+    choices = space.sample_choices(200, 99)
     blind, taught, scratch = [], [], []
     for seed in range(5):
         oracle = make_oracle(space, seed=500 + seed, shared=SHARED)
-        truth, records = oracle.true_gains(values), measure_sample(oracle, 4, seed=seed)
-        blind.append(compute_kendall(trained.predict(space, values).mean, truth))
-        taught.append(compute_kendall(trained.update(space, records).predict(space, values).mean, truth))
+        truth, records = oracle.true_gains(choices), measure_sample(oracle, 4, seed=seed)
+        blind.append(compute_kendall(trained.predict(space, choices).mean, truth))
+        taught.append(compute_kendall(trained.update(space, records).predict(space, choices).mean, truth))
         process = make_predictor("gaussian_process").update(space, records)
-        scratch.append(compute_kendall(process.predict(space, values).mean, truth))
+        scratch.append(compute_kendall(process.predict(space, choices).mean, truth))
     assert np.mean(blind) > 0.5
     assert np.mean(taught) > max(np.mean(scratch) + 0.1, np.mean(blind) - 0.02)
 
 
 def test_intervals_hold_what_they_say(trained: MetaPredictor, space: RankSpace) -> None:
-    values, inside = space.sample_array(200, 99), []
+    choices, inside = space.sample_choices(200, 99), []
     for seed in range(6):
         oracle = make_oracle(space, seed=600 + seed, shared=SHARED)
-        prediction = trained.update(space, measure_sample(oracle, 12, seed=seed)).predict(space, values)
-        inside.append(np.mean(np.abs(oracle.true_gains(values) - prediction.mean) < 1.645 * prediction.std))
+        prediction = trained.update(space, measure_sample(oracle, 12, seed=seed)).predict(space, choices)
+        inside.append(np.mean(np.abs(oracle.true_gains(choices) - prediction.mean) < 1.645 * prediction.std))
     assert 0.75 < np.mean(inside) <= 1.0
 
 
 def test_a_setting_unlike_the_corpus_is_learned_online(trained: MetaPredictor, space: RankSpace) -> None:
-    values = space.sample_array(200, 99)
+    choices = space.sample_choices(200, 99)
     before, after = [], []
     for seed in range(3):
         oracle = make_oracle(space, seed=900 + seed, shared=SHARED + 1, noise=0.2)
-        truth = oracle.true_gains(values)
+        truth = oracle.true_gains(choices)
         learned = trained.update(space, measure_sample(oracle, 30, seed=seed))
-        before.append(compute_kendall(trained.predict(space, values).mean, truth))
-        after.append(compute_kendall(learned.predict(space, values).mean, truth))
+        before.append(compute_kendall(trained.predict(space, choices).mean, truth))
+        after.append(compute_kendall(learned.predict(space, choices).mean, truth))
     assert np.mean(after) > np.mean(before) + 0.1
 
 
@@ -78,10 +78,10 @@ def test_luck_of_uniform_does_not_pass_for_a_gain(trained: MetaPredictor, space:
     """All gains of a seed are paired with one run of uniform; if that was unlucky, all look better."""
     oracle = make_oracle(space, seed=510, shared=SHARED)
     records = measure_sample(oracle, 16)
-    lucky = [dataclasses.replace(r, loss_uniform=(r.loss_uniform or 0.0) + 0.002) for r in records]
-    values = space.sample_array(100, 3)
-    plain = trained.update(space, records).predict(space, values).mean
-    moved = trained.update(space, lucky).predict(space, values).mean
+    lucky = [with_losses(r, reference=(r.loss_reference or 0.0) + 0.002) for r in records]
+    choices = space.sample_choices(100, 3)
+    plain = trained.update(space, records).predict(space, choices).mean
+    moved = trained.update(space, lucky).predict(space, choices).mean
     assert abs(np.mean(moved - plain)) < 0.0015
     assert compute_kendall(plain, moved) > 0.75
 
@@ -89,9 +89,9 @@ def test_luck_of_uniform_does_not_pass_for_a_gain(trained: MetaPredictor, space:
 def test_a_hundred_thousand_allocations_take_about_a_second(trained: MetaPredictor) -> None:
     wide = make_space(blocks=12)
     seen = trained.update(wide, measure_sample(make_oracle(wide, seed=1), 16))
-    values = wide.sample_array(20_000, 0)
+    choices = wide.sample_choices(20_000, 0)
     started = time.process_time()
-    assert len(seen.predict(wide, values)) == 20_000
+    assert len(seen.predict(wide, choices)) == 20_000
     assert time.process_time() - started < 1.5  # a fifth of them; generous, for a busy machine
 
 
@@ -109,10 +109,10 @@ def test_saved_and_loaded_predicts_and_learns_the_same(
     trained.save_pretrained(tmp_path)
     loaded = MetaPredictor.from_pretrained(tmp_path)
     assert isinstance(loaded, MetaPredictor)
-    records, values = measure_sample(make_oracle(space, seed=9), 6), space.sample_array(30, 1)
+    records, choices = measure_sample(make_oracle(space, seed=9), 6), space.sample_choices(30, 1)
     for one, two in ((trained, loaded), (trained.update(space, records), loaded.update(space, records))):
-        np.testing.assert_array_equal(one.predict(space, values).mean, two.predict(space, values).mean)
-        np.testing.assert_array_equal(one.predict(space, values).std, two.predict(space, values).std)
+        np.testing.assert_array_equal(one.predict(space, choices).mean, two.predict(space, choices).mean)
+        np.testing.assert_array_equal(one.predict(space, choices).std, two.predict(space, choices).std)
     assert loaded.card == trained.card
     description = read_json(tmp_path / "predictor.json")
     write_json(tmp_path / "predictor.json", {**description, "families": ["other"]})
@@ -131,10 +131,29 @@ def test_the_trained_predictor_comes_with_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # found from anywhere
-    assert MetaPredictor.default() == MetaPredictor.from_pretrained()
-    predictor = MetaPredictor.from_pretrained()
+    predictor, default = MetaPredictor.from_pretrained(), MetaPredictor.default()
+    assert default.card == predictor.card
+    np.testing.assert_array_equal(default.hierarchy.covariance, predictor.hierarchy.covariance)
     assert predictor.name == "meta"
     assert predictor.pretrained
+
+
+def test_a_predictor_stored_with_the_earlier_words_still_loads(
+    trained: MetaPredictor, space: RankSpace, tmp_path: Path
+) -> None:
+    trained.save_pretrained(tmp_path)
+    path = tmp_path / "predictor.json"
+    description = read_json(path)
+    assert {"linear_features", "families"} < set(description)
+    description["strengths"] = description.pop("linear_features")
+    description["families"] = [name.replace("uncounted.", "free.") for name in description["families"]]
+    assert "free.log" in description["families"]
+    write_json(path, description)
+    read, choices = MetaPredictor.from_pretrained(tmp_path), space.sample_choices(20, 1)
+    np.testing.assert_array_equal(read.predict(space, choices).mean, trained.predict(space, choices).mean)
+    write_json(path, description | {"strengths": description["strengths"][1:]})
+    with pytest.raises(CheckpointError, match="other features"):
+        MetaPredictor.from_pretrained(tmp_path)
 
 
 def test_the_wheel_has_every_file_of_the_trained_predictor() -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.corpus import Corpus, Setting
 from rankadaptor.errors import CheckpointError, InputError, TrainingError
 from rankadaptor.files import read_json, write_json
 from rankadaptor.predictor import MetaNetwork, MetaPredictor, Perceptron, make_predictor, train_network
 from rankadaptor.predictor.network import PerceptronEnsemble
 from rankadaptor.predictor.quality import compute_kendall
-from rankadaptor.space import RankSpace
 from tests.predictor.oracle import make_oracle, make_space, measure_sample
 
 SHARED = 7
@@ -40,17 +40,17 @@ def trained(settings: list) -> MetaNetwork:
 
 
 def test_meta_trained_beats_scratch_on_a_setting_it_never_saw(trained: MetaNetwork, space: RankSpace) -> None:
-    values = space.sample_array(200, 99)
+    choices = space.sample_choices(200, 99)
     gaps, blind = [], []
     for seed in range(6):
         oracle = make_oracle(space, seed=500 + seed, shared=SHARED)
-        truth, records = oracle.true_gains(values), measure_sample(oracle, 4, seed=seed)
-        taught = compute_kendall(trained.update(space, records).predict(space, values).mean, truth)
+        truth, records = oracle.true_gains(choices), measure_sample(oracle, 4, seed=seed)
+        taught = compute_kendall(trained.update(space, records).predict(space, choices).mean, truth)
         scratch = compute_kendall(
-            Perceptron(width=32).update(space, records).predict(space, values).mean, truth
+            Perceptron(width=32).update(space, records).predict(space, choices).mean, truth
         )
         gaps.append(taught - scratch)
-        blind.append(compute_kendall(trained.predict(space, values).mean, truth))
+        blind.append(compute_kendall(trained.predict(space, choices).mean, truth))
     assert np.mean(gaps) > 0.2
     assert np.mean(blind) > 0.4  # even before the first record
 
@@ -61,30 +61,30 @@ def test_an_update_that_runs_away_leaves_the_network_as_it_was(
 ) -> None:
     """Weights may stay finite where what they say of unseen allocations does not."""
     records = measure_sample(make_oracle(space, seed=900, shared=SHARED), 4)
-    values = space.sample_array(200, 99)
+    choices = space.sample_choices(200, 99)
     fast = dataclasses.replace(trained, rate=rate).update(space, records)
-    prediction = fast.predict(space, values)
+    prediction = fast.predict(space, choices)
     assert "ran away" in caplog.text
     assert np.isfinite(prediction.mean).all()
-    assert compute_kendall(prediction.mean, trained.predict(space, values).mean) > 0.99
+    assert compute_kendall(prediction.mean, trained.predict(space, choices).mean) > 0.99
 
 
 def test_a_setting_unlike_the_corpus_is_learned_online(trained: MetaNetwork, space: RankSpace) -> None:
-    values = space.sample_array(200, 99)
+    choices = space.sample_choices(200, 99)
     before, after = [], []
     for seed in range(4):
         oracle = make_oracle(space, seed=900 + seed, shared=SHARED + 1, noise=0.2)
-        truth = oracle.true_gains(values)
+        truth = oracle.true_gains(choices)
         learned = trained.update(space, measure_sample(oracle, 30, seed=seed))
-        before.append(compute_kendall(trained.predict(space, values).mean, truth))
-        after.append(compute_kendall(learned.predict(space, values).mean, truth))
+        before.append(compute_kendall(trained.predict(space, choices).mean, truth))
+        after.append(compute_kendall(learned.predict(space, choices).mean, truth))
     assert np.mean(after) > np.mean(before) + 0.1
 
 
 def test_training_repeats_bit_for_bit_and_depends_on_the_seed(settings: list, space: RankSpace) -> None:
-    values = space.sample_array(5, 1)
+    choices = space.sample_choices(5, 1)
     first, second, other = (
-        train_network(settings, epochs=2, seed=seed, network=make_network()).predict(space, values).mean
+        train_network(settings, epochs=2, seed=seed, network=make_network()).predict(space, choices).mean
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, second)
@@ -99,10 +99,10 @@ def test_saved_and_loaded_predicts_and_learns_the_same(
     predictor.save_pretrained(tmp_path / "predictor")
     loaded = MetaPredictor.from_pretrained(tmp_path / "predictor")
     records = measure_sample(make_oracle(space, seed=9), 6)
-    values = space.sample_array(30, 1)
+    choices = space.sample_choices(30, 1)
     for one, two in ((predictor, loaded), (predictor.update(space, records), loaded.update(space, records))):
-        np.testing.assert_array_equal(one.predict(space, values).mean, two.predict(space, values).mean)
-        np.testing.assert_array_equal(one.predict(space, values).std, two.predict(space, values).std)
+        np.testing.assert_array_equal(one.predict(space, choices).mean, two.predict(space, choices).mean)
+        np.testing.assert_array_equal(one.predict(space, choices).std, two.predict(space, choices).std)
     assert loaded.card["corpus_digest"] == predictor.card["corpus_digest"]
     assert sorted(path.name for path in (tmp_path / "predictor").iterdir()) == [
         "predictor.json",
@@ -144,11 +144,11 @@ def test_held_out_settings_are_never_trained_on(space: RankSpace, tmp_path: Path
                 corpus.append(type(record)(**{**record.__dict__, "setting": name}))
         return corpus
 
-    values = space.sample_array(5, 1)
+    choices = space.sample_choices(5, 1)
     predictors = [
         train_network(fill(tmp_path / str(seed), seed), epochs=2, network=make_network()) for seed in (1, 2)
     ]
-    one, two = (predictor.predict(space, values).mean for predictor in predictors)
+    one, two = (predictor.predict(space, choices).mean for predictor in predictors)
     np.testing.assert_array_equal(one, two)
     assert set(predictors[0].card["settings"]) == {"one", "two"}
     assert predictors[0].card["not_trained_on"] == ["kept"]

@@ -5,12 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.corpus import Record
+from rankadaptor.features import choices_array
 from rankadaptor.predictor import make_predictor
 from rankadaptor.predictor.observations import OUTLIER, gather_observations
 from rankadaptor.search import draw_random
-from rankadaptor.space import RankSpace
-from tests.predictor.oracle import make_oracle, make_space
+from tests.predictor.oracle import make_oracle, make_space, with_losses
 
 
 def test_repeats_are_averaged_and_tell_the_noise() -> None:
@@ -27,7 +28,7 @@ def test_repeats_are_averaged_and_tell_the_noise() -> None:
 def test_long_runs_replace_short_ones_of_the_same_allocation() -> None:
     space = make_space(blocks=2)
     short = make_oracle(space, seed=0)(space.sample(1, seed=1)[0])
-    long = dataclasses.replace(short, steps=100, loss=3.5)
+    long = with_losses(dataclasses.replace(short, steps=100), loss=3.5)
     for records in ([short, long], [long, short]):
         observed = gather_observations(space, records)
         np.testing.assert_allclose(observed.gains, [0.5])
@@ -39,7 +40,7 @@ def test_spread_ignores_one_outlier_and_is_never_zero() -> None:
     oracle = make_oracle(space, seed=0)
     records = [oracle(a) for a in space.sample(20, seed=1)]
     usual = gather_observations(space, records).spread
-    broken = [*records, dataclasses.replace(records[0], values=space.sample(1, seed=9)[0].values, loss=50.0)]
+    broken = [*records, with_losses(oracle(space.sample(1, seed=9)[0]), loss=50.0)]
     assert gather_observations(space, broken).spread < 1.5 * usual
     assert gather_observations(space, []).spread == 1.0
 
@@ -49,16 +50,14 @@ def _measure_with_one_broken(gain: float) -> tuple[RankSpace, list[Record]]:
     space, rng = make_space(blocks=3), np.random.default_rng(0)
     oracle = make_oracle(space, seed=0)
     allocations = draw_random(space, 24, seed=1)
-    true = oracle.true_gains(np.array([each.values for each in allocations]))
+    true = oracle.true_gains(choices_array(allocations))
     true *= 0.004 / true.std()
     records = []
     for seed in range(3):
         for place, allocation in enumerate(allocations[: None if seed == 0 else 6]):
             measured = true[place] + 0.001 * rng.standard_normal()
             measured = gain if (place, seed) == (5, 0) else measured
-            records.append(
-                dataclasses.replace(oracle(allocation, seed=seed), loss=-measured, loss_uniform=0.0)
-            )
+            records.append(with_losses(oracle(allocation, seed=seed), loss=-measured, reference=0.0))
     return space, records
 
 
@@ -69,7 +68,7 @@ def test_one_broken_run_does_not_wipe_out_what_a_search_knows(name: str, repeats
     for gain in (-3.0, -0.004):
         space, records = _measure_with_one_broken(gain)
         told = records if repeats else records[:24]
-        prediction = make_predictor(name).update(space, told).predict(space, space.sample_array(200, 7))
+        prediction = make_predictor(name).update(space, told).predict(space, space.sample_choices(200, 7))
         means.append(prediction.mean)
         noises.append(prediction.noise)
     assert means[0].std() > 0.7 * means[1].std()

@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.predictor import MetaPredictor
 from rankadaptor.predictor.hierarchy import Hierarchy, fit_hierarchy
 from rankadaptor.predictor.observations import Observations, gather_observations
 from rankadaptor.predictor.prior_width import SETTINGS, set_width
-from rankadaptor.space import RankSpace
-from tests.predictor.oracle import make_oracle, make_space, measure_sample
+from tests.predictor.oracle import make_oracle, make_space, measure_sample, with_losses
 
 SHARED = 7
 Setting = tuple[RankSpace, Observations]
@@ -21,7 +21,7 @@ Setting = tuple[RankSpace, Observations]
 def measure(seed: int, *, wild: float = 1.0) -> Setting:
     space = make_space(blocks=3 + seed % 3)
     records = measure_sample(make_oracle(space, seed=200 + seed, shared=SHARED), 20, seed=seed)
-    wilder = [dataclasses.replace(r, loss=(r.loss_uniform or 0.0) - wild * (r.gain or 0.0)) for r in records]
+    wilder = [with_losses(r, loss=(r.loss_reference or 0.0) - wild * (r.gain or 0.0)) for r in records]
     return space, gather_observations(space, wilder)
 
 
@@ -43,7 +43,7 @@ def test_one_wild_setting_does_not_make_every_interval_useless(
     inside = []
     for seed in range(20, 26):
         space, observations = measure(seed)
-        prediction = MetaPredictor(hierarchy=set_right).predict(space, observations.values)
+        prediction = MetaPredictor(hierarchy=set_right).predict(space, observations.choices)
         inside.append(
             np.mean(
                 np.abs(observations.gains - prediction.mean)
@@ -56,11 +56,11 @@ def test_one_wild_setting_does_not_make_every_interval_useless(
 def test_only_what_is_said_of_the_width_changes_and_fades_with_records(raw: Hierarchy) -> None:
     space = make_space(blocks=4)
     records = measure_sample(make_oracle(space, seed=300, shared=SHARED), 8)
-    values = space.sample_array(30, 1)
+    choices = space.sample_choices(30, 1)
     plain, narrow = MetaPredictor(raw), MetaPredictor(dataclasses.replace(raw, width=0.25))
     for told, factor in ((0, 0.25), (1, 0.25**0.25), (8, 0.25 ** (1 / 81))):
-        before = plain.update(space, records[:told]).predict(space, values)
-        after = narrow.update(space, records[:told]).predict(space, values)
+        before = plain.update(space, records[:told]).predict(space, choices)
+        after = narrow.update(space, records[:told]).predict(space, choices)
         assert np.array_equal(before.mean, after.mean)
         assert before.draws is not None
         assert after.draws is not None

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
@@ -12,7 +10,7 @@ from rankadaptor.predictor.contest import judge_setting
 from rankadaptor.predictor.evidence import Evidence
 from rankadaptor.predictor.quality import compute_kendall, judge_predictions
 from rankadaptor.search import draw_random
-from tests.predictor.oracle import make_oracle, make_space, measure_sample
+from tests.predictor.oracle import make_oracle, make_space, measure_sample, with_losses
 
 
 def test_kendall_agrees_with_scipy() -> None:
@@ -39,7 +37,7 @@ def test_the_ceiling_is_the_benchmarks_and_leaves_uniforms_luck_out() -> None:
     space = make_space(blocks=3)
     oracle = make_oracle(space, seed=1, noise=0.3)
     lucky = [
-        dataclasses.replace(record, loss_uniform=record.loss_uniform + luck * oracle.noise)
+        with_losses(record, reference=record.loss_reference + luck * oracle.noise)
         for seed, luck in enumerate((-5.0, 0.0, 5.0))
         for record in (oracle(a, seed=seed) for a in draw_random(space, 30, seed=0))
     ]

@@ -9,6 +9,8 @@ import pytest
 import torch
 from peft import PeftModel
 
+from rankadaptor.components.adapter import ADAPTER_PARAMETERS, RankSpace
+from rankadaptor.components.adapter.scales import widen_space
 from rankadaptor.corpus import RecordFile
 from rankadaptor.errors import CheckpointError, InputError, TrainingError
 from rankadaptor.proxies import ElasticAdapter
@@ -17,8 +19,6 @@ from rankadaptor.recovery import attach_adapter, detach_adapter, fine_tune, reco
 from rankadaptor.recovery import training as loop
 from rankadaptor.recovery.nested import attach_nested, cut_slice, find_widest
 from rankadaptor.recovery.start import load_start
-from rankadaptor.space import RankSpace
-from rankadaptor.space.widening import widen_space
 
 TOKENS = torch.tensor([[5, 9, 33, 80, 12, 7], [4, 4, 90, 21, 3, 60]])
 
@@ -41,7 +41,7 @@ def test_a_nested_slice_is_the_adapter_of_its_allocation(model, space, mixed, re
         for value in nested.peft_model.parameters():
             if value.requires_grad:
                 value.data += 0.05 * torch.randn(value.shape, generator=generator)
-        nested.choose(mixed.values)
+        nested.choose(mixed.choices)
         logits, weights = read_logits(nested.peft_model), nested.read_weights()
     bare = read_logits(model)
     alone = attach_adapter(model, mixed, recipe, seed=3)
@@ -53,12 +53,12 @@ def test_a_nested_slice_is_the_adapter_of_its_allocation(model, space, mixed, re
 
 def test_slices_of_a_space_with_scales_too(model, space, recipe):
     wide = widen_space(space)
-    values = list(space.reference) + [200] * (wide.n_slots - space.n_slots)
+    values = list(space.reference().values) + [200] * (wide.n_slots - space.n_slots)
     with attach_nested(model, wide, recipe, seed=0) as nested:
         for value in nested.peft_model.parameters():
             if value.requires_grad:
                 value.data += 0.05
-        nested.choose(values)
+        nested.choose(wide.find_choices(values))
         logits, weights = read_logits(nested.peft_model), nested.read_weights()
     allocation = wide.allocation(values)
     alone = attach_adapter(model, allocation, recipe, seed=3)
@@ -77,7 +77,7 @@ def test_a_super_adapter_that_never_changes_ranks_trains_as_an_adapter_alone(
     logits = read_logits(alone)
     detach_adapter(alone)
     with attach_nested(model, space, recipe, seed=0) as nested:
-        nested.choose(mixed.values)
+        nested.choose(mixed.choices)
         found = fine_tune(nested.peft_model, sequences, **common)
         assert torch.allclose(read_logits(nested.peft_model), logits, atol=1e-5)
     assert found.losses == pytest.approx(expected.losses, abs=1e-6)
@@ -90,11 +90,11 @@ def test_training_learns_and_leaves_the_model_bare(short, space, mixed):
     assert torch.equal(read_logits(short.model), logits)
     record = elastic.measure(mixed)
     assert record.loss < before - 0.5
-    assert record.loss_uniform == elastic.measure(space.uniform()).loss < before - 0.5
-    assert elastic.measure(space.uniform()).gain == 0
+    assert record.loss_reference == elastic.measure(space.reference()).loss < before - 0.5
+    assert elastic.measure(space.reference()).gain == 0
     assert record.tokens == 0 < elastic.tokens
     assert record.setting.startswith(f"{short.name_setting(space)}.elastic-")
-    assert record.parameters == mixed.cost
+    assert record.parameters == mixed.cost()
     assert torch.equal(read_logits(short.model), logits)
 
 
@@ -173,7 +173,7 @@ def test_a_slice_starts_the_final_fine_tune(elastic, model, pico_tokenizer, mixe
     assert not torch.allclose(read_logits(warm), logits, atol=1e-3)
     detach_adapter(warm)
     with pytest.raises(InputError, match="does not fit the allocation"):
-        recover(model, pico_tokenizer, mixed, **common, start=elastic.slice(mixed.space.uniform()))
+        recover(model, pico_tokenizer, mixed, **common, start=elastic.slice(mixed.space.reference()))
     assert not any("lora" in name for name, _ in model.named_modules())
 
 
@@ -189,21 +189,21 @@ def test_every_step_trains_the_ranks_of_its_own_allocation(short, space, monkeyp
 
 def test_the_plan_is_random_and_in_the_budget_or_takes_turns(space):
     plan = draw_plan(space, 30, seed=0)
-    assert (space.cost_array(plan) <= space.budget).all()
+    assert (space.sum_costs(plan, ADAPTER_PARAMETERS) <= space.bounds[0]).all()
     assert len({tuple(row) for row in plan.tolist()}) > 20
     turns = draw_plan(space, 30, seed=0, sandwich=True)
-    assert tuple(turns[3]) == find_widest(space).values
-    assert tuple(turns[4]) == space.reference
+    assert tuple(turns[3]) == find_widest(space).choices
+    assert tuple(turns[4]) == space.origin
     assert (turns[2::3] == plan[2::3]).all()
 
 
 def test_what_cannot_be_done_is_said(elastic, short, model, recipe):
     other = RankSpace.from_model(model, like_uniform=2, slots="block")
     with pytest.raises(InputError, match=other.digest):
-        elastic.measure(other.uniform())
+        elastic.measure(other.reference())
     short.recipe = recipe.replace(learning_rate=1e30, gradient_clip=0.0)
     with pytest.raises(TrainingError):
         ElasticAdapter.train(short, other, steps=4)
     assert not any("lora" in name for name, _ in model.named_modules())
     elastic.weights = {name: value * math.nan for name, value in elastic.weights.items()}
-    assert elastic.measure(elastic.space.uniform()).status == "failed"
+    assert elastic.measure(elastic.space.reference()).status == "failed"

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from rankadaptor.components.adapter import RankSpace, read_scales
+from rankadaptor.components.adapter.scales import widen_space
 from rankadaptor.errors import InputError
 from rankadaptor.proxies import measure_reconstruction, measure_spectra, measure_variance
 from rankadaptor.proxies.reconstruction import measure_block_errors
@@ -12,8 +14,6 @@ from rankadaptor.proxies.variance import explain_variance
 from rankadaptor.recovery.examples import draw_examples
 from rankadaptor.recovery.loss import make_device_batch, sum_losses
 from rankadaptor.search import allocate_by_scores
-from rankadaptor.space import RankSpace
-from rankadaptor.space.widening import widen_space
 
 
 def is_concave(table) -> bool:
@@ -45,7 +45,7 @@ def test_scores_of_ranks_leave_scales_as_they_are(model, space, sequences, compu
     for measure in (measure_spectra, measure_variance):
         table = measure(model, wide, sequences, compute=compute, examples=4)
         dealt = allocate_by_scores(wide, table)
-        assert set(dealt.scale_factors().values()) == {1.0}
+        assert set(read_scales(dealt).values()) == {1.0}
         if measure is measure_spectra:
             assert dealt.values[: space.n_slots] == plain.values
 

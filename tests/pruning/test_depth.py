@@ -132,7 +132,7 @@ def test_the_cut_is_felt_by_the_block_that_follows(pico_model) -> None:
 
 
 def test_the_space_sees_the_damage(pico_model) -> None:
-    from rankadaptor.space import RankSpace
+    from rankadaptor.components.adapter import RankSpace
 
     pruned = prune(
         pico_model("llama", 6), None, importance="random", targets=["blocks"], ratio=0.5, skip_first=1

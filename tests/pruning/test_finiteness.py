@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.data.rows import load_rows
 from rankadaptor.data.sequences import tokenise_rows
 from rankadaptor.errors import InputError, NonFiniteError, TrainingError
@@ -18,7 +19,6 @@ from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.lora import attach_adapter
 from rankadaptor.recovery.training import fine_tune
 from rankadaptor.runtime import choose_compute
-from rankadaptor.space import RankSpace
 
 EXACT = choose_compute(device="cpu", dtype="float32")
 TEXTS = [f"The river number {i} runs under {i + 2} bridges and through the old town." for i in range(12)]
@@ -101,7 +101,7 @@ def test_a_fine_tune_blames_the_model_and_not_the_learning_rate(model, sequences
     spoil(model)
     space = RankSpace.from_model(model, like_uniform=2, ranks=[0, 2, 4])
     recipe = Recipe(batch_size=4, micro_batch_size=2, sequence_length=24, steps=2)
-    adapted = attach_adapter(model, space.uniform(), recipe, seed=0)
+    adapted = attach_adapter(model, space.reference(), recipe, seed=0)
     with pytest.raises(TrainingError, match=r"step 1 of 2.*up_proj\.\S*weight \(1 NaN") as caught:
         fine_tune(adapted, sequences, recipe=recipe, steps=2, seed=0, compute=EXACT)
     assert "Lower the learning rate" not in str(caught.value)

@@ -49,7 +49,7 @@ def model(pico_model: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def space(model: Any) -> Any:
-    from rankadaptor.space import RankSpace
+    from rankadaptor.components.adapter import RankSpace
 
     return RankSpace.from_model(model, like_uniform=4, slots="linear", ranks=(0, 1, 2, 3, 4, 6, 8))
 

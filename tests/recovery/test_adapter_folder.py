@@ -37,10 +37,10 @@ def dense(pico_model, pico_tokenizer, compute, tmp_path):
 @pytest.fixture
 def recovered(dense, pico_tokenizer, rows, recipe, compute):
     """Two of its blocks pruned, and the rest recovered in a few steps."""
-    from rankadaptor.space import RankSpace
+    from rankadaptor.components.adapter import RankSpace
 
     pruned = prune(dense, pico_tokenizer, ratio=0.5, targets=["blocks"], importance="l2")
-    uniform = RankSpace.from_model(pruned, like_uniform=2).uniform()
+    uniform = RankSpace.from_model(pruned, like_uniform=2).reference()
     before, flags = read_logits(pruned), [value.requires_grad for value in pruned.parameters()]
     adapter = recover(pruned, pico_tokenizer, uniform, data=rows, recipe=recipe, steps=3, compute=compute)
     # The input is what it was, and shares its weights with the result.

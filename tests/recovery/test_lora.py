@@ -7,6 +7,7 @@ import pytest
 import torch
 from peft import PeftModel
 
+from rankadaptor.components.adapter import read_ranks
 from rankadaptor.errors import InputError
 from rankadaptor.recovery.lora import (
     adapt_temporarily,
@@ -47,11 +48,11 @@ def snapshot(model: Any) -> dict[str, Any]:
 
 def test_config_names_every_linear_in_full(mixed, recipe):
     config = lora_config(mixed, recipe)
-    ranks = {name: rank for name, rank in mixed.by_module().items() if rank}
+    ranks = {name: rank for name, rank in read_ranks(mixed).items() if rank}
     assert set(config.target_modules) == set(ranks)
     assert config.rank_pattern == ranks
     assert config.alpha_pattern == {name: recipe.scale(rank) * rank for name, rank in ranks.items()}
-    assert 0 in mixed.by_module().values()
+    assert 0 in read_ranks(mixed).values()
 
 
 def test_scale_follows_the_exponent(model, mixed, recipe):
@@ -59,7 +60,7 @@ def test_scale_follows_the_exponent(model, mixed, recipe):
         chosen = recipe.replace(scaling_exponent=exponent)
         with adapt_temporarily(model, mixed, chosen, seed=0) as peft_model:
             modules = dict(peft_model.get_base_model().named_modules())
-            for name, rank in mixed.by_module().items():
+            for name, rank in read_ranks(mixed).items():
                 if rank:
                     assert modules[name].scaling["default"] == pytest.approx(chosen.scale(rank), rel=1e-12)
                 else:
@@ -72,7 +73,7 @@ def test_plain_peft_reads_it_with_equal_logits_and_merges(model, mixed, recipe, 
     expected = read_logits(peft_model)
     peft_model.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert set(saved["target_modules"]) == {name for name, rank in mixed.by_module().items() if rank}
+    assert set(saved["target_modules"]) == {name for name, rank in read_ranks(mixed).items() if rank}
     loaded = PeftModel.from_pretrained(pico_model("llama", 2), str(tmp_path))
     assert (read_logits(loaded) - expected).abs().max() == 0.0
     assert (expected - read_logits(pico_model("llama", 2))).abs().max() > 0.01
@@ -92,11 +93,11 @@ def test_adapters_of_one_seed_are_nested(model, space, mixed, recipe):
             named = dict(peft_model.get_base_model().named_modules())
             return {
                 name: named[name].lora_A["default"].weight.detach().clone()
-                for name, rank in allocation.by_module().items()
+                for name, rank in read_ranks(allocation).items()
                 if rank
             }
 
-    uniform, other, elsewhere = read_down(space.uniform(), 0), read_down(mixed, 0), read_down(mixed, 1)
+    uniform, other, elsewhere = read_down(space.reference(), 0), read_down(mixed, 0), read_down(mixed, 1)
     for name, rows in other.items():
         shared = min(len(rows), len(uniform[name]))
         assert torch.equal(rows[:shared], uniform[name][:shared])
@@ -119,7 +120,7 @@ def test_detaching_leaves_no_trace(model, mixed, recipe):
     frozen = next(iter(model.parameters()))
     frozen.requires_grad_(False)
     before, logits = snapshot(model), read_logits(model)
-    for allocation in (mixed, mixed.space.uniform()):
+    for allocation in (mixed, mixed.space.reference()):
         peft_model = attach_adapter(model, allocation, recipe, seed=0)
         train_by_hand(peft_model)
         assert detach_adapter(peft_model) is model
@@ -163,9 +164,9 @@ def test_a_second_adapter_is_refused(model, mixed, recipe):
 def test_it_fits_an_unevenly_pruned_model_loaded_again(
     model, recipe, compute, pico_tokenizer, rows, tmp_path
 ):
+    from rankadaptor.components.adapter import RankSpace
     from rankadaptor.models import load
     from rankadaptor.pruning import prune, save_pruned
-    from rankadaptor.space import RankSpace
 
     pruned = prune(model, pico_tokenizer, ratio=0.3, calibration=rows, skip_last=1, align=8, length=32)
     save_pruned(pruned, pico_tokenizer, tmp_path / "pruned")
@@ -179,15 +180,15 @@ def test_it_fits_an_unevenly_pruned_model_loaded_again(
 
 
 def test_scale_slots_are_written_into_the_alphas_and_ranks_stay() -> None:
+    from rankadaptor.components.adapter import RankSpace, widen_space
     from rankadaptor.recipe import Recipe
-    from rankadaptor.space import RankSpace, widen_space
     from tests.space.shapes import build_linears
 
     ranks = RankSpace.from_linears(build_linears(3), like_uniform=4)
     space, recipe = widen_space(ranks), Recipe(reference_rank=4)
-    values = list(space.reference)
+    values = list(space.reference().values)
     values[[slot.name for slot in space.slots].index("scale.q_proj")] = 200
-    plain, scaled = (lora_config(a, recipe) for a in (ranks.uniform(), space.allocation(values)))
+    plain, scaled = (lora_config(a, recipe) for a in (ranks.reference(), space.allocation(values)))
     assert scaled.rank_pattern == plain.rank_pattern
     for name, alpha in plain.alpha_pattern.items():
         assert scaled.alpha_pattern[name] == alpha * (2 if name.endswith("q_proj") else 1)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.data.sequences import TokenSequence, make_batch
 from rankadaptor.pruning import prune
 from rankadaptor.recovery import fine_tune, products
@@ -16,7 +17,6 @@ from rankadaptor.recovery.loss import SequenceLosses, make_device_batch, sum_los
 from rankadaptor.recovery.nested import attach_nested
 from rankadaptor.recovery.packing import PrefixGroup, pack_sequences
 from rankadaptor.runtime import Compute
-from rankadaptor.space import RankSpace
 
 PATTERN = (0, 1, 2, 3, 6, 4, 0)
 
@@ -80,7 +80,7 @@ def test_a_super_adapter_may_change_its_ranks_between_batches(
         mine = SequenceLosses(nested.peft_model, compute, training=True)
         assert mine.packed is not None
         for ranks in ((6, 0, 3), (0, 1, 6)):
-            nested.choose([ranks[index % 3] for index in range(space.n_slots)])
+            nested.choose(space.find_choices([ranks[index % 3] for index in range(space.n_slots)]))
             batch = make_device_batch(sequences[:5], compute)
             theirs = differentiate(nested.peft_model, sum_losses(nested.peft_model, batch))
             losses, gradients = differentiate(nested.peft_model, mine(sequences[:5]))

@@ -104,9 +104,12 @@ def test_rate_and_exponent_are_tuned_on_a_model(model, space, recipe, rows, pico
     assert tuned.recipe.learning_rate == 1e-2
     assert tuned.recipe.reference_rank == 4
     assert tuned.recipe.scaling_exponent in (0.0, 1.0)
-    on_uniform = [trial for trial in tuned.trials if trial.values == space.reference]
+    on_uniform = [trial for trial in tuned.trials if trial.values == space.reference().values]
     assert len(on_uniform) == 3
-    assert {trial.scaling_exponent for trial in tuned.trials if trial.values != space.reference} == {0.0, 1.0}
+    assert {trial.scaling_exponent for trial in tuned.trials if trial.values != space.reference().values} == {
+        0.0,
+        1.0,
+    }
     assert len(logged) == len(tuned.trials)
     assert not any("lora" in name for name, _ in model.named_modules())
     again = tune_recipe(

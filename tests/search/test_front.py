@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.errors import InputError
+from rankadaptor.features import choices_array
 from rankadaptor.predictor import Prediction
 from rankadaptor.search import find_front
-from rankadaptor.space import RankSpace
 from tests.predictor.oracle import Oracle, make_oracle, make_space
 
 
@@ -21,7 +22,7 @@ class Truth:
     pretrained: bool = True
 
     def predict(self, space, values):
-        rows = np.asarray([getattr(v, "values", v) for v in values])
+        rows = np.asarray([getattr(each, "choices", each) for each in values])
         return Prediction(self.oracle.true_gains(rows), np.full(len(rows), 0.001))
 
     def update(self, space, records):
@@ -38,14 +39,15 @@ def test_the_front_is_inside_ordered_and_beats_smaller_uniforms(space: RankSpace
     front = find_front(space, Truth(oracle), seed=1, generations=40)
     assert (np.diff(front.costs) > 0).all()
     assert (np.diff(front.predicted) > 0).all()
-    assert front.costs[-1] <= space.budget
+    assert front.costs[-1] <= space.bounds[0]
     assert all(space.contains(allocation.values) for allocation in front.allocations)
     assert front.predicted[-1] > 0
     for rank in (2, 3):
-        values = [rank] * space.n_slots
-        found = front.allocations[int((front.costs <= space.cost(values)).sum()) - 1]
-        assert oracle.true_gains(np.array([found.values]))[0] > oracle.true_gains(np.array([values]))[0]
-    assert front.costs[front.predicted >= 0][0] < space.budget
+        smaller = space.allocation([rank] * space.n_slots)
+        found = front.allocations[int((front.costs <= smaller.cost()).sum()) - 1]
+        better, worse = oracle.true_gains(choices_array([found, smaller]))
+        assert better > worse
+    assert front.costs[front.predicted >= 0][0] < space.bounds[0]
 
 
 def test_the_front_repeats_and_takes_part_what_is_given(space: RankSpace) -> None:
@@ -64,4 +66,4 @@ def test_wrong_arguments_are_named(space: RankSpace) -> None:
         find_front(space, truth, seed=0, population=2)
     other = make_space(blocks=2)
     with pytest.raises(InputError, match="another space"):
-        find_front(space, truth, seed=0, start=[other.uniform()])
+        find_front(space, truth, seed=0, start=[other.reference()])

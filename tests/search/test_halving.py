@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.corpus import Record
 from rankadaptor.errors import InputError, RankAdaptorError
 from rankadaptor.search import halve
-from rankadaptor.space import RankSpace
 from tests.space.shapes import build_linears
 
 
@@ -24,9 +24,9 @@ class Measure:
         place = self.order[allocation.values]
         failed = place in self.failing
         gain = -place if steps >= self.turns else place
-        return Record(
+        return Record.of_fine_tune(
             setting="s", values=allocation.values, seed=0, steps=steps, fidelity=steps / 100,
-            loss=None if failed else 3.0 - gain, loss_uniform=3.0, parameters=1, tokens=steps,
+            loss=None if failed else 3.0 - gain, loss_reference=3.0, parameters=1, tokens=steps,
             seconds=0.1, status="failed" if failed else "ok",
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.corpus import Record
 from rankadaptor.errors import InputError, RankAdaptorError
 from rankadaptor.predictor import GaussianProcess, MetaPredictor, Prediction, Ridge
@@ -15,8 +16,8 @@ from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.search import PROPOSALS, Search, check_choice
 from rankadaptor.search.loop import SETTLED
 from rankadaptor.search.proposals import score_expected_improvement
-from rankadaptor.space import Allocation, RankSpace
-from tests.predictor.oracle import make_oracle, make_space, measure_sample
+from rankadaptor.space import Allocation
+from tests.predictor.oracle import as_failed, make_oracle, make_space, measure_sample
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_guided_search_finds_more_than_random_over_twenty_seeds() -> None:
         for proposal in ("expected_improvement", "random"):
             search = make_search(space, seed=seed, proposal=proposal, candidates=100)
             best = search.run(oracle, evaluations=10).best
-            gains.append(oracle.true_gains(np.array([best.values]))[0])
+            gains.append(oracle.true_gains(np.array([best.choices]))[0])
         differences.append(gains[0] - gains[1])
     mean = np.mean(differences)
     error = np.std(differences, ddof=1) / np.sqrt(20)
@@ -94,7 +95,7 @@ def test_the_expected_gain_of_the_winner_is_honest(space: RankSpace) -> None:
         oracle = make_oracle(space, seed=seed, noise=1.0)
         result = make_search(space, seed=seed, candidates=100).run(oracle, evaluations=10)
         expected.append(result.expected_gain)
-        true.append(oracle.true_gains(np.array([result.best.values]))[0])
+        true.append(oracle.true_gains(np.array([result.best.choices]))[0])
         measured.append(max(step.gain for step in result.history))
     assert abs(np.mean(expected) - np.mean(true)) < abs(np.mean(measured) - np.mean(true))
 
@@ -112,7 +113,7 @@ def test_killed_anywhere_and_replayed_it_asks_the_same(space: RankSpace, proposa
         search.tell(oracle(asked))
     values = [record.values for record in search.records]
     assert len(set(values)) == 7
-    assert space.reference not in values
+    assert space.reference().values not in values
     assert all(space.contains(v) for v in values)
 
 
@@ -264,18 +265,18 @@ def test_wrong_arguments_are_named(space: RankSpace) -> None:
     with pytest.raises(InputError, match="at least one"):
         make_search(space).ask(0)
     with pytest.raises(InputError, match="21 slots"):
-        make_search(space).tell(make_oracle(make_space(blocks=2), seed=0)(make_space(blocks=2).uniform()))
+        make_search(space).tell(make_oracle(make_space(blocks=2), seed=0)(make_space(blocks=2).reference()))
 
 
 def test_only_records_of_its_space_are_taken(space: RankSpace) -> None:
     search, oracle = make_search(space), make_oracle(space, seed=0)
     good = oracle(space.sample(1, seed=0)[0])
     for values, message in (
-        ((5, *space.reference[1:]), "5 is not one of its options"),
+        ((5, *space.reference().values[1:]), "5 is not one of its options"),
         ([slot.options[-1] for slot in space.slots], "too many"),
     ):
         with pytest.raises(InputError, match=rf"not of this search's space: .*{message}"):
             search.tell([good, dataclasses.replace(good, values=values)])
     assert not search.records
-    search.tell([good, oracle(space.uniform()), dataclasses.replace(good, loss=None, status="failed")])
+    search.tell([good, oracle(space.reference()), as_failed(good)])
     assert len(search.records) == 3

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from rankadaptor.errors import InputError
 from rankadaptor.predictor import Prediction
-from rankadaptor.search import draw_random, linear_in_depth, uniform
-from rankadaptor.search.candidates import breed, draw_candidates
+from rankadaptor.search import draw_random
+from rankadaptor.search.candidates import draw_candidates
 from rankadaptor.search.initial_design import choose_apart
 from rankadaptor.search.proposals import score_expected_improvement, score_thompson
+from rankadaptor.space import breed
 from tests.predictor.oracle import make_space
 
 
@@ -44,19 +44,19 @@ def test_thompson_takes_a_joint_draw_where_there_is_one() -> None:
 @pytest.mark.parametrize("slots", ["block", "linear"])
 def test_candidates_are_inside_distinct_and_new(slots: str) -> None:
     space = make_space(blocks=3, slots=slots)
-    seen = {space.reference, *(a.values for a in space.sample(20, seed=1))}
-    parents = np.array([space.reference])
+    seen = {space.origin, *(a.choices for a in space.sample(20, seed=1))}
+    parents = np.array([space.origin])
     pool = draw_candidates(space, count=400, parents=parents, seen=seen, seed=1)
     rows = set(map(tuple, pool.tolist()))
     assert len(rows) == len(pool)
     assert not rows & seen
-    assert (space.cost_array(pool) <= space.budget).all()
-    assert all(space.contains(row) for row in list(rows)[:50])
+    assert (space.sum_costs(pool, space.limits[0].resource) <= space.bounds[0]).all()
+    assert all(space.contains(labels) for labels in space.read_labels(pool[:50]))
 
 
 def test_offspring_stay_near_their_parents() -> None:
     space = make_space(blocks=4)
-    parents = np.array([space.reference])
+    parents = np.array([space.origin])
     moved = (breed(space, parents, count=300, seed=0) != parents).sum(axis=1)
     assert np.median(moved) < space.n_slots / 2
     np.testing.assert_array_equal(
@@ -66,31 +66,23 @@ def test_offspring_stay_near_their_parents() -> None:
 
 def test_the_initial_design_is_spread_out() -> None:
     space = make_space(blocks=3)
-    pool = space.sample_array(200, 0)
+    pool = space.sample_choices(200, 0)
     none = np.zeros((0, space.n_slots), dtype=np.int64)
     chosen = choose_apart(space, pool, none, count=6)
     one_by_one = choose_apart(space, pool, choose_apart(space, pool, none, count=1), count=1)
     np.testing.assert_array_equal(chosen[1], one_by_one[0])
 
     def nearest(rows: np.ndarray) -> float:
-        logs = np.log1p(rows)
+        logs = np.log1p(np.array(space.read_labels(rows)))
         gaps = np.linalg.norm(logs[:, None] - logs[None], axis=2)
         return float(gaps[~np.eye(len(rows), dtype=bool)].min())
 
     assert nearest(chosen) > np.mean([nearest(pool[6 * i : 6 * i + 6]) for i in range(20)])
 
 
-def test_baselines_use_the_budget_and_mean_what_they_say() -> None:
+def test_random_allocations_are_distinct_and_none_is_the_reference() -> None:
     space = make_space(blocks=6)
-    assert uniform(space).is_uniform
     drawn = draw_random(space, 5, seed=1)
     assert len(set(drawn)) == 5
-    assert not any(allocation.is_uniform for allocation in drawn)
-    rising, falling = linear_in_depth(space, slope=0.5), linear_in_depth(space, slope=-0.5)
-    blocks = np.array([slot.block for slot in space.slots])
-    for allocation, sign in ((rising, 1), (falling, -1)):
-        values = np.array(allocation.values)
-        assert sign * (values[blocks >= 3].mean() - values[blocks < 3].mean()) > 1
-        assert space.is_filled(allocation.values)
-    with pytest.raises(InputError, match="-1 to 1"):
-        linear_in_depth(space, slope=2.0)
+    assert not any(allocation.is_reference for allocation in drawn)
+    assert all(space.is_filled(allocation) for allocation in drawn)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from rankadaptor.space import RankSpace, Slot, Space
+from rankadaptor.components.adapter import RankSpace
+from rankadaptor.space import Limit, Slot, Space
 
 
 @dataclass(frozen=True)
@@ -69,28 +70,36 @@ def rank_spaces(draw: st.DrawFn) -> RankSpace:
 
 @st.composite
 def table_spaces(draw: st.DrawFn) -> Space:
-    """Spaces whose costs are arbitrary tables, as other kinds of slots will have them."""
+    """Spaces whose costs are arbitrary tables, in any order, under one limit or two."""
     slots = []
+    resources = draw(st.sampled_from([("bytes",), ("bytes", "latency")]))
     for index in range(draw(st.integers(1, 6))):
         options = sorted(draw(st.sets(st.integers(0, 100), min_size=1, max_size=5)))
-        costs = sorted(draw(st.sets(st.integers(0, 500), min_size=len(options), max_size=len(options))))
-        pinned = draw(st.none() | st.sampled_from(options))
+        origin = draw(st.integers(0, len(options) - 1))
+        costs = st.lists(st.integers(0, 500), min_size=len(options), max_size=len(options)).map(tuple)
         slots.append(
             Slot(
                 name=f"slot{index}",
+                component="table",
                 modules=(f"module{index}",),
                 options=tuple(options),
-                costs=tuple(costs),
+                costs=tuple((resource, draw(costs)) for resource in resources),
+                coordinates=tuple((float(option - options[origin]),) for option in options),
                 block=index // 2,
                 kind=draw(st.sampled_from(["width", "depth"])),
-                pinned=pinned,
+                pinned=origin if draw(st.booleans()) and draw(st.booleans()) else None,
             )
         )
-    reference = tuple(
-        slot.pinned if slot.pinned is not None else draw(st.sampled_from(slot.options)) for slot in slots
+    origin = tuple(slot.coordinates.index((0.0,)) for slot in slots)
+    limits = tuple(
+        Limit(
+            resource,
+            sum(slot.costs_in(resource)[choice] for slot, choice in zip(slots, origin, strict=True))
+            + draw(st.integers(0, 300)),
+        )
+        for resource in resources
     )
-    cost = sum(slot.cost(value) for slot, value in zip(slots, reference, strict=True))
-    return Space(tuple(slots), cost + draw(st.integers(0, 300)), reference)
+    return Space(slots=tuple(slots), limits=limits, references=(("origin", origin),))
 
 
 SPACES = rank_spaces() | table_spaces()

@@ -46,13 +46,13 @@ def record() -> Callable[..., Record]:
             "steps": 24,
             "fidelity": 0.24,
             "loss": None if gain is None else 4.0 - gain,
-            "loss_uniform": 4.0,
+            "loss_reference": 4.0,
             "parameters": 1024,
             "tokens": 24_576,
             "seconds": 3.5,
             "status": "failed" if gain is None else "ok",
             "error": "loss became NaN at step 3" if gain is None else None,
         }
-        return Record(**(fields | changes))
+        return Record.of_fine_tune(**(fields | changes))
 
     return build

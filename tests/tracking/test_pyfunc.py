@@ -8,18 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.errors import CheckpointError, InputError
-from rankadaptor.space import Slot, Space
+from rankadaptor.pruning.families import Linear
 from rankadaptor.tracking import load_registered_predictor, register_predictor
 
-SPACE = Space(
-    slots=tuple(
-        Slot(f"block{i}", (f"layers.{i}",), (0, 4, 8, 12), (0, 40, 80, 120), i, "block") for i in range(3)
-    ),
-    budget=240,
-    reference=(8, 8, 8),
-)
+
+def make_space(blocks: int) -> RankSpace:
+    linears = [Linear(f"layers.{i}.mlp.up_proj", i, "up_proj", 16, 16) for i in range(blocks)]
+    return RankSpace.from_linears(linears, like_uniform=8, slots="block", ranks=(0, 4, 8, 12))
+
+
+SPACE = make_space(3)
 VALUES = np.array([[8, 8, 8], [4, 8, 12], [12, 12, 0]])
+CHOICES = np.array([SPACE.find_choices(row) for row in VALUES.tolist()])
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def address(predictor, store, tmp_path_factory):
 
 def test_registered_predictor_predicts_what_the_predictor_does(address, store, predictor):
     model = load_registered_predictor(address, target=store)
-    expected = predictor.predict(SPACE, VALUES)
+    expected = predictor.predict(SPACE, CHOICES)
     answer = model.predict(pd.DataFrame({"values": VALUES.tolist()}))
     assert list(answer.columns) == ["mean", "std"]
     np.testing.assert_array_equal(answer["mean"], expected.mean)
@@ -51,10 +53,12 @@ def test_registered_predictor_predicts_what_the_predictor_does(address, store, p
 
 
 def test_a_query_may_bring_its_own_space(address, store, predictor):
-    smaller = Space(slots=SPACE.slots[:2], budget=160, reference=(8, 8))
+    smaller = make_space(2)
     model = load_registered_predictor(address, target=store)
     answer = model.predict({"values": [[12, 4]]}, params={"space": json.dumps(smaller.to_json())})
-    np.testing.assert_array_equal(answer["mean"], predictor.predict(smaller, np.array([[12, 4]])).mean)
+    np.testing.assert_array_equal(
+        answer["mean"], predictor.predict(smaller, [smaller.allocation((12, 4))]).mean
+    )
 
 
 def test_plain_mlflow_loads_it(address, store, predictor):
@@ -66,7 +70,7 @@ def test_plain_mlflow_loads_it(address, store, predictor):
         answer = mlflow.pyfunc.load_model(address).predict({"values": VALUES.tolist()})
     finally:
         mlflow.set_tracking_uri(before)
-    np.testing.assert_array_equal(answer["mean"], predictor.predict(SPACE, VALUES).mean)
+    np.testing.assert_array_equal(answer["mean"], predictor.predict(SPACE, CHOICES).mean)
 
 
 def test_nothing_is_pickled(address, store):
@@ -89,7 +93,7 @@ def test_registering_again_adds_a_version(address, predictor, store, tmp_path):
 
 @pytest.mark.parametrize(
     ("table", "match"),
-    [({"values": [[8, 8]]}, "3 numbers"), ({"block0": [8], "block1": [8]}, "slot.*block2")],
+    [({"values": [[8, 8]]}, "3 labels"), ({"block0": [8], "block1": [8]}, "slot.*block2")],
 )
 def test_wrong_tables_are_explained(address, store, table, match):
     with pytest.raises(InputError, match=match):

@@ -79,7 +79,7 @@ def test_a_run_is_told_as_it_was(bench, store, capsys):
         assert lasted == pytest.approx(run.data.metrics["seconds"], abs=0.002)
         assert run.info.end_time <= parent.info.end_time + 1000
     assert {run.data.metrics["seconds"] for name, run in children.items() if name.startswith("search")} <= {
-        record["seconds"] for record in records
+        record["costs"]["seconds"] for record in records
     }
     for key, count in (("trial_gain", 2), ("best_trial_gain", 2), ("confirm_gain", 2)):
         points = client.get_metric_history(parent.info.run_id, key)

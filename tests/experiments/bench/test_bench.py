@@ -6,12 +6,12 @@ import json
 
 import pytest
 
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.data import Row, draw_batches, tokenise_rows
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery import attach_adapter, fine_tune
 from rankadaptor.recovery.packing import pack_sequences
 from rankadaptor.runtime import Compute
-from rankadaptor.space import RankSpace
 from tests.documents import ROOT
 
 COMPUTE = Compute(device="cpu", dtype="float32", threads=1, reason="tests")
@@ -34,7 +34,7 @@ def test_trainer_and_fine_tune_take_the_same_steps(pico_model, sequences):
     adapted = []
     for _ in range(2):
         model = pico_model("llama", 2)
-        allocation = RankSpace.from_model(model, like_uniform=4, slots="linear").uniform()
+        allocation = RankSpace.from_model(model, like_uniform=4, slots="linear").reference()
         adapted.append(attach_adapter(model, allocation, recipe, seed=0))
     ours = fine_tune(adapted[0], sequences, recipe=recipe, steps=8, seed=3, compute=COMPUTE)
     batches = draw_batches(len(sequences), batch_size=4, steps=8, seed=3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rankadaptor.space import RankSpace
+from rankadaptor.components.adapter import RankSpace
 from tests.space.shapes import build_linears
 
 

@@ -11,11 +11,11 @@ import pytest
 from experiments.collect.__main__ import measure_studies
 from experiments.collect.extremes import choose_extremes
 from experiments.collect.studies import ExtremesSection, RecipeSection, SettingStudies, load_studies
+from rankadaptor.components.adapter import RankSpace
 from rankadaptor.config import build_run
 from rankadaptor.corpus import Corpus, Record
 from rankadaptor.errors import ConfigError, InputError, TrainingError
 from rankadaptor.pipeline import collect_records, finals
-from rankadaptor.space import RankSpace
 from tests.space.shapes import build_linears
 
 ASKED = SettingStudies(benchmarks=ExtremesSection(extremes=1, names=("arc_easy",), limit=4, steps=3))
@@ -43,8 +43,8 @@ def test_the_best_and_the_worst_are_scored_beside_uniform(
     models = corpus.studies("pico").benchmarks
     assert [model.role for model in models] == ["uniform", "best", "worst"]
     table = corpus.table().sort_values("gain")
-    uniform = corpus.space("pico").uniform().values
-    ordered = [ranks for ranks in table["ranks"] if ranks != uniform]
+    uniform = corpus.space("pico").reference().values
+    ordered = [ranks for ranks in table["values"] if ranks != uniform]
     assert [model.values for model in models] == [uniform, ordered[-1], ordered[0]]
     assert {(model.seed, model.steps) for model in models} == {(1000, 3)}
     assert len({model.loss for model in models}) == 3
@@ -99,7 +99,7 @@ def test_two_ends_share_no_allocation(asked: int, each: int) -> None:
     ]
     roles = choose_extremes(config, space, measured, count=asked)
     assert list(roles) == [
-        space.uniform().values,
+        space.reference().values,
         *[drawn[0], drawn[3]][:each],
         *[drawn[1], drawn[4]][-each:],
     ]
@@ -107,9 +107,9 @@ def test_two_ends_share_no_allocation(asked: int, each: int) -> None:
 
 
 def record(values: tuple[int, ...], gain: float | None, *, seed: int, steps: int) -> Record:
-    return Record(
-        setting="one", values=values, seed=seed, steps=steps, fidelity=1.0, loss_uniform=2.0, parameters=1,
-        loss=None if gain is None else 2.0 - gain, tokens=1, seconds=1.0,
+    return Record.of_fine_tune(
+        setting="one", values=values, seed=seed, steps=steps, fidelity=1.0, loss_reference=2.0,
+        parameters=1, loss=None if gain is None else 2.0 - gain, tokens=1, seconds=1.0,
         status="ok" if gain is not None else "failed", error=None if gain is not None else "diverged",
     )  # fmt: skip
 

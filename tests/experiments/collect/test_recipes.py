@@ -27,7 +27,7 @@ def test_exponents_and_rates_are_added_to_the_study(pico_run: dict[str, Any], tm
     assert len(study["exponents"]) == 2 * 2 * 3
     assert len(study["rates_by_allocation"]) == 2 * 2 * 3  # the tuned rate is one of them
     assert len({entry["learning_rate"] for entry in study["rates_by_allocation"]}) == 2
-    uniform = list(Corpus.load(tmp_path / "corpus").space("pico").uniform().values)
+    uniform = list(Corpus.load(tmp_path / "corpus").space("pico").reference().values)
     at_uniform = {
         entry["loss"] for entry in study["exponents"] if entry["values"] == uniform and entry["seed"] == 0
     }

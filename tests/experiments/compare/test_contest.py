@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,10 +29,12 @@ from experiments.smaller.page import fill_smaller, render_smaller
 from experiments.smaller.sizes import is_not_worse
 from experiments.smaller.study import find_smaller
 from rankadaptor.comparison import judge_gains
+from rankadaptor.components.adapter import ADAPTER_PARAMETERS, RankSpace
 from rankadaptor.config import build_run, dump_run
 from rankadaptor.errors import ConfigError, InputError
+from rankadaptor.pruning.families import Linear
 from rankadaptor.results.table import write_points
-from rankadaptor.space import Slot, Space
+from rankadaptor.space import Limit
 
 REQUIRED = {
     "setting", "method", "parameters", "cost_tokens", "seeds", "loss", "gain", "gain_low", "gain_high",
@@ -154,9 +157,10 @@ def test_what_breaks_down_is_no_verdict() -> None:
     from rankadaptor.corpus import Record
 
     def record(seed: int, loss: float | None) -> Any:
-        return Record(
-            setting="a", values=(1,), seed=seed, steps=1, fidelity=1.0, loss=loss, loss_uniform=loss,
-            parameters=1, tokens=1, seconds=1.0, status="ok" if loss is not None else "failed",
+        return Record.of_fine_tune(
+            setting="a", values=(1,), seed=seed, steps=1, fidelity=1.0, loss=loss,
+            loss_reference=loss, parameters=1, tokens=1, seconds=1.0,
+            status="ok" if loss is not None else "failed",
             error=None if loss is not None else "diverged", commit="c", created="now",
         )  # fmt: skip
 
@@ -194,13 +198,11 @@ def test_rows_of_other_trials_or_seeds_are_dropped() -> None:
 
 
 def test_linears_without_a_rank_count_as_none() -> None:
-    options, costs = (0, 1, 2), (0, 10, 20)
-    slots = (
-        Slot("block0", ("first",), (0,), (0,), 0, "block", pinned=0),
-        Slot("block1", ("second",), options, costs, 1, "block"),
-        Slot("block2", ("third",), options, costs, 2, "block"),
-    )
-    space = Space(slots=slots, budget=30, reference=(0, 1, 1))
+    linears = [
+        Linear(name, block, "up_proj", 4, 6) for block, name in enumerate(("first", "second", "third"))
+    ]
+    tight = RankSpace.from_linears(linears, like_uniform=1, ranks=(0, 1, 2), slots="block", pinned={0: 0})
+    space = dataclasses.replace(tight, limits=(Limit(ADAPTER_PARAMETERS, 30),))
     assert fit_ranks(space, {"second": 2, "third": 1}).values == (0, 2, 1)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rankadaptor.corpus import Corpus, Setting
-from rankadaptor.features import feature_names, rank_features
+from rankadaptor.components.adapter import count_parameters
+from rankadaptor.corpus import Corpus, Record, Setting
+from rankadaptor.features import feature_names, mean_features
 from rankadaptor.space import Space
 from tests.predictor.oracle import make_space
 
@@ -58,20 +59,21 @@ def plant_setting(
     space = make_space(blocks=blocks)
     corpus.add_setting(make_setting(name, space, held_out=held_out))
     generator = np.random.default_rng(seed)
-    values = np.unique(space.sample_array(2 * allocations, seed), axis=0)
-    values = values[generator.permutation(len(values))[:allocations]]
+    choices = np.unique(space.sample_choices(2 * allocations, seed), axis=0)
+    choices = choices[generator.permutation(len(choices))[:allocations]]
+    labels = space.read_labels(choices)
     column = feature_names(space, depth="polynomial").index("depth:1")
-    tilt = rank_features(space, values, depth="polynomial")[:, column]
+    tilt = mean_features(space, choices, depth="polynomial")[:, column]
     centred = tilt - (tilt.mean() if len(tilt) else 0.0)
     effects = shift + spread * centred / (tilt.std() if len(tilt) > 1 else 1.0)
-    repeats = set(np.linspace(0, len(values) - 1, repeated).astype(int).tolist())
-    lines = [describe(name, space.reference, 0, steps, 4.0, 4.0, space) for steps in lengths]
+    repeats = set(np.linspace(0, len(choices) - 1, repeated).astype(int).tolist())
+    lines = [describe(name, space.reference().values, 0, steps, 4.0, 4.0, space) for steps in lengths]
     for run in range(seeds):
         luck = shared * generator.normal()
         for steps in lengths if run == 0 else lengths[-1:]:
-            for row in range(len(values)) if run == 0 else sorted(repeats):
+            for row in range(len(choices)) if run == 0 else sorted(repeats):
                 gain = effects[row] + luck + noise * generator.normal()
-                lines.append(describe(name, values[row].tolist(), run, steps, 4.0 - gain, 4.0, space))
+                lines.append(describe(name, labels[row], run, steps, 4.0 - gain, 4.0, space))
     path = corpus.folder / "records" / f"{name}.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
@@ -79,19 +81,19 @@ def plant_setting(
 def describe(
     name: str, values: Any, seed: int, steps: int, loss: float, uniform: float, space: Space
 ) -> dict[str, Any]:
-    return {
-        "schema": 1, "setting": name, "values": [int(value) for value in values], "seed": seed, "steps":
-        steps, "fidelity": steps / STEPS, "loss": loss, "loss_uniform": uniform, "parameters":
-        space.cost(values), "tokens": 1000 * steps, "seconds": 1.0, "status": "ok", "error": None, "commit":
-        "abc", "created": "",
-    }  # fmt: skip
+    record = Record.of_fine_tune(
+        setting=name, values=tuple(values), seed=seed, steps=steps, fidelity=steps / STEPS, loss=loss,
+        loss_reference=uniform, parameters=count_parameters(space, values), tokens=1000 * steps, seconds=1.0,
+        commit="abc",
+    )  # fmt: skip
+    return record.to_json()
 
 
 def write_study(corpus: Corpus, name: str, *, seed: int = 0) -> None:
     """Write a study with every part, made up but of the right shape."""
     space = corpus.space(name)
     generator = np.random.default_rng(seed)
-    uniform = list(space.reference)
+    uniform = list(space.reference().values)
     others = [list(allocation.values) for allocation in space.sample(10, seed=seed)]
     rates = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
     by_rate = {rate: 4.0 + 0.05 * np.log2(rate / 2e-3) ** 2 for rate in rates}

@@ -11,7 +11,8 @@ from experiments.jobs import FinalSection
 from experiments.smaller import sizes
 from experiments.smaller.sizes import Attempt, confirm_sizes
 from rankadaptor.comparison import judge_gains
-from rankadaptor.space import Allocation, Slot, Space
+from rankadaptor.components.adapter.ranks import ADAPTER_PARAMETERS, make_rank_slot
+from rankadaptor.space import Allocation, Limit, Space
 
 if TYPE_CHECKING:
     from experiments.compare.arena import Arena
@@ -23,23 +24,26 @@ Judge = Callable[[set[int]], list[tuple[int, bool]]]
 @pytest.fixture
 def confirm(monkeypatch: pytest.MonkeyPatch) -> Judge:
     """Confirm allocations that cost 60, 80 and 40 where those of the given costs are worse."""
-    options, costs = (0, 2, 4, 8), (0, 20, 40, 80)
     slots = tuple(
-        Slot(f"block{block}", (f"linear{block}",), options, costs, block, "block") for block in (0, 1)
-    )
-    space = Space(slots=slots, budget=160, reference=(8, 8))
+        make_rank_slot(
+            name=f"block{block}", modules=(f"linear{block}",), sizes=(0, 2, 4, 8), costs=(0, 20, 40, 80),
+            limited=ADAPTER_PARAMETERS, reference=8, block=block, kind="block", attributes={},
+        )
+        for block in (0, 1)
+    )  # fmt: skip
+    space = Space(slots, (Limit(ADAPTER_PARAMETERS, 160),), (("uniform", (3, 3)),))
     passed = [space.allocation(values) for values in ((4, 2), (4, 4), (2, 2))]
 
     def run(worse: set[int]) -> list[tuple[int, bool]]:
         def recover(arena: Any, allocation: Allocation, final: FinalSection, **_: Any) -> Attempt:
             assert final is FRESH
-            gain = -0.1 if allocation.cost in worse else 0.0
+            gain = -0.1 if allocation.cost() in worse else 0.0
             judged = judge_gains([gain + luck for luck in (-0.001, 0.0, 0.001, 0.0, 0.0)])
             return Attempt(allocation, judged, margin=0.01, tokens=1)
 
         monkeypatch.setattr(sizes, "_attempt", recover)
         confirmed = confirm_sizes(cast("Arena", None), passed, FRESH, margin=None)
-        return [(each.allocation.cost, each.accepted) for each in confirmed]
+        return [(each.allocation.cost(), each.accepted) for each in confirmed]
 
     return run
 

@@ -1,4 +1,4 @@
-"""A space whose slots choose more than ranks: LoRA scales beside them, under the same budget.
+"""A space whose slots choose more than ranks: LoRA scales beside them, under the same limit.
 
 A scale costs no parameters. Under Adam it acts on a linear much as a learning rate of its own would, and it
 is written into PEFT's `alpha_pattern`, so the adapter stays plain.
@@ -7,18 +7,44 @@ is written into PEFT's `alpha_pattern`, so the adapter stays plain.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rankadaptor.components.adapter.coordinates import RANK, SCALE, compute_log_ratios
 from rankadaptor.errors import InputError
-from rankadaptor.space.slot import RANK, SCALE, Slot
-from rankadaptor.space.space import Space
+from rankadaptor.space import Slot, Space
 
 SCALES = (18, 25, 35, 50, 71, 100, 141, 200, 283, 400, 566)
 """Per cent of the recipe's scale, half an octave apart."""
 STANDARD = 100
 THIRDS = 3
+OF_RANKS = ("parameters_per_rank", "cost_per_unit", "reference")
+"""Attributes of slots of ranks that mean nothing for a scale."""
+
+
+def make_scale_slot(
+    *,
+    name: str,
+    modules: tuple[str, ...],
+    sizes: tuple[int, ...],
+    reference: int,
+    block: int,
+    kind: str,
+    attributes: Mapping[str, float],
+) -> Slot:
+    """Return a slot whose options are per cent of the recipe's LoRA scale; it uses no resource."""
+    return Slot(
+        name=name,
+        component=SCALE,
+        modules=modules,
+        options=sizes,
+        costs=(),
+        coordinates=compute_log_ratios(sizes, reference=reference),
+        block=block,
+        kind=kind,
+        attributes=tuple(sorted(attributes.items())),
+    )
 
 
 def widen_space(space: Space, *, scales: Sequence[int] = SCALES, pin_ranks: bool = False) -> Space:
@@ -34,14 +60,14 @@ def widen_space(space: Space, *, scales: Sequence[int] = SCALES, pin_ranks: bool
     Raises:
         InputError: If the space has scales already, or 100 is not among `scales`.
     """
-    if any(slot.role != RANK for slot in space.slots):
+    if any(slot.component != RANK for slot in space.slots):
         raise InputError("this space chooses scales already. Widen a space of ranks.")
     if STANDARD not in scales:
         raise InputError(f"scales={tuple(scales)}: {STANDARD}, the recipe's own scale, must be among them.")
     menu = tuple(sorted(set(scales)))
     ranks = tuple(
-        dataclasses.replace(slot, pinned=value) if pin_ranks else slot
-        for slot, value in zip(space.slots, space.reference, strict=True)
+        dataclasses.replace(slot, pinned=choice) if pin_ranks else slot
+        for slot, choice in zip(space.slots, space.origin, strict=True)
     )
     groups: dict[tuple[str, int], list[str]] = {}
     last = max(slot.block for slot in space.slots)
@@ -54,27 +80,26 @@ def widen_space(space: Space, *, scales: Sequence[int] = SCALES, pin_ranks: bool
             )
     kept = {module: slot for slot in space.slots for module in slot.modules}
     extra = tuple(
-        Slot(
+        make_scale_slot(
             name=name,
             modules=tuple(modules),
-            options=menu,
-            costs=(0,) * len(menu),
+            sizes=menu,
+            reference=STANDARD,
             block=block,
             kind=name if not name.startswith("scale.third") else "scale.third",
             attributes=_average([kept[module] for module in modules]),
-            role=SCALE,
         )
         for (name, block), modules in sorted(groups.items())
     )
+    standard = tuple(menu.index(STANDARD) for _ in extra)
     return Space(
         slots=(*ranks, *extra),
-        budget=space.budget,
-        reference=(*space.reference, *(STANDARD for _ in extra)),
-        mode=space.mode,
+        limits=space.limits,
+        references=tuple((name, (*choices, *standard)) for name, choices in space.references),
         model=space.model,
     )
 
 
-def _average(slots: Sequence[Slot]) -> tuple[tuple[str, float], ...]:
-    names = sorted({name for slot in slots for name, _ in slot.attributes} - {"parameters_per_rank"})
-    return tuple((name, float(np.mean([slot.attribute(name) for slot in slots]))) for name in names)
+def _average(slots: Sequence[Slot]) -> dict[str, float]:
+    names = sorted({name for slot in slots for name, _ in slot.attributes} - set(OF_RANKS))
+    return {name: float(np.mean([slot.attribute(name) for slot in slots])) for name in names}

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from rankadaptor.errors import BudgetError, InputError
 
-if TYPE_CHECKING:
-    from rankadaptor.space.ranks import LinearLike
-
 GRANULARITIES = ("block", "half_block", "linear")
+
+
+class LinearLike(Protocol):
+    """What a linear must tell about itself; `rankadaptor.pruning.families.Linear` does."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def block(self) -> int: ...  # noqa: D102
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def in_features(self) -> int: ...  # noqa: D102
+    @property
+    def out_features(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)

@@ -8,29 +8,44 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rankadaptor.components.adapter import (
+    ADAPTER_PARAMETERS,
+    DEFAULT_RANKS,
+    RANK,
+    RANKS,
+    RankSpace,
+    count_parameters,
+    describe_budget,
+    read_ranks,
+)
+from rankadaptor.components.adapter.ranks import make_rank_slot
 from rankadaptor.errors import BudgetError, InputError
-from rankadaptor.space import DEFAULT_RANKS, RankSpace, Space, count_parameters
+from rankadaptor.space import Slot, Space
 from tests.space.shapes import build_linears
 
 LINEARS = build_linears(6, pruned=(1, 2, 3, 4))
 PER_RANK = sum(linear.in_features + linear.out_features for linear in LINEARS)
 
 
+def cost_of(slot: Slot, rank: int) -> int:
+    return slot.costs_in(ADAPTER_PARAMETERS)[slot.find_choice(rank)]
+
+
 @pytest.mark.parametrize("slots", ["block", "half_block", "linear"])
 @pytest.mark.parametrize("rank", [1, 5, 8, 11])
 def test_like_uniform_costs_exactly_its_rank_everywhere(slots: str, rank: int) -> None:
     space = RankSpace.from_linears(LINEARS, like_uniform=rank, slots=slots)
-    assert space.budget == rank * PER_RANK == space.uniform().cost
+    assert space.bounds[0] == rank * PER_RANK == space.reference().cost()
     assert space.n_slots == {"block": 6, "half_block": 12, "linear": 42}[slots]
-    assert set(space.reference) == {rank}
-    assert space.is_filled(space.reference)
-    assert count_parameters(space, space.reference) == rank * PER_RANK
+    assert set(space.reference().values) == {rank}
+    assert space.is_filled(space.reference())
+    assert count_parameters(space, space.reference().values) == rank * PER_RANK
 
 
 def test_a_rank_costs_less_in_a_pruned_block() -> None:
     space = RankSpace.from_linears(LINEARS, like_uniform=8, slots="block")
     intact, pruned = space.slots[0], space.slots[1]
-    assert intact.cost(8) > 1.5 * pruned.cost(8)
+    assert cost_of(intact, 8) > 1.5 * cost_of(pruned, 8)
 
 
 def test_the_default_menu_has_zero_and_is_cut_to_each_slot() -> None:
@@ -47,13 +62,13 @@ def test_a_budget_is_what_the_largest_uniform_rank_within_it_takes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     space = RankSpace.from_linears(LINEARS, parameters=9 * PER_RANK + 5)
-    assert space.budget == space.uniform().cost == 9 * PER_RANK
-    assert set(space.reference) == {9}
+    assert space.bounds[0] == space.reference().cost() == 9 * PER_RANK
+    assert set(space.reference().values) == {9}
     saved = RankSpace.from_linears(LINEARS, megabytes=9 * PER_RANK * 4 / 1e6)
-    assert saved.budget == pytest.approx(9 * PER_RANK, abs=1)
+    assert saved.bounds[0] == pytest.approx(9 * PER_RANK, abs=1)
     menu = RankSpace.from_linears(LINEARS, parameters=9 * PER_RANK + 5, ranks=(0, 2, 4, 8, 12))
-    assert set(menu.reference) == {8}
-    assert menu.budget == menu.uniform().cost == 8 * PER_RANK
+    assert set(menu.reference().values) == {8}
+    assert menu.bounds[0] == menu.reference().cost() == 8 * PER_RANK
     assert f"lowered to {8 * PER_RANK:,}" in caplog.text
     assert f"With 9 among the ranks it is {9 * PER_RANK:,}" in caplog.text
 
@@ -69,28 +84,28 @@ def test_rank_sum_mode_of_the_paper() -> None:
         mode="rank_sum",
         pinned=pinned,
     )
-    assert space.budget == 256 == space.uniform().cost
-    values = space.sample_array(200, 0)
+    assert space.bounds[0] == 256 == space.reference().cost()
+    assert describe_budget(space) == (256, "rank_sum")
+    values = np.array(space.read_labels(space.sample_choices(200, 0)))
     assert (values[:, list(pinned)] == 8).all()
     assert (values.sum(axis=1) == 256).all()
     assert len(np.unique(values, axis=0)) > 150
-    assert count_parameters(space, space.reference) != 256
+    assert count_parameters(space, space.reference().values) != 256
 
 
 def test_pinned_blocks_count_at_their_rank_and_need_not_be_in_the_menu() -> None:
     space = RankSpace.from_linears(
         LINEARS, like_uniform=4, slots="block", ranks=(0, 4, 8), pinned={0: 3, 5: 0}
     )
-    assert space.reference == (3, 4, 4, 4, 4, 0)
+    assert space.reference().values == (3, 4, 4, 4, 4, 0)
     assert (
-        space.budget
-        == space.uniform().cost
-        == space.slots[0].cost(3) + sum(space.slots[block].cost(4) for block in range(1, 5))
+        space.bounds[0]
+        == space.reference().cost()
+        == cost_of(space.slots[0], 3) + sum(cost_of(slot, 4) for slot in space.slots[1:5])
     )
     above = RankSpace.from_linears(LINEARS, like_uniform=4, slots="block", ranks=(0, 2, 4, 8), pinned={0: 8})
-    assert above.reference[0] == 8
-    assert set(above.reference[1:]) == {2}
-    assert above.contains(above.reference)
+    assert above.reference().values == (8, 2, 2, 2, 2, 2)
+    assert above.contains(above.reference().values)
 
 
 def test_blocks_outside_the_range_carry_no_adapter() -> None:
@@ -176,7 +191,7 @@ def test_numpy_ranks_are_ranks() -> None:
 def test_from_model_reads_linears_and_what_pruning_left(pico_model: Callable[..., Any]) -> None:
     model = pico_model("llama", 2)
     space = RankSpace.from_model(model, like_uniform=4)
-    assert space.budget == 4 * 2 * (64 + 48 + 48 + 64 + 3 * 96)
+    assert space.bounds[0] == 4 * 2 * (64 + 48 + 48 + 64 + 3 * 96)
     assert space.model == "llama"
     model.config.rankadaptor = {
         "schema": 1,
@@ -202,13 +217,46 @@ def test_pruning_and_space_agree(pico_model: Callable[..., Any], pico_tokenizer:
     )
     space = RankSpace.from_model(pruned, like_uniform=4, slots="half_block")
     by_name = {slot.name: slot for slot in space.slots}
-    assert by_name["block1.mlp"].cost(4) < by_name["block0.mlp"].cost(4)
-    assert by_name["block1.attention"].cost(4) == by_name["block0.attention"].cost(4)
+    assert cost_of(by_name["block1.mlp"], 4) < cost_of(by_name["block0.mlp"], 4)
+    assert cost_of(by_name["block1.attention"], 4) == cost_of(by_name["block0.attention"], 4)
     assert by_name["block0.mlp"].attribute("removed_share") == 0
     assert by_name["block1.mlp"].attribute("removed_share") > 0
     modules = dict(pruned.named_modules())
     cost = sum(
         value * (modules[name].in_features + modules[name].out_features)
-        for name, value in space.uniform().by_module().items()
+        for name, value in read_ranks(space.reference()).items()
     )
-    assert cost == space.budget
+    assert cost == space.bounds[0]
+
+
+SLOT = {
+    "name": "s", "modules": ("a.q_proj", "a.k_proj"), "sizes": (0, 2, 4), "costs": (0, 20, 40),
+    "limited": ADAPTER_PARAMETERS, "reference": 2, "block": 0, "kind": "a",
+    "attributes": {"parameters_per_rank": 10.0},
+}  # fmt: skip
+
+
+def test_a_slot_of_ranks_counts_parameters_and_ranks_and_is_zero_at_uniform() -> None:
+    slot = make_rank_slot(**SLOT)
+    assert (slot.component, slot.options) == (RANK, (0, 2, 4))
+    assert dict(slot.costs) == {ADAPTER_PARAMETERS: (0, 20, 40), RANKS: (0, 2, 4)}
+    assert [vector for (vector,) in slot.coordinates] == pytest.approx([-np.log(3), 0.0, np.log(5 / 3)])
+    assert slot.coordinates[1] == (0.0,)
+    assert (slot.attribute("cost_per_unit"), slot.attribute("reference")) == (10.0, 2.0)
+    assert make_rank_slot(**SLOT | {"pinned": 4}).pinned == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sizes": (4, 2, 0)}, "ranks .* distinct and ascending"),
+        ({"sizes": (-1, 2, 4)}, "ranks .* distinct and ascending"),
+        ({"sizes": (2, 2, 4)}, "distinct"),
+        ({"costs": (0, 20, 20)}, "costs .* distinct and ascending"),
+        ({"costs": (0, 20)}, "3 ranks and 2 costs"),
+        ({"pinned": 3}, "pinned at 3; allowed are"),
+    ],
+)
+def test_ranks_and_their_costs_must_rise(changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_rank_slot(**SLOT | changes)

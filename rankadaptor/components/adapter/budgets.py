@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rankadaptor.components.adapter.grouping import Group
 from rankadaptor.errors import BudgetError
-from rankadaptor.space.grouping import Group
 
 logger = logging.getLogger(__name__)
 

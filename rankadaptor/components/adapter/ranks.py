@@ -7,18 +7,23 @@ is therefore counted in adapter parameters, exactly. `mode="rank_sum"` counts ra
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from numbers import Integral
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
+from rankadaptor.components.adapter.budgets import BudgetRequest, choose_budget
+from rankadaptor.components.adapter.coordinates import RANK, compute_log_ratios
+from rankadaptor.components.adapter.grouping import (
+    Group,
+    LinearLike,
+    check_blocks,
+    check_pins,
+    group_linears,
+)
 from rankadaptor.errors import BudgetError, InputError
-from rankadaptor.space.budgets import BYTES_PER_PARAMETER, BudgetRequest, choose_budget
-from rankadaptor.space.grouping import Group, check_blocks, check_pins, group_linears
-from rankadaptor.space.slot import Slot
-from rankadaptor.space.space import MODES, Space
-
-__all__ = ["BYTES_PER_PARAMETER", "DEFAULT_RANKS", "LinearLike", "RankSpace", "count_parameters"]
+from rankadaptor.space import Limit, Slot, Space
 
 logger = logging.getLogger(__name__)
 
@@ -26,19 +31,12 @@ DEFAULT_RANKS = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48,
 """Fine steps near the usual ranks, so that slight tilts of uniform are in the menu; 0 leaves a linear out."""
 
 
-class LinearLike(Protocol):
-    """What a linear must tell about itself; `rankadaptor.pruning.families.Linear` does."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def block(self) -> int: ...  # noqa: D102
-    @property
-    def kind(self) -> str: ...  # noqa: D102
-    @property
-    def in_features(self) -> int: ...  # noqa: D102
-    @property
-    def out_features(self) -> int: ...  # noqa: D102
+ADAPTER_PARAMETERS, RANKS = "adapter_parameters", "ranks"
+"""Resources of an adapter: its parameters, and the sum of its slots' ranks as the paper counts it."""
+MODES = {"parameters": ADAPTER_PARAMETERS, "rank_sum": RANKS}
+"""Resource that each mode of counting the budget limits."""
+UNIFORM = "uniform"
+"""Name of the reference: the same rank everywhere but in pinned blocks."""
 
 
 class RankSpace(Space):
@@ -150,26 +148,33 @@ class RankSpace(Space):
         menus = _choose_menus(groups, ranks, request=request, pins=pins)
         rates = [group.parameters_per_rank if mode == "parameters" else 1 for group in groups]
         budget, rank = choose_budget(request, groups=groups, menus=menus, rates=rates, pins=pins, mode=mode)
+        limited = MODES[mode]
+        chosen_slots = tuple(
+            make_rank_slot(
+                name=group.name,
+                modules=group.modules,
+                sizes=menu,
+                costs=tuple(rate * option for option in menu),
+                limited=limited,
+                reference=pins.get(group.block, rank),
+                block=group.block,
+                kind=group.kind,
+                attributes=_describe_group(group, n_blocks, (attributes or {}).get(group.block, {})),
+                pinned=pins.get(group.block),
+            )
+            for group, menu, rate in zip(groups, menus, rates, strict=True)
+        )
+        origin = tuple(
+            slot.find_choice(pins.get(group.block, rank))
+            for slot, group in zip(chosen_slots, groups, strict=True)
+        )
         space = cls(
-            slots=tuple(
-                Slot(
-                    name=group.name,
-                    modules=group.modules,
-                    options=menu,
-                    costs=tuple(rate * option for option in menu),
-                    block=group.block,
-                    kind=group.kind,
-                    attributes=_describe_group(group, n_blocks, (attributes or {}).get(group.block, {})),
-                    pinned=pins.get(group.block),
-                )
-                for group, menu, rate in zip(groups, menus, rates, strict=True)
-            ),
-            budget=budget,
-            reference=tuple(pins.get(group.block, rank) for group in groups),
-            mode=mode,
+            slots=chosen_slots,
+            limits=(Limit(limited, budget),),
+            references=((UNIFORM, origin),),
             model=model,
         )
-        if sum(slot.costs[-1] for slot in space.slots) <= budget:
+        if sum(slot.costs_in(limited)[-1] for slot in space.slots) <= budget:
             logger.warning(
                 "budget %s: every slot can take its largest rank at once, so there is nothing to search. "
                 "Allow larger ranks or lower the budget.",
@@ -178,12 +183,63 @@ class RankSpace(Space):
         return space
 
 
-def count_parameters(space: Space, values: Sequence[int]) -> int:
-    """Return the adapter parameters of ranks, whatever the space counts its budget in."""
-    space.cost(values)
-    return sum(
-        int(slot.attribute("parameters_per_rank")) * int(value)
-        for slot, value in zip(space.slots, values, strict=True)
+def make_rank_slot(
+    *,
+    name: str,
+    modules: tuple[str, ...],
+    sizes: tuple[int, ...],
+    costs: tuple[int, ...],
+    limited: str,
+    reference: int,
+    block: int,
+    kind: str,
+    attributes: Mapping[str, float],
+    pinned: int | None = None,
+) -> Slot:
+    """Return a slot whose options are ranks.
+
+    Args:
+        name: See `Slot`.
+        modules: Full names of the linears that share the rank.
+        sizes: The ranks, ascending.
+        costs: One per rank, in the resource that is limited; they must rise with the rank.
+        limited: That resource, `ADAPTER_PARAMETERS` or `RANKS`.
+        reference: Uniform's rank.
+        block: See `Slot`.
+        kind: See `Slot`.
+        attributes: Named numbers, `parameters_per_rank` among them.
+        pinned: The one rank that the slot always takes.
+
+    Raises:
+        InputError: If ranks or costs do not rise, or a rank is below 0.
+    """
+    for what, numbers in (("ranks", sizes), ("costs", costs)):
+        if not numbers or numbers[0] < 0 or any(low >= high for low, high in itertools.pairwise(numbers)):
+            raise InputError(
+                f"slot {name!r}: {what} {numbers}. They must be whole numbers ≥ 0, distinct and ascending."
+            )
+    if pinned is not None and pinned not in sizes:
+        raise InputError(f"slot {name!r}: pinned at {pinned}; allowed are {sizes}.")
+    if len(costs) != len(sizes):
+        raise InputError(f"slot {name!r}: {len(sizes)} ranks and {len(costs)} costs. Give one for each.")
+    rate = int(attributes.get("parameters_per_rank", 0.0))
+    counted = {ADAPTER_PARAMETERS: tuple(rate * size for size in sizes), RANKS: sizes, limited: costs}
+    described = {
+        **attributes,
+        "cost_per_unit": (costs[-1] - costs[0]) / max(sizes[-1] - sizes[0], 1),
+        "reference": float(reference),
+    }
+    return Slot(
+        name=name,
+        component=RANK,
+        modules=modules,
+        options=sizes,
+        costs=tuple(counted.items()),
+        coordinates=compute_log_ratios(sizes, reference=reference),
+        block=block,
+        kind=kind,
+        attributes=tuple(sorted(described.items())),
+        pinned=None if pinned is None else sizes.index(pinned),
     )
 
 
@@ -225,10 +281,8 @@ def _is_rank(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 0
 
 
-def _describe_group(
-    group: Group, n_blocks: int, block_facts: Mapping[str, float]
-) -> tuple[tuple[str, float], ...]:
-    described = {
+def _describe_group(group: Group, n_blocks: int, block_facts: Mapping[str, float]) -> dict[str, float]:
+    return {
         "depth": group.block / max(n_blocks - 1, 1),
         "in_features": group.mean_in_features,
         "out_features": group.mean_out_features,
@@ -236,4 +290,3 @@ def _describe_group(
         "linears": float(len(group.modules)),
         **{name: float(value) for name, value in block_facts.items()},
     }
-    return tuple(sorted(described.items()))

@@ -1,9 +1,9 @@
 """Linears as numbers that mean the same in every model, so that what was learned on one carries to another.
 
 Whatever the slots of a space are (linears, halves, blocks), they are read down to the linears they cover: a
-slot that spans a block counts as its seven linears with one rank between them. What a linear's rank is worth
-is then a function of its type, its depth and what pruning took from its block, and a slot's worth is the sum
-over its linears. Slots whose options cost nothing (LoRA scales) are not ranks, and have zeros here.
+slot that spans a block counts as its seven linears that share one choice. How much a linear contributes is
+then a function of its type, its depth and what pruning took from its block, and a slot contributes the sum
+over its linears. Slots that use no resource with a limit have zeros here.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import numpy as np
 from numpy.polynomial import legendre
 from numpy.typing import NDArray
 
+from rankadaptor.components.adapter.grouping import find_half
 from rankadaptor.space import Slot, Space
-from rankadaptor.space.grouping import find_half
 
 Floats = NDArray[np.float64]
 
 KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""Linears that most families have; one of another kind has zero in all of their columns."""
+"""Linears that most families have; a linear of another kind has zero in all of these columns."""
 DEGREE = 3
 USUAL_REFERENCE = 4.0
-"""Uniform rank at which the columns of the budget are 0."""
+"""Mean size at the origin at which the columns of the budget are 0."""
 ROUGHLY_NONE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Strengths:
-    """Columns over slots; a column times the slots' responses to rank, summed, is a feature of an allocation.
+class LinearFeatures:
+    """Columns over slots; a column times a coordinate of the slots, summed, is a feature of an allocation.
 
     Attributes:
         names: One per column.
@@ -43,10 +43,10 @@ class Strengths:
     families: tuple[str, ...]
     matrix: Floats
 
-    def choose(self, families: Sequence[str]) -> Strengths:
+    def choose(self, families: Sequence[str]) -> LinearFeatures:
         """Return the columns of some families, in the families' order."""
         order = [index for family in families for index, each in enumerate(self.families) if each == family]
-        return Strengths(
+        return LinearFeatures(
             names=tuple(self.names[index] for index in order),
             families=tuple(self.families[index] for index in order),
             matrix=self.matrix[:, order],
@@ -54,8 +54,8 @@ class Strengths:
 
 
 @functools.lru_cache(maxsize=64)
-def describe_strengths(space: Space) -> Strengths:
-    """Describe what may make the rank of a slot worth more or less; the same columns for every space.
+def describe_linear_features(space: Space) -> LinearFeatures:
+    """Describe what may make the choice of a slot count more or less; the same columns for every space.
 
     - `total:all`: one;
     - `kind:<linear>`: one in the column of the linear's type; other types have their half's column alone;
@@ -67,19 +67,19 @@ def describe_strengths(space: Space) -> Strengths:
     - `damage:…`: share of parameters and of importance that pruning took from the block, less the mean over
       the linears, and one where it took nothing though it took something elsewhere;
     - `size:cost`: logarithm of the linear's cost per rank over the mean;
-    - `budget:<linear>`: the `kind` columns times the logarithm of uniform's mean rank.
+    - `budget:<linear>`: the `kind` columns times the logarithm of the mean size at the origin.
     """
     slots, modules = _list_linears(space)
     kinds = [name.rpartition(".")[2] for name in modules]
     contrast = np.array([1.0 if find_half(name) == "attention" else -1.0 for name in modules])
     depth = space.tables.depth.astype(np.float64)[slots]
     blocks = space.tables.blocks[slots]
-    ranks = np.array([not is_free(slot) for slot in space.slots])
     removed = np.array([slot.attribute("removed_share") for slot in space.slots])[slots]
     lost = np.array([slot.attribute("lost_importance") for slot in space.slots])[slots]
     intact = (removed < ROUGHLY_NONE) & bool((removed >= ROUGHLY_NONE).any())
     by_kind = {kind: np.array([each == kind for each in kinds], dtype=np.float64) for kind in KINDS}
-    budget = np.log(max(float(np.mean(np.array(space.reference)[ranks])), 0.5) / USUAL_REFERENCE)
+    usual = [slot.attribute("reference") for slot in space.slots if _is_counted(space, slot)]
+    budget = np.log(max(float(np.mean(usual)), 0.5) / USUAL_REFERENCE)
     columns: dict[str, Floats] = {"total:all": np.ones(len(modules)), "half:contrast": contrast}
     columns |= {f"kind:{kind}": column for kind, column in by_kind.items()}
     for degree in range(1, DEGREE + 1):
@@ -93,17 +93,17 @@ def describe_strengths(space: Space) -> Strengths:
     columns["damage:intact"] = intact.astype(np.float64)
     columns["size:cost"] = _compare_costs(space, slots)
     columns |= {f"budget:{kind}": column * budget for kind, column in by_kind.items()}
-    per_linear = np.stack([columns[name] for name in list_strengths()], axis=1)
+    per_linear = np.stack([columns[name] for name in list_linear_features()], axis=1)
     matrix = np.zeros((space.n_slots, per_linear.shape[1]))
     np.add.at(matrix, slots, per_linear)
-    return Strengths(
-        names=list_strengths(),
-        families=tuple(name.partition(":")[0] for name in list_strengths()),
+    return LinearFeatures(
+        names=list_linear_features(),
+        families=tuple(name.partition(":")[0] for name in list_linear_features()),
         matrix=matrix / np.sqrt(len(modules)),
     )
 
 
-def list_strengths() -> tuple[str, ...]:
+def list_linear_features() -> tuple[str, ...]:
     """Return the names of the columns, which are the same for every space."""
     degrees = [f"{family}:{degree}" for degree in range(1, DEGREE + 1) for family in ("depth", "tilt")]
     by_kind = {family: [f"{family}:{kind}" for kind in KINDS] for family in ("kind", "slope", "budget")}
@@ -114,22 +114,26 @@ def list_strengths() -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def is_free(slot: Slot) -> bool:
-    """Tell whether a slot's options cost nothing, so that they are no ranks."""
-    return slot.costs[-1] == 0 and slot.options[-1] > 0
+def find_uncounted(space: Space) -> NDArray[np.bool_]:
+    """Tell which slots use no resource with a limit, `(n_slots,)`."""
+    return np.array([not _is_counted(space, slot) for slot in space.slots])
+
+
+def _is_counted(space: Space, slot: Slot) -> bool:
+    return any(any(slot.costs_in(limit.resource)) for limit in space.limits)
 
 
 def count_linears(space: Space) -> NDArray[np.int64]:
-    """Return how many linears take their rank from each slot, `(n_slots,)`; 0 where options cost nothing."""
+    """Return how many linears each slot covers, `(n_slots,)`; 0 where no limit counts its options."""
     return np.bincount(_list_linears(space)[0], minlength=space.n_slots).astype(np.int64)
 
 
 def _list_linears(space: Space) -> tuple[NDArray[np.int64], list[str]]:
-    """Return each linear's slot and name; a slot of ranks without modules counts as one linear."""
+    """Return each linear's slot and name; a slot without modules counts as one linear."""
     pairs = [
         (index, module)
         for index, slot in enumerate(space.slots)
-        if not is_free(slot)
+        if _is_counted(space, slot)
         for module in (slot.modules or (f"{slot.name}.{slot.kind}",))
     ]
     return np.array([index for index, _ in pairs], dtype=np.int64), [module for _, module in pairs]
@@ -137,14 +141,7 @@ def _list_linears(space: Space) -> tuple[NDArray[np.int64], list[str]]:
 
 def _compare_costs(space: Space, slots: NDArray[np.int64]) -> Floats:
     """Return log(cost per unit of a linear's slot over the mean), `(n_linears,)`."""
-    steps = np.array(
-        [
-            (slot.costs[-1] - slot.costs[0]) / max(slot.options[-1] - slot.options[0], 1)
-            if slot.options
-            else 1
-            for slot in space.slots
-        ]
-    )
+    steps = np.array([slot.attribute("cost_per_unit", 1.0) for slot in space.slots])
     each = np.maximum(steps / np.maximum(count_linears(space), 1), 1e-9)[slots]
     compared: Floats = np.log(each / each.mean())
     return compared

@@ -1,0 +1,22 @@
+"""LoRA adapters: a rank per slot, and optionally a scale; slots, costs, coordinates, and what they mean."""
+
+from __future__ import annotations
+
+from rankadaptor.components.adapter.coordinates import RANK, SCALE
+from rankadaptor.components.adapter.ranks import ADAPTER_PARAMETERS, DEFAULT_RANKS, RANKS, RankSpace
+from rankadaptor.components.adapter.reading import (
+    count_parameters,
+    describe_budget,
+    read_ranks,
+    read_scales,
+    read_sizes,
+)
+from rankadaptor.components.adapter.scales import widen_space
+from rankadaptor.components.adapter.shapes import linear_in_depth
+from rankadaptor.components.adapter.stored import compute_first_digest, read_space
+
+__all__ = [
+    "ADAPTER_PARAMETERS", "DEFAULT_RANKS", "RANK", "RANKS", "SCALE", "RankSpace", "compute_first_digest",
+    "count_parameters", "describe_budget", "linear_in_depth", "read_ranks", "read_scales", "read_sizes",
+    "read_space", "widen_space",
+]  # fmt: skip

@@ -1,0 +1,77 @@
+"""Bring a corpus to the schema of this version, losing nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from rankadaptor.corpus.lines import hold, read_lines
+from rankadaptor.corpus.record import SCHEMA, Record
+from rankadaptor.errors import CorpusError, InputError
+from rankadaptor.files import write_text
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What was done to one file of records.
+
+    Attributes:
+        path: The file.
+        converted: Records of an earlier schema that were written anew.
+        kept: Records that had this schema already.
+    """
+
+    path: Path
+    converted: int
+    kept: int
+
+
+def migrate_corpus(folder: str | Path) -> list[Migration]:
+    """Write the records of a corpus in the schema of this version; each file is replaced as a whole.
+
+    Nothing is lost: every record is read back from the new text and compared with the old one before the
+    file is replaced, and a file with a fault is left as it is. Running it again changes nothing.
+
+    Args:
+        folder: The corpus; corpora in its subfolders are migrated too.
+
+    Returns:
+        One entry per file of records.
+
+    Raises:
+        CorpusError: If the folder holds no records, or a line is not a record; the message names file and
+            line. Files before it are migrated, and it and those after it are as they were.
+        StorageError: If a file cannot be written; it is then as it was.
+    """
+    root = Path(folder)
+    paths = sorted([*root.glob("records/*.jsonl"), *root.glob("*/records/*.jsonl")])
+    if not paths:
+        raise CorpusError(
+            f"{root}: no records/*.jsonl here or one folder below. Give the folder of a corpus."
+        )
+    done = [_migrate_file(path) for path in paths]
+    logger.info("%s: %d records converted", root, sum(entry.converted for entry in done))
+    return done
+
+
+def _migrate_file(path: Path) -> Migration:
+    with hold(path):
+        lines: list[str] = []
+        converted = 0
+        for number, value in read_lines(path):
+            try:
+                record = Record.from_json(value)
+                data = record.to_json()
+                if Record.from_json(json.loads(json.dumps(data))) != record:
+                    raise InputError("it does not read back as it was.")
+            except InputError as error:
+                raise CorpusError(f"{path}:{number}: {error}") from error
+            converted += value.get("schema") != SCHEMA
+            lines.append(json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+        if converted:
+            write_text(path, "".join(f"{line}\n" for line in lines))
+    return Migration(path=path, converted=converted, kept=len(lines) - converted)
