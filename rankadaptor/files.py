@@ -291,15 +291,17 @@ def append_line(path: Path, line: str) -> None:
     """
     with name_storage_fault(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as stream:
+        # Unbuffered: closing a buffer would write the rest of a line that failed.
+        with path.open("ab+", buffering=0) as stream:
             torn = False
             if stream.seek(0, os.SEEK_END):
                 stream.seek(-1, os.SEEK_END)
                 torn = stream.read(1) != b"\n"
             start = stream.seek(0, os.SEEK_END)
             try:
-                stream.write((b"\n" if torn else b"") + line.encode() + b"\n")
-                stream.flush()
+                rest = memoryview((b"\n" if torn else b"") + line.encode() + b"\n")
+                while rest:
+                    rest = rest[stream.write(rest) :]
                 os.fsync(stream.fileno())
             except OSError:
                 os.ftruncate(stream.fileno(), start)

@@ -12,7 +12,9 @@ from rankadaptor import __version__
 from rankadaptor.cli import main
 from rankadaptor.config import load_run
 
-VERBS = ("init", "plan", "run", "collect", "meta-train", "benchmark", "evaluate", "report", "doctor")
+VERBS = (
+    "init", "plan", "run", "collect", "meta-train", "migrate", "benchmark", "evaluate", "report", "doctor",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -139,3 +141,23 @@ def test_evaluate_asks_for_a_finished_run(tmp_path, capsys):
 def test_report_of_a_run_that_has_not_finished(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 2
     assert "rankadaptor run" in capsys.readouterr().err
+
+
+def test_migrate_lists_what_it_converted_and_names_a_bad_line(tmp_path, capsys):
+    from tests.corpus.test_record import OLD
+
+    path = tmp_path / "records" / "pico-third.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps(OLD | {"seed": seed}) + "\n" for seed in range(3)))
+    assert main(["migrate", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{path}: 3 converted, 0 kept" in shown
+    assert "3 records converted, 0 had this schema already" in shown
+    assert {json.loads(line)["schema"] for line in path.read_text().splitlines()} == {2}
+    assert main(["migrate", str(tmp_path)]) == 0
+    assert f"{path}: 0 converted, 3 kept" in capsys.readouterr().out
+
+    path.write_text(json.dumps(OLD) + "\n" + json.dumps(OLD | {"seed": "first"}) + "\n")
+    assert main(["migrate", str(tmp_path)]) == 2
+    assert f"error: {path}:2: seed='first': must be a whole number" in capsys.readouterr().err
+    assert main(["migrate", str(tmp_path / "absent")]) == 2

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rankadaptor.cli import commands, prediction
+from rankadaptor.cli import commands, migration, prediction
 from rankadaptor.cli.signals import end_in_order
 from rankadaptor.errors import RankAdaptorError
 
@@ -33,6 +33,7 @@ app.command("run")(commands.run)
 app.command("recover")(commands.recover)
 app.command("collect")(commands.collect)
 app.command("meta-train")(commands.train_predictor)
+app.command("migrate")(migration.migrate)
 app.command("benchmark")(prediction.benchmark)
 app.command("evaluate")(commands.evaluate)
 app.command("report")(commands.report)

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rankadaptor.corpus.lines import append_json, read_lines
 from rankadaptor.corpus.losses import Key, append_losses, read_losses
@@ -96,8 +96,11 @@ class Corpus:
                     self._settings[name].digest,
                     self._settings[name].held_out,
                     sorted(
-                        [list(record.values), record.seed, record.steps, repr(record.gain)]
-                        for record in records
+                        (
+                            [list(record.values), record.seed, record.steps, repr(record.gain)]
+                            for record in records
+                        ),
+                        key=_order_row,
                     ),
                 ]
                 for name, records in self._records.items()
@@ -321,6 +324,13 @@ class Corpus:
     def _keep_record(self, record: Record) -> None:
         self._keys.add(record.key)
         self._records[record.setting].append(record)
+
+
+def _order_row(row: list[Any]) -> list[Any]:
+    """Return what rows of a digest are sorted by: labels of one slot may be numbers, texts, or several."""
+    labels, *others = row
+    return [[(type(label).__name__, repr(label) if isinstance(label, tuple) else label) for label in labels],
+            *others]  # fmt: skip
 
 
 def _find_parts(root: Path) -> list[Path]:

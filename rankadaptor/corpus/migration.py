@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rankadaptor.corpus.lines import hold, read_lines
 from rankadaptor.corpus.record import SCHEMA, Record
-from rankadaptor.errors import CorpusError, InputError
-from rankadaptor.files import write_text
+from rankadaptor.errors import CorpusError, InputError, NonFiniteError
+from rankadaptor.files import dump_json, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +66,12 @@ def _migrate_file(path: Path) -> Migration:
             try:
                 record = Record.from_json(value)
                 data = record.to_json()
-                if Record.from_json(json.loads(json.dumps(data))) != record:
+                if Record.from_json(json.loads(dump_json(data))) != record:
                     raise InputError("it does not read back as it was.")
-            except InputError as error:
+            except (InputError, NonFiniteError) as error:
                 raise CorpusError(f"{path}:{number}: {error}") from error
             converted += value.get("schema") != SCHEMA
-            lines.append(json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+            lines.append(dump_json(data, name=str(path), separators=(",", ":")))
         if converted:
             write_text(path, "".join(f"{line}\n" for line in lines))
     return Migration(path=path, converted=converted, kept=len(lines) - converted)

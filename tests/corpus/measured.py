@@ -29,16 +29,16 @@ def build_setting(name: str = "pico-third", **changes: Any) -> Setting:
 def build_record(**changes: Any) -> Record:
     fields: dict[str, Any] = {
         "setting": "pico-third",
-        "values": SPACE.reference,
+        "values": SPACE.reference().values,
         "seed": 0,
         "steps": 24,
         "fidelity": 0.24,
         "loss": 4.19,
-        "loss_uniform": 4.2,
+        "loss_reference": 4.2,
         "parameters": 1000,
         "tokens": 24_576,
         "seconds": 61.5,
         "commit": "abc",
         "created": "2025-01-02T03:04:05+00:00",
     }
-    return Record(**(fields | changes))
+    return Record.of_fine_tune(**(fields | changes))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rankadaptor.components.adapter import describe_budget
 from rankadaptor.corpus import Corpus
 from tests.documents import ROOT
 
@@ -35,10 +36,10 @@ def test_every_record_lies_in_its_space_and_costs_what_it_says(corpus: Corpus) -
     for name in corpus.names():
         space = corpus.space(name)
         for record in corpus.records(name):
-            cost = space.allocation(record.values).cost
+            cost = space.allocation(record.values).cost()
             assert record.seconds >= 0, name
             assert record.tokens > 0 or record.status == "failed", name
-            if space.mode == "parameters":
+            if describe_budget(space)[1] == "parameters":
                 assert record.parameters == cost, (name, record.values)
             if record.status == "ok":
                 assert record.gain is not None
@@ -49,7 +50,7 @@ def test_every_record_lies_in_its_space_and_costs_what_it_says(corpus: Corpus) -
 
 def test_every_record_is_paired_with_the_uniform_of_its_seed_and_length(corpus: Corpus) -> None:
     for name in corpus.names():
-        reference = corpus.space(name).reference
+        reference = corpus.space(name).reference().values
         uniform: dict[tuple[int, int], set[float]] = {}
         for record in corpus.records(name):
             if record.loss_reference is not None:
@@ -103,7 +104,7 @@ def test_one_line_of_pandas_reads_it(corpus: Corpus) -> None:
 
 def test_the_tables_have_the_columns_promised(corpus: Corpus) -> None:
     promised = {
-        "setting", "ranks", "slots", "seed", "steps", "fidelity", "loss", "loss_uniform", "gain",
+        "setting", "values", "slots", "source", "seed", "steps", "fidelity", "loss", "loss_reference", "gain",
         "parameters", "seconds", "status", "held_out",
     }  # fmt: skip
     table = corpus.table()

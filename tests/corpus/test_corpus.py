@@ -11,6 +11,8 @@ import pytest
 from rankadaptor.corpus import Corpus, Setting
 from rankadaptor.corpus.table import COLUMNS
 from rankadaptor.errors import BudgetError, CorpusError, InputError
+from rankadaptor.space import Slot, Space
+from tests.components.adapter.test_stored import write_schema_1
 from tests.corpus.measured import SPACE, build_record, build_setting
 
 
@@ -44,7 +46,8 @@ def test_the_table_has_the_documented_columns(corpus: Corpus) -> None:
     assert len(table) == 4
     row = table[(table.setting == "pico-third") & (table.seed == 1)].iloc[0]
     assert row.gain == pytest.approx(-0.1)
-    assert row.ranks == SPACE.reference
+    assert row["values"] == SPACE.reference().values
+    assert row.source == "short"
     assert row.slots == ("block0", "block1", "block2")
     assert not row.held_out
     failed = table[table.status == "failed"].iloc[0]
@@ -58,20 +61,20 @@ def test_the_settings_table_counts_records(corpus: Corpus) -> None:
     table = corpus.settings().set_index("setting")
     assert table.loc["pico-third", "records"] == 3
     assert table.loc["pico-third", "failed"] == 1
-    assert table.loc["pico-third", "budget"] == SPACE.budget
+    assert table.loc["pico-third", "budget"] == SPACE.bounds[0]
     assert table.loc["pico-held", "held_out"]
 
 
 def test_pandas_reads_the_records_in_one_line(corpus: Corpus) -> None:
     frame = pandas.read_json(corpus.folder / "records" / "pico-third.jsonl", lines=True)
     assert list(frame.seed) == [0, 1, 2]
-    assert set(frame.schema) == {1}
+    assert set(frame.schema) == {2}
     assert "sequence_losses" not in frame
 
 
 def test_sequence_losses_lie_beside(corpus: Corpus) -> None:
     losses = Corpus.load(corpus.folder).read_sequence_losses("pico-third")
-    assert losses == {(SPACE.reference, 0, 24): (4.5, 3.75)}
+    assert losses == {(SPACE.reference().values, 0, 24): (4.5, 3.75)}
     path = corpus.folder / "losses" / "pico-third.jsonl"
     path.write_text('{"schema": 1}\n')
     with pytest.raises(CorpusError, match=r"pico-third\.jsonl:1: needs schema"):
@@ -103,7 +106,7 @@ def test_a_bad_line_is_named_with_file_and_line(corpus: Corpus) -> None:
     lines = path.read_text().splitlines()
     for fault, message in [
         ("{oops", "not valid JSON"),
-        (json.dumps(json.loads(lines[1]) | {"schema": 2}), "schema 2, this version reads 1"),
+        (json.dumps(json.loads(lines[1]) | {"schema": 3}), "schema 3, this version reads 1 and 2"),
         (json.dumps(json.loads(lines[1]) | {"setting": "gone"}), "has no file in settings/"),
         (json.dumps(json.loads(lines[1]) | {"values": [64, 64, 64]}), "not in the space"),
         (json.dumps(json.loads(lines[1]) | {"status": "maybe"}), "allowed are ok, failed"),
@@ -217,3 +220,39 @@ def test_a_folder_that_is_no_corpus_says_so(tmp_path: Path) -> None:
         Corpus.load(tmp_path)
     with pytest.raises(CorpusError, match="no folder given"):
         Corpus.load([])
+
+
+def test_a_setting_written_by_an_earlier_version_is_the_same(corpus: Corpus, tmp_path: Path) -> None:
+    """Its space is of schema 1; collecting goes on in it, and its digest stays."""
+    old = build_setting(space=write_schema_1(SPACE))
+    other = Corpus.create(tmp_path / "other")
+    other.add_setting(old)
+    assert not other.add_setting(build_setting())
+    assert other.add_setting(build_setting(pruned_loss=5.5))
+    again = Corpus.load(other.folder).setting("pico-third")
+    assert (again.space, again.digest, again.pruned_loss) == (old.space, old.digest, 5.5)
+    assert len(Corpus.load(corpus.folder, other.folder)) == 4
+    smaller = SPACE.to_json() | {"limits": {"adapter_parameters": SPACE.bounds[0] - 1}}
+    with pytest.raises(CorpusError, match="differs from the one given in space"):
+        other.add_setting(build_setting(space=smaller))
+
+
+def test_the_digest_orders_labels_of_any_kind(tmp_path: Path) -> None:
+    mixed = Space(
+        slots=(
+            Slot(
+                name="one", component="type", modules=("a",), options=("dense", 4, (2, "k")), costs=(),
+                coordinates=((0.0,), (1.0,), (2.0,)), block=0, kind="a",
+            ),
+        ),
+        limits=(),
+        references=(("dense", (0,)),),
+    )  # fmt: skip
+    digests = set()
+    for order in ((0, 1, 2), (2, 0, 1)):
+        made = Corpus.create(tmp_path / str(order[0]))
+        made.add_setting(build_setting(space=mixed.to_json()))
+        made.extend([build_record(values=(mixed.slots[0].options[choice],)) for choice in order])
+        digests.add(Corpus.load(made.folder).digest)
+        assert set(made.table()["values"]) == {("dense",), (4,), ((2, "k"),)}
+    assert len(digests) == 1

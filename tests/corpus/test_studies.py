@@ -13,7 +13,7 @@ from rankadaptor.corpus.studies import add_to_study
 from rankadaptor.errors import CorpusError, InputError
 from tests.corpus.measured import SPACE, build_setting
 
-UNIFORM = list(SPACE.reference)
+UNIFORM = list(SPACE.reference().values)
 WHOLE: dict[str, Any] = {
     "schema": 1,
     "setting": "pico-third",
