@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from rankadaptor.defaults import CONFIRMATION
 from rankadaptor.errors import InputError
 
 if TYPE_CHECKING:
@@ -195,9 +196,9 @@ def confirm(
     measure: SeededMeasure,
     allocation: Allocation,
     *,
-    seeds: int = 5,
-    first_seed: int = 1000,
-    confidence: float = 0.95,
+    seeds: int = CONFIRMATION.seeds,
+    first_seed: int = CONFIRMATION.first_seed,
+    confidence: float = CONFIRMATION.confidence,
     searched: Iterable[Record] = (),
     quiet: bool = False,
 ) -> Verdict:

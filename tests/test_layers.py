@@ -14,7 +14,8 @@ STUDIES = sorted((ROOT.parent / "experiments").rglob("*.py"))
 
 FLOW = (
     "credentials",
-    "errors", "files", "runtime", "progress", "workers", "recipe", "kit", "config", "data", "pruning",
+    "errors", "files", "runtime", "progress", "workers", "recipe", "defaults",
+    "kit", "config", "data", "pruning",
     "models", "space", "components", "features", "corpus", "predictor", "search", "recovery", "evaluation",
     "measure",
     "proxies", "comparison", "results", "tracking", "card", "plots", "report", "doctor",

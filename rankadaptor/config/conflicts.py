@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rankadaptor.config.kit_names import find_unknown_names
+from rankadaptor.config.stages import TRAINED
 
 if TYPE_CHECKING:
     from rankadaptor.config.run import RunConfig
@@ -172,7 +173,7 @@ def _check_stages(config: RunConfig) -> Iterator[Conflict]:
                 f"given {steps}, more than the {full} steps of a full fine-tune. Lower it, or raise "
                 f"recover.steps.",
             )
-    if search.predictor_path is not None and search.predictor not in ("meta", "ensemble"):
+    if search.predictor_path is not None and search.predictor not in TRAINED:
         yield Conflict(
             ("search.predictor_path", "search.predictor"),
             f"given, but only meta and ensemble are read from a folder, not {search.predictor}. Set it to "

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from rankadaptor.config.sections import Section
+from rankadaptor.defaults import SEARCH
 
 ScoreName = Literal["spectra", "variance", "reconstruction"]
 MeasureName = Literal["short_run", "successive_halving", "elastic", "spectra", "variance", "reconstruction"]
@@ -29,7 +30,10 @@ class MeasureSection(Section):
         "and all of search.steps.",
     )
     keep: float = Field(
-        default=1 / 3, gt=0, lt=1, description="successive_halving: share that goes on to the next rung."
+        default=SEARCH.keep,
+        gt=0,
+        lt=1,
+        description="successive_halving: share that goes on to the next rung.",
     )
     steps: int | None = Field(
         default=None,
@@ -47,7 +51,9 @@ class MeasureSection(Section):
         "super-adapter.",
     )
     examples: int = Field(
-        default=32, ge=1, description="Scores: training sequences that are run through the model."
+        default=SEARCH.examples,
+        ge=1,
+        description="Scores: training sequences that are run through the model.",
     )
 
     def list_rungs(self, steps: int) -> tuple[int, ...]:

@@ -38,6 +38,7 @@ IRRELEVANT = (
 # Keys that came later, with the value at which a run is what it was before: run files keep their digest.
 LATER: dict[str, Any] = {
     "search.objectives": ["loss"],
+    "search.mean_until": SearchSection().mean_until,
     "compute.quantise": None,
     "recipe.initialisation": "random",
     "recipe.tune.initialisations": None,

@@ -6,9 +6,15 @@ function needs a run file to be called.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from rankadaptor.defaults import PRUNING, SPACE, TRIAL
+from rankadaptor.recipe import Recipe
+
+RECIPE = Recipe()
+"""The recipe where a run file says nothing."""
 
 Importance = Literal[
     "param_first",
@@ -86,8 +92,8 @@ class CalibrationSection(Section):
         description="kit:NAME, hub:NAME, or a .jsonl, .json, .txt, .csv or .parquet file, a folder or "
         "a pattern.",
     )
-    examples: int = Field(default=10, ge=1, description="Number of token pieces.")
-    length: int = Field(default=64, ge=2, description="Tokens per piece.")
+    examples: int = Field(default=PRUNING.examples, ge=1, description="Number of token pieces.")
+    length: int = Field(default=PRUNING.length, ge=2, description="Tokens per piece.")
 
 
 class PruneSection(Section):
@@ -101,31 +107,36 @@ class PruneSection(Section):
         "skip_last, above 0 and below 1.",
     )
     scope: Literal["local", "global"] = Field(
-        default="local",
+        default=PRUNING.scope,
         description="local cuts the same share from every block; global lets blocks compete. Whole blocks "
         "always compete.",
     )
     importance: Importance = Field(
-        default="param_first",
+        default=PRUNING.importance,
         description="Importance of one weight, estimated on the calibration text; block_influence is for "
         "targets: [blocks].",
     )
     aggregation: Aggregation = Field(
-        default="sum", description="How the importances of a group of weights become one number."
+        default=PRUNING.aggregation,
+        description="How the importances of a group of weights become one number.",
     )
     targets: tuple[Literal["heads", "channels", "blocks"], ...] = Field(
-        default=("heads", "channels"),
+        default=PRUNING.targets,
         min_length=1,
         description="What is cut: attention heads, MLP channels, or both; or [blocks], whole decoder blocks.",
     )
     head_unit: Literal["kv_group", "query_head"] = Field(
-        default="kv_group",
+        default=PRUNING.head_unit,
         description="kv_group cuts a key-value head together with the query heads that share it.",
     )
-    skip_first: int = Field(default=0, ge=0, description="Blocks at the input end that stay whole.")
-    skip_last: int = Field(default=0, ge=0, description="Blocks at the output end that stay whole.")
+    skip_first: int = Field(
+        default=PRUNING.skip_first, ge=0, description="Blocks at the input end that stay whole."
+    )
+    skip_last: int = Field(
+        default=PRUNING.skip_last, ge=0, description="Blocks at the output end that stay whole."
+    )
     align: int = Field(
-        default=8,
+        default=PRUNING.align,
         ge=1,
         description="Keep MLP widths at a multiple of this; odd widths are slow on most processors.",
     )
@@ -150,7 +161,9 @@ class DataSection(Section):
     )
     train_rows: int | None = Field(default=4000, ge=1, description="Rows to train on; null takes all.")
     held_out_rows: int = Field(
-        default=64, ge=1, description="Rows on which the loss is measured; the same for every trial."
+        default=TRIAL.held_out_rows,
+        ge=1,
+        description="Rows on which the loss is measured; the same for every trial.",
     )
 
 
@@ -158,7 +171,7 @@ class SpaceSection(Section):
     """Which allocations the search may choose from. Give exactly one budget."""
 
     slots: Literal["block", "half_block", "linear"] = Field(
-        default="half_block",
+        default=SPACE.slots,
         description="Which linears share one rank: a block (the paper), its attention or MLP half, or none.",
     )
     ranks: tuple[int, ...] | None = Field(
@@ -185,7 +198,7 @@ class SpaceSection(Section):
         "like_uniform: null.",
     )
     mode: Literal["parameters", "rank_sum"] = Field(
-        default="parameters", description="What the budget counts; rank_sum is for parity with the paper."
+        default=SPACE.mode, description="What the budget counts; rank_sum is for parity with the paper."
     )
     pinned: dict[int, int] | None = Field(
         default=None, description="Blocks whose rank is fixed, as {block: rank}, counted from 0."
@@ -228,37 +241,48 @@ class RecipeSection(Section):
     """
 
     learning_rate: float = Field(
-        default=3e-3, gt=0, description="Peak rate of AdamW; replaced by the best one if tune is given."
+        default=RECIPE.learning_rate,
+        gt=0,
+        description="Peak rate of AdamW; replaced by the best one if tune is given.",
     )
     scaling_exponent: float = Field(
-        default=1.0,
+        default=RECIPE.scaling_exponent,
         ge=0,
         le=1,
         description="Gamma in LoRA scale = c * rank^-gamma. With 0, rank is a hidden learning rate; 1 is "
         "the usual alpha/r.",
     )
     scale_at_reference: float = Field(
-        default=2.0, gt=0, description="LoRA scale at the rank of uniform, where all exponents agree."
+        default=RECIPE.scale_at_reference,
+        gt=0,
+        description="LoRA scale at the rank of uniform, where all exponents agree.",
     )
-    batch_size: int = Field(default=8, ge=1, description="Sequences per optimiser step.")
+    batch_size: int = Field(default=RECIPE.batch_size, ge=1, description="Sequences per optimiser step.")
     micro_batch_size: int = Field(
-        default=8, ge=1, description="Sequences per forward pass; batch_size is a multiple of it."
+        default=RECIPE.micro_batch_size,
+        ge=1,
+        description="Sequences per forward pass; batch_size is a multiple of it.",
     )
-    sequence_length: int = Field(default=128, ge=2, description="Tokens per sequence at most.")
+    sequence_length: int = Field(
+        default=RECIPE.sequence_length, ge=2, description="Tokens per sequence at most."
+    )
     warmup_share: float = Field(
-        default=0.06, ge=0, lt=1, description="Share of the steps with a rising rate."
+        default=RECIPE.warmup_share, ge=0, lt=1, description="Share of the steps with a rising rate."
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="How the rate falls after the warm-up."
+        default=cast("Any", RECIPE.schedule), description="How the rate falls after the warm-up."
     )
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decay on the adapter.")
-    gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="LoRA dropout.")
+    weight_decay: float = Field(
+        default=RECIPE.weight_decay, ge=0, description="AdamW's decay on the adapter."
+    )
+    gradient_clip: float = Field(default=RECIPE.gradient_clip, gt=0, description="Largest gradient norm.")
+    dropout: float = Field(default=RECIPE.dropout, ge=0, lt=1, description="LoRA dropout.")
     gradient_checkpointing: bool = Field(
-        default=False, description="Recompute activations in the backward pass to save memory."
+        default=RECIPE.gradient_checkpointing,
+        description="Recompute activations in the backward pass to save memory.",
     )
     initialisation: Literal["random", "gradient"] = Field(
-        default="random",
+        default=cast("Any", RECIPE.initialisation),
         description="Where A begins: at random, or along the leading directions of each linear's first "
         "gradient. B begins at zero.",
     )

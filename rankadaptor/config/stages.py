@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_serializer
 
-from rankadaptor.config.sections import Section
+from rankadaptor.config.sections import RECIPE, Section
 from rankadaptor.credentials import mask_credentials
+from rankadaptor.defaults import CONFIRMATION, META_TRAINING, RECOVERY, SEARCH, TRIAL
 
 PredictorName = Literal["meta", "ensemble", "perceptron", "boosted_trees", "gaussian_process", "ridge"]
 ProposalName = Literal[
@@ -16,6 +17,8 @@ ProposalName = Literal[
 BaselineName = Literal["uniform", "random", "linear_in_depth"]
 ModelName = Literal["dense", "pruned", "uniform", "searched", "random", "linear_in_depth"]
 
+TRAINED = ("meta", "ensemble")
+"""Predictors that a corpus has taught, or that have one among them."""
 SEVEN = ("boolq", "piqa", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa")
 
 
@@ -33,14 +36,22 @@ class SearchSection(Section):
         description="Folder of a trained predictor; null takes the one that comes with the package.",
     )
     proposal: ProposalName = Field(
-        default="expected_improvement",
-        description="How the next allocation is chosen. With a trained predictor, expected_improvement and "
-        "upper_confidence_bound take the largest expected gain until twelve are measured.",
+        default=SEARCH.proposal,
+        description="Acquisition function: how the next allocation is chosen; see mean_until.",
     )
-    evaluations: int = Field(default=10, ge=1, description="Allocations to measure, uniform not counted.")
-    steps: int = Field(default=24, ge=1, description="Optimiser steps of one measurement.")
+    mean_until: int = Field(
+        default=SEARCH.mean_until,
+        ge=0,
+        description="With a trained predictor (meta, ensemble) the search maximises the predicted mean until "
+        "this many usable records are there, then it uses proposal; 0 uses proposal from the start. Concerns "
+        "expected_improvement and upper_confidence_bound, which add the predictor's uncertainty.",
+    )
+    evaluations: int = Field(
+        default=SEARCH.evaluations, ge=1, description="Allocations to measure, uniform not counted."
+    )
+    steps: int = Field(default=TRIAL.steps, ge=1, description="Optimiser steps of one measurement.")
     batch: int = Field(
-        default=1,
+        default=SEARCH.batch,
         ge=1,
         description="Allocations proposed at a time. More let workers share them, but each then knows "
         "less of the others. Changes results, unlike compute.workers.",
@@ -52,10 +63,10 @@ class SearchSection(Section):
         "the best of each size, predicted from the same measurements.",
     )
     candidates: int = Field(
-        default=5000, ge=2, description="Allocations the predictor ranks before each proposal."
+        default=SEARCH.candidates, ge=2, description="Allocations the predictor ranks before each proposal."
     )
     stop_below_noise: bool = Field(
-        default=False,
+        default=SEARCH.stop_below_noise,
         description="Stop early when no candidate promises more than the noise of repeated measurements.",
     )
 
@@ -63,18 +74,24 @@ class SearchSection(Section):
 class ConfirmSection(Section):
     """How the search's best is compared with uniform on fresh seeds."""
 
-    seeds: int = Field(default=5, ge=2, description="Fresh seeds; each costs two fine-tunes.")
+    seeds: int = Field(
+        default=CONFIRMATION.seeds, ge=2, description="Fresh seeds; each costs two fine-tunes."
+    )
     steps: int | None = Field(
         default=None, ge=1, description="Optimiser steps of each; null takes search.steps."
     )
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence of the verdict's interval.")
+    confidence: float = Field(
+        default=CONFIRMATION.confidence, gt=0.5, lt=1, description="Confidence of the verdict's interval."
+    )
 
 
 class RecoverSection(Section):
     """The full fine-tunes at the end."""
 
     steps: int = Field(
-        default=400, ge=1, description="Optimiser steps of a full fine-tune; fidelity is a share of them."
+        default=RECIPE.steps,
+        ge=1,
+        description="Optimiser steps of a full fine-tune; fidelity is a share of them.",
     )
     baselines: tuple[BaselineName, ...] = Field(
         default=("uniform",),
@@ -86,7 +103,7 @@ class RecoverSection(Section):
         description="Steps between measurements of the held-out loss; null takes a fifth of the steps.",
     )
     patience: int | None = Field(
-        default=None,
+        default=RECOVERY.patience,
         ge=1,
         description="Stop after this many measurements without improvement; null never stops early.",
     )
@@ -179,16 +196,22 @@ class MetaTrainSection(Section):
         default="meta_data/predictor", min_length=1, description="Folder the predictor is written to."
     )
     model: Literal["hierarchy", "slots", "perceptron"] = Field(
-        default="hierarchy",
+        default=META_TRAINING.model,
         description="hierarchy is a prior conditioned in closed form; the others are networks, one reading "
         "slots and one (the paper's) the rank vector, which the keys below train.",
     )
     algorithm: Literal["maml", "first_order", "meta_sgd", "anil"] = Field(
-        default="maml",
+        default=META_TRAINING.algorithm,
         description="How a network's initialisation is learned; first_order is cheaper, meta_sgd learns "
         "rates too, anil adapts the last layer alone.",
     )
-    inner_steps: int = Field(default=5, ge=1, description="Gradient steps of an episode's adaptation.")
-    inner_learning_rate: float = Field(default=0.02, gt=0, description="Size of those steps.")
-    epochs: int = Field(default=200, ge=1, description="Passes over the corpus's settings.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's rate for the initialisation.")
+    inner_steps: int = Field(
+        default=META_TRAINING.inner_steps, ge=1, description="Gradient steps of an episode's adaptation."
+    )
+    inner_learning_rate: float = Field(
+        default=META_TRAINING.inner_learning_rate, gt=0, description="Size of those steps."
+    )
+    epochs: int = Field(default=META_TRAINING.epochs, ge=1, description="Passes over the corpus's settings.")
+    learning_rate: float = Field(
+        default=META_TRAINING.learning_rate, gt=0, description="Adam's rate for the initialisation."
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rankadaptor.config.stages import TRAINED
 from rankadaptor.pipeline.step_files import read_object
 from rankadaptor.predictor import MetaPredictor, Predictor, make_predictor
 from rankadaptor.predictor.storage import DESCRIPTION
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 UNTAUGHT = "untaught.json"
 """Written by earlier versions where no trained predictor was found; says which one guided instead."""
-TRAINED = ("meta", "ensemble")
-"""Predictors that a corpus has taught, or that have one among them."""
 
 
 def choose_predictor(config: RunConfig, folder: RunFolder) -> Predictor:

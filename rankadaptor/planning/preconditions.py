@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankadaptor.config.stages import TRAINED
 from rankadaptor.errors import InputError, RankAdaptorError
 from rankadaptor.models import find_model_folder
 from rankadaptor.planning.folder_state import check_output, is_done, read_folder
@@ -22,7 +23,6 @@ logger = logging.getLogger(__name__)
 LONG = 20_000_000  # bytes of a JSON file that a plan does not read
 PREVIEW = 2000  # rows that a plan reads of each file
 UNREAD = ("l1", "l2", "random")  # importances that look at no text
-TRAINED = ("meta", "ensemble")
 KEPT_PREDICTOR = "predictor/predictor.json"
 PREDICTOR_FILES = ("predictor.json", "predictor.safetensors")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.defaults import META_TRAINING
 from rankadaptor.errors import InputError
 from rankadaptor.predictor.evidence import Source, choose_trainable, list_evidence, name_source
 from rankadaptor.predictor.hierarchy import fit_hierarchy
@@ -23,12 +24,12 @@ def meta_train(
     corpus: Source,
     *,
     seed: int = 0,
-    model: str = "hierarchy",
-    algorithm: str = "maml",
-    inner_steps: int = 5,
-    inner_learning_rate: float = 0.02,
-    epochs: int = 200,
-    learning_rate: float = 1e-3,
+    model: str = META_TRAINING.model,
+    algorithm: str = META_TRAINING.algorithm,
+    inner_steps: int = META_TRAINING.inner_steps,
+    inner_learning_rate: float = META_TRAINING.inner_learning_rate,
+    epochs: int = META_TRAINING.epochs,
+    learning_rate: float = META_TRAINING.learning_rate,
 ) -> MetaPredictor | MetaNetwork:
     """Learn from the settings of a corpus what carries over to the next one [RankAdaptor]_.
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rankadaptor.defaults import META_TRAINING
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.predictor.adaptation import (
     ALGORITHMS,
@@ -46,11 +47,11 @@ def train_network(
     corpus: Source,
     *,
     seed: int = 0,
-    algorithm: str = "maml",
-    inner_steps: int = 5,
-    inner_learning_rate: float = 0.02,
-    epochs: int = 200,
-    learning_rate: float = 1e-3,
+    algorithm: str = META_TRAINING.algorithm,
+    inner_steps: int = META_TRAINING.inner_steps,
+    inner_learning_rate: float = META_TRAINING.inner_learning_rate,
+    epochs: int = META_TRAINING.epochs,
+    learning_rate: float = META_TRAINING.learning_rate,
     network: Ensemble | str = "slots",
 ) -> MetaNetwork:
     """Meta-train a network over the settings of a corpus [RankAdaptor]_ [MAML]_.

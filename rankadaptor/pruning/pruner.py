@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from rankadaptor.defaults import PRUNING
 from rankadaptor.errors import InputError
 from rankadaptor.pruning.aggregation import AGGREGATIONS, Array
 from rankadaptor.pruning.blocks import choose_blocks
@@ -42,16 +43,16 @@ def prune(
     *,
     ratio: float,
     calibration: Any = None,
-    importance: str = "param_first",
-    aggregation: str = "sum",
-    scope: str = "local",
-    targets: Sequence[str] = ("heads", "channels"),
-    head_unit: str = "kv_group",
-    skip_first: int = 0,
-    skip_last: int = 0,
-    align: int = 8,
-    examples: int = 10,
-    length: int = 64,
+    importance: str = PRUNING.importance,
+    aggregation: str = PRUNING.aggregation,
+    scope: str = PRUNING.scope,
+    targets: Sequence[str] = PRUNING.targets,
+    head_unit: str = PRUNING.head_unit,
+    skip_first: int = PRUNING.skip_first,
+    skip_last: int = PRUNING.skip_last,
+    align: int = PRUNING.align,
+    examples: int = PRUNING.examples,
+    length: int = PRUNING.length,
     seed: int = 0,
     in_place: bool = False,
 ) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from rankadaptor.defaults import SEARCH
 from rankadaptor.errors import InputError
 from rankadaptor.recovery.loss import make_device_batch
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
     from rankadaptor.runtime import Compute
 
-EXAMPLES = 32
+EXAMPLES = SEARCH.examples
 AT_ONCE = 8  # sequences per forward pass
 
 

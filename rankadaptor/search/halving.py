@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.defaults import SEARCH
 from rankadaptor.errors import InputError, RankAdaptorError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Halving:
 
 
 def halve(
-    allocations: Sequence[Allocation], measure: Measure, *, rungs: Sequence[int], keep: float = 1 / 3
+    allocations: Sequence[Allocation], measure: Measure, *, rungs: Sequence[int], keep: float = SEARCH.keep
 ) -> Halving:
     """Measure all allocations at the first rung, the best share of them at the next, and so on [SHA]_.
 

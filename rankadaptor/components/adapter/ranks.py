@@ -22,6 +22,7 @@ from rankadaptor.components.adapter.grouping import (
     check_pins,
     group_linears,
 )
+from rankadaptor.defaults import SPACE
 from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.space import Limit, Slot, Space
 
@@ -50,9 +51,9 @@ class RankSpace(Space):
         like_uniform: int | None = None,
         parameters: int | None = None,
         megabytes: float | None = None,
-        slots: str = "linear",
+        slots: str = SPACE.slots,
         ranks: Sequence[int] | None = None,
-        mode: str = "parameters",
+        mode: str = SPACE.mode,
         pinned: Mapping[int, int] | None = None,
         blocks: tuple[int, int] | None = None,
     ) -> Self:
@@ -110,9 +111,9 @@ class RankSpace(Space):
         like_uniform: int | None = None,
         parameters: int | None = None,
         megabytes: float | None = None,
-        slots: str = "linear",
+        slots: str = SPACE.slots,
         ranks: Sequence[int] | None = None,
-        mode: str = "parameters",
+        mode: str = SPACE.mode,
         pinned: Mapping[int, int] | None = None,
         blocks: tuple[int, int] | None = None,
         attributes: Mapping[int, Mapping[str, float]] | None = None,
