@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import functools
-import logging
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.components.adapter import compute_first_digest, read_ranks
 from rankadaptor.corpus import Record
 from rankadaptor.data.rows import Source, load_rows
-from rankadaptor.errors import InputError, NonFiniteError, TrainingError
+from rankadaptor.defaults import TRIAL
+from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.files import compute_digest
 from rankadaptor.pruning.identity import digest_model
 from rankadaptor.pruning.quantisation import is_quantised
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.checkpoint import digest_sequences
-from rankadaptor.recovery.lora import adapt_temporarily
 from rankadaptor.recovery.sources import load_pair
-from rankadaptor.recovery.training import fine_tune
+from rankadaptor.recovery.trial import train_trial
 from rankadaptor.runtime import choose_compute, find_commit
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import RecordFile
     from rankadaptor.runtime import Compute
     from rankadaptor.space import Allocation, Space
-
-logger = logging.getLogger(__name__)
 
 
 class ShortFineTune:
@@ -76,9 +72,9 @@ class ShortFineTune:
         data: Source,
         held_out: Source | None = None,
         recipe: Recipe | None = None,
-        steps: int = 24,
+        steps: int = TRIAL.steps,
         seed: int = 0,
-        held_out_rows: int = 64,
+        held_out_rows: int = TRIAL.held_out_rows,
         records: RecordFile | None = None,
         setting: str | None = None,
         compute: Compute | None = None,
@@ -147,28 +143,17 @@ class ShortFineTune:
         if loss_uniform is None and not allocation.is_reference:
             reason = "uniform, which this record would be paired with, has no loss under this seed"
             return self._describe(allocation, seed=seed, steps=steps, error=reason)
-        started = time.monotonic()
-        tokens = 0
-        held_out: HeldOutLoss | None = None
-        error: str | None = None
-        try:
-            with adapt_temporarily(self.model, allocation, self.recipe, seed=seed) as peft_model:
-                result = fine_tune(
-                    peft_model,
-                    self.sequences,
-                    recipe=self.recipe,
-                    steps=steps,
-                    seed=seed,
-                    compute=self.compute,
-                )
-                tokens = result.tokens
-                held_out = measure_loss(peft_model, self.held_out, compute=self.compute)
-        except TrainingError as failure:
-            error, tokens = str(failure), failure.tokens or tokens
-        except NonFiniteError as failure:
-            error = str(failure)
-        if error is not None:
-            logger.warning("an allocation could not be measured: %s", error)
+        done = train_trial(
+            self.model,
+            allocation,
+            self.recipe,
+            sequences=self.sequences,
+            held_out=self.held_out,
+            steps=steps,
+            seed=seed,
+            compute=self.compute,
+        )
+        held_out = HeldOutLoss.of_sums(done.sums, done.counts) if done.error is None else None
         if allocation.is_reference:
             loss_uniform = held_out.mean if held_out is not None else None
         return self._describe(
@@ -177,9 +162,9 @@ class ShortFineTune:
             steps=steps,
             held_out=held_out,
             loss_uniform=loss_uniform,
-            tokens=tokens,
-            seconds=time.monotonic() - started,
-            error=error,
+            tokens=done.tokens,
+            seconds=done.seconds,
+            error=done.error,
         )
 
     def measure_pruned(self) -> HeldOutLoss:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rankadaptor.recovery.loss import check_losses, score_sequences
 
@@ -28,6 +28,15 @@ class HeldOutLoss:
     mean: float
     per_sequence: tuple[float, ...] = field(repr=False)
     tokens: int
+
+    @classmethod
+    def of_sums(cls, sums: Sequence[float], counts: Sequence[int]) -> Self:
+        """Return the losses of sequences from their nats and their numbers of predicted tokens."""
+        return cls(
+            mean=sum(sums) / sum(counts),
+            per_sequence=tuple(total / count for total, count in zip(sums, counts, strict=True)),
+            tokens=sum(counts),
+        )
 
     @property
     def perplexity(self) -> float:
@@ -57,8 +66,4 @@ def measure_loss(
     compute.apply()
     sums, counts = score_sequences(model, sequences, compute=compute, batch_size=batch_size)
     check_losses(model, sequences, sums)
-    return HeldOutLoss(
-        mean=sum(sums) / sum(counts),
-        per_sequence=tuple(total / count for total, count in zip(sums, counts, strict=True)),
-        tokens=sum(counts),
-    )
+    return HeldOutLoss.of_sums(sums, counts)

@@ -24,11 +24,10 @@ from rankadaptor.pipeline.trials import TrialSource
 from rankadaptor.planning.folder_state import STEPS
 from rankadaptor.progress import Progress
 from rankadaptor.proxies.elastic import read_slice
-from rankadaptor.recipe import RANDOM
-from rankadaptor.recovery import attach_adapter, fine_tune, load_adapter
+from rankadaptor.recovery import load_adapter
 from rankadaptor.recovery.adapter_folder import check_adapter
+from rankadaptor.recovery.final import train_adapter
 from rankadaptor.recovery.process_group import ALONE, ProcessGroup
-from rankadaptor.recovery.start import load_start
 from rankadaptor.runtime import Compute
 from rankadaptor.space import Allocation, Values
 from rankadaptor.workers import run_side_by_side
@@ -123,22 +122,19 @@ def recover_one(
         tokenise_rows(rows, tokenizer, max_length=length, model=model) for rows in source.split.load()
     )
     allocation = source.space.allocation(values)
-    recipe = source.recipe
-    peft_model = attach_adapter(model, allocation, recipe, seed=seed)
-    if elastic is not None:
-        load_start(peft_model, read_slice(elastic, allocation, recipe=source.recipe))
-        recipe = recipe.replace(initialisation=RANDOM)  # it has begun elsewhere
-    trained = fine_tune(
-        peft_model,
-        train,
-        recipe=recipe,
+    peft_model, trained = train_adapter(
+        model,
+        allocation,
+        source.recipe,
+        sequences=train,
+        held_out=held_out,
         steps=steps,
         seed=seed,
         compute=source.compute,
-        held_out=held_out,
-        evaluate_every=evaluate_every or max(steps // 5, 1),
+        evaluate_every=evaluate_every,
         patience=patience,
         checkpoint=target / "checkpoint",
+        start=None if elastic is None else read_slice(elastic, allocation, recipe=source.recipe),
         group=group,
     )
     if not group.leads:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.data.rows import Source
+from rankadaptor.defaults import RECOVERY
+from rankadaptor.errors import InputError
 from rankadaptor.pruning.identity import identify_base
 from rankadaptor.recipe import RANDOM, Recipe
 from rankadaptor.recovery.adapter_folder import remember_base
@@ -17,20 +19,81 @@ from rankadaptor.recovery.process_group import ALONE, ProcessGroup
 from rankadaptor.recovery.shared_weights import share_weights
 from rankadaptor.recovery.sources import load_pair
 from rankadaptor.recovery.start import digest_start, load_start
-from rankadaptor.recovery.training import fine_tune
+from rankadaptor.recovery.training import TrainingResult, fine_tune
 from rankadaptor.runtime import choose_compute
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
 
+    from rankadaptor.data.sequences import TokenSequence
     from rankadaptor.runtime import Compute
     from rankadaptor.space import Allocation
 
 logger = logging.getLogger(__name__)
 
-EVALUATIONS = 10  # held-out measurements of a final fine-tune
-PATIENCE = 3
+
+def train_adapter(
+    model: Any,
+    allocation: Allocation,
+    recipe: Recipe,
+    *,
+    sequences: Sequence[TokenSequence],
+    held_out: Sequence[TokenSequence],
+    steps: int,
+    seed: int,
+    compute: Compute,
+    evaluate_every: int | None = None,
+    patience: int | None = RECOVERY.patience,
+    checkpoint: str | Path | None = None,
+    start: Mapping[str, torch.Tensor] | None = None,
+    group: ProcessGroup = ALONE,
+) -> tuple[PeftModel, TrainingResult]:
+    """Put an allocation's adapter on a model and fine-tune it in full: what `recover` and a run do.
+
+    Args:
+        model: A model without an adapter; it gets one, in place.
+        allocation: Ranks.
+        recipe: How to train.
+        sequences: Training data.
+        held_out: What the loss is measured on while it trains; may be empty.
+        steps: Optimiser steps.
+        seed: Start of the adapter and order of the data.
+        compute: Device, precision and threads.
+        evaluate_every: Steps between two measurements of the held-out loss; None takes a fifth of the steps.
+        patience: Stop after so many measurements without a new lowest loss, and keep the adapter of the
+            lowest one; None never stops early.
+        checkpoint: Folder to resume from and to write to.
+        start: Adapter weights to begin with, by PEFT's names.
+        group: The processes that share the fine-tune.
+
+    Returns:
+        The model with its adapter, and what the fine-tune did.
+
+    Raises:
+        InputError: If data, allocation or start do not fit.
+        CheckpointError: If `checkpoint` holds another fine-tune.
+        TrainingError: If the loss is no longer finite.
+    """
+    peft_model = attach_adapter(model, allocation, recipe, seed=seed)
+    if start is not None:
+        load_start(peft_model, start)
+        recipe = recipe.replace(initialisation=RANDOM)  # it has begun elsewhere
+    result = fine_tune(
+        peft_model,
+        sequences,
+        recipe=recipe,
+        steps=steps,
+        seed=seed,
+        compute=compute,
+        held_out=held_out or None,
+        evaluate_every=evaluate_every or RECOVERY.space_evaluations(steps) if held_out else None,
+        patience=patience if held_out else None,
+        checkpoint=checkpoint,
+        group=group,
+    )
+    peft_model.steps_trained = result.steps
+    return peft_model, result
 
 
 def recover(
@@ -43,6 +106,8 @@ def recover(
     recipe: Recipe | None = None,
     steps: int | None = None,
     seed: int = 0,
+    evaluate_every: int | None = None,
+    patience: int | None = RECOVERY.patience,
     compute: Compute | None = None,
     checkpoint: str | Path | None = None,
     start: Mapping[str, torch.Tensor] | None = None,
@@ -55,18 +120,21 @@ def recover(
     the digest of the weights that the adapter belongs to. It names the folder of the pruned model as its base
     if that was saved (`save_pruned`) or loaded.
 
-    With `held_out`, the loss on it is measured ten times, training stops after three measurements without a
-    new low, and the adapter of the lowest one is returned.
+    With `held_out`, the loss on it is measured five times and logged, as in a run. With `patience` too, the
+    fine-tune stops after so many measurements without a new low, and the adapter of the lowest one is
+    returned.
 
     Args:
         pruned: The model to recover; moved to `compute`'s device, otherwise not changed.
         tokenizer: Its tokenizer.
         allocation: Ranks, from a search, a verdict, or `space.reference()`.
         data: Training rows, a path, or a kit name.
-        held_out: Rows for early stopping, disjoint from `data`.
+        held_out: Rows to measure the loss on while it trains, disjoint from `data`.
         recipe: Defaults to `Recipe()`.
         steps: Optimiser steps; the recipe's by default.
         seed: Seed of the adapter's initialisation and of the data order.
+        evaluate_every: Steps between two measurements of the held-out loss; None takes a fifth of the steps.
+        patience: Measurements without a new lowest loss before it stops; None never stops early.
         compute: Device, precision and threads; chosen and logged by default.
         checkpoint: Folder to resume from and to write to.
         start: Adapter weights to begin with, by PEFT's names, in place of A at random and B at zero; for
@@ -75,7 +143,8 @@ def recover(
             adapter.
 
     Raises:
-        InputError: If data, allocation or start do not fit.
+        InputError: If data, allocation or start do not fit, or `patience` is given without `held_out`.
+        CheckpointError: If `checkpoint` holds another fine-tune.
         TrainingError: If the loss is no longer finite.
     """
     recipe = recipe if recipe is not None else Recipe()
@@ -84,30 +153,33 @@ def recover(
     sequences, kept_back = load_pair(
         data, held_out, tokenizer, max_length=recipe.sequence_length, model=pruned
     )
+    if patience is not None and not kept_back:
+        raise InputError(
+            f"patience={patience}: early stopping needs held_out rows. Give them, or no patience."
+        )
     place(pruned, compute)
-    peft_model = attach_adapter(share_weights(pruned), allocation, recipe, seed=seed)
-    remember_base(peft_model, pruned, base=identify_base(pruned), shared=True)
-    if start is not None:
-        load_start(peft_model, start)
-        recipe = recipe.replace(initialisation=RANDOM)  # it has begun elsewhere
-        if checkpoint is not None:  # a run with another start must not be continued here
-            checkpoint = Path(checkpoint) / f"start-{digest_start(start)}"
-    result = fine_tune(
-        peft_model,
-        sequences,
-        recipe=recipe,
+    shared = share_weights(pruned)
+    base = identify_base(pruned)
+    if start is not None and checkpoint is not None:  # a run with another start must not be continued here
+        checkpoint = Path(checkpoint) / f"start-{digest_start(start)}"
+    peft_model, result = train_adapter(
+        shared,
+        allocation,
+        recipe,
+        sequences=sequences,
+        held_out=kept_back,
         steps=steps,
         seed=seed,
         compute=compute,
-        held_out=kept_back or None,
-        evaluate_every=max(1, steps // EVALUATIONS) if kept_back else None,
-        patience=PATIENCE if kept_back else None,
+        evaluate_every=evaluate_every,
+        patience=patience,
         checkpoint=checkpoint,
+        start=start,
         group=group,
     )
+    remember_base(peft_model, pruned, base=base, shared=True)
     logger.info(
         "recovered in %d steps, %d tokens; training loss %.4f → %.4f",
         result.steps, result.tokens, result.losses[0], result.losses[-1],
     )  # fmt: skip
-    peft_model.steps_trained = result.steps
     return peft_model.eval()

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rankadaptor.components.adapter import read_ranks
 from rankadaptor.data.rows import Source
-from rankadaptor.errors import InputError, NonFiniteError, TrainingError
+from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.recipe import EXPONENT_PROBES, RANDOM
-from rankadaptor.recovery.lora import adapt_temporarily
-from rankadaptor.recovery.loss import check_losses, score_sequences
 from rankadaptor.recovery.sources import load_pair
-from rankadaptor.recovery.training import HELD_OUT_BATCH, fine_tune
+from rankadaptor.recovery.trial import train_trial
 from rankadaptor.runtime import choose_compute
 
 if TYPE_CHECKING:
-    from rankadaptor.data.sequences import TokenSequence
     from rankadaptor.recipe import Recipe
     from rankadaptor.runtime import Compute
     from rankadaptor.space import Allocation, Space, Values
@@ -279,7 +275,7 @@ def tune_recipe(
         )
         if found is not None:
             return found
-        trial = _train(
+        done = train_trial(
             pruned,
             allocation,
             tried,
@@ -288,6 +284,15 @@ def tune_recipe(
             steps=steps,
             seed=seed,
             compute=compute,
+        )
+        trial = RecipeTrial(
+            learning_rate=tried.learning_rate,
+            scaling_exponent=tried.scaling_exponent,
+            values=allocation.values,
+            loss=done.loss,
+            seconds=done.seconds,
+            error=done.error,
+            initialisation=tried.initialisation,
         )
         _tell(trial)
         if on_trial is not None:
@@ -327,35 +332,3 @@ def _note(recipe: Recipe, outcome: Outcome) -> RecipeTrial:
 
 def _rank_loss(trial: RecipeTrial) -> float:
     return math.inf if trial.loss is None else trial.loss
-
-
-def _train(
-    model: Any,
-    allocation: Allocation,
-    recipe: Recipe,
-    *,
-    sequences: Sequence[TokenSequence],
-    held_out: Sequence[TokenSequence],
-    steps: int,
-    seed: int,
-    compute: Compute,
-) -> RecipeTrial:
-    started = time.monotonic()
-    loss, error = None, None
-    try:
-        with adapt_temporarily(model, allocation, recipe, seed=seed) as peft_model:
-            fine_tune(peft_model, sequences, recipe=recipe, steps=steps, seed=seed, compute=compute)
-            sums, counts = score_sequences(peft_model, held_out, compute=compute, batch_size=HELD_OUT_BATCH)
-            check_losses(peft_model, held_out, sums)
-        loss = sum(sums) / sum(counts)
-    except (TrainingError, NonFiniteError) as failure:
-        error = str(failure)
-    return RecipeTrial(
-        learning_rate=recipe.learning_rate,
-        scaling_exponent=recipe.scaling_exponent,
-        values=allocation.values,
-        loss=loss,
-        seconds=time.monotonic() - started,
-        error=error,
-        initialisation=recipe.initialisation,
-    )
