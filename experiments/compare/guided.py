@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.compare.choice import Choice
@@ -13,14 +13,12 @@ from experiments.compare.learned import learn_without
 from rankadaptor.errors import InputError
 from rankadaptor.predictor import Predictor, make_predictor
 from rankadaptor.search import Search, draw_random
-from rankadaptor.space import Values
+from rankadaptor.space import Allocation, Values
 
 if TYPE_CHECKING:
     from experiments.compare.arena import Arena
     from experiments.compare.config import ComparisonConfig
     from rankadaptor.corpus import Record
-
-logger = logging.getLogger(__name__)
 
 PAPER_INITIAL = 8
 FINALISTS = 3
@@ -129,20 +127,24 @@ def run_search(
         candidates=arena.config.search.candidates,
         initial=initial,
     )
-    while len(search.records) < trials:
-        if then is not None and search.proposal != then and 2 * len(search.records) >= trials:
-            search = search.with_proposal(then)
-        if stop and search.exhausted:
-            logger.info("%s: nothing promises more than the noise", predictor.name)
-            break
-        try:
-            batch = search.ask(min(given.batch, trials - len(search.records)))
-        except InputError:
-            if not search.records:
-                raise
-            break  # a small space is measured whole
-        search.tell(arena.measure(batch, label=f"{predictor.name} {len(search.records)}/{trials}"))
+    for chosen in dict.fromkeys((proposal, then or proposal)):
+        search = search if chosen == search.proposal else search.with_proposal(chosen)
+        search.run_batches(
+            functools.partial(_measure_batch, arena, search, trials=trials),
+            evaluations=trials,
+            batch=given.batch,
+            stop_below_noise=stop,
+            until=_is_half_done(trials) if then is not None and chosen != then else None,
+        )
     return search
+
+
+def _measure_batch(arena: Arena, search: Search, batch: Sequence[Allocation], *, trials: int) -> list[Record]:
+    return arena.measure(batch, label=f"{search.predictor.name} {len(search.records)}/{trials}")
+
+
+def _is_half_done(trials: int) -> Callable[[Search], bool]:
+    return lambda search: 2 * len(search.records) >= trials
 
 
 def rank_measured(search: Search) -> list[Values]:

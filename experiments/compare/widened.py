@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments.compare.choice import Choice
 from experiments.compare.guided import share_trials, take_second_opinions
 from rankadaptor.components.adapter import widen_space
 from rankadaptor.components.adapter.scales import STANDARD
-from rankadaptor.errors import InputError
 from rankadaptor.predictor import make_predictor
 from rankadaptor.search import Search
 
 if TYPE_CHECKING:
     from experiments.compare.arena import Arena
     from experiments.compare.config import ComparisonConfig
-
-logger = logging.getLogger(__name__)
+    from rankadaptor.corpus import Record
+    from rankadaptor.space import Allocation
 
 SCALES_FIRST = 0.6
 """Share of the searching trials that moves scales alone: ten choices are learned sooner than sixty."""
@@ -34,20 +33,13 @@ def choose_widened(arena: Arena, given: ComparisonConfig) -> Choice:
         scales = Search(widen_space(arena.space, pin_ranks=True), predictor, **settings)  # type: ignore[arg-type]
         both = Search(widened.space, predictor, **settings)  # type: ignore[arg-type]
         first = max(1, round(trials * SCALES_FIRST))
-        while len(both.records) < trials:
-            alone = len(both.records) < first
-            search, limit = (scales, first) if alone else (both, trials)
-            try:
-                batch = search.ask(min(given.batch, limit - len(both.records)))
-            except InputError:
-                if not both.records:
-                    raise
-                break
+
+        def measure(batch: Sequence[Allocation]) -> list[Record]:
             allocations = [widened.space.allocation(allocation.values) for allocation in batch]
-            records = widened.measure(allocations, label=f"widened {len(both.records)}/{trials}")
-            both.tell(records)
-            if alone:
-                scales.tell(records)
+            return widened.measure(allocations, label=f"widened {len(both.records)}/{trials}")
+
+        scales.run_batches(measure, evaluations=first, batch=given.batch, on_records=both.tell)
+        both.run_batches(measure, evaluations=trials, batch=given.batch)
         choice = take_second_opinions(widened, given, both)
         chosen = {
             slot.name: value

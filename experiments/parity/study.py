@@ -136,11 +136,14 @@ def _search_like_paper(arena: Arena, config: ParityConfig, repeat: int) -> dict[
     predictor = make_predictor("perceptron", seed=seed)
     search = Search(arena.space, predictor, seed=seed, proposal="greedy", initial=0)
     drawn = draw_random(arena.space, config.initial, seed=seed)[: config.trials]
-    batch = drawn
-    while batch:
+
+    def measure(batch: Sequence[Allocation]) -> list[Record]:
         jobs = [Job(allocation, seed, steps) for allocation in batch]
-        search.tell(arena.pool.measure_all(jobs, label=f"paper {len(search.records)}/{config.trials}"))
-        batch = _ask(search) if len(search.records) < config.trials else []
+        return arena.pool.measure_all(jobs, label=f"paper {len(search.records)}/{config.trials}")
+
+    if drawn:
+        search.tell(measure(drawn))
+        search.run_batches(measure, evaluations=config.trials)
     usable = [record for record in search.records if record.gain is not None]
     if not usable:
         raise InputError(
@@ -162,14 +165,6 @@ def _search_like_paper(arena: Arena, config: ParityConfig, repeat: int) -> dict[
 def _average_gain(records: Sequence[Record]) -> float | None:
     gains = [record.gain for record in records if record.gain is not None]
     return float(np.mean(gains)) if gains else None
-
-
-def _ask(search: Search) -> list[Allocation]:
-    """Return the next allocation, or none where a small space is measured whole."""
-    try:
-        return search.ask()
-    except InputError:
-        return []
 
 
 def _check_ours(config: ParityConfig, run: RunConfig, ratio: float) -> list[dict[str, Any]]:

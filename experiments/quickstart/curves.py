@@ -74,12 +74,22 @@ def search(arena: Arena, name: str, *, seed: int) -> list[tuple[int, Allocation]
     """Search as a run does, and return what would be handed over after each number of short runs."""
     given = arena.config.search
     predictor = make_predictor(name, pretrained=PREDICTORS[name], seed=seed)
-    guided = Search(arena.space, predictor, seed=seed, proposal=given.proposal, candidates=given.candidates)
+    guided = Search(
+        arena.space,
+        predictor,
+        seed=seed,
+        proposal=given.proposal,
+        mean_until=given.mean_until,
+        candidates=given.candidates,
+    )
+
+    def measure(batch: Sequence[Allocation]) -> list[Record]:
+        count = len(guided.records)
+        return arena.measure(batch, label=f"{name}, search {seed}, {count}/{BUDGETS[-1]}")
+
     found = []
     for budget in BUDGETS:
-        while (count := len(guided.records)) < budget:
-            batch = guided.ask(min(given.batch, budget - count))
-            guided.tell(arena.measure(batch, label=f"{name}, search {seed}, {count}/{BUDGETS[-1]}"))
+        guided.run_batches(measure, evaluations=budget, batch=given.batch)
         found.append((budget, guided.result().best))
     return found
 

@@ -11,7 +11,7 @@ import datetime
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from typing import Any
 from rankadaptor.comparison import Verdict, confirm
 from rankadaptor.components.adapter import describe_budget, linear_in_depth
 from rankadaptor.config import RunConfig
-from rankadaptor.errors import InputError
+from rankadaptor.corpus import Record
+from rankadaptor.defaults import CONFIRMATION
 from rankadaptor.evaluation.definitions import check_benchmarks
 from rankadaptor.files import write_json
 from rankadaptor.pipeline import account
@@ -38,12 +39,12 @@ from rankadaptor.planning.folder_state import is_done, read_folder
 from rankadaptor.progress import Progress, look_ahead
 from rankadaptor.runtime import describe_environment, find_commit
 from rankadaptor.search import Search, SearchResult, check_choice, draw_random, find_front
+from rankadaptor.search.proposals import describe_rule
 from rankadaptor.space import Allocation, Space
 from rankadaptor.tracking import Tracker, open_tracker
 
 logger = logging.getLogger(__name__)
 
-FRESH = 1000  # the confirmation's seeds start this far above the search's
 DEPTH_SLOPE = 0.5  # the baseline's ranks grow from half to one and a half times uniform's, as in [PRILoRA]_
 
 
@@ -229,25 +230,38 @@ def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Trac
     given, space = config.search, pool.source.space
     predictor = choose_predictor(config, folder)
     measurement = open_measurement(folder, config, pool)
-    search = Search(space, predictor, seed=config.seed, proposal=given.proposal, candidates=given.candidates)
+    search = Search(
+        space,
+        predictor,
+        seed=config.seed,
+        proposal=given.proposal,
+        mean_until=given.mean_until,
+        candidates=given.candidates,
+    )
+    rule = describe_rule(
+        given.proposal,
+        evaluations=given.evaluations,
+        batch=given.batch,
+        mean_until=given.mean_until,
+        trained=predictor.pretrained,
+    )
+    logger.info("search with predictor %s: %s", predictor.name, rule)
     best_gain: float | None = None
+
+    def follow(records: Sequence[Record]) -> None:
+        nonlocal best_gain
+        first = len(search.records) - len(records) + 1
+        best_gain = account.log_trials(tracker, records, first=first, best=best_gain)
+
     with Progress("search", given.evaluations, unit="trials", interval=0.0) as progress:
         # The batch is part of the run, not of the machine: any worker count is asked for the same.
-        while len(search.records) < given.evaluations:
-            try:
-                batch = search.ask(min(given.batch, given.evaluations - len(search.records)))
-            except InputError as error:
-                if not search.records:
-                    raise
-                logger.info("the search stops early: %s", error)  # a small space is measured whole
-                break
-            done = len(search.records)
-            records = measurement.measure(batch, progress=progress)
-            search.tell(records)
-            best_gain = account.log_trials(tracker, records, first=done + 1, best=best_gain)
-            if given.stop_below_noise and search.exhausted:
-                logger.info("the search stops early: the expected gain is below the noise")
-                break
+        search.run_batches(
+            lambda batch: measurement.measure(batch, progress=progress),
+            evaluations=given.evaluations,
+            batch=given.batch,
+            on_records=follow,
+            stop_below_noise=given.stop_below_noise,
+        )
     result = search.result()
     best, more = measurement.choose(result)
     return {
@@ -277,7 +291,7 @@ def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[
     given = config.confirm
     jobs = _list_confirming(config, candidate)
     records = pool.measure_all(jobs, label="confirm")
-    first, steps = config.seed + FRESH, given.steps or config.search.steps
+    first, steps = config.seed + CONFIRMATION.first_seed, given.steps or config.search.steps
     verdict: Verdict = confirm(
         lambda allocation, *, seed: pool.measure(allocation, seed=seed, steps=steps),
         candidate,
@@ -294,7 +308,7 @@ def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[
 
 def _list_confirming(config: RunConfig, candidate: Allocation) -> list[Job]:
     """List the trials of the candidate that the verdict rests on."""
-    given, first = config.confirm, config.seed + FRESH
+    given, first = config.confirm, config.seed + CONFIRMATION.first_seed
     steps = given.steps or config.search.steps
     seeds = range(first, first + given.seeds)
     return [] if candidate.is_reference else [Job(candidate, seed, steps) for seed in seeds]

@@ -9,6 +9,8 @@ from rankadaptor.components.adapter import count_parameters
 from rankadaptor.config import RunConfig
 from rankadaptor.config.measure_section import SCORES
 from rankadaptor.config.sections import TuneSection
+from rankadaptor.config.stages import TRAINED
+from rankadaptor.defaults import RECOVERY
 from rankadaptor.errors import ConfigError
 from rankadaptor.planning.costs import (
     Work,
@@ -29,6 +31,7 @@ from rankadaptor.planning.shape import ModelShape, shrink_shape
 from rankadaptor.progress import format_seconds
 from rankadaptor.recipe import EXPONENT_PROBES, GRADIENT, GRADIENT_GROUP_BYTES, GRADIENT_ROWS
 from rankadaptor.runtime import count_cores, fit_workers
+from rankadaptor.search.proposals import describe_rule
 
 GRADIENT_BYTES = 4  # per weight, while a start along the gradient is found
 # Rows a benchmark scores, and tokens per question with all its answers, as SmolLM2's tokenizer counts them.
@@ -83,6 +86,7 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
         for step in costs.list_steps()
     )
     notes = [*config.list_places(), *_list_assumptions(config, rate), *costs.advise_on_tuning()]
+    notes += _describe_search(config)
     if state is None or state.refused:
         notes.append(f"{folder} holds another run: take another output, or throw that one away with --fresh.")
     return Plan(
@@ -137,7 +141,7 @@ class _Costs:
         names = dict.fromkeys(["searched", "uniform", *config.recover.baselines])
         what = f"full fine-tunes: {', '.join(names)}"
         whole = config.recover.steps
-        scored = -(-whole // (config.recover.evaluate_every or max(1, whole // 5)))
+        scored = -(-whole // (config.recover.evaluate_every or RECOVERY.space_evaluations(whole)))
         steps.append(
             self._train("recover", what, runs=len(names), steps=config.recover.steps, scored=scored + 1)
         )
@@ -350,6 +354,21 @@ def _list_assumptions(config: RunConfig, rate: Rate) -> list[str]:
     if unknown:
         notes.append(f"Length of {', '.join(unknown)} is unknown; taken as {UNKNOWN_BENCHMARK[0]} questions.")
     return notes
+
+
+def _describe_search(config: RunConfig) -> list[str]:
+    """Say which acquisition function chooses how many of the allocations."""
+    given = config.search
+    if config.measure.kind in SCORES:
+        return []
+    rule = describe_rule(
+        given.proposal,
+        evaluations=given.evaluations,
+        batch=given.batch,
+        mean_until=given.mean_until,
+        trained=given.predictor in TRAINED,
+    )
+    return [f"Search: {rule}"]
 
 
 def _count_workers(config: RunConfig) -> int:

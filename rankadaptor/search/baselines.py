@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rankadaptor.corpus.record import LOSS
 from rankadaptor.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +35,26 @@ def record_reference(space: Space) -> Record:
         tokens=0,
         seconds=0.0,
     )
+
+
+def imagine_records(
+    space: Space, records: Sequence[Record], choices: Sequence[Sequence[int]], gains: Sequence[float]
+) -> list[Record]:
+    """Return records of allocations that were not measured, as if they had these gains.
+
+    They are made after the first usable record.
+    """
+    usable = (record for record in records if record.gain is not None)
+    template = next(usable, None) or record_reference(space)
+    return [
+        dataclasses.replace(
+            template,
+            values=values,
+            metrics={**template.metrics, LOSS: (template.loss_reference or 0.0) - float(gain)},
+            sequence_losses=None,
+        )
+        for values, gain in zip(space.read_labels(choices), gains, strict=True)
+    ]
 
 
 def draw_random(space: Space, count: int, *, seed: int) -> list[Allocation]:

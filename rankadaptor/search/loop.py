@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rankadaptor.corpus.record import LOSS
-from rankadaptor.errors import InputError, RankAdaptorError
+from rankadaptor.defaults import SEARCH
+from rankadaptor.errors import InputError
 from rankadaptor.progress import Progress
-from rankadaptor.search.baselines import ONLY_UNIFORM, record_reference
+from rankadaptor.search.baselines import ONLY_UNIFORM, imagine_records
 from rankadaptor.search.candidates import draw_candidates, drop_seen
 from rankadaptor.search.initial_design import POOL, choose_apart
-from rankadaptor.search.proposals import Score, choose_score, score_mean
-from rankadaptor.search.result import SearchResult, Step
+from rankadaptor.search.proposals import UNSURE, Score, choose_score, score_mean
+from rankadaptor.search.result import SearchResult, Step, explain_no_result, list_steps
 from rankadaptor.space import breed
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ PARENTS = 8
 ROUNDS = 4
 SURVIVORS = 32
 SURE = 4  # usable records before a search may stop early
-SETTLED = 12  # usable records before it goes by how unsure a trained predictor is
 PLAUSIBLE = 2.0  # standard deviations
-UNSURE = ("expected_improvement", "upper_confidence_bound")
 
 Ints = NDArray[np.int64]
 
@@ -57,6 +55,7 @@ class Search:
         predictor: As given, not conditioned on this search's records.
         seed: Seed of candidates and draws.
         proposal: How a candidate is chosen; one of `PROPOSALS`.
+        mean_until: Usable records from which on a pretrained predictor's uncertainty counts.
     """
 
     def __init__(
@@ -65,8 +64,9 @@ class Search:
         predictor: Predictor,
         *,
         seed: int = 0,
-        proposal: str = "expected_improvement",
-        candidates: int = 5000,
+        proposal: str = SEARCH.proposal,
+        mean_until: int = SEARCH.mean_until,
+        candidates: int = SEARCH.candidates,
         initial: int | None = None,
     ) -> None:
         """Prepare a search.
@@ -76,8 +76,9 @@ class Search:
             predictor: What guides it.
             seed: Seed of candidates and draws.
             proposal: `expected_improvement`, `upper_confidence_bound`, `thompson`, `greedy`, `evolutionary`
-                or `random`. With a pretrained predictor the first two go by the mean alone before the twelfth
-                usable record.
+                or `random`.
+            mean_until: With a pretrained predictor, the first two maximise the predicted mean until so many
+                usable records are there (`docs/decisions/0020`); 0 uses the proposal from the start.
             candidates: Allocations scored before each proposal; a fifth as many more refine the best of them.
             initial: Allocations spread over the space before the predictor is asked; by default 4, or none if
                 it is pretrained.
@@ -85,9 +86,12 @@ class Search:
         Raises:
             InputError: If the proposal is unknown or a number is too small.
         """
-        if candidates < 2 or (initial is not None and initial < 0):
-            raise InputError(f"candidates={candidates}, initial={initial}: at least 2 and 0.")
+        if candidates < 2 or (initial is not None and initial < 0) or mean_until < 0:
+            raise InputError(
+                f"candidates={candidates}, initial={initial}, mean_until={mean_until}: at least 2, 0 and 0."
+            )
         self.space, self.predictor, self.seed, self.proposal = space, predictor, seed, proposal
+        self.mean_until = mean_until
         self._score: Score = choose_score(proposal)
         self._candidates = candidates
         self._initial = initial if initial is not None else (0 if predictor.pretrained else INITIAL)
@@ -177,20 +181,7 @@ class Search:
             return
         prediction = self._foresee(given)
         best = self._history[-1].best_gain if self._history else 0.0
-        steps = []
-        for index, record in enumerate(given):
-            best = max(best, record.gain) if record.gain is not None else best
-            steps.append(
-                Step(
-                    evaluation=len(self._records) + index + 1,
-                    values=record.values,
-                    predicted_mean=float(prediction.mean[index]) if prediction else None,
-                    predicted_std=float(prediction.std[index]) if prediction else None,
-                    gain=record.gain,
-                    best_gain=best,
-                    status=record.status,
-                )
-            )
+        steps = list_steps(given, prediction, first=len(self._records) + 1, best=best)
         self._records += given
         self._history += tuple(steps)
         self._conditioned = None
@@ -201,62 +192,96 @@ class Search:
         Raises:
             InputError: If the proposal is unknown.
         """
-        other = Search(
-            self.space,
-            self.predictor,
-            seed=self.seed,
-            proposal=proposal,
-            candidates=self._candidates,
-            initial=self._initial,
-        )
-        other._records, other._history = self._records, self._history
-        other._conditioned = self._conditioned
+        other = copy.copy(self)  # what it refers to is never changed in place
+        other.proposal, other._score = proposal, choose_score(proposal)
         return other
 
     def run(
         self,
         measure: Callable[[Allocation], Record],
         *,
-        evaluations: int,
+        evaluations: int = SEARCH.evaluations,
+        batch: int = SEARCH.batch,
         on_record: Callable[[Record], None] | None = None,
-        stop_below_noise: bool | None = None,
+        stop_below_noise: bool = SEARCH.stop_below_noise,
     ) -> SearchResult:
         """Ask, measure and tell until there are `evaluations` records, those told before included.
 
         Args:
-            measure: Fine-tunes and returns a record; a failed one is told like any other, and the search goes
-                on.
+            measure: Measures one allocation, such as `ShortFineTune`; a failed record is told like any other,
+                and the search goes on.
             evaluations: Records to reach.
+            batch: Allocations proposed at a time.
             on_record: Called with each new record after it is told.
-            stop_below_noise: End early once the search is `exhausted`. The noise is that of the runs it is
-                told: gains that grow with the length of a run may be given up too early.
+            stop_below_noise: See `run_batches`.
 
         Raises:
-            InputError: If `evaluations` is less than 1.
+            InputError: If `evaluations` or `batch` is less than 1.
             RankAdaptorError: If every fine-tune failed.
         """
-        if evaluations < 1:
-            raise InputError(f"evaluations={evaluations}: at least 1.")
         earlier = len(self._records)
         label = "search" if not earlier else f"search (after {earlier} earlier)"
         with Progress(label, max(evaluations - earlier, 0), interval=0.0) as progress:
-            while len(self._records) < evaluations:
-                if stop_below_noise and self.exhausted:
-                    logger.info("search: stopped, no allocation promises more than the noise")
-                    break
-                try:
-                    (allocation,) = self.ask()
-                except InputError as error:
-                    if not self._records:
-                        raise
-                    logger.info("search: stopped, %s", error)
-                    break
-                record = measure(allocation)
-                self.tell(record)
-                if on_record is not None:
-                    on_record(record)
-                progress.advance(note=f"best {self._history[-1].best_gain:+.4f} nats per token vs uniform")
+
+            def follow(records: Sequence[Record]) -> None:
+                for record in records:
+                    if on_record is not None:
+                        on_record(record)
+                best = self._history[-1].best_gain
+                progress.advance(len(records), note=f"best {best:+.4f} nats per token vs uniform")
+
+            self.run_batches(
+                lambda allocations: [measure(allocation) for allocation in allocations],
+                evaluations=evaluations,
+                batch=batch,
+                on_records=follow,
+                stop_below_noise=stop_below_noise,
+            )
         return self.result()
+
+    def run_batches(
+        self,
+        measure: Callable[[Sequence[Allocation]], Sequence[Record]],
+        *,
+        evaluations: int,
+        batch: int = SEARCH.batch,
+        on_records: Callable[[Sequence[Record]], object] | None = None,
+        stop_below_noise: bool = SEARCH.stop_below_noise,
+        until: Callable[[Search], bool] | None = None,
+    ) -> None:
+        """Ask for batches, have them measured and tell the records: the loop of every search.
+
+        Args:
+            measure: Measures several allocations, side by side or not; one record each, in order.
+            evaluations: Records to reach, those told before included.
+            batch: Allocations proposed at a time.
+            on_records: Called with the records of each batch after they are told.
+            stop_below_noise: End early once the search is `exhausted`. The noise is that of the runs it is
+                told: gains that grow with the length of a run may be given up too early.
+            until: Asked before each batch; True ends the loop.
+
+        Raises:
+            InputError: If `evaluations` or `batch` is less than 1, or there is no allocation but uniform.
+        """
+        if evaluations < 1 or batch < 1:
+            raise InputError(f"evaluations={evaluations}, batch={batch}: at least 1 each.")
+        while len(self._records) < evaluations:
+            if until is not None and until(self):
+                break
+            if stop_below_noise and self.exhausted:
+                logger.info("search: stopped, no allocation promises more than the noise")
+                break
+            try:
+                asked = self.ask(min(batch, evaluations - len(self._records)))
+            except InputError as error:
+                if not self._records:
+                    raise
+                logger.info("search: stopped, %s", error)  # a small space is measured whole
+                break
+            records = measure(asked)
+            self.tell(records)
+            if on_records is not None:
+                on_records(records)
 
     def result(self) -> SearchResult:
         """Return the best measured allocation in the predictor's judgement, and everything behind it.
@@ -265,18 +290,8 @@ class Search:
             RankAdaptorError: If there are no records, or no fine-tune succeeded.
         """
         usable = self._usable()
-        if not self._records:
-            raise RankAdaptorError(
-                "no allocation was measured: this search has been told no records. Measure what ask() "
-                "proposes and tell it, or call run()."
-            )
         if not usable:
-            errors = [record.error for record in self._records if record.error]
-            raise RankAdaptorError(
-                f"no allocation was measured: {len(self._records)} fine-tunes, all failed"
-                + (f" (the last: {errors[-1]})." if errors else ".")
-                + " Lower recipe.learning_rate or let the run tune it, and check the data."
-            )
+            raise explain_no_result(self._records)
         means = self.conditioned.predict(self.space, np.asarray(usable, dtype=np.int64)).mean
         best = int(np.argmax(means))
         return SearchResult(
@@ -317,14 +332,14 @@ class Search:
     def _choose_score(self) -> Score:
         """Return the score to choose by, which is the mean alone where a trained predictor begins.
 
-        It is least sure of the allocations that it expects to lose most: a score that seeks the unsure would
-        begin with these, and a short search has no runs for them (`docs/decisions/0020`).
+        Its uncertainty is largest for the allocations that it expects to lose most: a score that adds the
+        uncertainty would begin with these, and a short search has no runs for them (`docs/decisions/0020`).
         """
         return score_mean if self._early and self.proposal in UNSURE else self._score
 
     @property
     def _early(self) -> bool:
-        return self.predictor.pretrained and len(self._usable()) < SETTLED
+        return self.predictor.pretrained and len(self._usable()) < self.mean_until
 
     def _draw_pool(self, seen: Iterable[tuple[int, ...]], *, seed: int) -> Ints:
         parents = self._choose_parents()
@@ -356,17 +371,7 @@ class Search:
     def _imagine(self, chosen: list[tuple[int, ...]]) -> Predictor:
         """Condition on the proposals of this batch as if they had turned out as expected."""
         means = self.conditioned.predict(self.space, np.asarray(chosen, dtype=np.int64)).mean
-        usable = (record for record in self._records if record.gain is not None)
-        template = next(usable, None) or record_reference(self.space)
-        imagined = [
-            dataclasses.replace(
-                template,
-                values=values,
-                metrics={**template.metrics, LOSS: (template.loss_reference or 0.0) - float(mean)},
-                sequence_losses=None,
-            )
-            for values, mean in zip(self.space.read_labels(chosen), means, strict=True)
-        ]
+        imagined = imagine_records(self.space, self._records, chosen, means.tolist())
         return self.predictor.update(self.space, [*self._records, *imagined])
 
     def _foresee(self, records: tuple[Record, ...]) -> Prediction | None:

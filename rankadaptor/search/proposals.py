@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 Score = Callable[["Prediction", float, int], Floats]
 
 PROPOSALS = ("expected_improvement", "upper_confidence_bound", "thompson", "greedy", "evolutionary", "random")
+UNSURE = ("expected_improvement", "upper_confidence_bound")
+"""Acquisition functions that add the predictor's uncertainty to what it expects."""
 OPTIMISM = 1.5
 TAIL = -6.0
 
@@ -75,3 +77,28 @@ def choose_score(proposal: str) -> Score:
     if proposal not in scores:
         raise InputError(f"proposal={proposal!r}: allowed are {', '.join(PROPOSALS)}.")
     return scores[proposal]
+
+
+def describe_rule(proposal: str, *, evaluations: int, batch: int, mean_until: int, trained: bool) -> str:
+    """Say which acquisition function chooses how many of a search's allocations, in one sentence.
+
+    Args:
+        proposal: Name of the acquisition function asked for.
+        evaluations: Allocations to measure.
+        batch: Allocations proposed at a time; a batch is chosen by one rule.
+        mean_until: Usable records before which the predicted mean is maximised.
+        trained: Whether the predictor comes trained from a corpus.
+    """
+    whole = "the one allocation" if evaluations == 1 else f"all {evaluations} allocations"
+    if not trained or proposal not in UNSURE or not mean_until:
+        return f"{proposal} chooses {whole}."
+    by_mean = min(-(-mean_until // batch) * batch, evaluations)
+    if by_mean == evaluations:
+        return (
+            f"The largest predicted mean chooses {whole}: {proposal} is used from {mean_until} usable "
+            "records on (mean_until)."
+        )
+    return (
+        f"The largest predicted mean chooses the first {by_mean} allocations, {proposal} the other "
+        f"{evaluations - by_mean}: it is used from {mean_until} usable records on (mean_until)."
+    )

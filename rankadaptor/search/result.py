@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.errors import RankAdaptorError
+
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
-    from rankadaptor.predictor import Predictor
+    from rankadaptor.predictor import Prediction, Predictor
     from rankadaptor.space import Allocation, Label
 
 
@@ -37,6 +40,49 @@ class Step:
     def to_json(self) -> dict[str, Any]:
         """Return the step as a JSON-like dict."""
         return {**dataclasses.asdict(self), "values": list(self.values)}
+
+
+def list_steps(
+    records: Sequence[Record], prediction: Prediction | None, *, first: int, best: float
+) -> list[Step]:
+    """Return one step per record.
+
+    Args:
+        records: What was measured, in the order told.
+        prediction: What was predicted of them before; None while the predictor knew nothing.
+        first: Number of the first evaluation.
+        best: Largest gain before, nats per token.
+    """
+    steps = []
+    for index, record in enumerate(records):
+        best = max(best, record.gain) if record.gain is not None else best
+        steps.append(
+            Step(
+                evaluation=first + index,
+                values=record.values,
+                predicted_mean=float(prediction.mean[index]) if prediction else None,
+                predicted_std=float(prediction.std[index]) if prediction else None,
+                gain=record.gain,
+                best_gain=best,
+                status=record.status,
+            )
+        )
+    return steps
+
+
+def explain_no_result(records: Sequence[Record]) -> RankAdaptorError:
+    """Return the error of a search that has not measured anything: no records, or failed ones alone."""
+    if not records:
+        return RankAdaptorError(
+            "no allocation was measured: this search has been told no records. Measure what ask() "
+            "proposes and tell it, or call run()."
+        )
+    errors = [record.error for record in records if record.error]
+    return RankAdaptorError(
+        f"no allocation was measured: {len(records)} fine-tunes, all failed"
+        + (f" (the last: {errors[-1]})." if errors else ".")
+        + " Lower recipe.learning_rate or let the run tune it, and check the data."
+    )
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import pytest
 
 from rankadaptor.components.adapter import RankSpace
 from rankadaptor.corpus import Record
+from rankadaptor.defaults import SEARCH
 from rankadaptor.errors import InputError, RankAdaptorError
 from rankadaptor.predictor import GaussianProcess, MetaPredictor, Prediction, Ridge
 from rankadaptor.predictor.hierarchy import fit_hierarchy
 from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.search import PROPOSALS, Search, check_choice
-from rankadaptor.search.loop import SETTLED
 from rankadaptor.search.proposals import score_expected_improvement
 from rankadaptor.space import Allocation
 from tests.predictor.oracle import as_failed, make_oracle, make_space, measure_sample
@@ -58,7 +58,7 @@ def test_a_trained_predictor_begins_with_what_it_expects_most_of(space: RankSpac
         for proposal in ("greedy", "expected_improvement", "upper_confidence_bound")
     ]
     oracle = make_oracle(space, seed=50, shared=7)
-    while len(searches[0].records) < SETTLED:
+    while len(searches[0].records) < SEARCH.mean_until:
         greedy, *others = [search.ask() for search in searches]
         assert others == [greedy, greedy]
         for search in searches:
