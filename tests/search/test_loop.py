@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,6 +65,13 @@ def test_a_trained_predictor_begins_with_what_it_expects_most_of(space: RankSpac
         for search in searches:
             search.tell([oracle(allocation) for allocation in greedy])
     assert not all(search.ask() == searches[0].ask() for search in searches)
+    # The rule that is named applies from when the caller says, and a batch keeps to one rule.
+    eager = make_search(space, predictor=predictor, mean_until=0)
+    assert eager.ask() != make_search(space, predictor=predictor, proposal="greedy").ask()
+    late = make_search(space, predictor=predictor, mean_until=SEARCH.mean_until + 1)
+    late.tell(searches[0].records)
+    assert late.ask() == searches[0].ask() != searches[1].ask()
+    assert late.with_proposal("greedy").mean_until == late.mean_until
     untaught = make_search(space, predictor=GaussianProcess(), initial=0)
     assert untaught._choose_score() is score_expected_improvement
 
@@ -280,3 +288,27 @@ def test_only_records_of_its_space_are_taken(space: RankSpace) -> None:
     assert not search.records
     search.tell([good, oracle(space.reference()), as_failed(good)])
     assert len(search.records) == 3
+
+
+def test_batches_are_measured_together_and_replay(space: RankSpace) -> None:
+    oracle, sizes = make_oracle(space, seed=3), []
+
+    def measure(batch: Sequence[Allocation]) -> list[Record]:
+        sizes.append(len(batch))
+        return [oracle(allocation) for allocation in batch]
+
+    told: list[int] = []
+    search = make_search(space, seed=5)
+    search.run_batches(measure, evaluations=7, batch=3, on_records=lambda records: told.append(len(records)))
+    assert sizes == told == [3, 3, 1]
+    one_by_one = make_search(space, seed=5)
+    assert one_by_one.run(oracle, evaluations=7, batch=3).records == search.records
+    resumed = make_search(space, seed=5)
+    resumed.tell(search.records[:3])
+    resumed.run_batches(measure, evaluations=7, batch=3)
+    assert resumed.records == search.records
+    stopped = make_search(space, seed=5)
+    stopped.run_batches(measure, evaluations=7, batch=3, until=lambda each: len(each.records) >= 3)
+    assert stopped.records == search.records[:3]
+    with pytest.raises(InputError, match="batch=0"):
+        search.run_batches(measure, evaluations=9, batch=0)
