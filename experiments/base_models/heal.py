@@ -55,7 +55,7 @@ def main() -> None:
     losses["pruned"] = measure_loss(model, scored, compute=compute).mean
     logger.info("%d parameters; held-out losses %s", model.num_parameters(), losses)
 
-    space = ra.RankSpace.from_model(model, like_uniform=given["rank"])
+    space = ra.RankSpace.from_model(model, like_uniform=given["rank"], slots="linear")
     adapted = attach_adapter(model, space.reference(), recipe, seed=given["seed"])
     result = fine_tune(
         adapted,
