@@ -124,7 +124,7 @@ def test_what_no_template_can_write_is_refused(chat, template, message):
 def test_chats_train(chat, pico_model):
     tokenizer, _, _ = chat(CHATML)
     model = pico_model(blocks=1)
-    space = ra.RankSpace.from_model(model, like_uniform=2)
+    space = ra.RankSpace.from_model(model, like_uniform=2, slots="linear")
     recipe = ra.Recipe(batch_size=2, micro_batch_size=2, sequence_length=128, steps=2)
     rows = [{"messages": MESSAGES}, {"conversations": [{"from": "gpt", "value": "A fox."}]}]
     adapter = ra.recover(

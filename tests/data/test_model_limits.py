@@ -18,7 +18,7 @@ MISSING = r"The token '<\|end\|>' has the id 128, .* embedding has 128 rows .*re
 def test_a_token_without_a_row_is_named_before_anything_is_computed(pico_model, pico_tokenizer):
     model, tokenizer = pico_model(blocks=2), copy.deepcopy(pico_tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
-    space = ra.RankSpace.from_model(model, like_uniform=2)
+    space = ra.RankSpace.from_model(model, like_uniform=2, slots="linear")
     recipe = ra.Recipe(batch_size=2, micro_batch_size=2, sequence_length=16)
     rows = [{"prompt": "Q", "response": text} for text in TEXTS]
     interface = ModelInMemory(model, tokenizer, batch_size=1)
@@ -41,7 +41,7 @@ def test_a_length_beyond_the_positions_is_refused(pico_model, pico_tokenizer):
     model = pico_model(blocks=2, max_position_embeddings=32)
     rows = [{"prompt": "Q", "response": " yes"}] * 4
     recipe = ra.Recipe(sequence_length=64)
-    space = ra.RankSpace.from_model(model, like_uniform=2)
+    space = ra.RankSpace.from_model(model, like_uniform=2, slots="linear")
     with pytest.raises(InputError, match="max_length=64: more than the 32 positions"):
         ra.recover(model, pico_tokenizer, space.reference(), data=rows, recipe=recipe)
     with pytest.raises(InputError, match="length=64: more than the 32 positions"):

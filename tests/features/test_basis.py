@@ -12,7 +12,7 @@ from tests.space.shapes import build_linears
 
 @pytest.mark.parametrize("uniform", [1, 2, 8])
 def test_basis_functions_are_zero_at_uniform_and_fall_below_it(uniform: int) -> None:
-    space = RankSpace.from_linears(build_linears(2), like_uniform=uniform)
+    space = RankSpace.from_linears(build_linears(2), like_uniform=uniform, slots="linear")
     tables = tabulate_basis(space)
     assert tables.shape[:2] == (len(BASIS), space.n_slots)
     options = list(space.slots[0].options)

@@ -26,7 +26,7 @@ def test_uniform_is_the_zero_vector_and_columns_have_names(space: Space, depth: 
 
 
 def test_columns_mean_what_their_names_say() -> None:
-    space = RankSpace.from_linears(build_linears(3), like_uniform=4)
+    space = RankSpace.from_linears(build_linears(3), like_uniform=4, slots="linear")
     names = feature_names(space)
     assert names[:3] == ["kind:down_proj", "kind:gate_proj", "kind:k_proj"]
     assert names[7:12] == ["half:attention", "half:mlp", "block:0", "block:1", "block:2"]
@@ -52,7 +52,9 @@ def test_columns_mean_what_their_names_say() -> None:
 
 def test_depth_polynomial_has_as_many_columns_for_every_depth() -> None:
     names = [
-        feature_names(RankSpace.from_linears(build_linears(blocks), like_uniform=4), depth="polynomial")
+        feature_names(
+            RankSpace.from_linears(build_linears(blocks), like_uniform=4, slots="linear"), depth="polynomial"
+        )
         for blocks in (3, 9)
     ]
     assert names[0] == names[1]
@@ -79,7 +81,7 @@ def test_coordinates_are_concave_in_the_rank() -> None:
 
 def test_a_ridge_on_the_features_finds_where_rank_pays() -> None:
     """A made-up gain that depends on linear type and depth is ranked well on allocations left out."""
-    space = RankSpace.from_linears(build_linears(8), like_uniform=8)
+    space = RankSpace.from_linears(build_linears(8), like_uniform=8, slots="linear")
     choices = space.sample_choices(120, 0)
     worth = np.array([(slot.kind in ("v_proj", "down_proj")) + slot.block / 8 for slot in space.slots])
     gain = read_coordinates(space, choices) @ worth

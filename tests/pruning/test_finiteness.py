@@ -99,7 +99,7 @@ def test_losses_name_the_tensor(model, sequences) -> None:
 
 def test_a_fine_tune_blames_the_model_and_not_the_learning_rate(model, sequences) -> None:
     spoil(model)
-    space = RankSpace.from_model(model, like_uniform=2, ranks=[0, 2, 4])
+    space = RankSpace.from_model(model, like_uniform=2, ranks=[0, 2, 4], slots="linear")
     recipe = Recipe(batch_size=4, micro_batch_size=2, sequence_length=24, steps=2)
     adapted = attach_adapter(model, space.reference(), recipe, seed=0)
     with pytest.raises(TrainingError, match=r"step 1 of 2.*up_proj\.\S*weight \(1 NaN") as caught:

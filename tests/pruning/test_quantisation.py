@@ -71,8 +71,8 @@ def test_a_quantised_base_is_smaller_and_nearly_the_same(folder, kind) -> None:
     )
     assert stored <= whole / {"int8": 4, "nf4": 8}[kind]
     assert (
-        ra.RankSpace.from_model(model, like_uniform=2).limits
-        == ra.RankSpace.from_model(plain, like_uniform=2).limits
+        ra.RankSpace.from_model(model, like_uniform=2, slots="linear").limits
+        == ra.RankSpace.from_model(plain, like_uniform=2, slots="linear").limits
     )
 
 
@@ -85,7 +85,7 @@ def test_an_adapter_trains_on_it_and_is_plain_peft(folder, kind, pico_tokenizer,
     rows = load_rows([f"Row {number} comes before row {number + 1}." for number in range(16)])
     sequences = tokenise_rows(rows, pico_tokenizer, max_length=24)
     recipe = ra.Recipe(learning_rate=2e-2, batch_size=4, micro_batch_size=4, reference_rank=4)
-    space = ra.RankSpace.from_model(model, like_uniform=4)
+    space = ra.RankSpace.from_model(model, like_uniform=4, slots="linear")
     adapter = attach_adapter(model, space.reference(), recipe, seed=0)
     before = measure_loss(adapter, sequences, compute=compute()).mean
     fine_tune(adapter, sequences, recipe=recipe, steps=12, seed=0, compute=compute())
@@ -109,7 +109,7 @@ def test_a_trial_leaves_a_quantised_model_as_it_was(folder, pico_tokenizer) -> N
         held_out_rows=4,
         compute=compute(),
     )
-    space = ra.RankSpace.from_model(model, like_uniform=2)
+    space = ra.RankSpace.from_model(model, like_uniform=2, slots="linear")
     before = measure.measure_pruned()
     record = measure(space.sample(1, seed=0)[0])
     assert record.status == "ok"
@@ -134,7 +134,7 @@ def test_no_processor_makes_bitsandbytes_pack_4_bit_weights_anew(folder, pico_to
         assert len(linears) > 5
         assert not any(linear.support_avx512bf16_for_cpu for linear in linears)
         adapter = attach_adapter(
-            model, ra.RankSpace.from_model(model, like_uniform=4).reference(), recipe, seed=0
+            model, ra.RankSpace.from_model(model, like_uniform=4, slots="linear").reference(), recipe, seed=0
         )
         with torch.no_grad():
             found = {"logits": adapter.eval()(tokens).logits}

@@ -40,7 +40,7 @@ def recovered(dense, pico_tokenizer, rows, recipe, compute):
     from rankadaptor.components.adapter import RankSpace
 
     pruned = prune(dense, pico_tokenizer, ratio=0.5, targets=["blocks"], importance="l2")
-    uniform = RankSpace.from_model(pruned, like_uniform=2).reference()
+    uniform = RankSpace.from_model(pruned, like_uniform=2, slots="linear").reference()
     before, flags = read_logits(pruned), [value.requires_grad for value in pruned.parameters()]
     adapter = recover(pruned, pico_tokenizer, uniform, data=rows, recipe=recipe, steps=3, compute=compute)
     # The input is what it was, and shares its weights with the result.

@@ -184,7 +184,7 @@ def test_scale_slots_are_written_into_the_alphas_and_ranks_stay() -> None:
     from rankadaptor.recipe import Recipe
     from tests.space.shapes import build_linears
 
-    ranks = RankSpace.from_linears(build_linears(3), like_uniform=4)
+    ranks = RankSpace.from_linears(build_linears(3), like_uniform=4, slots="linear")
     space, recipe = widen_space(ranks), Recipe(reference_rank=4)
     values = list(space.reference().values)
     values[[slot.name for slot in space.slots].index("scale.q_proj")] = 200

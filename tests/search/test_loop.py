@@ -215,7 +215,7 @@ def test_a_space_with_few_allocations_ends_instead_of_repeating() -> None:
     linears = [
         SimpleNamespace(**{**vars(linear), "name": linear.name.format(b), "block": b}) for b in range(2)
     ]
-    tiny = RankSpace.from_linears(linears, like_uniform=2, ranks=(0, 1, 2, 3, 4))
+    tiny = RankSpace.from_linears(linears, like_uniform=2, ranks=(0, 1, 2, 3, 4), slots="linear")
     oracle = make_oracle(tiny, seed=0)
     result = make_search(tiny).run(oracle, evaluations=50)
     assert len({record.values for record in result.records}) == len(result.records) < 50
@@ -248,7 +248,7 @@ def test_a_space_of_uniform_alone_says_so_and_what_helps() -> None:
         name="model.layers.0.mlp.up_proj", kind="up_proj", in_features=8, out_features=8, block=0
     )
     for ranks in ((0, 1, 2, 3), (2,)):
-        single = RankSpace.from_linears([linear], like_uniform=2, ranks=ranks)
+        single = RankSpace.from_linears([linear], like_uniform=2, ranks=ranks, slots="linear")
         search = make_search(single)
         with pytest.raises(InputError, match=r"no allocation but uniform .* larger menu"):
             search.ask()

@@ -86,14 +86,14 @@ def test_reference_is_allowed(space: Space) -> None:
 
 
 def test_samples_repeat_with_the_seed_and_differ_without() -> None:
-    space = RankSpace.from_linears(build_linears(), like_uniform=4)
+    space = RankSpace.from_linears(build_linears(), like_uniform=4, slots="linear")
     assert np.array_equal(space.sample_choices(50, 3), space.sample_choices(50, 3))
     assert not np.array_equal(space.sample_choices(50, 3), space.sample_choices(50, 4))
     assert space.sample(20, seed=5) == space.sample(20, seed=5)
 
 
 def test_samples_range_from_slight_tilts_to_far_corners() -> None:
-    space = RankSpace.from_linears(build_linears(12), like_uniform=8)
+    space = RankSpace.from_linears(build_linears(12), like_uniform=8, slots="linear")
     values = np.array(space.read_labels(space.sample_choices(4000, 0)))
     assert len(np.unique(values, axis=0)) > 3500
     near = (values == 8).mean(axis=1)
@@ -246,7 +246,7 @@ def test_labels_are_whole_numbers_texts_or_lists_of_them() -> None:
 
 
 def test_faulty_json_is_refused() -> None:
-    data = RankSpace.from_linears(build_linears(), like_uniform=4).to_json()
+    data = RankSpace.from_linears(build_linears(), like_uniform=4, slots="linear").to_json()
     with pytest.raises(InputError, match="schema 3, this version reads 2"):
         Space.from_json(data | {"schema": 3})
     with pytest.raises(InputError, match="needs slots, limits and references"):

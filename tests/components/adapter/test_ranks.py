@@ -61,12 +61,14 @@ def test_the_default_menu_has_zero_and_is_cut_to_each_slot() -> None:
 def test_a_budget_is_what_the_largest_uniform_rank_within_it_takes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    space = RankSpace.from_linears(LINEARS, parameters=9 * PER_RANK + 5)
+    space = RankSpace.from_linears(LINEARS, parameters=9 * PER_RANK + 5, slots="linear")
     assert space.bounds[0] == space.reference().cost() == 9 * PER_RANK
     assert set(space.reference().values) == {9}
-    saved = RankSpace.from_linears(LINEARS, megabytes=9 * PER_RANK * 4 / 1e6)
+    saved = RankSpace.from_linears(LINEARS, megabytes=9 * PER_RANK * 4 / 1e6, slots="linear")
     assert saved.bounds[0] == pytest.approx(9 * PER_RANK, abs=1)
-    menu = RankSpace.from_linears(LINEARS, parameters=9 * PER_RANK + 5, ranks=(0, 2, 4, 8, 12))
+    menu = RankSpace.from_linears(
+        LINEARS, parameters=9 * PER_RANK + 5, ranks=(0, 2, 4, 8, 12), slots="linear"
+    )
     assert set(menu.reference().values) == {8}
     assert menu.bounds[0] == menu.reference().cost() == 8 * PER_RANK
     assert f"lowered to {8 * PER_RANK:,}" in caplog.text
@@ -173,24 +175,24 @@ def test_unusable_arguments_say_what_is_allowed(arguments: dict, message: str) -
 
 def test_no_linears_is_an_input_error() -> None:
     with pytest.raises(InputError, match="no linears"):
-        RankSpace.from_linears([], like_uniform=4)
+        RankSpace.from_linears([], like_uniform=4, slots="linear")
 
 
 def test_a_budget_that_forbids_nothing_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        RankSpace.from_linears(LINEARS, like_uniform=4, ranks=(0, 2, 4))
+        RankSpace.from_linears(LINEARS, like_uniform=4, ranks=(0, 2, 4), slots="linear")
     assert "nothing to search" in caplog.text
 
 
 def test_numpy_ranks_are_ranks() -> None:
-    space = RankSpace.from_linears(LINEARS, like_uniform=4, ranks=np.arange(9))
-    assert space == RankSpace.from_linears(LINEARS, like_uniform=4, ranks=range(9))
+    space = RankSpace.from_linears(LINEARS, like_uniform=4, ranks=np.arange(9), slots="linear")
+    assert space == RankSpace.from_linears(LINEARS, like_uniform=4, ranks=range(9), slots="linear")
     assert Space.from_json(space.to_json()) == space
 
 
 def test_from_model_reads_linears_and_what_pruning_left(pico_model: Callable[..., Any]) -> None:
     model = pico_model("llama", 2)
-    space = RankSpace.from_model(model, like_uniform=4)
+    space = RankSpace.from_model(model, like_uniform=4, slots="linear")
     assert space.bounds[0] == 4 * 2 * (64 + 48 + 48 + 64 + 3 * 96)
     assert space.model == "llama"
     model.config.rankadaptor = {
@@ -204,7 +206,7 @@ def test_from_model_reads_linears_and_what_pruning_left(pico_model: Callable[...
     assert [slot.attribute("lost_importance") for slot in pruned.slots] == [0.0, 0.125]
     stranger = SimpleNamespace(config=SimpleNamespace(model_type="mamba"))
     with pytest.raises(InputError, match="mamba"):
-        RankSpace.from_model(stranger, like_uniform=4)
+        RankSpace.from_model(stranger, like_uniform=4, slots="linear")
 
 
 def test_pruning_and_space_agree(pico_model: Callable[..., Any], pico_tokenizer: Any) -> None:

@@ -19,7 +19,7 @@ from tests.space.shapes import build_linears
 
 @pytest.fixture(scope="module")
 def ranks() -> RankSpace:
-    return RankSpace.from_linears(build_linears(6), like_uniform=4)
+    return RankSpace.from_linears(build_linears(6), like_uniform=4, slots="linear")
 
 
 def test_scales_cost_nothing_and_ranks_keep_their_budget(ranks: RankSpace) -> None:

@@ -95,6 +95,7 @@ def test_they_are_what_is_built_today() -> None:
                 for slot in data["slots"]
             },
             model=data["model"],
+            slots="linear",
         )
         assert read_space(data) == space, path
         built += 1
@@ -103,7 +104,9 @@ def test_they_are_what_is_built_today() -> None:
 
 @pytest.mark.parametrize("mode", ["parameters", "rank_sum"])
 def test_pins_scales_and_sums_of_ranks_are_read(mode: str) -> None:
-    ranks = RankSpace.from_linears(build_linears(4), like_uniform=4, mode=mode, pinned={0: 3}, model="m")
+    ranks = RankSpace.from_linears(
+        build_linears(4), like_uniform=4, mode=mode, pinned={0: 3}, model="m", slots="linear"
+    )
     for space in (ranks, widen_space(ranks), widen_space(ranks, pin_ranks=True)):
         old = json.loads(json.dumps(write_schema_1(space)))
         assert read_space(old) == space

@@ -11,7 +11,7 @@ from tests.space.shapes import build_linears
 def test_a_replay_costs_what_its_rungs_cost_and_orders_by_the_rung_reached() -> None:
     from experiments.cheaper.halving import RUNGS, TARGET, replay_halving
 
-    space = RankSpace.from_linears(build_linears(3), like_uniform=4)
+    space = RankSpace.from_linears(build_linears(3), like_uniform=4, slots="linear")
     values = [allocation.values for allocation in space.sample(12, seed=0)]
     truth = {each: 0.01 * place for place, each in enumerate(values)}
     found = replay_halving(space, dict.fromkeys([*RUNGS, TARGET], truth), full=64)

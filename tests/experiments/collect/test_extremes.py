@@ -89,7 +89,7 @@ def test_an_extreme_that_diverges_costs_no_study(
 
 @pytest.mark.parametrize(("asked", "each"), [(1, 1), (2, 2), (9, 2)])
 def test_two_ends_share_no_allocation(asked: int, each: int) -> None:
-    space = RankSpace.from_linears(build_linears(3), like_uniform=4)
+    space = RankSpace.from_linears(build_linears(3), like_uniform=4, slots="linear")
     config = build_run({"search": {"steps": 8}})
     drawn = [allocation.values for allocation in space.sample(5, seed=0)]
     gains = [0.3, 0.1, None, 0.2, -0.4]  # the third failed
