@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rankadaptor.comparison import Verdict, confirm
-from rankadaptor.components.adapter import describe_budget, linear_in_depth
+from rankadaptor.components.adapter import compute_first_digest, describe_budget, linear_in_depth
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record
 from rankadaptor.defaults import CONFIRMATION
@@ -333,5 +333,5 @@ def _describe_space(space: Space) -> dict[str, Any]:
         "budget": budget,
         "reference": list(space.reference().values),
         "mode": mode,
-        "digest": space.digest,
+        "digest": compute_first_digest(space),  # as in results of earlier versions
     }

@@ -15,7 +15,7 @@ def age_folder(folder: Path) -> None:
     step = folder / "steps" / "space.json"
     kept = read(step)
     write(step, {**kept, "space": age_space(kept["space"])})
-    for path in folder.glob("*.jsonl"):
+    for path in folder.rglob("*.jsonl"):
         records = [json.loads(line) for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps(age_record(record)) + "\n" for record in records))
     for path in folder.glob("adapters/*/allocation.json"):

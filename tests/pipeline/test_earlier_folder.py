@@ -11,6 +11,7 @@ import pytest
 
 from rankadaptor.components.adapter import read_space
 from rankadaptor.config import build_run
+from rankadaptor.files import compute_digest
 from rankadaptor.pipeline import finals, run_experiment, trials
 from rankadaptor.space import Allocation
 from tests.pipeline.comparing import read_records, strip_result
@@ -31,6 +32,20 @@ def forget(folder: Path, *steps: str) -> None:
     (folder / "result.json").unlink()
     for step in steps:
         (folder / "steps" / f"{step}.json").unlink()
+
+
+def test_a_finished_one_keeps_its_result(
+    earlier: Path, undisturbed: Undisturbed, pico_run: dict[str, Any]
+) -> None:
+    """Its commit, times and environment too: today's version measured nothing of it."""
+    first = undisturbed[0]
+    stored = json.loads((earlier / "steps" / "space.json").read_text())["space"]
+    assert stored["schema"] == 1
+    assert first["result"]["space"]["digest"] == compute_digest(stored)
+    written = json.loads((earlier / "result.json").read_text())
+    written["run"]["commit"] = "earlier"
+    (earlier / "result.json").write_text(json.dumps(written))
+    assert run_experiment(build_run(pico_run), output=earlier) == written
 
 
 def test_it_continues_without_measuring_anything_again(
