@@ -12,7 +12,8 @@ import pytest
 from rankadaptor.components.adapter import read_space
 from rankadaptor.config import build_run
 from rankadaptor.files import compute_digest
-from rankadaptor.pipeline import finals, run_experiment, trials
+from rankadaptor.pipeline import run_experiment, trials
+from rankadaptor.recovery import final
 from rankadaptor.space import Allocation
 from tests.pipeline.comparing import read_records, strip_result
 from tests.pipeline.earlier import age_folder
@@ -57,7 +58,7 @@ def test_it_continues_without_measuring_anything_again(
     assert json.loads(before.splitlines()[0])["schema"] == 1
     with monkeypatch.context() as patch:
         patch.setattr(trials, "build_trials", None)
-        patch.setattr(finals, "fine_tune", None)
+        patch.setattr(final, "fine_tune", None)
         again = run_experiment(build_run(pico_run), output=earlier)
     assert strip_result(again) == strip_result(first)
     assert again["result"]["cost"]["tokens_trained"] == first["result"]["cost"]["tokens_trained"]

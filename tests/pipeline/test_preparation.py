@@ -95,6 +95,6 @@ def test_uniform_s_trial_is_shared_between_exponents_only_where_they_agree(
     zero, one = (source.recipe.replace(scaling_exponent=exponent) for exponent in (0.0, 1.0))
     assert locate_records(source, zero) == locate_records(source, one)
     model, _ = load(source.model, compute=source.compute)
-    uneven = RankSpace.from_model(model, like_uniform=2, pinned={0: 4})
+    uneven = RankSpace.from_model(model, like_uniform=3, pinned={0: 4})
     pinned = dataclasses.replace(source, space=uneven)
     assert locate_records(pinned, zero) != locate_records(pinned, one)

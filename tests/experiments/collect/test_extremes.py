@@ -16,6 +16,7 @@ from rankadaptor.config import build_run
 from rankadaptor.corpus import Corpus, Record
 from rankadaptor.errors import ConfigError, InputError, TrainingError
 from rankadaptor.pipeline import collect_records, finals
+from rankadaptor.recovery import final
 from tests.space.shapes import build_linears
 
 ASKED = SettingStudies(benchmarks=ExtremesSection(extremes=1, names=("arc_easy",), limit=4, steps=3))
@@ -54,12 +55,12 @@ def test_the_best_and_the_worst_are_scored_beside_uniform(
         assert (score.difference is None) == (model.role == "uniform")
 
     written = (tmp_path / "corpus" / "studies" / "pico.json").read_text()
-    monkeypatch.setattr(finals, "fine_tune", None)  # a second collection recovers and scores nothing again
+    monkeypatch.setattr(final, "fine_tune", None)  # a second collection recovers and scores nothing again
     monkeypatch.setattr(finals, "evaluate", None)
     measure_studies(build_run(pico_collection), ASKED)
     assert json.loads((tmp_path / "corpus" / "studies" / "pico.json").read_text()) == json.loads(written)
     monkeypatch.undo()
-    monkeypatch.setattr(finals, "fine_tune", None)
+    monkeypatch.setattr(final, "fine_tune", None)
     more = SettingStudies(benchmarks=ASKED.benchmarks.model_copy(update={"limit": 6}))
     measure_studies(build_run(pico_collection), more)  # asked anew, of the same models
     again = Corpus.load(tmp_path / "corpus").studies("pico").benchmarks
@@ -73,7 +74,7 @@ def test_an_extreme_that_diverges_costs_no_study(
     def diverge(*_: Any, **__: Any) -> None:
         raise TrainingError("loss is nan", step=1)
 
-    monkeypatch.setattr(finals, "fine_tune", diverge)
+    monkeypatch.setattr(final, "fine_tune", diverge)
     pico_collection["collect"]["curve"] = [1, 3]
     collect_records(build_run(pico_collection))
     recipe = RecipeSection(exponents=(0.0, 1.0), allocations=1, seeds=1)
