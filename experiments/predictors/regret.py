@@ -1,4 +1,4 @@
-"""What it costs to take a predictor at its word: the regret of its first choices, as a table."""
+"""Regret: what the first choices of a predictor lose against the best allocation, as a table."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _expand_home(word: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code.
 
-    0 is success; 1 a fault found by `doctor` or by `collect --repeat`; 2 a fault that the user can mend,
+    0 is success; 1 a fault found by `doctor` or by `collect --repeat`; 2 a fault that the user can fix,
     printed without a traceback; 130 an interruption from the keyboard; 128 and the signal's number one by a
     signal: 143 for SIGTERM. Any other error is a defect of the toolkit and keeps its traceback.
     """

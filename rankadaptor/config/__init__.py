@@ -1,4 +1,4 @@
-"""The run file: one frozen object at the YAML border, faults listed all at once, and a digest for a name."""
+"""The run file: read into one frozen object, with all faults listed at once, and identified by a digest."""
 
 from rankadaptor.config.loading import build_run, dump_run, guess_name, load_run
 from rankadaptor.config.run import RunConfig, describe_difference

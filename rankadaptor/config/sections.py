@@ -228,8 +228,8 @@ class TuneSection(Section):
     steps: int | None = Field(
         default=None,
         ge=1,
-        description="Optimiser steps of each try; null takes search.steps. Tuned on far shorter runs than "
-        "recover.steps, a rate is too high for these: give it as many where that can be paid for.",
+        description="Optimiser steps of each try; null takes search.steps. Runs much shorter "
+        "than recover.steps choose too high a rate: take recover.steps where you can afford it.",
     )
 
 
@@ -249,8 +249,8 @@ class RecipeSection(Section):
         default=RECIPE.scaling_exponent,
         ge=0,
         le=1,
-        description="Gamma in LoRA scale = c * rank^-gamma. With 0, rank is a hidden learning rate; 1 is "
-        "the usual alpha/r.",
+        description="Gamma in LoRA scale = c * rank^-gamma. With 0, a larger rank acts like a larger "
+        "learning rate; 1 is the usual alpha/r.",
     )
     scale_at_reference: float = Field(
         default=RECIPE.scale_at_reference,

@@ -53,8 +53,8 @@ class SearchSection(Section):
     batch: int = Field(
         default=SEARCH.batch,
         ge=1,
-        description="Allocations proposed at a time. More let workers share them, but each then knows "
-        "less of the others. Changes results, unlike compute.workers.",
+        description="Allocations proposed at a time. More can run side by side, but each is then "
+        "proposed with fewer results known. Changes results, unlike compute.workers.",
     )
     objectives: tuple[Literal["loss", "parameters"], ...] = Field(
         default=("loss",),
@@ -156,13 +156,13 @@ class RepeatSection(Section):
     best: int = Field(
         default=3,
         ge=0,
-        description="Those best under the first seed, repeated too: what they gain under the others is "
-        "free of the luck that made them best.",
+        description="Those best under the first seed, repeated too: their gains under the others are not "
+        "biased by the choice.",
     )
 
 
 class LengthsSection(Section):
-    """Allocations measured at other lengths: how far short runs tell what long ones would."""
+    """Allocations measured at other lengths: how well short runs predict long ones."""
 
     steps: tuple[int, ...] = Field(min_length=1, description="Optimiser steps beside search.steps.")
     allocations: int = Field(default=20, ge=1, description="How many, spread evenly over those measured.")

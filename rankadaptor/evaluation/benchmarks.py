@@ -35,7 +35,7 @@ def evaluate(
 ) -> Scores:
     """Score a model zero-shot on benchmarks.
 
-    A plain model, a pruned one with uneven blocks and one that wears an adapter are all taken as they are.
+    Plain models, pruned models with uneven blocks and models with an adapter are all accepted.
     Every model is asked the same items under the same `limit` and `seed`, so that `compare_scores` can pair
     them.
 

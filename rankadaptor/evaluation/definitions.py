@@ -1,4 +1,4 @@
-"""What a benchmark asks and how it is scored: lm-eval's own definitions, fed with the kit's rows."""
+"""Benchmark definitions: prompts and scoring of lm-eval, with the kit's rows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FEWSHOT_SEED = 1234  # lm-eval's own default
 
 @dataclass(frozen=True)
 class Definition:
-    """A benchmark ready to be asked.
+    """A benchmark ready to be run.
 
     Attributes:
         name: Its name.
@@ -106,9 +106,9 @@ def load_definitions(benchmarks: Sequence[str | Path], *, limit: int | None, see
 
 
 def check_benchmarks(benchmarks: Sequence[str | Path]) -> None:
-    """Fetch what benchmarks ask, if it is not there, and see that it can be read.
+    """Fetch the rows of benchmarks where they are missing, and check that they can be read.
 
-    A run needs it at its very end; what cannot be had is better known before anything is trained.
+    A run needs them at its end; missing data should be known before anything is trained.
 
     Raises:
         InputError: If a benchmark is unknown or cannot be loaded.

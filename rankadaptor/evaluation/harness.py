@@ -1,4 +1,4 @@
-"""lm-eval's own model interface over a model in memory, with our progress and without its noise.
+"""lm-eval's model interface for a model in memory, with this package's progress instead of lm-eval's output.
 
 Only reached when something is evaluated: importing lm-eval's model class takes seconds.
 """
@@ -87,7 +87,7 @@ class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
 
 @contextlib.contextmanager
 def contain() -> Iterator[None]:
-    """Silence lm-eval and datasets for a while, and keep them off the global random state."""
+    """Silence lm-eval and datasets within the context, and protect the global random state from them."""
     import datasets
     import lm_eval.api.task as task_module
 

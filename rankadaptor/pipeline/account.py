@@ -1,4 +1,4 @@
-"""What a run tells its tracker: what was used and measured, under the names that docs/how-to lists.
+"""What a run logs to its tracker: values used and measured, under the names that docs/how-to lists.
 
 Every function may be called again with the same facts, as a continued run does: the tracker repeats nothing.
 What a store missed is therefore added when the run is continued.
@@ -27,7 +27,7 @@ DECIDED = (
     "compute.device", "compute.dtype", "search.predictor",
     "recipe.learning_rate", "recipe.scaling_exponent", "recipe.initialisation",
 )  # fmt: skip
-"""Keys that are settled while the run goes on: their parameters hold what was used, not what was asked."""
+"""Keys that are decided during the run: their parameters hold the value used, not the value asked for."""
 
 
 def log_settings(tracker: Tracker, config: RunConfig, *, compute: Compute) -> None:

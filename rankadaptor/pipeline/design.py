@@ -1,4 +1,4 @@
-"""Which allocations a collection measures: named shapes that take sides first, then a random spread."""
+"""Allocations that a collection measures: shapes that favour some slots first, then random ones."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SHARPEN = 30
 def design_allocations(space: Space, count: int, *, seed: int) -> list[Allocation]:
     """Return uniform and `count` distinct others.
 
-    The shapes take sides (front or back, middle or ends, one kind of linear or all but it, with the damage
-    or against it), gently and to the extreme, because that is where an effect would show. Random allocations
-    fill the space between them. If fewer are asked for than there are shapes, shapes come evenly from the
-    list and make up half.
+    The shapes favour some slots over others (front or back, middle or ends, one kind of linear or all but it,
+    with the damage or against it), mildly and strongly, because an effect would show there first.
+    Random allocations fill the space between them. If fewer are asked for than there are shapes, shapes come
+    evenly from the list and make up half.
     """
     shapes = list(dict.fromkeys(_draw_shapes(space)) - {space.reference(): None}.keys())
     if len(shapes) > count // 2:

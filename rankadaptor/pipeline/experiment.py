@@ -104,7 +104,7 @@ def _check(config: RunConfig, *, output: Path | None, fresh: bool) -> None:
 
 
 def _keep_origin(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Leave its own commit, times and environment to a result that was there: this start measured nothing."""
+    """Keep commit, times and environment of an existing result: this start measured nothing."""
     if not path.is_file():
         return document
     earlier = read_object(
@@ -144,7 +144,7 @@ def run_search(config: RunConfig, *, output: Path | None = None, fresh: bool = F
 
 @dataclass(frozen=True)
 class _Found:
-    """What the steps up to the verdict left."""
+    """Results of the steps up to the verdict."""
 
     source: TrialSource
     prepared: dict[str, Any]

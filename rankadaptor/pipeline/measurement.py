@@ -88,7 +88,7 @@ class ShortRuns:
 
 
 class HalvingMeasurement(ShortRuns):
-    """The search asks at the first rung; what it asked for then climbs the others."""
+    """The search proposes allocations at the first rung; the best of them go through the other rungs."""
 
     def __init__(self, config: RunConfig, pool: TrialPool) -> None:
         super().__init__(config, pool)
@@ -157,7 +157,7 @@ def locate_elastic(folder: RunFolder) -> Path:
 
 
 def allocate_by_score(folder: RunFolder, config: RunConfig, pool: TrialPool) -> dict[str, Any]:
-    """Deal the ranks out by a score that trains nothing, in place of a search.
+    """Allocate ranks by a zero-cost score instead of a search.
 
     Returns:
         What a search returns, with an empty history.

@@ -1,4 +1,4 @@
-"""What a finished run shows: report, cards, figures, and all of it in the tracker."""
+"""Write the report, cards and figures of a finished run, and log them."""
 
 from __future__ import annotations
 

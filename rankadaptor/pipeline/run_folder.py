@@ -156,10 +156,10 @@ def name_setting(path: Path, digest: str) -> str:
 
 
 def _change(path: Path, state: FolderState) -> bool:
-    """Make the folder the changed run's; return whether it was that run's before.
+    """Turn the folder over to the changed run; return whether it belonged to that run before.
 
-    Cut off at any point, it is the old run's or the new run's, and nothing that was measured is gone: what
-    lies at its usual place always belongs to `run.yaml`.
+    If interrupted at any point, the folder belongs to the old or to the new run and no measurement is lost:
+    files at their usual places always belong to `run.yaml`.
     """
     assert state.begun is not None
     old = state.begun.digest()
@@ -180,7 +180,7 @@ def _change(path: Path, state: FolderState) -> bool:
 
 
 def _bring_back(path: Path, state: FolderState) -> None:
-    """Put what was set aside and is asked for again where it belongs."""
+    """Restore results that were set aside and are asked for again."""
     for name, places in PLACES.items():
         for place in places:
             if not (path / place).exists():
@@ -197,10 +197,10 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _clear(path: Path) -> None:
-    """Empty a run's folder; cut off at any point, it still is that run's folder or an empty one.
+    """Empty a run's folder; if interrupted, it is still that run's folder or empty.
 
-    Finished steps go first, so that none is believed whose files are gone, and what says whose folder it is
-    goes last, so that no other run takes over what is left.
+    Finished steps are deleted first, so that none counts as done whose files are gone, and the files that
+    name the run last, so that no other run takes over the rest.
     """
     names = sorted(entry.name for entry in path.iterdir())
     foreign = [name for name in names if not (OWN.fullmatch(name) or HALF_WRITTEN.fullmatch(name))]

@@ -44,7 +44,7 @@ def recover_shared(config: RunConfig, *, output: Path | None = None) -> dict[str
         if group.leads:
             _check_steps(folder)
             folder = stack.enter_context(open_run(path, config, adapt=True))
-        else:  # the first process tells the story
+        else:  # the first process writes the log
             logging.getLogger("rankadaptor").setLevel(logging.WARNING)
         group.wait()
         finished = folder.finished("recover")

@@ -84,8 +84,8 @@ LIMITS = """\
   guess that the first records of a search must correct. Its standard deviations allow for that, but only as
   far as the settings above differ among themselves.
 - As a statement about single linears: it knows types, depth, damage and budget, and what the search has seen.
-- When a recipe's learning rate was not tuned on uniform: rank then acts as a hidden learning rate, and gains
-  turn round.
+- When a recipe's learning rate was not tuned on uniform: a larger rank then acts like a larger learning rate,
+  and gains can change their sign.
 - In settings where ranks hardly matter: after a few records it says so by a predicted spread inside the
   noise, before the first not always. Then take uniform.
 """

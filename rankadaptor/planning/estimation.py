@@ -88,7 +88,7 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
     notes = [*config.list_places(), *_list_assumptions(config, rate), *costs.advise_on_tuning()]
     notes += _describe_search(config)
     if state is None or state.refused:
-        notes.append(f"{folder} holds another run: take another output, or throw that one away with --fresh.")
+        notes.append(f"{folder} holds another run: choose another output, or discard it with --fresh.")
     return Plan(
         name=config.name,
         digest=config.digest(),
@@ -162,9 +162,9 @@ class _Costs:
             return []
         seconds = self._tune(tune, steps=whole).seconds
         return [
-            f"Learning rates are tried on {steps} of {whole} steps, where too high a rate can do best; "
-            f"recipe.tune.steps={whole} takes {format_seconds(seconds)} in place of that and decides more "
-            "than ranks do."
+            f"Learning rates are tried on {steps} of {whole} steps, and short runs prefer rates that are too "
+            f"high. With recipe.tune.steps={whole} tuning takes {format_seconds(seconds)}; the rate matters "
+            "more than the ranks."
         ]
 
     def _search(self) -> PlanStep:

@@ -1,4 +1,4 @@
-"""What the output folder of a run holds: whose it is, which steps are done, what a change would redo."""
+"""State of a run's output folder: its run, the steps that are done, and those that a change would repeat."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "adapter_scores": tuple(f"scores/{name}.json" for name in ADAPTED),
     "evaluate": (f"{STEPS}/evaluate.json",),
 }
-"""Where what may be done again with other settings is kept, under the entries of `STEP_INPUTS`."""
+"""Where results of steps that may be repeated with other settings are kept, per entry of `STEP_INPUTS`."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_folder(folder: Path, config: RunConfig) -> FolderState:
     except ConfigError as error:
         raise ConfigError(
             f"{file}, which says whose folder this is",
-            [*error.faults, "Mend it, begin anew with --fresh, or choose another output."],
+            [*error.faults, "Repair it, start over with --fresh, or choose another output."],
         ) from error
     asked = _adopt_choices(folder, begun, config)
     digests, earlier = digest_steps(asked), digest_steps(begun)

@@ -1,4 +1,4 @@
-"""What can be known to fail before a weight is read: model, rows, predictor, tracking. No torch import."""
+"""Checks before any weight is read: model, rows, predictor, tracking. No torch import."""
 
 from __future__ import annotations
 

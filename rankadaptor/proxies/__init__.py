@@ -1,4 +1,4 @@
-"""Stand-ins for a fine-tune: an elastic super-adapter, scores that train nothing, and how good they are."""
+"""Substitutes for fine-tunes: an elastic super-adapter, zero-cost scores, and how well they order."""
 
 from __future__ import annotations
 

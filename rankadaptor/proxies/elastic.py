@@ -1,4 +1,4 @@
-"""An elastic super-adapter: trained once over random allocations, then any one costs forward passes."""
+"""An elastic super-adapter: trained once over random allocations, then scored by forward passes alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradient spectra: how much of the first gradient of each linear its best rank-one terms hold."""
+"""Gradient spectra: the leading singular values of each linear's first gradient."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def measure_spectra(
 ) -> ScoreTable:
     """Score ranks by the singular values of the first gradients, before there is any adapter.
 
-    The worth of rank r is the sum of a linear's r largest singular values. That is the first-order fall of
-    the loss for an update of rank r whose terms all have the same size, which is about what Adam takes;
+    The worth of rank r is the sum of a linear's r largest singular values. That is the first-order decrease
+    of the loss for an update of rank r whose terms all have the same size, which is about what Adam takes;
     plain gradient descent would square them. Each gradient is reduced as soon as the backward pass has
     finished it, so with up to eight examples the peak is one linear's gradient, and beyond that all of them.
 

@@ -1,4 +1,4 @@
-"""Activation variance, as in EVA: how much of what a linear is fed its leading directions explain."""
+"""Activation variance, as in EVA: the share of a linear's input variance that leading directions explain."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def measure_variance(
     """Score ranks by the share of input variance that a linear's leading principal components explain.
 
     The worth of rank r is the sum of the r largest explained-variance ratios of the linear's inputs [EVA]_.
-    EVA deals out a number of ranks by the largest ratios; within a budget of parameters the same sum is
-    dealt out per parameter (`allocate_by_scores`), which is EVA's own rule where all linears cost the same.
-    Unlike EVA, which runs incremental principal components until they settle, this decomposes one sample of
-    at most 2048 tokens. It sees neither labels nor what pruning damaged.
+    EVA assigns a number of ranks to the largest ratios; within a budget of parameters ranks are assigned per
+    parameter (`allocate_by_scores`), which is EVA's own rule where all linears cost the same. Unlike EVA,
+    which runs incremental principal components until they settle, this decomposes one sample of at most 2048
+    tokens. It sees neither labels nor what pruning damaged.
 
     Args:
         model: The pruned model, without an adapter; left as found.

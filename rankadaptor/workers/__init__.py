@@ -1,4 +1,4 @@
-"""Worker processes, here or on a cluster, that are replaced when they die and never outlive their driver."""
+"""Worker processes, local or on a cluster, that are replaced when they die and end with their driver."""
 
 from rankadaptor.workers.answers import Answer, Fault, raise_fault
 from rankadaptor.workers.cluster import join_cluster, open_cluster_pool

@@ -68,7 +68,7 @@ class Worker:
     ready: bool = False
 
 
-class ClusterCrew:
+class RayBackend:
     """Ray actors that build a function once and call it for every job.
 
     Ray neither restarts an actor nor repeats a call: the pool does both, so that local and cluster workers
@@ -90,17 +90,17 @@ class ClusterCrew:
         )(_Actor)
 
     def start(self) -> Worker:
-        """Ask Ray for an actor; see `Crew`. It starts when and where there is room."""
+        """Ask Ray for an actor; see `Backend`. It starts when and where there is room."""
         actor = self._kind.remote()
         return Worker(actor, actor.start.remote(self.build, self.arguments))
 
     def send(self, worker: Worker, arguments: tuple[Any, ...]) -> bool:
-        """Hand over a job; see `Crew`. A lost actor shows when its answer is asked for."""
+        """Hand over a job; see `Backend`. A lost actor shows when its answer is asked for."""
         worker.pending = worker.actor.call.remote(arguments)
         return True
 
     def listen(self, workers: Sequence[Worker], *, timeout: float) -> list[tuple[Worker, Message]]:
-        """Collect messages; see `Crew`."""
+        """Collect messages; see `Backend`."""
         owners = {worker.pending: worker for worker in workers if worker.pending is not None}
         if not owners:
             return []
@@ -108,7 +108,7 @@ class ClusterCrew:
         return [(owners[reference], self._read(owners[reference], reference)) for reference in done]
 
     def end(self, worker: Worker) -> None:
-        """Kill the actor; see `Crew`."""
+        """Kill the actor; see `Backend`."""
         self._ray.kill(worker.actor, no_restart=True)
 
     def close(self) -> None:
@@ -144,10 +144,10 @@ class ClusterCrew:
 def open_cluster_pool(
     build: Build, arguments: tuple[Any, ...] = (), *, workers: int, cpus: float = 1.0, gpus: float = 0.0
 ) -> Pool[Worker]:
-    """Return a pool of actors on a Ray cluster; see `ClusterCrew`.
+    """Return a pool of actors on a Ray cluster; see `RayBackend`.
 
     Raises:
         InputError: If Ray is not installed.
         StorageError: If the cluster does not answer.
     """
-    return Pool(ClusterCrew(build, arguments, cpus=cpus, gpus=gpus), workers=workers)
+    return Pool(RayBackend(build, arguments, cpus=cpus, gpus=gpus), workers=workers)

@@ -1,4 +1,4 @@
-"""A pool of workers of any kind: one job at a time each, and whoever dies or hangs is replaced."""
+"""A pool of workers of any kind: each does one job at a time and is replaced when it dies or hangs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class JobPool(Protocol):
 
 @dataclass(frozen=True)
 class Message:
-    """What a worker tells, or what is told of it.
+    """A message from a worker, or about it.
 
     Attributes:
         kind: `ready` after its start, `answer` after a job, `gone` if there is no worker any more.
@@ -55,8 +55,8 @@ class Message:
     fault: Fault | None = None
 
 
-class Crew(Protocol[Handle]):
-    """One kind of worker: how it is started, spoken to and ended."""
+class Backend(Protocol[Handle]):
+    """One kind of worker: how it is started, given jobs and ended."""
 
     def start(self) -> Handle:
         """Start a worker, which says `ready` when it can take a job."""
@@ -71,7 +71,7 @@ class Crew(Protocol[Handle]):
         """End a worker at once, whatever it does."""
 
     def close(self) -> None:
-        """Free what the crew itself holds."""
+        """Free the resources of the backend itself."""
 
 
 @dataclass
@@ -97,12 +97,12 @@ class Pool(Generic[Handle]):
     given jobs, so nothing is lost with one that dies before.
 
     Args:
-        crew: The kind of worker.
+        backend: The kind of worker.
         workers: How many there may be.
     """
 
-    def __init__(self, crew: Crew[Handle], *, workers: int) -> None:
-        self.crew, self.workers = crew, workers
+    def __init__(self, backend: Backend[Handle], *, workers: int) -> None:
+        self.backend, self.workers = backend, workers
         self._members: list[_Member[Handle]] = []
         self._queue: deque[_Job] = deque()
         self._failed_starts = 0
@@ -144,10 +144,10 @@ class Pool(Generic[Handle]):
     def close(self) -> None:
         """End all workers at once; jobs that they were doing are lost."""
         for member in self._members:
-            self.crew.end(member.handle)
+            self.backend.end(member.handle)
         self._members.clear()
         self._queue.clear()
-        self.crew.close()
+        self.backend.close()
 
     def _count_busy(self) -> int:
         return sum(member.job is not None for member in self._members)
@@ -157,7 +157,7 @@ class Pool(Generic[Handle]):
         wanted = min(len(self._queue) - idle, self.workers - len(self._members))
         for _ in range(wanted):
             try:
-                self._members.append(_Member(self.crew.start()))
+                self._members.append(_Member(self.backend.start()))
             except OSError as error:
                 if not self._members:
                     raise StorageError(
@@ -173,7 +173,7 @@ class Pool(Generic[Handle]):
                 return
             if member.ready and member.job is None:
                 job = self._queue.popleft()
-                if self.crew.send(member.handle, job.arguments):
+                if self.backend.send(member.handle, job.arguments):
                     job.started = time.monotonic()
                     member.job = job
                 else:
@@ -182,7 +182,7 @@ class Pool(Generic[Handle]):
 
     def _listen(self) -> list[Answer]:
         before = time.monotonic()
-        messages = self.crew.listen([member.handle for member in self._members], timeout=TICK)
+        messages = self.backend.listen([member.handle for member in self._members], timeout=TICK)
         late = time.monotonic() - before - TICK
         if late > PAUSE:  # stopped with all its workers, for example by a terminal: no time of theirs
             for member in self._members:
@@ -234,7 +234,7 @@ class Pool(Generic[Handle]):
         return answers
 
     def _dismiss(self, member: _Member[Handle]) -> None:
-        self.crew.end(member.handle)
+        self.backend.end(member.handle)
         self._members.remove(member)
 
     def _explain_delay(self, seconds: float) -> None:

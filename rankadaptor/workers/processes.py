@@ -24,7 +24,7 @@ from rankadaptor.workers.pool import Message, Pool
 Build = Callable[..., Callable[..., Any]]
 
 PRELOADED = "rankadaptor.measure"
-CPU_ONLY = "+cpu"  # ends the version of a build of torch that knows no GPU
+CPU_ONLY = "+cpu"  # ends the version of a CPU build of torch
 EXPENDABLE = 500  # of 1000: when memory runs out, Linux ends a worker rather than the driver
 
 
@@ -36,7 +36,7 @@ class Worker:
     pipe: Connection
 
 
-class ProcessCrew:
+class ProcessBackend:
     """Processes that build a function once and call it for every job.
 
     No thread or lock of the driver is inherited: they are forked from a process that has imported what they
@@ -53,7 +53,7 @@ class ProcessCrew:
         self._context = open_context()
 
     def start(self) -> Worker:
-        """Start a process; see `Crew`."""
+        """Start a process; see `Backend`."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_serve, args=(theirs, self.build, self.arguments, dict(os.environ)), daemon=True
@@ -63,7 +63,7 @@ class ProcessCrew:
         return Worker(process, ours)
 
     def send(self, worker: Worker, arguments: tuple[Any, ...]) -> bool:
-        """Hand over a job; see `Crew`."""
+        """Hand over a job; see `Backend`."""
         try:
             worker.pipe.send(arguments)
         except OSError:
@@ -71,7 +71,7 @@ class ProcessCrew:
         return True
 
     def listen(self, workers: Sequence[Worker], *, timeout: float) -> list[tuple[Worker, Message]]:
-        """Collect messages; see `Crew`."""
+        """Collect messages; see `Backend`."""
         owners = {id(worker.pipe): worker for worker in workers}
         heard = []
         for pipe in wait([worker.pipe for worker in workers], timeout):
@@ -86,7 +86,7 @@ class ProcessCrew:
         return heard
 
     def end(self, worker: Worker) -> None:
-        """Kill the process; see `Crew`."""
+        """Kill the process; see `Backend`."""
         worker.process.kill()
         worker.pipe.close()
         worker.process.join(5.0)
@@ -109,8 +109,8 @@ def open_context() -> ForkServerContext | SpawnContext:
 
 
 def open_local_pool(build: Build, arguments: tuple[Any, ...] = (), *, workers: int) -> Pool[Worker]:
-    """Return a pool of processes on this machine; see `ProcessCrew`."""
-    return Pool(ProcessCrew(build, arguments), workers=workers)
+    """Return a pool of processes on this machine; see `ProcessBackend`."""
+    return Pool(ProcessBackend(build, arguments), workers=workers)
 
 
 def _describe_end(code: int | None) -> str:
@@ -135,7 +135,7 @@ def _serve(
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(EXPENDABLE))
     _do_without_shared_locks()
-    # The driver tells the story; a worker speaks up only when something is wrong.
+    # The driver writes the log; workers log warnings and errors only.
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
     )
