@@ -1,7 +1,7 @@
 """A verdict on an allocation, from fresh seeds that no search has seen.
 
-The best of a search is flattered by its luck: with noise as large as the differences, the best of a dozen
-identical allocations looks better than uniform. So the search's own measurements never enter here. The
+The best measurement of a search is biased upwards: with noise as large as the differences, the best of a
+dozen identical allocations looks better than uniform. So the search's own measurements never enter here. The
 candidate and uniform are measured again under seeds of their own, paired seed by seed, and Student's t says
 what the pairs support.
 """

@@ -26,7 +26,7 @@ class Recipe:
     Attributes:
         learning_rate: Peak rate of AdamW.
         scaling_exponent: γ in LoRA scale = c · r^−γ, one of 0, 0.5, 1. Under Adam a linear's update grows
-            with its number of rank-one terms, so with γ = 0 rank is a hidden learning rate.
+            with its number of rank-one terms, so with γ = 0 a larger rank acts like a larger learning rate.
         scale_at_reference: LoRA scale of a linear at `reference_rank`, so that
             c = scale_at_reference · reference_rank^γ.
         reference_rank: The rank at which all exponents agree, normally the rank of uniform.

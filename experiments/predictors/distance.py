@@ -21,7 +21,7 @@ class Distance:
     """Minus the mean absolute coordinate, its size learned online.
 
     It never proposes anything but uniform's neighbours, so it is of no use to a search. But random
-    allocations stray, most that stray lose, and a τ that looks good may be this and no more.
+    allocations are far from uniform, most of those perform worse, and a high τ may reflect nothing else.
     """
 
     seen: tuple[Space, tuple[Record, ...]] | None = dataclasses.field(default=None, repr=False, compare=False)

@@ -72,7 +72,7 @@ def write_start(rows: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"In {settings} settings that it was not trained on, the predictor trained on the others reaches "
         f"{first:.2f} of the rank correlation that noise allows before anything is measured{beside}. "
-        "Most of that order is how far an allocation strays from uniform: see the row `distance` "
+        "Most of that order is the distance of an allocation from uniform: see the row `distance` "
         "in docs/predictors.md."
     )
 

@@ -50,7 +50,7 @@ def check_pruned(folder: RunFolder, prepared: dict[str, Any]) -> None:
 
 
 def digest_weights(source: str) -> dict[str, str]:
-    """Return the SHA-256 of every weight file of a model, by name; none of a descendant, which has none."""
+    """Return the SHA-256 of every weight file of a model, by name; a derived model has none."""
     folder = find_model_folder(source)
     if (folder / DERIVED_FILE).is_file():
         return {}
