@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+WHEEL_VENV ?= .venv-wheel
 # One thread a process: measured trials then repeat to every printed digit, and two tests side by side do not fight.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
@@ -14,7 +15,7 @@ PRECISION := tests/recovery tests/pruning tests/evaluation tests/proxies tests/p
 	tests/pipeline/test_measurement.py tests/pipeline/test_experiment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart bench benchmark test test-precision evidence soak check lint types readme clean
+.PHONY: help install quickstart bench benchmark test test-precision evidence soak check lint types readme wheel clean
 
 help: ## list the goals
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,6 +47,16 @@ test-precision: $(STAMP) ## what depends on precision, as on processors with and
 soak: $(STAMP) ## the long tests: runs killed at random points, a cluster that loses a node (a quarter of an hour)
 	$(BIN)/python -m pytest -q -m soak --durations=0
 
+wheel: $(STAMP) ## build the wheel, install it into an environment of its own, run a small job with it from an empty folder
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	$(BIN)/python -m venv --clear --without-pip $(WHEEL_VENV)
+	$(BIN)/python -m pip --python $(WHEEL_VENV)/bin/python install --quiet --disable-pip-version-check --no-deps --no-index dist/*.whl
+	@# The other packages are shared; a .pth file does not run those beside them, so this checkout stays out of reach.
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	  > $$($(WHEEL_VENV)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/shared.pth
+	RANKADAPTOR_WHEEL=$(abspath $(WHEEL_VENV)) $(BIN)/python -m pytest -q -m wheel --durations=5 tests/wheel
+
 check: lint types test ## what CI runs
 
 lint: $(STAMP)
@@ -76,4 +87,4 @@ benchmark: $(STAMP) ## judge all predictors on the corpus, into docs/predictors.
 	$(BIN)/python -m experiments.predictors --into docs/what-to-expect.md
 
 clean: ## remove the environment and caches (not the kit, not results)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) $(WHEEL_VENV) dist .mypy_cache .ruff_cache .pytest_cache build *.egg-info

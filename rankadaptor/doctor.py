@@ -49,7 +49,7 @@ def examine(*, network: bool = False, tracking: str | Path | None = None) -> lis
         network: Also ask the package index for an answer.
         tracking: Where MLflow keeps its data; None takes `MLFLOW_TRACKING_URI`, else `mlruns`.
     """
-    checks = [check_python(), *check_packages(), check_meta_learning()]
+    checks = [check_python(), *check_packages(), *check_imports(), check_meta_learning()]
     checks += [
         check_torch(),
         check_processor(),
@@ -101,6 +101,21 @@ def check_packages() -> Iterator[Check]:
         yield Check(f"package {requirement.name}", "missing", version, f'pip install "{wish}"')
 
 
+def check_imports() -> Iterator[Check]:
+    """Import the packages that single features need, and name those that are installed but do not load."""
+    from rankadaptor.errors import InputError
+    from rankadaptor.requirements import MLFLOW, REQUIREMENTS, is_installed, load_package
+    from rankadaptor.tracking.store import load_mlflow
+
+    for requirement in REQUIREMENTS:
+        if not is_installed(requirement):
+            continue  # an absent one is named by check_packages, unless it belongs to an extra
+        try:
+            load_mlflow() if requirement is MLFLOW else load_package(requirement)
+        except InputError as error:
+            yield Check(f"package {requirement.distribution}", "note", str(error))
+
+
 def check_meta_learning() -> Check:
     """See whether learn2learn, which meta-training prefers, is installed."""
     try:
@@ -110,7 +125,7 @@ def check_meta_learning() -> Check:
             "learn2learn",
             "note",
             "absent; meta-training uses torch.func, with the same results",
-            "pip install ./third_party/learn2learn",
+            "in a checkout: pip install ./third_party/learn2learn",
         )
 
 

@@ -14,7 +14,7 @@ STUDIES = sorted((ROOT.parent / "experiments").rglob("*.py"))
 
 FLOW = (
     "credentials",
-    "errors", "files", "runtime", "progress", "workers", "recipe", "defaults",
+    "errors", "requirements", "files", "runtime", "progress", "workers", "recipe", "defaults",
     "kit", "config", "data", "pruning",
     "models", "space", "components", "features", "corpus", "predictor", "search", "recovery", "evaluation",
     "measure",

@@ -19,6 +19,24 @@ def make_texts(count: int) -> list[str]:
     return [f"Row {number} says that {number} and {number + 1} are neighbours." for number in range(count)]
 
 
+def shrink_example(model: Path) -> tuple[str, str]:
+    """Return the README's two Python blocks, with a model of one's own, texts and short lengths in them."""
+    smaller = {
+        '"kit:smollm2-135m"': repr(str(model)),
+        'ra.load_rows("kit:alpaca", limit=2000)': repr(make_texts(400)),
+        '"kit:boolq-passages"': repr(make_texts(20)),
+        "steps=24": "steps=2",
+        "evaluations=12": "evaluations=2",
+        "seeds=5": "seeds=2",
+        "verdict.allocation, data=train_rows": "verdict.allocation, data=train_rows, steps=3",
+    }
+    making, loading = find_blocks(ROOT / "README.md", "python")
+    for shown, used in smaller.items():
+        assert making.count(shown) == 1, f"the README no longer shows {shown}"
+        making = making.replace(shown, used)
+    return making, loading
+
+
 @pytest.fixture
 def pico_folder(tmp_path: Path, pico_model: Callable[..., Any], pico_tokenizer: Any) -> Path:
     folder = tmp_path / "pico"
@@ -39,19 +57,7 @@ def test_the_example_runs(tmp_path: Path, pico_folder: Path, monkeypatch: pytest
         "rankadaptor.kit.load_benchmark_rows", lambda name: Dataset.from_list(make_rows(name))
     )
     monkeypatch.chdir(tmp_path)
-    smaller = {
-        '"kit:smollm2-135m"': repr(str(pico_folder)),
-        'ra.load_rows("kit:alpaca", limit=2000)': repr(make_texts(400)),
-        '"kit:boolq-passages"': repr(make_texts(20)),
-        "steps=24": "steps=2",
-        "evaluations=12": "evaluations=2",
-        "seeds=5": "seeds=2",
-        "verdict.allocation, data=train_rows": "verdict.allocation, data=train_rows, steps=3",
-    }
-    making, loading = find_blocks(ROOT / "README.md", "python")
-    for shown, used in smaller.items():
-        assert making.count(shown) == 1, f"the README no longer shows {shown}"
-        making = making.replace(shown, used)
+    making, loading = shrink_example(pico_folder)
     names: dict[str, Any] = {}
     exec(compile(making, "README.md", "exec"), names)
 

@@ -12,6 +12,7 @@ import typer
 from rankadaptor.cli.logs import start_logging
 from rankadaptor.credentials import mask_credentials
 from rankadaptor.errors import InputError
+from rankadaptor.requirements import MLFLOW, check_package
 
 if TYPE_CHECKING:
     from rankadaptor.config import RunConfig
@@ -166,6 +167,8 @@ def train_predictor(
     from rankadaptor.pipeline import train_from_run
 
     given = config.meta_train
+    if config.track.enabled:
+        check_package(MLFLOW)
     train_from_run(config, benchmark=benchmark)
     typer.echo(
         f"wrote {given.output}. `rankadaptor run` uses it with search.predictor: meta and "

@@ -30,11 +30,13 @@ def score_models(
     """
     chosen = _choose_models(config, model=model, adapter=adapter)
     from rankadaptor.evaluation import evaluate
+    from rankadaptor.evaluation.definitions import check_benchmarks
     from rankadaptor.models import load
     from rankadaptor.pipeline.preparation import pick_compute
     from rankadaptor.recovery import load_adapter
 
     given, compute = config.evaluate, pick_compute(config)
+    check_benchmarks(given.benchmarks)  # before a model is read
     compute.apply()
     summaries = {}
     for name, (source, weights) in chosen.items():

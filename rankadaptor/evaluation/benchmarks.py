@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import InputError
-from rankadaptor.evaluation.definitions import METRICS, Definition, load_definitions
+from rankadaptor.evaluation.definitions import METRICS, Definition, load_definitions, locate_benchmarks
 from rankadaptor.evaluation.scores import Differences, Score, Scores, compare_scores
 from rankadaptor.files import compute_digest
+from rankadaptor.requirements import LM_EVAL, load_package
 
 if TYPE_CHECKING:
     from rankadaptor.runtime import Compute
@@ -50,11 +51,14 @@ def evaluate(
         seed: Chooses the items where there is a limit.
 
     Raises:
-        InputError: If a benchmark is unknown or unreadable, or a number is out of range.
+        InputError: If a benchmark is unknown or unreadable, a number is out of range, or lm-eval does not
+            load.
         StorageError: If the kit's rows cannot be fetched.
     """
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size}: must be at least 1.")
+    locate_benchmarks(benchmarks, limit=limit)
+    load_package(LM_EVAL)
     started = time.monotonic()
     if compute is not None:
         compute.apply()

@@ -12,6 +12,7 @@ import numpy as np
 
 from rankadaptor.errors import InputError
 from rankadaptor.files import read_text
+from rankadaptor.requirements import LM_EVAL, load_package
 
 METRICS = {
     "boolq": "acc",
@@ -86,13 +87,7 @@ def load_definitions(benchmarks: Sequence[str | Path], *, limit: int | None, see
         InputError: If a name is unknown, a file cannot be read, or one benchmark is named twice.
         StorageError: If the kit's rows cannot be fetched.
     """
-    if isinstance(benchmarks, str | Path) or not benchmarks:
-        raise InputError(f"benchmarks={benchmarks!r}: give a list with at least one of {', '.join(METRICS)}.")
-    if limit is not None and limit < 1:
-        raise InputError(f"limit={limit}: must be at least 1; None takes all items.")
-    places = [
-        _locate(benchmark) for benchmark in benchmarks
-    ]  # all names are checked before anything is fetched
+    places = locate_benchmarks(benchmarks, limit=limit)
     definitions: list[Definition] = []
     for place in places:
         if isinstance(place, str) and not place.startswith(HUB):
@@ -105,18 +100,34 @@ def load_definitions(benchmarks: Sequence[str | Path], *, limit: int | None, see
     return definitions
 
 
+def locate_benchmarks(benchmarks: Sequence[str | Path], *, limit: int | None) -> list[str | Path]:
+    """Check all names before anything is imported or fetched, and return them and the paths of task files.
+
+    Raises:
+        InputError: If there is none, one is unknown or no file, or the limit is out of range.
+    """
+    if isinstance(benchmarks, str | Path) or not benchmarks:
+        raise InputError(f"benchmarks={benchmarks!r}: give a list with at least one of {', '.join(METRICS)}.")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit={limit}: must be at least 1; None takes all items.")
+    return [_locate(benchmark) for benchmark in benchmarks]
+
+
 def check_benchmarks(benchmarks: Sequence[str | Path]) -> None:
-    """Fetch the rows of benchmarks where they are missing, and check that they can be read.
+    """Import lm-eval, fetch the rows of benchmarks where they are missing, and check that they can be read.
 
     A run needs them at its end; missing data should be known before anything is trained.
 
     Raises:
-        InputError: If a benchmark is unknown or cannot be loaded.
+        InputError: If a benchmark is unknown or cannot be loaded, or lm-eval does not load.
         StorageError: If the kit's rows cannot be fetched.
     """
+    if not benchmarks:
+        return
     from rankadaptor import kit
 
-    places = [_locate(benchmark) for benchmark in benchmarks]
+    places = locate_benchmarks(benchmarks, limit=None)
+    load_package(LM_EVAL)
     for place in places:
         if isinstance(place, str) and not place.startswith(HUB):
             kit.load_benchmark_rows(place)

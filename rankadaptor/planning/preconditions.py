@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,16 @@ from rankadaptor.planning.folder_state import check_output, is_done, read_folder
 from rankadaptor.planning.planned_space import build_planned_space
 from rankadaptor.planning.shape import ModelShape, read_shape, shrink_shape
 from rankadaptor.pruning.blocks import choose_blocks
+from rankadaptor.requirements import (
+    BITSANDBYTES,
+    LM_EVAL,
+    MLFLOW,
+    RAY,
+    XGBOOST,
+    Requirement,
+    check_package,
+    load_package,
+)
 
 if TYPE_CHECKING:
     from rankadaptor.config import RunConfig
@@ -87,6 +98,10 @@ def check_inputs(
         ("data.held_out", lambda: _check_rows(config, config.data.held_out, first=first)),
         ("prune.calibration.source", lambda: _check_rows(config, _find_calibration(config), first=first)),
     )
+    checks += tuple(
+        (key, functools.partial(_check_requirement, requirement, load=first is None))
+        for key, requirement in _list_requirements(config, searches=searches)
+    )
     if searches:
         checks += (
             ("search.predictor_path", lambda: None if guided else _check_predictor(config)),
@@ -104,6 +119,28 @@ def check_inputs(
         lines = "\n".join(f"  {key}: {error}" for key, error in faults)
         raise InputError(f"run {config.name}: {len(faults)} faults.\n{lines}")
     return shape
+
+
+def _list_requirements(config: RunConfig, *, searches: bool) -> Iterator[tuple[str, Requirement]]:
+    """Yield the packages that a run needs beyond those of every run, with the keys that ask for them."""
+    if config.compute.quantise is not None:
+        yield "compute.quantise", BITSANDBYTES
+    if config.compute.executor == "ray":
+        yield "compute.executor", RAY
+    if searches and config.search.predictor == "boosted_trees":
+        yield "search.predictor", XGBOOST
+    if searches and config.evaluate.benchmarks:
+        yield "evaluate.benchmarks", LM_EVAL
+    if searches and config.track.enabled:
+        yield "track.enabled", MLFLOW
+
+
+def _check_requirement(requirement: Requirement, *, load: bool) -> None:
+    """Look for a package; with `load`, import it where nothing else does before a weight is read."""
+    if load and requirement not in (LM_EVAL, MLFLOW):
+        load_package(requirement)
+    else:
+        check_package(requirement)
 
 
 def _check_model(config: RunConfig) -> ModelShape:

@@ -13,6 +13,7 @@ from rankadaptor.features import mean_features, read_coordinates
 from rankadaptor.predictor.calibration import Calibration, assign_folds, calibrate
 from rankadaptor.predictor.observations import gather_observations, read_choices
 from rankadaptor.predictor.prediction import Choices, Floats, Prediction, predict_blindly
+from rankadaptor.requirements import XGBOOST, load_package
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,8 +89,7 @@ class BoostedTrees:
         return dataclasses.replace(self, fitted=BoostedTreesFit(boosters, spread, calibration))
 
     def _boost(self, rows: Floats, targets: Floats, counts: NDArray[np.int64]) -> tuple[Any, ...]:
-        import xgboost
-
+        xgboost = load_package(XGBOOST)
         # Uniform, the zero row with gain 0, is as good an observation as any.
         data = np.concatenate([np.zeros((1, rows.shape[1])), rows])
         labels = np.concatenate([[0.0], targets])
@@ -117,8 +117,7 @@ class BoostedTrees:
     @staticmethod
     def _ask(boosters: Sequence[Any], rows: Floats) -> Floats:
         """Return outputs anchored at uniform, `(members, n)`."""
-        import xgboost
-
+        xgboost = load_package(XGBOOST)
         matrix = xgboost.DMatrix(np.concatenate([np.zeros((1, rows.shape[1])), rows]), nthread=1)
         outputs = np.stack([booster.predict(matrix) for booster in boosters]).astype(np.float64)
         return outputs[:, 1:] - outputs[:, :1]

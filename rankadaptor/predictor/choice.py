@@ -9,6 +9,7 @@ from typing import Any
 
 from rankadaptor.errors import InputError
 from rankadaptor.predictor.prediction import Predictor
+from rankadaptor.requirements import XGBOOST, load_package
 
 PREDICTORS = ("meta", "ensemble", "perceptron", "gaussian_process", "ridge", "boosted_trees")
 
@@ -22,7 +23,8 @@ def make_predictor(name: str, *, pretrained: str | Path | None = None, seed: int
         seed: Seed of the predictor.
 
     Raises:
-        InputError: If the name is unknown, or `pretrained` is missing or does not belong to it.
+        InputError: If the name is unknown, `pretrained` is missing or does not belong to it, or xgboost,
+            which `boosted_trees` needs, does not load.
         CheckpointError: If the folder holds no sound predictor.
     """
     if name not in PREDICTORS:
@@ -33,6 +35,8 @@ def make_predictor(name: str, *, pretrained: str | Path | None = None, seed: int
             "`rankadaptor meta-train` wrote, 'ensemble' may have it, the others take none ('perceptron' is "
             "the paper's network without meta-training)."
         )
+    if name == "boosted_trees":
+        load_package(XGBOOST)  # before anything is measured
     from rankadaptor.predictor.boosted_trees import BoostedTrees
     from rankadaptor.predictor.gaussian_process import GaussianProcess
     from rankadaptor.predictor.ridge import Ridge

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import InputError
+from rankadaptor.requirements import BITSANDBYTES, load_package
 from rankadaptor.runtime import QUANTISED
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PACKAGE = "bitsandbytes"
+PACKAGE = BITSANDBYTES.distribution
 BLOCK = 64  # weights that share one scale
 
 
@@ -40,15 +40,10 @@ def make_quantisation(kind: str, *, widths: Mapping[str, int], dtype: torch.dtyp
     """
     if kind not in QUANTISED:
         raise InputError(f"quantise={kind!r}: allowed are None and {QUANTISED}.")
-    if importlib.util.find_spec(PACKAGE) is None:
-        raise InputError(
-            f"quantise={kind!r} needs {PACKAGE}, which is not installed. Install it (pip install "
-            f"{PACKAGE}, or this package with its extra 'quantised'), or leave quantise out."
-        )
+    served = frozenset(load_package(BITSANDBYTES).supported_torch_devices)
     import torch
     import transformers
 
-    served = _list_devices()
     if torch.device(device).type not in served:
         raise InputError(
             f"quantise={kind!r}: the installed {PACKAGE} serves {', '.join(sorted(served)) or 'no device'}, "
@@ -97,17 +92,6 @@ def keep_unpacked(model: Any) -> None:
                 "support_avx512bf16_for_cpu = False on its Linear4bit modules before the first forward pass."
             )
         module.support_avx512bf16_for_cpu = False
-
-
-def _list_devices() -> frozenset[str]:
-    try:
-        import bitsandbytes
-    except (ImportError, OSError, RuntimeError) as error:  # a build whose native library does not load
-        raise InputError(
-            f"{PACKAGE} is installed but does not load ({error}). Install a build for this machine, or leave "
-            "quantise out."
-        ) from error
-    return frozenset(bitsandbytes.supported_torch_devices)
 
 
 def is_quantised(model: Any) -> bool:

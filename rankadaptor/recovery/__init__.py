@@ -1,5 +1,9 @@
 """Recovery: an allocation becomes a PEFT adapter, trained by one loop."""
 
+from rankadaptor.requirements import BITSANDBYTES, hide_if_broken
+
+hide_if_broken(BITSANDBYTES)  # before PEFT is imported, which fails with it
+
 from rankadaptor.recovery.adapter_folder import RecoveredModel, load_adapter
 from rankadaptor.recovery.final import recover
 from rankadaptor.recovery.lora import adapt_temporarily, attach_adapter, detach_adapter, lora_config

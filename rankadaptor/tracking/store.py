@@ -12,6 +12,7 @@ from typing import Any
 
 from rankadaptor.credentials import mask_credentials
 from rankadaptor.errors import InputError, StorageError
+from rankadaptor.requirements import MLFLOW, check_package, load_package
 from rankadaptor.tracking.address import (
     DATABASES,
     DEFAULT_EXPERIMENT,
@@ -56,10 +57,11 @@ def connect(target: Store | str | Path | None) -> Any:
     disturbed.
 
     Raises:
-        InputError: See `locate_store`.
+        InputError: See `locate_store`; or MLflow does not load.
         StorageError: If the folder cannot be written, a database's driver is missing, or nothing answers.
     """
     store = locate_store(target)
+    load_mlflow()
     if store.folder is not None:
         with name_tracking_fault(store):
             store.folder.mkdir(parents=True, exist_ok=True)
@@ -122,9 +124,10 @@ def knock(store: Store) -> None:
     """Fail within seconds where a store does not answer; MLflow itself would retry for minutes or an hour.
 
     Raises:
-        InputError: If a database's address has options that its driver does not know.
+        InputError: If a database's address has options that its driver does not know, or MLflow is missing.
         StorageError: If nothing answers, or the driver is missing.
     """
+    check_package(MLFLOW)
     if store.scheme in SERVERS:
         _ask_server(store)
     elif store.scheme in DATABASES or store.scheme == "sqlite":
@@ -177,9 +180,12 @@ def shorten(error: Exception) -> str:
     return mask_credentials((str(error).splitlines() or [type(error).__name__])[0])
 
 
-@contextlib.contextmanager
-def hush() -> Iterator[None]:
-    """Silence MLflow's notices and progress bars for a while, and its usage reports for good."""
+def load_mlflow() -> None:
+    """Import MLflow, set to report no usage, to write nothing to stdout, and to give up on a server in time.
+
+    Raises:
+        InputError: If it is absent or does not load.
+    """
     # Read when MLflow is first imported; a user's own setting wins.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -188,8 +194,13 @@ def hush() -> Iterator[None]:
     # A server that is gone: a few seconds of trying, not the default's many minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    import mlflow  # noqa: F401  (it resets its loggers' levels when imported)
+    load_package(MLFLOW)
 
+
+@contextlib.contextmanager
+def hush() -> Iterator[None]:
+    """Silence MLflow's notices and progress bars for a while, and its usage reports for good."""
+    load_mlflow()  # it resets its loggers' levels when imported
     loggers = [logging.getLogger(name) for name in _CHATTY]
     loggers += [
         found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rankadaptor.errors import InputError, StorageError
+from rankadaptor.errors import StorageError
+from rankadaptor.requirements import RAY, load_package
 from rankadaptor.workers.answers import Fault, call_safely
 from rankadaptor.workers.pool import Message, Pool
 
@@ -21,16 +21,10 @@ def join_cluster() -> Any:
     """Return the `ray` module, connected: to the cluster that `RAY_ADDRESS` names, or to a local one.
 
     Raises:
-        InputError: If Ray is not installed.
+        InputError: If Ray is not installed or does not load.
         StorageError: If the cluster does not answer.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise InputError(
-            "compute.executor is ray, but the package ray is not installed. Install it with "
-            "pip install 'rankadaptor[ray]' here and on every node, or set compute.executor to local."
-        )
-    import ray
-
+    ray = load_package(RAY)
     if not ray.is_initialized():
         try:
             ray.init(logging_level=logging.WARNING, log_to_driver=False)
@@ -147,7 +141,7 @@ def open_cluster_pool(
     """Return a pool of actors on a Ray cluster; see `RayBackend`.
 
     Raises:
-        InputError: If Ray is not installed.
+        InputError: If Ray is not installed or does not load.
         StorageError: If the cluster does not answer.
     """
     return Pool(RayBackend(build, arguments, cpus=cpus, gpus=gpus), workers=workers)

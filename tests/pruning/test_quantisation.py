@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import rankadaptor as ra
 from rankadaptor.data import load_rows, tokenise_rows
 from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
-from rankadaptor.pruning import describe_linears, quantisation
+from rankadaptor.pruning import describe_linears
 from rankadaptor.pruning.identity import digest_model, holds_weights, identify_base
 from rankadaptor.pruning.quantisation import is_quantised
 from rankadaptor.recovery import attach_adapter, fine_tune
@@ -234,8 +235,8 @@ def test_what_is_missing_is_named(folder, monkeypatch) -> None:
         ra.load(folder, compute=compute(), quantise="int3")
     with pytest.raises(InputError, match=r"quantise='fp4'.*int8"):
         ra.choose_compute(quantise="fp4")
-    monkeypatch.setattr(quantisation, "PACKAGE", "no_such_package")
-    with pytest.raises(InputError, match="needs no_such_package, which is not installed"):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(InputError, match="quantise needs the package bitsandbytes, which is not installed"):
         ra.load(folder, compute=compute(), quantise="nf4")
 
 
