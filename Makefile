@@ -51,7 +51,7 @@ wheel: $(STAMP) ## build the wheel, install it into an environment of its own, r
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 	$(BIN)/python -m venv --clear --without-pip $(WHEEL_VENV)
-	$(BIN)/python -m pip --python $(WHEEL_VENV)/bin/python install --quiet --disable-pip-version-check --no-deps --no-index dist/*.whl
+	$(BIN)/python -m pip --python $(WHEEL_VENV)/bin/python install --quiet --disable-pip-version-check --no-deps --no-index --ignore-installed dist/*.whl
 	@# The other packages are shared; a .pth file does not run those beside them, so this checkout stays out of reach.
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 	  > $$($(WHEEL_VENV)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/shared.pth
