@@ -26,3 +26,13 @@ def test_the_layout_names_every_part_of_the_package():
         path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
     }
     assert sorted(parts - named - {"__init__.py", "__main__.py"}) == []
+
+
+def test_every_kind_of_part_names_its_files():
+    rows = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith(("| a ", "| an "))]
+    kinds = {cells[0].removeprefix("an ").removeprefix("a ") for cells in rows}
+    assert kinds == {
+        "model family", "importance", "component", "predictor", "acquisition function", "benchmark",
+        "data format",
+    }  # fmt: skip
+    assert all("`rankadaptor/" in cells[1] for cells in rows)
