@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 STEPS = 60
 VARIANCE, VARIANCE_WIDTH = np.log(0.02), 1.0  # prior of the logarithm of a family's variance
-FREE_VARIANCE = np.log(0.5)  # of slots whose options cost nothing; a corpus of ranks says nothing about them
+UNCOUNTED_VARIANCE = np.log(0.5)
+"""Of slots that use no resource with a limit; a corpus of ranks says nothing about them."""
 SIZE_WIDTH = 1.0  # prior SD of the logarithm of a setting's size around the spread of its gains
 NOISE_SHARE, NOISE_WIDTH = np.log(0.4), 0.7  # prior of the logarithm of noise over size
 LUCK, LUCK_WIDTH = np.log(0.3), 1.0  # prior of the logarithm of the variance of uniform's luck
@@ -90,7 +91,7 @@ def fit_hierarchy(settings: Sequence[tuple[Space, Observations]], *, steps: int 
     index = torch.from_numpy(lay_out(settings[0][0]).shared_families)
     shared = torch.full((shared_count,), VARIANCE, dtype=torch.float64, requires_grad=True)
     centre_own = torch.tensor(
-        [FREE_VARIANCE if name.startswith("free.") else VARIANCE - 1.0 for name in list_families()],
+        [UNCOUNTED_VARIANCE if name.startswith("uncounted.") else VARIANCE - 1.0 for name in list_families()],
         dtype=torch.float64,
     )
     own = centre_own.clone().requires_grad_()

@@ -12,6 +12,7 @@ from rankadaptor.components.adapter import RankSpace
 from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.files import read_json, write_json
 from rankadaptor.predictor import MetaPredictor, make_predictor, meta_train, storage
+from rankadaptor.predictor.layout import list_families
 from rankadaptor.predictor.rank_agreement import compute_kendall
 from tests.predictor.oracle import make_oracle, make_space, measure_sample, with_losses
 
@@ -37,6 +38,13 @@ def trained() -> MetaPredictor:
 @pytest.fixture(scope="module")
 def space() -> RankSpace:
     return make_space(blocks=7)
+
+
+def test_what_no_limit_counts_keeps_its_prior_where_a_corpus_has_only_ranks(trained: MetaPredictor) -> None:
+    variances = dict(zip(list_families(), trained.hierarchy.own.tolist(), strict=True))
+    uncounted = {name: value for name, value in variances.items() if name.startswith("uncounted.")}
+    assert set(uncounted) == {"uncounted.log", "uncounted.bend"}
+    assert list(uncounted.values()) == pytest.approx([0.5, 0.5], rel=1e-3)
 
 
 def test_carries_over_to_models_of_another_depth(trained: MetaPredictor, space: RankSpace) -> None:
