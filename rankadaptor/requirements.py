@@ -88,12 +88,7 @@ def check_package(requirement: Requirement) -> None:
 
 def is_installed(requirement: Requirement) -> bool:
     """Tell whether a package is there, without importing it."""
-    if requirement.module in _hidden:
-        return True
-    try:
-        return importlib.util.find_spec(requirement.module) is not None
-    except ImportError:  # something is there, and its finder cannot read it
-        return True
+    return requirement.module in _hidden or importlib.util.find_spec(requirement.module) is not None
 
 
 def hide_if_broken(requirement: Requirement) -> None:
