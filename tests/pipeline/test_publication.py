@@ -47,5 +47,6 @@ def test_the_report_says_what_was_run_and_how_to_use_it(
         expected = names["model"].eval()(input_ids=inputs).logits
         exec(read_code(page, "merge"), names)
         merged = AutoModelForCausalLM.from_pretrained("merged", trust_remote_code=True)
-        assert (merged.eval()(input_ids=inputs).logits - expected).abs().max() < 1e-4
+        closeness = 1e-4 if expected.dtype is torch.float32 else 0.05  # merging rounds in the run's precision
+        assert (merged.eval()(input_ids=inputs).logits - expected).abs().max() < closeness
     assert len(names["tokenizer"]) > 0

@@ -11,6 +11,7 @@ from rankadaptor.cli import main
 from rankadaptor.config import build_run
 from rankadaptor.pipeline import account, run_experiment
 from rankadaptor.pipeline.run_folder import open_run
+from rankadaptor.runtime import choose_compute
 from rankadaptor.tracking import open_tracker
 from rankadaptor.tracking.store import connect
 from tests.bench import make_bench
@@ -44,7 +45,7 @@ def test_a_run_is_told_as_it_was(bench, store, capsys):
     # Parameters hold what was used, of the sections that a run reads.
     assert float(parameters["recipe.learning_rate"]) == result["recipe"]["learning_rate"] != 0.5
     assert parameters["search.predictor"] == result["search"]["predictor"]
-    assert parameters["compute.dtype"] == tags["precision"] == "float32"
+    assert parameters["compute.dtype"] == tags["precision"] == choose_compute().dtype
     assert parameters["compute.device"] in ("cpu", "cuda")
     assert not [key for key in parameters if key.startswith(COMMANDS_OWN)]
     assert "null" not in parameters.values()
