@@ -10,8 +10,8 @@ export TOKENIZERS_PARALLELISM := false
 # Python keeps what it has compiled, whatever the environment says: importing torch and its companions then takes a third.
 unexport PYTHONDONTWRITEBYTECODE
 # What depends on precision, for `test-precision`.
-PRECISION := tests/recovery tests/pruning tests/evaluation tests/proxies tests/planning tests/test_measure.py \
-	tests/test_models.py tests/test_runtime.py tests/test_doctor.py tests/pipeline/test_preparation.py \
+PRECISION := tests/training tests/recovery tests/model tests/pruning tests/evaluation tests/proxies tests/planning tests/measure/test_fine_tune.py \
+	tests/test_named_models.py tests/test_runtime.py tests/test_doctor.py tests/pipeline/test_preparation.py \
 	tests/pipeline/test_measurement.py tests/pipeline/test_experiment.py
 
 .DEFAULT_GOAL := help

@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rankadaptor.comparison import Verdict, confirm
     from rankadaptor.components.adapter import RankSpace
+    from rankadaptor.components.adapter.lora import load_adapter
     from rankadaptor.config import RunConfig, load_run
     from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
     from rankadaptor.data import Row, load_rows
@@ -26,20 +26,22 @@ if TYPE_CHECKING:
     )
     from rankadaptor.evaluation import compare_scores, evaluate
     from rankadaptor.measure import ShortFineTune
-    from rankadaptor.models import load
+    from rankadaptor.model import describe_model, read_pruning, save_pruned
+    from rankadaptor.named_models import load
     from rankadaptor.pipeline import collect_records, run_experiment
     from rankadaptor.predictor import MetaPredictor, make_predictor, meta_train
     from rankadaptor.progress import show_progress
     from rankadaptor.proxies import ElasticAdapter
-    from rankadaptor.pruning import describe_model, prune, read_pruning, save_pruned
+    from rankadaptor.pruning import prune
     from rankadaptor.recipe import Recipe
-    from rankadaptor.recovery import load_adapter, recover, tune_recipe
+    from rankadaptor.recovery import recover, tune_recipe
     from rankadaptor.runtime import Compute, choose_compute
     from rankadaptor.search import Search
     from rankadaptor.space import Allocation, Limit, Slot, Space
+    from rankadaptor.verdict import Verdict, confirm
 
 _SOURCES = {
-    "rankadaptor.comparison": ("Verdict", "confirm"),
+    "rankadaptor.verdict": ("Verdict", "confirm"),
     "rankadaptor.components.adapter": ("RankSpace",),
     "rankadaptor.config": ("RunConfig", "load_run"),
     "rankadaptor.corpus": ("Corpus", "Record", "RecordFile", "Setting"),
@@ -56,14 +58,16 @@ _SOURCES = {
     ),
     "rankadaptor.evaluation": ("compare_scores", "evaluate"),
     "rankadaptor.measure": ("ShortFineTune",),
-    "rankadaptor.models": ("load",),
+    "rankadaptor.named_models": ("load",),
     "rankadaptor.pipeline": ("collect_records", "run_experiment"),
     "rankadaptor.predictor": ("MetaPredictor", "make_predictor", "meta_train"),
     "rankadaptor.progress": ("show_progress",),
     "rankadaptor.proxies": ("ElasticAdapter",),
-    "rankadaptor.pruning": ("describe_model", "prune", "read_pruning", "save_pruned"),
+    "rankadaptor.model": ("describe_model", "read_pruning", "save_pruned"),
+    "rankadaptor.pruning": ("prune",),
     "rankadaptor.recipe": ("Recipe",),
-    "rankadaptor.recovery": ("load_adapter", "recover", "tune_recipe"),
+    "rankadaptor.components.adapter.lora": ("load_adapter",),
+    "rankadaptor.recovery": ("recover", "tune_recipe"),
     "rankadaptor.runtime": ("Compute", "choose_compute"),
     "rankadaptor.search": ("Search",),
     "rankadaptor.space": ("Allocation", "Limit", "Slot", "Space"),

@@ -96,7 +96,7 @@ def quantised_model(bench: Bench) -> Attempt:
 
 def missing_benchmark_file(bench: Bench) -> Attempt:
     from rankadaptor.evaluation import evaluate
-    from rankadaptor.models import load
+    from rankadaptor.named_models import load
 
     model, tokenizer = load(bench.model)
     return lambda: evaluate(model, tokenizer, benchmarks=[str(bench.folder / "absent.yaml")])
@@ -281,8 +281,8 @@ def test_bad_input_is_refused_with_a_message_that_helps(name, bench, capsys):
 def test_a_trial_whose_loss_becomes_nan_is_recorded_as_failed_and_the_search_goes_on(bench):
     from rankadaptor.components.adapter import RankSpace
     from rankadaptor.corpus import RecordFile
-    from rankadaptor.measure import ShortFineTune
-    from rankadaptor.models import load
+    from rankadaptor.measure.fine_tune import ShortFineTune
+    from rankadaptor.named_models import load
     from rankadaptor.predictor import make_predictor
     from rankadaptor.recipe import Recipe
     from rankadaptor.search import Search

@@ -126,9 +126,10 @@ def test_the_code_on_a_card_loads_the_adapter_without_this_package(
     import torch
 
     from rankadaptor.components.adapter import RankSpace
-    from rankadaptor.pruning import prune, save_pruned
+    from rankadaptor.components.adapter.lora import attach_adapter
+    from rankadaptor.model import save_pruned
+    from rankadaptor.pruning import prune
     from rankadaptor.recipe import Recipe
-    from rankadaptor.recovery import attach_adapter
 
     texts = ["A river runs through the old town and under three bridges."] * 8
     pruned = prune(

@@ -45,7 +45,7 @@ def list_heavy_modules(code: str) -> list[str]:
         "from rankadaptor.cli import main; main(['run', '--help'])",
         "import rankadaptor.config, rankadaptor.planning, rankadaptor.doctor",
         "import rankadaptor.space, rankadaptor.features, rankadaptor.corpus",
-        "import rankadaptor.search, rankadaptor.pruning.families",
+        "import rankadaptor.search, rankadaptor.model.families",
         "import rankadaptor.report, rankadaptor.card",
     ],
 )

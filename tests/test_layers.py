@@ -15,10 +15,10 @@ STUDIES = sorted((ROOT.parent / "experiments").rglob("*.py"))
 FLOW = (
     "credentials",
     "errors", "requirements", "files", "runtime", "progress", "workers", "recipe", "defaults",
-    "kit", "config", "data", "pruning",
-    "models", "space", "components", "features", "corpus", "predictor", "search", "recovery", "evaluation",
-    "measure",
-    "proxies", "comparison", "results", "tracking", "card", "plots", "report", "doctor",
+    "kit", "config", "data", "model", "pruning", "named_models",
+    "space", "components", "training", "features", "corpus", "evaluation", "recovery", "measure",
+    "predictor", "search",
+    "proxies", "verdict", "results", "tracking", "card", "plots", "report", "doctor",
     "planning", "pipeline", "cli",
 )  # fmt: skip
 ENTRANCES = ("__init__", "__main__")

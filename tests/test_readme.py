@@ -50,7 +50,7 @@ def test_the_example_runs(tmp_path: Path, pico_folder: Path, monkeypatch: pytest
     from datasets import Dataset
 
     from rankadaptor import describe_model, load, load_adapter
-    from rankadaptor.pruning import digest_model
+    from rankadaptor.model import digest_model
 
     # The kit's benchmarks with rows of our own: no download.
     monkeypatch.setattr(

@@ -18,6 +18,7 @@ import yaml
 from peft.tuners.lora import LoraLayer
 
 import rankadaptor as ra
+from rankadaptor.components.adapter.lora import attach_adapter, detach_adapter
 from rankadaptor.data import load_rows, tokenise_rows
 from rankadaptor.data.row import Row
 from rankadaptor.evaluation.heldout import measure_loss
@@ -28,8 +29,8 @@ from rankadaptor.pruning.derived_models import cut_model, merge_healing, write_d
 from rankadaptor.pruning.groups import find_groups
 from rankadaptor.pruning.importance import score_groups
 from rankadaptor.pruning.selection import select_groups
-from rankadaptor.recovery import attach_adapter, detach_adapter, fine_tune
 from rankadaptor.runtime import choose_compute, find_commit
+from rankadaptor.training import fine_tune
 
 logger = logging.getLogger(__name__)
 MODELS = Path(__file__).parents[2] / "meta_data" / "models"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rankadaptor.pruning.families import describe_blocks, describe_linears
+from rankadaptor.model.families import describe_blocks, describe_linears
 
 if TYPE_CHECKING:
-    from rankadaptor.recovery.packing import PackedBatch, PrefixGroup
     from rankadaptor.runtime import Compute
+    from rankadaptor.training.packing import PackedBatch, PrefixGroup
 
 SIZE = 1024
 

@@ -31,8 +31,8 @@ def measure_plan(*, trials: int) -> dict[str, Any]:
     """Measure trials of each source and compare them with the plan made just before."""
     from rankadaptor.components.adapter import RankSpace
     from rankadaptor.data import load_rows
-    from rankadaptor.measure import ShortFineTune
-    from rankadaptor.models import load
+    from rankadaptor.measure.fine_tune import ShortFineTune
+    from rankadaptor.named_models import load
     from rankadaptor.recipe import Recipe
     from rankadaptor.runtime import choose_compute
 

@@ -15,7 +15,7 @@ from rankadaptor.pipeline.trials import TrialSource, build_measure
 from rankadaptor.workers import open_local_pool, raise_fault
 
 if TYPE_CHECKING:
-    from rankadaptor.measure import ShortFineTune
+    from rankadaptor.measure.fine_tune import ShortFineTune
 
 _RANGE = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \d+ *(.*)$")
 

@@ -24,13 +24,14 @@ from experiments.bench.document import RESULTS, merge_results, summarise
 from experiments.bench.operations import count_operations, measure_products
 from experiments.bench.plain import train_plainly
 from rankadaptor.components.adapter import RankSpace
+from rankadaptor.components.adapter.lora import attach_adapter
 from rankadaptor.data import draw_batches, load_rows, tokenise_rows
 from rankadaptor.data.sequences import TokenSequence
-from rankadaptor.models import load
+from rankadaptor.named_models import load
 from rankadaptor.recipe import Recipe
-from rankadaptor.recovery import attach_adapter, fine_tune
-from rankadaptor.recovery.packing import pack_sequences
 from rankadaptor.runtime import Compute, choose_compute
+from rankadaptor.training import fine_tune
+from rankadaptor.training.packing import pack_sequences
 
 logger = logging.getLogger(__name__)
 TARGET, SHARE_TARGET = 1.6, 0.75

@@ -24,7 +24,7 @@ from experiments.bench.sharing import probe_sharing
 from rankadaptor.components.adapter import RankSpace
 from rankadaptor.config.loading import build_run
 from rankadaptor.kit import ensure_model
-from rankadaptor.models import load
+from rankadaptor.named_models import load
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.execution import Execution
 from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource

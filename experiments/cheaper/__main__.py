@@ -26,14 +26,15 @@ import numpy as np
 from scipy.stats import rankdata
 
 from experiments.cheaper.halving import RESULT, replay_halving
+from rankadaptor.components.adapter.lora import adapt_temporarily
 from rankadaptor.config import RunConfig, load_run
 from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
 from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.features import ScoreTable, read_coordinates
 from rankadaptor.files import read_json, write_json
-from rankadaptor.measure import ShortFineTune
-from rankadaptor.models import load
+from rankadaptor.measure.fine_tune import ShortFineTune
+from rankadaptor.named_models import load
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
 from rankadaptor.pipeline.preparation import pick_compute, prepare_model
@@ -47,11 +48,11 @@ from rankadaptor.proxies import (
 )
 from rankadaptor.proxies.elastic import DESCRIPTION
 from rankadaptor.recipe import Recipe
-from rankadaptor.recovery import adapt_temporarily, fine_tune
-from rankadaptor.recovery.start import load_start
 from rankadaptor.runtime import describe_environment, find_commit
 from rankadaptor.search import allocate_by_scores
 from rankadaptor.space import Allocation, Space, Values
+from rankadaptor.training import fine_tune
+from rankadaptor.training.start import load_start
 
 logger = logging.getLogger(__name__)
 

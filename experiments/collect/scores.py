@@ -21,7 +21,7 @@ from rankadaptor.corpus import Corpus
 from rankadaptor.data import tokenise_rows
 from rankadaptor.features import ScoreTable
 from rankadaptor.files import write_text
-from rankadaptor.models import load
+from rankadaptor.named_models import load
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.preparation import pick_compute, prepare_model
 from rankadaptor.pipeline.run_folder import open_run

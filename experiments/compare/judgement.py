@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.compare.choice import Choice
-from rankadaptor.comparison import SMALLEST_SHARE, Judgement, judge_gains
 from rankadaptor.components.adapter import count_parameters, widen_space
 from rankadaptor.errors import TrainingError
 from rankadaptor.evaluation.benchmarks import Scores, compare_scores
@@ -18,6 +17,7 @@ from rankadaptor.files import compute_digest
 from rankadaptor.pipeline.finals import evaluate_one, recover_one
 from rankadaptor.pipeline.trials import Job
 from rankadaptor.runtime import find_commit
+from rankadaptor.verdict import SMALLEST_SHARE, Judgement, judge_gains
 
 if TYPE_CHECKING:
     from experiments.compare.arena import Arena

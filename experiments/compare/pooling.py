@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rankadaptor.comparison import Judgement, Outcome
 from rankadaptor.errors import InputError
+from rankadaptor.verdict import Judgement, Outcome
 
 
 def pool_gains(groups: Sequence[Sequence[float]], *, confidence: float = 0.95) -> Judgement:

@@ -10,11 +10,11 @@ from typing import Any
 
 from experiments.compare.pooling import pool_gains
 from experiments.rows import read_rows
-from rankadaptor.comparison import Judgement
 from rankadaptor.errors import InputError
 from rankadaptor.files import write_bytes
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results.table import Table, write_gain, write_interval
+from rankadaptor.verdict import Judgement
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from experiments.evidence.components import CONFIDENCE, SMALLEST_SAMPLE, Components
 from experiments.evidence.observations import Gains
-from rankadaptor.comparison import judge_gains
 from rankadaptor.space import Values
+from rankadaptor.verdict import judge_gains
 
 Floats = NDArray[np.float64]
 

@@ -22,7 +22,6 @@ from experiments.expectations import FIGURES, PAGE
 from experiments.predictors.guidance import write_guidance
 from experiments.predictors.guidance_figures import plot_guidance
 from experiments.program import run_program
-from rankadaptor.comparison import judge_gains
 from rankadaptor.config import load_run
 from rankadaptor.corpus import Record
 from rankadaptor.files import read_json, write_bytes, write_json
@@ -34,6 +33,7 @@ from rankadaptor.results.table import write_gain
 from rankadaptor.runtime import find_commit
 from rankadaptor.search import Search
 from rankadaptor.space import Allocation
+from rankadaptor.verdict import judge_gains
 
 logger = logging.getLogger(__name__)
 

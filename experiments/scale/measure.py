@@ -95,10 +95,11 @@ def measure_here(case: Case) -> dict[str, float]:
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     import rankadaptor as ra
+    from rankadaptor.components.adapter.lora import attach_adapter
     from rankadaptor.data import load_rows, tokenise_rows
     from rankadaptor.evaluation.heldout import measure_loss
-    from rankadaptor.models import load_tokenizer
-    from rankadaptor.recovery import attach_adapter, fine_tune
+    from rankadaptor.named_models import load_tokenizer
+    from rankadaptor.training import fine_tune
 
     compute = ra.choose_compute(device="cpu", dtype="float32", threads=1, quantise=case.quantise)
     compute.apply()

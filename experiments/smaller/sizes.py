@@ -13,9 +13,9 @@ from experiments.compare.choice import Choice
 from experiments.compare.judgement import judge_pairs, recover_choices
 from experiments.jobs import FinalSection
 from experiments.smaller.config import SmallerConfig
-from rankadaptor.comparison import Judgement
 from rankadaptor.components.adapter import count_parameters
 from rankadaptor.runtime import find_commit
+from rankadaptor.verdict import Judgement
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record

@@ -31,20 +31,20 @@ from peft import EvaConfig, get_peft_model, initialize_lora_eva_weights
 from experiments.compare.arena import Arena, open_arena
 from experiments.compare.contest import merge_rows
 from experiments.starts.page import write_starts
-from rankadaptor.comparison import SMALLEST_SHARE, judge_gains
 from rankadaptor.components.adapter import read_sizes
+from rankadaptor.components.adapter.lora.attach import adapt_temporarily, lora_config
 from rankadaptor.config import load_run
 from rankadaptor.data.sequences import draw_batches, make_batch
 from rankadaptor.errors import TrainingError
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.files import append_line
-from rankadaptor.measure import ShortFineTune
+from rankadaptor.measure.fine_tune import ShortFineTune
 from rankadaptor.pipeline.trials import build_measure
 from rankadaptor.recipe import GRADIENT, RANDOM, Recipe
-from rankadaptor.recovery import fine_tune
-from rankadaptor.recovery.lora import adapt_temporarily, lora_config
 from rankadaptor.results.table import write_gain
 from rankadaptor.runtime import find_commit
+from rankadaptor.training import fine_tune
+from rankadaptor.verdict import SMALLEST_SHARE, judge_gains
 
 logger = logging.getLogger(__name__)
 

@@ -29,11 +29,11 @@ def score_models(
         InputError: If the run has not produced a model that is asked for.
     """
     chosen = _choose_models(config, model=model, adapter=adapter)
+    from rankadaptor.components.adapter.lora import load_adapter
     from rankadaptor.evaluation import evaluate
     from rankadaptor.evaluation.definitions import check_benchmarks
-    from rankadaptor.models import load
+    from rankadaptor.named_models import load
     from rankadaptor.pipeline.preparation import pick_compute
-    from rankadaptor.recovery import load_adapter
 
     given, compute = config.evaluate, pick_compute(config)
     check_benchmarks(given.benchmarks)  # before a model is read

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from rankadaptor.recovery.loss import check_losses, score_sequences
+from rankadaptor.training.loss import check_losses, score_sequences
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence

@@ -21,7 +21,7 @@ from rankadaptor.workers import join_cluster
 if TYPE_CHECKING:
     import torch
 
-    from rankadaptor.measure import ShortFineTune
+    from rankadaptor.measure.fine_tune import ShortFineTune
     from rankadaptor.pipeline.trials import TrialSource
 
 WEIGHTS = "*.safetensors"
@@ -84,8 +84,8 @@ def build_shared_measure(shared: SharedSource) -> ShortFineTune:
     """Build, on a node, the callable that measures allocations; frozen weights stay in the object store."""
     import ray
 
-    from rankadaptor.measure import ShortFineTune
-    from rankadaptor.models import load
+    from rankadaptor.measure.fine_tune import ShortFineTune
+    from rankadaptor.named_models import load
 
     shared.compute.apply()
     weights: dict[str, torch.Tensor] = {}

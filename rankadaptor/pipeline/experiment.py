@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.comparison import Verdict, confirm
 from rankadaptor.components.adapter import compute_first_digest, describe_budget, linear_in_depth
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record
@@ -42,6 +41,7 @@ from rankadaptor.search import Search, SearchResult, check_choice, draw_random, 
 from rankadaptor.search.proposals import describe_rule
 from rankadaptor.space import Allocation, Space
 from rankadaptor.tracking import Tracker, open_tracker
+from rankadaptor.verdict import Verdict, confirm
 
 logger = logging.getLogger(__name__)
 

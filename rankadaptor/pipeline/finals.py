@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from rankadaptor.components.adapter import count_parameters
+from rankadaptor.components.adapter.lora import load_adapter
+from rankadaptor.components.adapter.lora.folder import check_adapter
 from rankadaptor.config import RunConfig
 from rankadaptor.data import tokenise_rows
 from rankadaptor.errors import CheckpointError
 from rankadaptor.evaluation.benchmarks import Scores, compare_scores, evaluate
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.files import write_json
-from rankadaptor.models import load
+from rankadaptor.named_models import load
 from rankadaptor.pipeline.execution import count_local_workers
 from rankadaptor.pipeline.measurement import locate_elastic
 from rankadaptor.pipeline.run_folder import RunFolder
@@ -24,12 +26,10 @@ from rankadaptor.pipeline.trials import TrialSource
 from rankadaptor.planning.folder_state import STEPS
 from rankadaptor.progress import Progress
 from rankadaptor.proxies.elastic import read_slice
-from rankadaptor.recovery import load_adapter
-from rankadaptor.recovery.adapter_folder import check_adapter
 from rankadaptor.recovery.final import train_adapter
-from rankadaptor.recovery.process_group import ALONE, ProcessGroup
 from rankadaptor.runtime import Compute
 from rankadaptor.space import Allocation, Values
+from rankadaptor.training.process_group import ALONE, ProcessGroup
 from rankadaptor.workers import run_side_by_side
 
 logger = logging.getLogger(__name__)

@@ -186,7 +186,7 @@ def allocate_by_score(folder: RunFolder, config: RunConfig, pool: TrialPool) -> 
 
 def measure_scores(config: RunConfig, pool: TrialPool) -> ScoreTable:
     """Measure the score that `measure.kind` names on the run's pruned model and training data."""
-    from rankadaptor.models import load
+    from rankadaptor.named_models import load
     from rankadaptor.proxies import measure_reconstruction, measure_spectra, measure_variance
 
     given, short = config.measure, build_measure(pool.source)

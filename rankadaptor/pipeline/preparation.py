@@ -12,12 +12,13 @@ from rankadaptor.config import RunConfig
 from rankadaptor.data import digest_rows
 from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
-from rankadaptor.models import load
+from rankadaptor.model import describe_model, digest_model, read_pruning, save_pruned
+from rankadaptor.named_models import load
 from rankadaptor.pipeline.data_split import split_data, tokenise_split
 from rankadaptor.pipeline.execution import RAY, pick_execution
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.stored_files import check_pruned, claim_folder, digest_checkpoint, digest_weights
-from rankadaptor.pruning import describe_model, digest_model, prune, read_pruning, save_pruned
+from rankadaptor.pruning import prune
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import Compute, choose_compute, has_native_bfloat16
 from rankadaptor.space import Space

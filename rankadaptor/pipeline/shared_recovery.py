@@ -14,7 +14,7 @@ from rankadaptor.pipeline.finals import recover_all
 from rankadaptor.pipeline.preparation import load_space, pick_compute
 from rankadaptor.pipeline.run_folder import RunFolder, name_setting, open_run
 from rankadaptor.pipeline.tuning import tune_setting
-from rankadaptor.recovery.process_group import ProcessGroup, join_process_group
+from rankadaptor.training.process_group import ProcessGroup, join_process_group
 
 EARLIER = ("prepare", "space", "tune", "search", "confirm")
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from rankadaptor.errors import CheckpointError
 from rankadaptor.files import compare_sha256, compute_file_sha256, write_json
-from rankadaptor.models import find_model_folder
+from rankadaptor.model.folder import DERIVED_FILE, read_config
+from rankadaptor.model.weight_files import find_weights
+from rankadaptor.named_models import find_model_folder
 from rankadaptor.pipeline.run_folder import IDENTITY, RunFolder
 from rankadaptor.pipeline.step_files import read_object, read_step
 from rankadaptor.planning.folder_state import STEPS
-from rankadaptor.pruning.model_folder import DERIVED_FILE, read_config
-from rankadaptor.pruning.weight_files import find_weights
 
 logger = logging.getLogger(__name__)
 

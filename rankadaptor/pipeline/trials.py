@@ -30,7 +30,7 @@ from rankadaptor.workers import (
 )
 
 if TYPE_CHECKING:
-    from rankadaptor.measure import ShortFineTune
+    from rankadaptor.measure.fine_tune import ShortFineTune
     from rankadaptor.pipeline.cluster import SharedSource
 
 logger = logging.getLogger(__name__)
@@ -74,8 +74,8 @@ class Job:
 
 def build_measure(source: TrialSource) -> ShortFineTune:
     """Load the pruned model and its data and return the callable that measures allocations."""
-    from rankadaptor.measure import ShortFineTune
-    from rankadaptor.models import load
+    from rankadaptor.measure.fine_tune import ShortFineTune
+    from rankadaptor.named_models import load
 
     source.compute.apply()
     model, tokenizer = load(source.model, compute=source.compute)

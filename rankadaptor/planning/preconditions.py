@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from rankadaptor.config.stages import TRAINED
 from rankadaptor.errors import InputError, RankAdaptorError
-from rankadaptor.models import find_model_folder
+from rankadaptor.model.blocks import choose_blocks
+from rankadaptor.named_models import find_model_folder
 from rankadaptor.planning.folder_state import check_output, is_done, read_folder
 from rankadaptor.planning.planned_space import build_planned_space
 from rankadaptor.planning.shape import ModelShape, read_shape, shrink_shape
-from rankadaptor.pruning.blocks import choose_blocks
 from rankadaptor.requirements import (
     BITSANDBYTES,
     LM_EVAL,
@@ -146,8 +146,8 @@ def _check_requirement(requirement: Requirement, *, load: bool) -> None:
 def _check_model(config: RunConfig) -> ModelShape:
     folder = _find_folder(config)
     if folder is not None:
-        from rankadaptor.pruning.model_folder import DERIVED_FILE, check_model_folder
-        from rankadaptor.pruning.tokenizer_folder import check_tokenizer_folder
+        from rankadaptor.model.folder import DERIVED_FILE, check_model_folder
+        from rankadaptor.model.tokenizer_folder import check_tokenizer_folder
 
         check_model_folder(folder)
         if not (folder / DERIVED_FILE).is_file():  # its tokenizer is that of its base

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rankadaptor.data.model_limits import find_positions
 from rankadaptor.errors import InputError
 from rankadaptor.files import read_json
-from rankadaptor.pruning.families import find_family
+from rankadaptor.model.families import find_family
 from rankadaptor.runtime import find_home
 
 if TYPE_CHECKING:

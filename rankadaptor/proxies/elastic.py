@@ -18,23 +18,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from rankadaptor.components.adapter import compute_first_digest, read_space
+from rankadaptor.components.adapter.lora.attach import adapt_temporarily
+from rankadaptor.components.adapter.lora.nested import attach_nested, cut_slice, find_widest
 from rankadaptor.corpus import Record
 from rankadaptor.errors import CheckpointError, InputError, NonFiniteError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write_json
-from rankadaptor.pruning.identity import BaseIdentity, identify_base
+from rankadaptor.model.identity import BaseIdentity, identify_base
 from rankadaptor.recipe import Recipe
-from rankadaptor.recovery.checkpoint import STATE_FILE, read_record
-from rankadaptor.recovery.lora import adapt_temporarily
-from rankadaptor.recovery.nested import attach_nested, cut_slice, find_widest
-from rankadaptor.recovery.start import load_start
-from rankadaptor.recovery.training import StepReport, fine_tune
 from rankadaptor.runtime import find_commit
 from rankadaptor.space import Space
+from rankadaptor.training.checkpoint import STATE_FILE, read_record
+from rankadaptor.training.loop import StepReport, fine_tune
+from rankadaptor.training.start import load_start
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import RecordFile
-    from rankadaptor.measure import ShortFineTune
+    from rankadaptor.measure.fine_tune import ShortFineTune
     from rankadaptor.space import Allocation
 
 logger = logging.getLogger(__name__)

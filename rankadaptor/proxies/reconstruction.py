@@ -10,9 +10,9 @@ import torch
 
 from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable
-from rankadaptor.pruning.families import find_blocks
-from rankadaptor.recovery.examples import EXAMPLES, count_tokens, draw_examples, iterate_batches
-from rankadaptor.recovery.loss import choose_autocast, place
+from rankadaptor.model.families import find_blocks
+from rankadaptor.training.examples import EXAMPLES, count_tokens, draw_examples, iterate_batches
+from rankadaptor.training.loss import choose_autocast, place
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rankadaptor.components.adapter import read_ranks
+from rankadaptor.components.adapter.lora.nested import find_widest
 from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable
 from rankadaptor.proxies.rank_scores import build_score_table
-from rankadaptor.recovery.examples import EXAMPLES, count_tokens, draw_examples
-from rankadaptor.recovery.gradients import reduce_gradients, sketch_range
-from rankadaptor.recovery.nested import find_widest
+from rankadaptor.training.examples import EXAMPLES, count_tokens, draw_examples
+from rankadaptor.training.gradients import reduce_gradients, sketch_range
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence

@@ -1,44 +1,17 @@
-"""Structured pruning: heads and MLP channels as coupled groups, or whole blocks, kept in Hugging Face form.
-
-`families` and `record` are pure Python, so that later stages can describe a model without importing torch;
-everything else is reached lazily through this package.
-"""
+"""Structured pruning: heads and MLP channels as coupled groups, or whole blocks, removed from a model."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.pruning.families import FAMILIES, Family, Linear, describe_linears
-from rankadaptor.pruning.record import read_pruning
-
 if TYPE_CHECKING:
-    from rankadaptor.pruning.identity import digest_model
     from rankadaptor.pruning.pruner import prune
-    from rankadaptor.pruning.saving import save_pruned
-    from rankadaptor.pruning.statistics import describe_model
 
-__all__ = [
-    "FAMILIES",
-    "Family",
-    "Linear",
-    "describe_linears",
-    "describe_model",
-    "digest_model",
-    "prune",
-    "read_pruning",
-    "save_pruned",
-]
-
-_LAZY = {
-    "describe_model": "statistics",
-    "digest_model": "identity",
-    "prune": "pruner",
-    "save_pruned": "saving",
-}
+__all__ = ["prune"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name == "prune":
+        return importlib.import_module("rankadaptor.pruning.pruner").prune
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rankadaptor.errors import InputError
+from rankadaptor.model.families import describe_blocks, find_blocks
 from rankadaptor.pruning.aggregation import Array
-from rankadaptor.pruning.families import describe_blocks, find_blocks
 from rankadaptor.pruning.groups import find_groups
 from rankadaptor.pruning.importance import IMPORTANCES, score_groups
 from rankadaptor.pruning.surgery import write_shapes

@@ -21,12 +21,12 @@ from safetensors.torch import save as pack_tensors
 from rankadaptor.errors import CheckpointError
 from rankadaptor.files import compute_digest, compute_file_sha256, read_json, write_bytes, write_json
 from rankadaptor.kit.folders import ensure_folder
-from rankadaptor.pruning.checkpoint import load_checkpoint
+from rankadaptor.model.checkpoint import load_checkpoint
+from rankadaptor.model.folder import DERIVED_FILE
+from rankadaptor.model.identity import digest_model
+from rankadaptor.model.saving import save_pruned
 from rankadaptor.pruning.depth import remove_blocks
 from rankadaptor.pruning.groups import find_groups
-from rankadaptor.pruning.identity import digest_model
-from rankadaptor.pruning.model_folder import DERIVED_FILE
-from rankadaptor.pruning.saving import save_pruned
 from rankadaptor.pruning.surgery import remove_groups
 from rankadaptor.runtime import find_home
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from rankadaptor.errors import NonFiniteError
+from rankadaptor.model.families import find_blocks, find_family
+from rankadaptor.model.finiteness import explain_nonfinite_loss
 from rankadaptor.pruning.aggregation import Array
-from rankadaptor.pruning.families import find_blocks, find_family
-from rankadaptor.pruning.finiteness import explain_nonfinite_loss
 from rankadaptor.pruning.groups import Member
 
 TAYLOR = ("param_first", "param_second", "param_mix", "vectorwise")

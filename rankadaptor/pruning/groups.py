@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankadaptor.errors import InputError
-from rankadaptor.pruning.families import BlockShape, Family, describe_blocks, find_family, find_module
+from rankadaptor.model.families import BlockShape, Family, describe_blocks, find_family, find_module
 
 TARGETS = ("heads", "channels")
 HEAD_UNITS = ("kv_group", "query_head")

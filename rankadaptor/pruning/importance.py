@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rankadaptor.errors import InputError, NonFiniteError
+from rankadaptor.model.finiteness import refuse_nonfinite_scores
 from rankadaptor.pruning.activations import ACTIVATION, score_activations
 from rankadaptor.pruning.aggregation import Array, aggregate_scores
-from rankadaptor.pruning.finiteness import refuse_nonfinite_scores
 from rankadaptor.pruning.gradients import TAYLOR, score_taylor
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from rankadaptor.errors import NonFiniteError
+from rankadaptor.model.families import find_blocks
+from rankadaptor.model.finiteness import explain_nonfinite_loss
 from rankadaptor.pruning.activations import CHUNK_SEQUENCES
 from rankadaptor.pruning.aggregation import Array
-from rankadaptor.pruning.families import find_blocks
-from rankadaptor.pruning.finiteness import explain_nonfinite_loss
 
 
 def measure_influence(model: Any, sequences: torch.Tensor) -> Array:

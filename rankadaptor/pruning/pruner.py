@@ -10,8 +10,13 @@ from typing import Any
 
 from rankadaptor.defaults import PRUNING
 from rankadaptor.errors import InputError
+from rankadaptor.model.blocks import choose_blocks
+from rankadaptor.model.families import describe_blocks, find_family
+from rankadaptor.model.finiteness import refuse_nonfinite_weights
+from rankadaptor.model.identity import digest_model, forget_origin
+from rankadaptor.model.quantisation import refuse_quantised
+from rankadaptor.model.record import DEPTH_FIELDS, SCHEMA, read_pruning
 from rankadaptor.pruning.aggregation import AGGREGATIONS, Array
-from rankadaptor.pruning.blocks import choose_blocks
 from rankadaptor.pruning.depth import (
     BLOCKS,
     INFLUENCE,
@@ -22,13 +27,8 @@ from rankadaptor.pruning.depth import (
     score_blocks,
     select_blocks,
 )
-from rankadaptor.pruning.families import describe_blocks, find_family
-from rankadaptor.pruning.finiteness import refuse_nonfinite_weights
 from rankadaptor.pruning.groups import TARGETS, CoupledGroups, find_groups
-from rankadaptor.pruning.identity import digest_model, forget_origin
 from rankadaptor.pruning.importance import needs_calibration, score_groups
-from rankadaptor.pruning.quantisation import refuse_quantised
-from rankadaptor.pruning.record import DEPTH_FIELDS, SCHEMA, read_pruning
 from rankadaptor.pruning.selection import select_groups
 from rankadaptor.pruning.surgery import remove_groups
 

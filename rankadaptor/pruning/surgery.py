@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from rankadaptor.pruning.blocks import allow_global_reads
-from rankadaptor.pruning.families import describe_blocks, find_family, find_module
+from rankadaptor.model.blocks import allow_global_reads
+from rankadaptor.model.families import describe_blocks, find_family, find_module
 from rankadaptor.pruning.groups import CoupledGroups
 
 

@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.components.adapter.lora.attach import attach_adapter
+from rankadaptor.components.adapter.lora.folder import remember_base
 from rankadaptor.data.rows import Source
 from rankadaptor.defaults import RECOVERY
 from rankadaptor.errors import InputError
-from rankadaptor.pruning.identity import identify_base
+from rankadaptor.model.identity import identify_base
 from rankadaptor.recipe import RANDOM, Recipe
-from rankadaptor.recovery.adapter_folder import remember_base
-from rankadaptor.recovery.lora import attach_adapter
-from rankadaptor.recovery.loss import place
-from rankadaptor.recovery.process_group import ALONE, ProcessGroup
-from rankadaptor.recovery.shared_weights import share_weights
-from rankadaptor.recovery.sources import load_pair
-from rankadaptor.recovery.start import digest_start, load_start
-from rankadaptor.recovery.training import TrainingResult, fine_tune
 from rankadaptor.runtime import choose_compute
+from rankadaptor.training.loop import TrainingResult, fine_tune
+from rankadaptor.training.loss import place
+from rankadaptor.training.process_group import ALONE, ProcessGroup
+from rankadaptor.training.shared_weights import share_weights
+from rankadaptor.training.sources import load_pair
+from rankadaptor.training.start import digest_start, load_start
 
 if TYPE_CHECKING:
     import torch

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.components.adapter.lora.attach import adapt_temporarily
 from rankadaptor.errors import NonFiniteError, TrainingError
-from rankadaptor.recovery.lora import adapt_temporarily
-from rankadaptor.recovery.loss import check_losses, score_sequences
-from rankadaptor.recovery.training import HELD_OUT_BATCH, fine_tune
+from rankadaptor.training.loop import HELD_OUT_BATCH, fine_tune
+from rankadaptor.training.loss import check_losses, score_sequences
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence

@@ -16,9 +16,9 @@ from rankadaptor.components.adapter import read_ranks
 from rankadaptor.data.rows import Source
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.recipe import EXPONENT_PROBES, RANDOM
-from rankadaptor.recovery.sources import load_pair
 from rankadaptor.recovery.trial import train_trial
 from rankadaptor.runtime import choose_compute
+from rankadaptor.training.sources import load_pair
 
 if TYPE_CHECKING:
     from rankadaptor.recipe import Recipe

@@ -23,7 +23,7 @@ from rankadaptor.workers.pool import Message, Pool
 
 Build = Callable[..., Callable[..., Any]]
 
-PRELOADED = "rankadaptor.measure"
+PRELOADED = "rankadaptor.measure.fine_tune"
 CPU_ONLY = "+cpu"  # ends the version of a CPU build of torch
 EXPENDABLE = 500  # of 1000: when memory runs out, Linux ends a worker rather than the driver
 

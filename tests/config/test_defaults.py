@@ -21,10 +21,9 @@ ON_PURPOSE = {
 
 def list_pairs() -> list[tuple[str, Any]]:
     """Pair each section of the run file with what takes its values."""
-    from rankadaptor.comparison import confirm
     from rankadaptor.components.adapter import RankSpace
     from rankadaptor.evaluation import evaluate
-    from rankadaptor.measure import ShortFineTune
+    from rankadaptor.measure.fine_tune import ShortFineTune
     from rankadaptor.predictor import meta_train
     from rankadaptor.predictor.network_training import train_network
     from rankadaptor.proxies import ElasticAdapter, measure_reconstruction, measure_spectra, measure_variance
@@ -33,6 +32,7 @@ def list_pairs() -> list[tuple[str, Any]]:
     from rankadaptor.recovery import recover
     from rankadaptor.runtime import choose_compute
     from rankadaptor.search import Search, halve
+    from rankadaptor.verdict import confirm
 
     return [
         ("compute", choose_compute),

@@ -135,7 +135,7 @@ def test_chats_train(chat, pico_model):
 
 @pytest.mark.kit
 def test_the_kit_s_template():
-    from rankadaptor.models import load_tokenizer
+    from rankadaptor.named_models import load_tokenizer
 
     tokenizer = load_tokenizer("kit:smollm2-135m")
     (sequence,) = tokenise_rows([Row("", "", TURNS)], tokenizer, max_length=256)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rankadaptor.components.adapter import ADAPTER_PARAMETERS, RankSpace
+from rankadaptor.model.families import Linear
 from rankadaptor.pipeline.design import allocate_by_weights, design_allocations
-from rankadaptor.pruning.families import Linear
 
 KINDS = {"q_proj": (32, 32), "v_proj": (32, 16), "up_proj": (32, 48), "down_proj": (48, 32)}
 

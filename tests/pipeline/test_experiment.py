@@ -66,7 +66,7 @@ def test_the_adapter_loads_with_plain_peft_onto_the_plainly_loaded_model(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from rankadaptor.models import load
+    from rankadaptor.named_models import load
 
     folder = undisturbed[1]
     adapter = folder / "adapters" / "uniform"

@@ -12,7 +12,7 @@ import pytest
 from rankadaptor.components.adapter import RankSpace
 from rankadaptor.config import build_run
 from rankadaptor.errors import InputError
-from rankadaptor.models import load
+from rankadaptor.named_models import load
 from rankadaptor.pipeline.preparation import (
     complete_preparation,
     describe_compute,

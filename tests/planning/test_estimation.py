@@ -49,7 +49,7 @@ def test_lengths_beyond_the_positions_are_refused(pico_folder):
 
 
 def test_linears_are_those_of_the_model(tmp_path, pico_model):
-    from rankadaptor.pruning.families import describe_linears
+    from rankadaptor.model.families import describe_linears
 
     model = pico_model(blocks=2)
     model.save_pretrained(tmp_path)
@@ -61,7 +61,8 @@ def test_linears_are_those_of_the_model(tmp_path, pico_model):
 
 
 def test_a_pruned_folder_is_read_as_pruned(tmp_path, pico_model, pico_tokenizer):
-    from rankadaptor.pruning import prune, save_pruned
+    from rankadaptor.model import save_pruned
+    from rankadaptor.pruning import prune
 
     pruned = prune(pico_model(), pico_tokenizer, ratio=0.3, importance="l2", skip_first=1)
     save_pruned(pruned, pico_tokenizer, tmp_path)

@@ -87,9 +87,9 @@ CASES = {
 @pytest.mark.parametrize("verb", ["plan", "run", "collect"])
 @pytest.mark.parametrize("name", CASES)
 def test_bad_inputs_are_refused_by_every_command(name, verb, bench, capsys, monkeypatch):
-    import rankadaptor.models
+    import rankadaptor.named_models
 
-    monkeypatch.setattr(rankadaptor.models, "load", lambda *_, **__: pytest.fail("weights were read"))
+    monkeypatch.setattr(rankadaptor.named_models, "load", lambda *_, **__: pytest.fail("weights were read"))
     arrange, parts = CASES[name]
     if verb == "collect" and ("predictor" in name or "server" in name):
         pytest.skip("a collection needs neither")

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.recovery.conftest import compute, mixed, model, recipe, rows, sequences, space
+from tests.training.conftest import compute, mixed, model, recipe, rows, sequences, space
 
 __all__ = ["compute", "mixed", "model", "recipe", "rows", "sequences", "short", "space"]
 
 
 @pytest.fixture
 def short(model: Any, pico_tokenizer: Any, rows: Any, recipe: Any, compute: Any) -> Any:
-    from rankadaptor.measure import ShortFineTune
+    from rankadaptor.measure.fine_tune import ShortFineTune
 
     return ShortFineTune(
         model, pico_tokenizer, data=rows[:16], held_out=rows[16:], recipe=recipe, steps=4, compute=compute

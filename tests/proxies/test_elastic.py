@@ -10,15 +10,16 @@ import torch
 from peft import PeftModel
 
 from rankadaptor.components.adapter import ADAPTER_PARAMETERS, RankSpace
+from rankadaptor.components.adapter.lora import attach_adapter, detach_adapter
+from rankadaptor.components.adapter.lora.nested import attach_nested, cut_slice, find_widest
 from rankadaptor.components.adapter.scales import widen_space
 from rankadaptor.corpus import RecordFile
 from rankadaptor.errors import CheckpointError, InputError, TrainingError
 from rankadaptor.proxies import ElasticAdapter
 from rankadaptor.proxies.elastic import draw_plan
-from rankadaptor.recovery import attach_adapter, detach_adapter, fine_tune, recover
-from rankadaptor.recovery import training as loop
-from rankadaptor.recovery.nested import attach_nested, cut_slice, find_widest
-from rankadaptor.recovery.start import load_start
+from rankadaptor.recovery import recover
+from rankadaptor.training import fine_tune, loop
+from rankadaptor.training.start import load_start
 
 TOKENS = torch.tensor([[5, 9, 33, 80, 12, 7], [4, 4, 90, 21, 3, 60]])
 

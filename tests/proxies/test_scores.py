@@ -11,9 +11,9 @@ from rankadaptor.proxies import measure_reconstruction, measure_spectra, measure
 from rankadaptor.proxies.reconstruction import measure_block_errors
 from rankadaptor.proxies.spectra import find_singular_values
 from rankadaptor.proxies.variance import explain_variance
-from rankadaptor.recovery.examples import draw_examples
-from rankadaptor.recovery.loss import make_device_batch, sum_losses
 from rankadaptor.search import allocate_by_scores
+from rankadaptor.training.examples import draw_examples
+from rankadaptor.training.loss import make_device_batch, sum_losses
 
 
 def is_concave(table) -> bool:

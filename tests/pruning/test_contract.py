@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from rankadaptor.errors import InputError
-from rankadaptor.pruning import FAMILIES, digest_model, prune, read_pruning, save_pruned
-from rankadaptor.pruning.checkpoint import load_checkpoint
-from rankadaptor.pruning.families import describe_blocks, describe_linears
+from rankadaptor.model import FAMILIES, digest_model, read_pruning, save_pruned
+from rankadaptor.model.checkpoint import load_checkpoint
+from rankadaptor.model.families import describe_blocks, describe_linears
+from rankadaptor.pruning import prune
 from rankadaptor.pruning.groups import find_groups
 from rankadaptor.pruning.surgery import remove_groups
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from rankadaptor.errors import InputError
-from rankadaptor.pruning import FAMILIES, digest_model, prune, read_pruning, save_pruned
-from rankadaptor.pruning.checkpoint import load_checkpoint
+from rankadaptor.model import FAMILIES, digest_model, read_pruning, save_pruned
+from rankadaptor.model.checkpoint import load_checkpoint
+from rankadaptor.pruning import prune
 from rankadaptor.pruning.depth import BLOCK_IMPORTANCES, remove_blocks, score_blocks, select_blocks
 from rankadaptor.pruning.influence import measure_influence
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from rankadaptor.errors import CheckpointError
-from rankadaptor.models import load
-from rankadaptor.pruning import describe_linears, digest_model, prune, read_pruning, save_pruned
-from rankadaptor.pruning.checkpoint import load_checkpoint
+from rankadaptor.model import describe_linears, digest_model, read_pruning, save_pruned
+from rankadaptor.model.checkpoint import load_checkpoint
+from rankadaptor.named_models import load
+from rankadaptor.pruning import prune
 from rankadaptor.pruning.derived_models import cut_model, merge_healing, write_derived_model
 from rankadaptor.runtime import choose_compute
 

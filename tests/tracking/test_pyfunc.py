@@ -10,7 +10,7 @@ import pytest
 
 from rankadaptor.components.adapter import RankSpace
 from rankadaptor.errors import CheckpointError, InputError
-from rankadaptor.pruning.families import Linear
+from rankadaptor.model.families import Linear
 from rankadaptor.tracking import load_registered_predictor, register_predictor
 
 

@@ -12,7 +12,7 @@ GRANULARITIES = ("block", "half_block", "linear")
 
 
 class LinearLike(Protocol):
-    """What a linear must tell about itself; `rankadaptor.pruning.families.Linear` does."""
+    """What a linear must tell about itself; `rankadaptor.model.families.Linear` does."""
 
     @property
     def name(self) -> str: ...  # noqa: D102

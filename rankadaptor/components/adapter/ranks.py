@@ -77,7 +77,7 @@ class RankSpace(Space):
             BudgetError: If no allocation meets the budget, or the uniform rank is not usable.
             InputError: If another argument is not usable.
         """
-        from rankadaptor.pruning.families import describe_linears
+        from rankadaptor.model.families import describe_linears
 
         facts = getattr(model.config, "rankadaptor", None) or {}
         attributes = {

@@ -7,11 +7,12 @@ import json
 import pytest
 
 from rankadaptor.components.adapter import RankSpace
+from rankadaptor.components.adapter.lora import attach_adapter
 from rankadaptor.data import Row, draw_batches, tokenise_rows
 from rankadaptor.recipe import Recipe
-from rankadaptor.recovery import attach_adapter, fine_tune
-from rankadaptor.recovery.packing import pack_sequences
 from rankadaptor.runtime import Compute
+from rankadaptor.training import fine_tune
+from rankadaptor.training.packing import pack_sequences
 from tests.documents import ROOT
 
 COMPUTE = Compute(device="cpu", dtype="float32", threads=1, reason="tests")

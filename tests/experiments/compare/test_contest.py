@@ -28,13 +28,13 @@ from experiments.smaller.config import SmallerConfig
 from experiments.smaller.page import fill_smaller, render_smaller
 from experiments.smaller.sizes import is_not_worse
 from experiments.smaller.study import find_smaller
-from rankadaptor.comparison import judge_gains
 from rankadaptor.components.adapter import ADAPTER_PARAMETERS, RankSpace
 from rankadaptor.config import build_run, dump_run
 from rankadaptor.errors import ConfigError, InputError
-from rankadaptor.pruning.families import Linear
+from rankadaptor.model.families import Linear
 from rankadaptor.results.table import write_points
 from rankadaptor.space import Limit
+from rankadaptor.verdict import judge_gains
 
 REQUIRED = {
     "setting", "method", "parameters", "cost_tokens", "seeds", "loss", "gain", "gain_low", "gain_high",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.compare.pooling import pool_gains
-from rankadaptor.comparison import judge_gains
 from rankadaptor.errors import InputError
+from rankadaptor.verdict import judge_gains
 
 
 def test_one_setting_is_judged_as_alone() -> None:

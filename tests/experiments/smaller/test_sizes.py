@@ -10,9 +10,9 @@ import pytest
 from experiments.jobs import FinalSection
 from experiments.smaller import sizes
 from experiments.smaller.sizes import Attempt, confirm_sizes
-from rankadaptor.comparison import judge_gains
 from rankadaptor.components.adapter.ranks import ADAPTER_PARAMETERS, make_rank_slot
 from rankadaptor.space import Allocation, Limit, Space
+from rankadaptor.verdict import judge_gains
 
 if TYPE_CHECKING:
     from experiments.compare.arena import Arena

@@ -1,0 +1,187 @@
+"""An allocation as one PEFT adapter: configuration, nested initialisation, and complete removal."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+
+from rankadaptor.components.adapter import read_ranks, read_scales
+from rankadaptor.components.adapter.lora.folder import remember_base
+from rankadaptor.errors import InputError
+
+if TYPE_CHECKING:
+    from rankadaptor.recipe import Recipe
+    from rankadaptor.space import Allocation
+
+ADAPTER_NAME = "default"
+
+
+def lora_config(allocation: Allocation, recipe: Recipe) -> LoraConfig:
+    """Write an allocation as one `LoraConfig` that plain PEFT reads.
+
+    Every adapted linear stands in `target_modules`, `rank_pattern` and `alpha_pattern` under its full name,
+    so neither a default rank nor a default alpha is ever used. A linear of rank 0 is left out of the
+    targets.
+
+    Raises:
+        InputError: If all ranks are 0.
+    """
+    ranks = {name: rank for name, rank in read_ranks(allocation).items() if rank > 0}
+    if not ranks:
+        raise InputError(
+            "This allocation gives every linear rank 0, so there is nothing to train. "
+            "Give at least one slot a positive rank."
+        )
+    factors = read_scales(allocation)
+    alphas = {name: recipe.scale(rank) * rank * factors.get(name, 1.0) for name, rank in ranks.items()}
+    keys = {name: _write_pattern_key(name) for name in sorted(ranks, key=len, reverse=True)}
+    widest = max(ranks, key=ranks.__getitem__)
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=ranks[widest],
+        lora_alpha=alphas[widest],
+        lora_dropout=recipe.dropout,
+        target_modules=sorted(ranks),
+        rank_pattern={key: ranks[name] for name, key in keys.items()},
+        alpha_pattern={key: alphas[name] for name, key in keys.items()},
+        bias="none",
+    )
+
+
+def _write_pattern_key(name: str) -> str:
+    r"""Write a module name as a PEFT pattern key.
+
+    PEFT reads keys as regular expressions, `(.*\.)?(KEY)$`. The dots of a name match themselves, and names
+    stay readable in `adapter_config.json`; other signs that mean something to `re` are escaped. Two names
+    of which one ends in the other are told apart by order: PEFT takes the first match, so longer keys are
+    written first.
+    """
+    escaped = re.escape(name)
+    return name if escaped.replace(r"\.", ".") == name else escaped
+
+
+def attach_adapter(model: Any, allocation: Allocation, recipe: Recipe, *, seed: int) -> PeftModel:
+    """Put an untrained adapter on `model`, in place, such that adapters of one seed are nested.
+
+    The rows of each linear's A come one after the other from a generator that depends on `seed` and the
+    linear's name alone. Two allocations under one seed therefore share the leading rows of every A,
+    whatever else they adapt, so the difference of their losses is not due to different initialisations. The
+    distribution is PEFT's own (Kaiming-uniform with a = √5); B is 0. Adapter weights are float32 also on a
+    bfloat16 model.
+
+    Args:
+        model: A causal language model without an adapter; its weights are frozen until `detach_adapter`.
+        allocation: Ranks for linears of `model`.
+        recipe: Gives scale and dropout.
+        seed: Seed of the initialisation.
+
+    Raises:
+        InputError: If the allocation names linears that `model` does not have, or all its ranks are 0.
+    """
+    if isinstance(model, PeftModel) or any(isinstance(module, LoraLayer) for module in model.modules()):
+        raise InputError(
+            "This model carries an adapter already. Call detach_adapter on it first, or merge it."
+        )
+    config = lora_config(allocation, recipe)
+    ranks = {name: rank for name, rank in read_ranks(allocation).items() if rank > 0}
+    _check_linears(model, ranks)
+    flags = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    peft_model = None
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # raised inside PEFT
+            peft_model = get_peft_model(model, config)
+        # PEFT shortens long target lists to suffixes; full names keep their meaning on any base model.
+        peft_model.peft_config[ADAPTER_NAME].target_modules = set(ranks)
+        peft_model.flags_before = flags
+        remember_base(peft_model, model)
+        _start_nested(peft_model, ranks, seed=seed)
+    except BaseException:
+        if peft_model is not None:
+            peft_model.unload()
+        _restore(model, flags)
+        raise
+    return peft_model
+
+
+def detach_adapter(peft_model: PeftModel) -> Any:
+    """Take the adapter off and return the model as it was: the same object, weights and `requires_grad`."""
+    flags: dict[str, bool] = getattr(peft_model, "flags_before", {})
+    model = peft_model.unload()
+    _restore(model, flags)
+    return model
+
+
+@contextlib.contextmanager
+def adapt_temporarily(
+    model: Any, allocation: Allocation, recipe: Recipe, *, seed: int
+) -> Iterator[PeftModel]:
+    """Attach an adapter for a `with` block; the model is restored afterwards, also after an error."""
+    was_training = model.training
+    peft_model = attach_adapter(model, allocation, recipe, seed=seed)
+    try:
+        yield peft_model
+    finally:
+        detach_adapter(peft_model).train(was_training)
+
+
+def list_adapter_parameters(peft_model: Any) -> dict[str, torch.nn.Parameter]:
+    """Return the trainable parameters by name, in the model's order."""
+    return {name: value for name, value in peft_model.named_parameters() if value.requires_grad}
+
+
+def _check_linears(model: Any, ranks: dict[str, int]) -> None:
+    linears = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    missing = [name for name in ranks if name not in linears]
+    if missing:
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise InputError(
+            f"The allocation gives ranks to {shown}, but the model has no such linear. "
+            "Build the space from this very model with RankSpace.from_model."
+        )
+
+
+def _start_nested(peft_model: PeftModel, ranks: dict[str, int], *, seed: int) -> None:
+    found = {
+        name: module
+        for name, module in peft_model.get_base_model().named_modules()
+        if isinstance(module, LoraLayer)
+    }
+    wrong = sorted(set(found) ^ set(ranks))
+    wrong += [name for name in ranks if name in found and found[name].r[ADAPTER_NAME] != ranks[name]]
+    if wrong:
+        raise InputError(
+            f"PEFT did not adapt exactly the linears of the allocation (first difference: {wrong[0]}). "
+            "Two linears of this model have names of which one ends in the other; leave one out of the space."
+        )
+    with torch.no_grad():
+        for name, rank in ranks.items():
+            down = found[name].lora_A[ADAPTER_NAME].weight
+            up = found[name].lora_B[ADAPTER_NAME].weight
+            down.data = draw_down_rows(name, rank, down.shape[1], seed=seed).to(down.device)
+            up.data = torch.zeros_like(up, dtype=torch.float32)
+
+
+def draw_down_rows(name: str, rank: int, in_features: int, *, seed: int) -> torch.Tensor:
+    """Draw the first rows of a linear's A, `(rank, in_features)`; a larger rank keeps the earlier rows."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    bound = 1.0 / math.sqrt(in_features)
+    rows = [torch.rand(in_features, generator=generator, dtype=torch.float32) for _ in range(rank)]
+    return torch.stack(rows).mul_(2 * bound).sub_(bound)
+
+
+def _restore(model: Any, flags: dict[str, bool]) -> None:
+    for name, parameter in model.named_parameters():
+        if name in flags:
+            parameter.requires_grad_(flags[name])
+        parameter.grad = None

@@ -1,0 +1,145 @@
+"""A super-adapter: one adapter at the largest ranks; each training step may use another nested slice of it.
+
+Rank r of a linear means the first r rows of its A, the first r columns of its B, and the LoRA scale that the
+recipe gives to rank r. A slice therefore computes what an adapter of that allocation with those weights
+computes. Gradients reach only what the slice used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from peft.tuners.lora import LoraLayer
+
+from rankadaptor.components.adapter import RANK, read_ranks, read_scales
+from rankadaptor.components.adapter.lora.attach import ADAPTER_NAME, attach_adapter, detach_adapter
+from rankadaptor.space import Allocation
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from rankadaptor.recipe import Recipe
+    from rankadaptor.space import Space
+
+
+class LeadingLinear(torch.nn.Module):
+    """A linear without bias of which only the leading rows or columns are used.
+
+    Attributes:
+        whole: The weight at the largest rank; this is what is trained.
+        axis: 0 if ranks are rows (A), 1 if they are columns (B).
+        rank: How many of them are used.
+    """
+
+    def __init__(self, whole: torch.nn.Parameter, *, axis: int) -> None:
+        super().__init__()
+        self.whole = whole
+        self.axis = axis
+        self.rank = whole.shape[axis]
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The rows or columns in use; code that reads the weight of an adapter reads these."""
+        return self.whole.narrow(self.axis, 0, self.rank)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Apply the leading part."""
+        return F.linear(inputs, self.weight)
+
+
+class SuperAdapter:
+    """The nested layers on a model, and the switch that sets their ranks.
+
+    Attributes:
+        peft_model: The model that carries them; `fine_tune` trains it like any other.
+        space: Whose allocations can be chosen.
+        recipe: Gives the scale of each rank.
+    """
+
+    def __init__(self, peft_model: PeftModel, space: Space, recipe: Recipe) -> None:
+        self.peft_model, self.space, self.recipe = peft_model, space, recipe
+        self._layers: dict[str, Any] = {
+            name: module
+            for name, module in peft_model.get_base_model().named_modules()
+            if isinstance(module, LoraLayer)
+        }
+        for layer in self._layers.values():
+            for axis, side in enumerate((layer.lora_A, layer.lora_B)):
+                side[ADAPTER_NAME] = LeadingLinear(side[ADAPTER_NAME].weight, axis=axis)
+
+    def choose(self, choices: Sequence[int]) -> None:
+        """Use this allocation from now on, one choice per slot; it need not keep the limits."""
+        chosen = Allocation(choices=tuple(int(choice) for choice in choices), space=self.space)
+        factors = read_scales(chosen)
+        for name, rank in read_ranks(chosen).items():
+            if (layer := self._layers.get(name)) is None:
+                continue  # its largest rank is 0
+            layer.lora_A[ADAPTER_NAME].rank = layer.lora_B[ADAPTER_NAME].rank = rank
+            layer.scaling[ADAPTER_NAME] = self.recipe.scale(rank) * factors.get(name, 1.0)
+
+    def read_weights(self) -> dict[str, torch.Tensor]:
+        """Return copies of all weights at the largest ranks, named `<linear>.A` and `<linear>.B`."""
+        return {
+            f"{name}.{letter}": side[ADAPTER_NAME].whole.detach().cpu().clone()
+            for name, layer in self._layers.items()
+            for letter, side in (("A", layer.lora_A), ("B", layer.lora_B))
+        }
+
+
+def find_widest(space: Space) -> Allocation:
+    """Return the allocation of the largest ranks, whatever they cost; scales are uniform's."""
+    choices = tuple(
+        len(slot.options) - 1 if slot.pinned is None and slot.component == RANK else usual
+        for slot, usual in zip(space.slots, space.origin, strict=True)
+    )
+    return Allocation(choices=choices, space=space)
+
+
+@contextlib.contextmanager
+def attach_nested(model: Any, space: Space, recipe: Recipe, *, seed: int) -> Iterator[SuperAdapter]:
+    """Put a super-adapter on `model` for a `with` block; the model is restored afterwards.
+
+    Its initialisation is that of `attach_adapter` under the same seed, so each slice equals a new adapter of
+    that allocation.
+
+    Raises:
+        InputError: If the space names linears that `model` does not have, or the model carries an adapter.
+    """
+    was_training = model.training
+    peft_model = attach_adapter(model, find_widest(space), recipe, seed=seed)
+    try:
+        yield SuperAdapter(peft_model, space, recipe)
+    finally:
+        detach_adapter(peft_model).train(was_training)
+
+
+def cut_slice(
+    weights: Mapping[str, torch.Tensor], allocation: Allocation, *, trained: Recipe, wanted: Recipe
+) -> dict[str, torch.Tensor]:
+    """Cut an allocation's adapter out of a super-adapter's weights.
+
+    Where two recipes scale a rank differently, B is multiplied by the ratio: the slice computes the same
+    under the wanted recipe as it did under the one it was trained with.
+
+    Args:
+        weights: From `SuperAdapter.read_weights`.
+        allocation: Ranks; linears of rank 0 are left out.
+        trained: Recipe of the super-adapter's training.
+        wanted: Recipe that the slice will be used under.
+
+    Returns:
+        Tensors by PEFT's names, as in `adapter_model.safetensors`.
+    """
+    state = {}
+    for name, rank in read_ranks(allocation).items():
+        if rank == 0:
+            continue
+        ratio = trained.scale(rank) / wanted.scale(rank)
+        prefix = f"base_model.model.{name}"
+        state[f"{prefix}.lora_A.weight"] = weights[f"{name}.A"][:rank].contiguous()
+        state[f"{prefix}.lora_B.weight"] = (weights[f"{name}.B"][:, :rank] * ratio).contiguous()
+    return state

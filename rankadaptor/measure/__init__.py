@@ -1,0 +1,19 @@
+"""Measures: callables that take allocations and return records."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankadaptor.measure.fine_tune import ShortFineTune
+
+__all__ = ["ShortFineTune"]
+
+_MODULES = {"ShortFineTune": "fine_tune"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

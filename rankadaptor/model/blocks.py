@@ -1,0 +1,130 @@
+"""Build a model whose blocks differ in width, which transformers' own classes cannot do yet."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from rankadaptor.errors import InputError
+from rankadaptor.model.families import describe_blocks
+
+_LOCK = threading.RLock()
+
+
+def allow_global_reads() -> None:
+    """Silence transformers' warnings about global widths of a model whose blocks differ.
+
+    PEFT and the generation code read `num_attention_heads` and the like for display or caches alone; every
+    block is built from its own entry, so the warnings name nothing that a user could fix.
+    """
+    logging.getLogger("transformers.integrations.heterogeneity.configuration_utils").setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def per_layer_blocks(model_class: Any) -> Iterator[None]:
+    """Let `model_class` build each block from its own entry of `config.per_layer_config`.
+
+    transformers stores per-layer widths but its Llama-like models build every block from the global
+    configuration. For the time of this context the block class in the family's module is swapped for one that
+    hands each block its own configuration. Loads through this function exclude each other; a load by other
+    code in another thread meanwhile would still see the swap, which changes nothing for a model of equal
+    blocks.
+    """
+    module, name = sys.modules[model_class.__module__], model_class._no_split_modules[0]
+
+    def build(config: Any, layer_idx: int) -> Any:
+        built = block(config.per_layer_config[layer_idx], layer_idx)
+        # Blocks share the model's configuration from here on, so that a later change of it reaches them.
+        for part in built.modules():
+            if getattr(part, "config", None) is not None:
+                part.config = config
+        return built
+
+    with _LOCK:
+        block = getattr(module, name)
+        setattr(module, name, build)
+        try:
+            yield
+        finally:
+            setattr(module, name, block)
+
+
+def explain_modelling(model: Any) -> str:
+    """Say why plain transformers cannot build a pruned model's blocks from its configuration class alone."""
+    shapes = describe_blocks(model)
+    first, hidden = shapes[0], model.config.hidden_size
+    if len({(shape.heads, shape.kv_heads, shape.channels) for shape in shapes}) > 1:
+        return "its blocks differ in width"
+    group = first.heads // first.kv_heads
+    plain = [count for count in range(first.heads, 0, -1) if count % group == 0 and hidden % count == 0]
+    offer = f"; {' or '.join(map(str, plain[:2]))} heads would load without" if plain else ""
+    return (
+        f"its blocks are equal, but {type(model.config).__name__} refuses {first.heads} heads, which do not "
+        f"divide the hidden size {hidden}{offer}"
+    )
+
+
+MODELLING_FILE = "modeling_pruned.py"
+
+_TEMPLATE = '''\
+"""A pruned {model}: every block is built from its own entry of `config.per_layer_config`.
+
+Written by RankAdaptor beside the weights. Load the folder with
+`AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)`; RankAdaptor itself does not need it.
+"""
+
+from torch import nn
+from transformers.models.{family}.modeling_{family} import {block}, {model}, {inner}
+
+
+class Pruned{inner}({inner}):
+    def __init__(self, config):
+        super().__init__(config)
+        count = config.num_hidden_layers
+        self.layers = nn.ModuleList([{block}(config.per_layer_config[i], i) for i in range(count)])
+        for part in self.layers.modules():
+            if getattr(part, "config", None) is not None:
+                part.config = config
+        self.post_init()
+
+
+class Pruned{model}({model}):
+    def __init__(self, config):
+        super().__init__(config)
+        self.model = Pruned{inner}(config)
+        self.post_init()
+'''
+
+
+def write_modelling(model: Any) -> tuple[str, str]:
+    """Write the small self-contained modelling file for a model with uneven blocks.
+
+    Returns:
+        The file's text and the value for `auto_map["AutoModelForCausalLM"]`.
+    """
+    name = type(model).__name__.removeprefix("Pruned")
+    text = _TEMPLATE.format(
+        model=name,
+        inner=type(model.model).__name__.removeprefix("Pruned"),
+        block=type(model.model.layers[0]).__name__,
+        family=model.config.model_type,
+    )
+    return text, f"{MODELLING_FILE.removesuffix('.py')}.Pruned{name}"
+
+
+def choose_blocks(count: int, *, skip_first: int, skip_last: int) -> range:
+    """Return the indices of the blocks to search.
+
+    Raises:
+        InputError: If the range lies outside the model or is empty.
+    """
+    if skip_first < 0 or skip_last < 0 or skip_first + skip_last >= count:
+        raise InputError(
+            f"skip_first={skip_first}, skip_last={skip_last}: this model has {count} blocks, so the two "
+            f"must be at least 0 and sum to at most {count - 1}."
+        )
+    return range(skip_first, count - skip_last)

@@ -1,0 +1,9 @@
+"""Training: one loop, its loss, checkpoints, process groups, and the packed LoRA engine."""
+
+from rankadaptor.requirements import BITSANDBYTES, hide_if_broken
+
+hide_if_broken(BITSANDBYTES)  # before PEFT is imported, which fails with it
+
+from rankadaptor.training.loop import StepReport, TrainingResult, fine_tune
+
+__all__ = ["StepReport", "TrainingResult", "fine_tune"]

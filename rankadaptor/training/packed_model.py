@@ -1,0 +1,253 @@
+"""A causal language model evaluated on packed batches: no padding, adapters inside products, no PEFT call.
+
+The model itself is not changed: the parts hold the same parameters, so training through them trains the PEFT
+adapter. They are read again for every batch, because a super-adapter's ranks change from step to step. What
+is computed is what the model's own forward computes, up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from rankadaptor.components.adapter.lora.nested import LeadingLinear
+from rankadaptor.model.families import FAMILIES
+from rankadaptor.training.half_blocks import AttentionOutput, GatedMlp, Norm, QueryKeyValue, Turn
+from rankadaptor.training.packing import PackedBatch, PrefixGroup
+from rankadaptor.training.products import Frozen
+
+MODEL_TYPES = frozenset(name for family in FAMILIES for name in family.model_types)
+ATTENTION = ("q_proj", "k_proj", "v_proj")
+MLP = ("gate_proj", "up_proj", "down_proj")
+ACTIVATIONS = ("silu", "swish")
+
+Tensors = tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True)
+class PackedBlock:
+    """One decoder block and the adapters of its parts."""
+
+    enter: QueryKeyValue
+    leave: AttentionOutput
+    mlp: GatedMlp
+    scaling: float
+    enter_tensors: Tensors
+    leave_tensors: Tensors
+    mlp_tensors: Tensors
+
+    def attend(self, hidden: torch.Tensor, turn: Turn, prefix_groups: Sequence[PrefixGroup]) -> torch.Tensor:
+        """Run the first half of the block."""
+        query, key, value = self.enter(hidden, turn, self.enter_tensors)
+        attended = attend_prefix_groups(query, key, value, prefix_groups=prefix_groups, scaling=self.scaling)
+        return self.leave(attended, hidden, self.leave_tensors)
+
+    def transform(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Run the second half of the block."""
+        return self.mlp(hidden, self.mlp_tensors)
+
+
+class PackedModel:
+    """The blocks of a causal language model, for batches without padding.
+
+    Args:
+        model: A causal language model in which `find_obstacle` finds none, with or without an adapter.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.causal_lm = get_causal_lm(model)
+
+    def compute_hidden(self, batch: PackedBatch) -> torch.Tensor:
+        """Return the last hidden states of the predicting tokens, `(targets, hidden)`."""
+        inner = self.causal_lm.model
+        hidden = inner.embed_tokens(batch.input_ids).detach()
+        cosines, sines = inner.rotary_emb(hidden, batch.positions[None])
+        half = cosines.shape[-1] // 2  # both halves of the table are the same
+        turn = (cosines[0, :, None, :half].contiguous(), sines[0, :, None, :half].contiguous())
+        saving = self.causal_lm.is_activation_checkpointing and torch.is_grad_enabled()
+        blocks = [_read_block(block) for block in inner.layers]
+        for number, block in enumerate(blocks, start=1):
+            last = number == len(blocks)
+
+            def run(given: torch.Tensor, block: PackedBlock = block, last: bool = last) -> torch.Tensor:
+                given = block.attend(given, turn, batch.prefix_groups)
+                # Nothing reads the other tokens any more.
+                return block.transform(given[batch.predicting] if last else given)
+
+            hidden = checkpoint(run, hidden, use_reentrant=False) if saving else run(hidden)
+        normed: torch.Tensor = inner.norm(hidden)
+        return normed
+
+
+def attend_prefix_groups(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    prefix_groups: Sequence[PrefixGroup],
+    scaling: float,
+) -> torch.Tensor:
+    """Attend causally inside each sequence.
+
+    A shared prefix is put before the rest of each sequence again, for the attention alone.
+
+    Args:
+        query: `(tokens, heads, head_dim)`.
+        key: `(tokens, kv_heads, head_dim)`.
+        value: As `key`.
+        prefix_groups: How tokens belong together, see `PackedBatch`.
+        scaling: Factor of the scores.
+
+    Returns:
+        `(tokens, heads · head_dim)`.
+    """
+    grouped = query.shape[1] != key.shape[1]
+    sizes = [
+        size
+        for group in prefix_groups
+        for size in ([group.prefix] if group.prefix else [])
+        + [count * length for count, length in group.runs]
+    ]
+    pieces = zip(*(_split(each, sizes) for each in (query, key, value)), strict=True)
+    parts = []
+    for group in prefix_groups:
+        shared = next(pieces) if group.prefix else ()
+        for number, (count, length) in enumerate(group.runs):
+            own = [piece.view(count, length, *piece.shape[1:]) for piece in next(pieces)]
+            if shared:
+                before = [piece.expand(count, *piece.shape) for piece in shared]
+                own = [torch.cat(both, dim=1) for both in zip(before, own, strict=True)]
+            heads = [each.transpose(1, 2) for each in own]
+            attended = F.scaled_dot_product_attention(
+                heads[0], heads[1], heads[2], is_causal=True, scale=scaling, enable_gqa=grouped
+            ).transpose(1, 2)
+            if shared:
+                first, attended = torch.split(attended, [group.prefix, length], dim=1)
+                if number == 0:
+                    parts.append(first[0].flatten(1))
+            parts.append(attended.reshape(count * length, -1))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _split(tensor: torch.Tensor, sizes: Sequence[int]) -> Sequence[torch.Tensor]:
+    return (tensor,) if len(sizes) == 1 else torch.split(tensor, list(sizes))
+
+
+def get_causal_lm(model: Any) -> Any:
+    """Return the causal language model inside a PEFT model, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def find_obstacle(model: Any, *, dtype: torch.dtype, training: bool) -> str | None:
+    """Say why a model cannot be read as a `PackedModel`, or None if it can.
+
+    Args:
+        model: A causal language model, with or without an adapter.
+        dtype: Precision of the products; frozen weights must have it.
+        training: Whether gradients will be wanted; then nothing but adapters may be trained.
+    """
+    causal_lm = get_causal_lm(model)
+    config = causal_lm.config
+    if config.model_type not in MODEL_TYPES:
+        return f"model type {config.model_type}"
+    if getattr(config, "hidden_act", None) not in ACTIVATIONS:
+        return f"activation {getattr(config, 'hidden_act', None)}"
+    if training and getattr(config, "attention_dropout", None):
+        return "attention dropout"
+    for obstacle in _list_obstacles(causal_lm, dtype=dtype, training=training):
+        return obstacle
+    return None
+
+
+def find_window(model: Any) -> int | None:
+    """Return how far attention reaches back, None if all the way."""
+    causal_lm = get_causal_lm(model)
+    windows = [getattr(block.self_attn, "sliding_window", None) for block in causal_lm.model.layers]
+    if causal_lm.config.model_type == "mistral":
+        windows.append(causal_lm.config.sliding_window)
+    return min((window for window in windows if window is not None), default=None)
+
+
+def _list_obstacles(causal_lm: Any, *, dtype: torch.dtype, training: bool) -> Iterator[str]:
+    from peft.tuners.lora import Linear as LoraLinear
+
+    trained = set()
+    for name, module in causal_lm.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            yield f"{name} has a hook"
+        if isinstance(module, LoraLinear):
+            obstacle = _find_lora_obstacle(module, training=training)
+            if obstacle is not None:
+                yield f"{name} has {obstacle}"
+            trained |= {id(value) for each in (module.lora_A, module.lora_B) for value in each.parameters()}
+            module = module.base_layer
+        if name.endswith("_proj") and type(module) is not torch.nn.Linear:
+            yield f"{name} is a {type(module).__name__}"
+    for name, value in causal_lm.named_parameters():
+        if id(value) in trained:
+            continue
+        if value.dtype != dtype:
+            yield f"{name} is {value.dtype}, not {dtype}"
+        if training and value.requires_grad:
+            yield f"{name} is trained"
+
+
+def _find_lora_obstacle(module: Any, *, training: bool) -> str | None:
+    if len(module.active_adapters) != 1 and not module.disable_adapters and not module.merged:
+        return f"{len(module.active_adapters)} active adapters"
+    if module.lora_variant or any(module.lora_bias.values()):
+        return "a variant of LoRA"
+    sides = (*module.lora_A.values(), *module.lora_B.values())
+    if strange := {
+        type(side).__name__ for side in sides if type(side) not in (torch.nn.Linear, LeadingLinear)
+    }:
+        return f"an adapter made of {', '.join(sorted(strange))}"
+    dropouts = [dropout for dropout in module.lora_dropout.values() if getattr(dropout, "p", 0.0)]
+    return "dropout" if training and dropouts else None
+
+
+def _read_block(block: Any) -> PackedBlock:
+    attention, mlp = block.self_attn, block.mlp
+    enter, enter_tensors = _read_linears(attention, ATTENTION)
+    leave, leave_tensors = _read_linears(attention, ("o_proj",))
+    inside, mlp_tensors = _read_linears(mlp, MLP)
+    query_norm, key_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
+    return PackedBlock(
+        enter=QueryKeyValue(
+            norm=_read_norm(block.input_layernorm),
+            linears=(enter[0], enter[1], enter[2]),
+            head_dim=attention.head_dim,
+            head_norms=None if query_norm is None else (_read_norm(query_norm), _read_norm(key_norm)),
+        ),
+        leave=AttentionOutput((leave[0],)),
+        mlp=GatedMlp(_read_norm(block.post_attention_layernorm), (inside[0], inside[1], inside[2])),
+        scaling=attention.scaling,
+        enter_tensors=enter_tensors,
+        leave_tensors=leave_tensors,
+        mlp_tensors=mlp_tensors,
+    )
+
+
+def _read_norm(module: Any) -> Norm:
+    return Norm(module.weight.detach(), float(module.variance_epsilon))
+
+
+def _read_linears(parent: Any, names: Sequence[str]) -> tuple[list[Frozen], Tensors]:
+    linears, tensors = [], []
+    for name in names:
+        module = getattr(parent, name)
+        base = getattr(module, "base_layer", module)
+        scale = None
+        if base is not module and not module.disable_adapters and not module.merged:
+            adapter = module.active_adapters[0]
+            if adapter in module.lora_A:
+                scale = float(module.scaling[adapter])
+                tensors += [module.lora_A[adapter].weight, module.lora_B[adapter].weight]
+        bias = None if base.bias is None else base.bias.detach()
+        linears.append(Frozen(base.weight.detach(), bias, scale))
+    return linears, tuple(tensors)
