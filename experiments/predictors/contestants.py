@@ -57,7 +57,7 @@ def _train_trees(seen: Sequence[Evidence], *, seed: int) -> Predictor:
 
 def _train_network(name: str, network: str, algorithm: str, *, epochs: int, seed: int) -> Train:
     def train(seen: Sequence[Evidence]) -> Predictor:
-        from rankadaptor.predictor.network_training import train_network
+        from rankadaptor.predictor.networks.training import train_network
 
         given: dict[str, Any] = {"network": network, "algorithm": algorithm, "epochs": epochs, "seed": seed}
         for rate in RATES[:-1]:

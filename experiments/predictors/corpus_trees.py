@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rankadaptor.predictor.evidence import Evidence
-from rankadaptor.predictor.layout import lay_out
 from rankadaptor.predictor.observations import Observations, gather_observations, read_choices
 from rankadaptor.predictor.prediction import Choices, Floats, Prediction
+from rankadaptor.predictor.prior.layout import lay_out
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rankadaptor.features import ScoreTable
+from rankadaptor.predictor.baselines.score_predictor import ScorePredictor
 from rankadaptor.predictor.prediction import Choices, Prediction
-from rankadaptor.predictor.score_predictor import ScorePredictor
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record

@@ -31,8 +31,8 @@ from rankadaptor.files import read_json, write_bytes, write_json
 from rankadaptor.plots import to_png
 from rankadaptor.predictor import GaussianProcess, MetaPredictor, Predictor
 from rankadaptor.predictor.evidence import Evidence, choose_trainable, list_evidence
-from rankadaptor.predictor.hierarchy import Hierarchy, fit_hierarchy
-from rankadaptor.predictor.prior_width import set_width
+from rankadaptor.predictor.prior.hierarchy import Hierarchy, fit_hierarchy
+from rankadaptor.predictor.prior.width import set_width
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results.table import Table
 from rankadaptor.search.initial_design import choose_apart

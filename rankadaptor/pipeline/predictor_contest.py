@@ -15,11 +15,11 @@ from rankadaptor.corpus import Corpus
 from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable
 from rankadaptor.files import append_line, compute_digest, write_json
+from rankadaptor.predictor.baselines.score_predictor import ScorePredictor
 from rankadaptor.predictor.contest import DRAWS, Train, average_rows, hold_contest, judge_setting
 from rankadaptor.predictor.contestants import list_contestants
 from rankadaptor.predictor.evidence import Evidence, list_evidence
 from rankadaptor.predictor.prediction import Predictor
-from rankadaptor.predictor.score_predictor import ScorePredictor
 from rankadaptor.progress import Progress
 
 logger = logging.getLogger(__name__)

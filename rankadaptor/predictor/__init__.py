@@ -8,35 +8,35 @@ from typing import TYPE_CHECKING, Any
 from rankadaptor.predictor.prediction import Prediction, Predictor
 
 if TYPE_CHECKING:
-    from rankadaptor.predictor.boosted_trees import BoostedTrees
+    from rankadaptor.predictor.baselines.boosted_trees import BoostedTrees
+    from rankadaptor.predictor.baselines.gaussian_process import GaussianProcess
+    from rankadaptor.predictor.baselines.ridge import Ridge
+    from rankadaptor.predictor.baselines.score_predictor import ScorePredictor
     from rankadaptor.predictor.choice import PREDICTORS, make_predictor
     from rankadaptor.predictor.ensemble import Ensemble
-    from rankadaptor.predictor.gaussian_process import GaussianProcess
-    from rankadaptor.predictor.meta_network import MetaNetwork
-    from rankadaptor.predictor.meta_predictor import MetaPredictor
     from rankadaptor.predictor.meta_training import meta_train
-    from rankadaptor.predictor.network_training import train_network
-    from rankadaptor.predictor.perceptron import Perceptron
+    from rankadaptor.predictor.networks.meta_network import MetaNetwork
+    from rankadaptor.predictor.networks.perceptron import Perceptron
+    from rankadaptor.predictor.networks.training import train_network
+    from rankadaptor.predictor.prior.meta_predictor import MetaPredictor
     from rankadaptor.predictor.quality import Quality, assess_predictor
-    from rankadaptor.predictor.ridge import Ridge
-    from rankadaptor.predictor.score_predictor import ScorePredictor
 
 # Imported on first use: the perceptrons need torch, which takes more than a second to import.
 _MODULES = {
-    "BoostedTrees": "boosted_trees",
+    "BoostedTrees": "baselines.boosted_trees",
     "Ensemble": "ensemble",
-    "GaussianProcess": "gaussian_process",
-    "MetaNetwork": "meta_network",
-    "MetaPredictor": "meta_predictor",
+    "GaussianProcess": "baselines.gaussian_process",
+    "MetaNetwork": "networks.meta_network",
+    "MetaPredictor": "prior.meta_predictor",
     "PREDICTORS": "choice",
-    "Perceptron": "perceptron",
+    "Perceptron": "networks.perceptron",
     "Quality": "quality",
-    "Ridge": "ridge",
-    "ScorePredictor": "score_predictor",
+    "Ridge": "baselines.ridge",
+    "ScorePredictor": "baselines.score_predictor",
     "assess_predictor": "quality",
     "make_predictor": "choice",
     "meta_train": "meta_training",
-    "train_network": "network_training",
+    "train_network": "networks.training",
 }
 
 __all__ = [

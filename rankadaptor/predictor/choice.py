@@ -37,17 +37,17 @@ def make_predictor(name: str, *, pretrained: str | Path | None = None, seed: int
         )
     if name == "boosted_trees":
         load_package(XGBOOST)  # before anything is measured
-    from rankadaptor.predictor.boosted_trees import BoostedTrees
-    from rankadaptor.predictor.gaussian_process import GaussianProcess
-    from rankadaptor.predictor.ridge import Ridge
+    from rankadaptor.predictor.baselines.boosted_trees import BoostedTrees
+    from rankadaptor.predictor.baselines.gaussian_process import GaussianProcess
+    from rankadaptor.predictor.baselines.ridge import Ridge
 
     def make_perceptron(**settings: Any) -> Predictor:
-        from rankadaptor.predictor.perceptron import Perceptron
+        from rankadaptor.predictor.networks.perceptron import Perceptron
 
         return Perceptron(**settings)
 
     def read_meta(**settings: Any) -> Predictor:
-        from rankadaptor.predictor.meta_predictor import MetaPredictor
+        from rankadaptor.predictor.prior.meta_predictor import MetaPredictor
 
         return dataclasses.replace(MetaPredictor.from_pretrained(str(pretrained)), **settings)
 

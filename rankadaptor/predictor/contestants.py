@@ -36,9 +36,9 @@ def _train_meta(seen: Sequence[Evidence], *, seed: int) -> Predictor:
 
 
 def _join(meta: Predictor, *, seed: int) -> Predictor:
+    from rankadaptor.predictor.baselines.gaussian_process import GaussianProcess
+    from rankadaptor.predictor.baselines.ridge import Ridge
     from rankadaptor.predictor.ensemble import Ensemble
-    from rankadaptor.predictor.gaussian_process import GaussianProcess
-    from rankadaptor.predictor.ridge import Ridge
 
     return Ensemble((meta, GaussianProcess(seed=seed), Ridge(seed=seed)), seed=seed)
 

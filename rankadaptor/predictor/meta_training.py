@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from rankadaptor.defaults import META_TRAINING
 from rankadaptor.errors import InputError
 from rankadaptor.predictor.evidence import Source, choose_trainable, list_evidence, name_source
-from rankadaptor.predictor.hierarchy import fit_hierarchy
-from rankadaptor.predictor.meta_predictor import MetaPredictor
-from rankadaptor.predictor.prior_width import set_width
+from rankadaptor.predictor.prior.hierarchy import fit_hierarchy
+from rankadaptor.predictor.prior.meta_predictor import MetaPredictor
+from rankadaptor.predictor.prior.width import set_width
 
 if TYPE_CHECKING:
-    from rankadaptor.predictor.meta_network import MetaNetwork
+    from rankadaptor.predictor.networks.meta_network import MetaNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def meta_train(
     if model not in MODELS:
         raise InputError(f"model={model!r}: allowed are {', '.join(MODELS)}.")
     if model != "hierarchy":
-        from rankadaptor.predictor.network_training import train_network
+        from rankadaptor.predictor.networks.training import train_network
 
         return train_network(
             corpus,

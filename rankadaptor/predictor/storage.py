@@ -13,14 +13,14 @@ from safetensors.numpy import load_file, save
 from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.features import list_linear_features
 from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write_json
-from rankadaptor.predictor.hierarchy import Hierarchy
-from rankadaptor.predictor.layout import list_families
-from rankadaptor.predictor.meta_predictor import MetaPredictor
+from rankadaptor.predictor.prior.hierarchy import Hierarchy
+from rankadaptor.predictor.prior.layout import list_families
+from rankadaptor.predictor.prior.meta_predictor import MetaPredictor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rankadaptor.predictor.meta_network import MetaNetwork
+    from rankadaptor.predictor.networks.meta_network import MetaNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -161,9 +161,9 @@ def _take_network_apart(predictor: MetaNetwork) -> tuple[dict[str, NDArray[Any]]
 def _build_network(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> MetaNetwork:
     import torch
 
-    from rankadaptor.predictor.meta_network import MetaNetwork
-    from rankadaptor.predictor.network import Ensemble, PerceptronEnsemble
-    from rankadaptor.predictor.slot_network import SlotNetwork
+    from rankadaptor.predictor.networks.meta_network import MetaNetwork
+    from rankadaptor.predictor.networks.perceptron_layers import Ensemble, PerceptronEnsemble
+    from rankadaptor.predictor.networks.slot_network import SlotNetwork
 
     shape = dict(description["network"])
     network: Ensemble = (

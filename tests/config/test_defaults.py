@@ -25,7 +25,7 @@ def list_pairs() -> list[tuple[str, Any]]:
     from rankadaptor.evaluation import evaluate
     from rankadaptor.measure.fine_tune import ShortFineTune
     from rankadaptor.predictor import meta_train
-    from rankadaptor.predictor.network_training import train_network
+    from rankadaptor.predictor.networks.training import train_network
     from rankadaptor.proxies import ElasticAdapter, measure_reconstruction, measure_spectra, measure_variance
     from rankadaptor.pruning import prune
     from rankadaptor.recipe import Recipe

@@ -19,7 +19,7 @@ from rankadaptor.predictor import (
     meta_train,
     train_network,
 )
-from rankadaptor.predictor.network import PerceptronEnsemble
+from rankadaptor.predictor.networks.perceptron_layers import PerceptronEnsemble
 from rankadaptor.predictor.quality import compute_kendall
 from rankadaptor.space import Slot
 from tests.predictor.oracle import Oracle, as_failed, make_oracle, make_space, measure_sample, with_losses

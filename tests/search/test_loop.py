@@ -13,8 +13,8 @@ from rankadaptor.corpus import Record
 from rankadaptor.defaults import SEARCH
 from rankadaptor.errors import InputError, RankAdaptorError
 from rankadaptor.predictor import GaussianProcess, MetaPredictor, Prediction, Ridge
-from rankadaptor.predictor.hierarchy import fit_hierarchy
 from rankadaptor.predictor.observations import gather_observations
+from rankadaptor.predictor.prior.hierarchy import fit_hierarchy
 from rankadaptor.search import PROPOSALS, Search, check_choice
 from rankadaptor.search.proposals import score_expected_improvement
 from rankadaptor.space import Allocation

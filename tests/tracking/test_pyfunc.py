@@ -27,7 +27,7 @@ CHOICES = np.array([SPACE.find_choices(row) for row in VALUES.tolist()])
 @pytest.fixture(scope="module")
 def predictor():
     from rankadaptor.predictor import MetaNetwork
-    from rankadaptor.predictor.network import PerceptronEnsemble
+    from rankadaptor.predictor.networks.perceptron_layers import PerceptronEnsemble
 
     return MetaNetwork(network=PerceptronEnsemble(members=3, width=4, hidden=8, seed=1), spread=0.01)
 

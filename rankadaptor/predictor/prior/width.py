@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankadaptor.predictor.conditioning import condition
-from rankadaptor.predictor.hierarchy import Hierarchy, fit_hierarchy
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats
+from rankadaptor.predictor.prior.conditioning import condition
+from rankadaptor.predictor.prior.hierarchy import Hierarchy, fit_hierarchy
 
 if TYPE_CHECKING:
     from rankadaptor.space import Space

@@ -7,8 +7,8 @@ import torch
 
 from rankadaptor.errors import InputError
 from rankadaptor.predictor import adaptation
-from rankadaptor.predictor.adaptation import ALGORITHMS, call_network, make_learner
-from rankadaptor.predictor.network import PerceptronEnsemble, weigh_errors
+from rankadaptor.predictor.networks.adaptation import ALGORITHMS, call_network, make_learner
+from rankadaptor.predictor.networks.perceptron_layers import PerceptronEnsemble, weigh_errors
 
 
 def train(backend: str, algorithm: str) -> dict[str, torch.Tensor]:

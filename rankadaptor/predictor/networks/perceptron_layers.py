@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rankadaptor.predictor.encoding import encode_choices
+from rankadaptor.predictor.networks.encoding import encode_choices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from torch import Tensor, nn
 
-from rankadaptor.predictor.adaptation import make_learner
 from rankadaptor.predictor.calibration import LARGEST_STRETCH, SCEPTIC_PRETRAINED, Calibration, calibrate
-from rankadaptor.predictor.fitting import FittedEnsemble, fit_ensemble
-from rankadaptor.predictor.network import Ensemble, weigh_errors
+from rankadaptor.predictor.networks.adaptation import make_learner
+from rankadaptor.predictor.networks.fitting import FittedEnsemble, fit_ensemble
+from rankadaptor.predictor.networks.perceptron_layers import Ensemble, weigh_errors
 from rankadaptor.predictor.observations import Observations, gather_observations, read_choices
 from rankadaptor.predictor.prediction import Choices, Prediction
 

@@ -9,9 +9,9 @@ import pytest
 
 from rankadaptor.components.adapter import RankSpace
 from rankadaptor.predictor import MetaPredictor
-from rankadaptor.predictor.hierarchy import Hierarchy, fit_hierarchy
 from rankadaptor.predictor.observations import Observations, gather_observations
-from rankadaptor.predictor.prior_width import SETTINGS, set_width
+from rankadaptor.predictor.prior.hierarchy import Hierarchy, fit_hierarchy
+from rankadaptor.predictor.prior.width import SETTINGS, set_width
 from tests.predictor.oracle import make_oracle, make_space, measure_sample, with_losses
 
 SHARED = 7

@@ -12,7 +12,7 @@ from rankadaptor.components.adapter import RankSpace
 from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.files import read_json, write_json
 from rankadaptor.predictor import MetaPredictor, make_predictor, meta_train, storage
-from rankadaptor.predictor.layout import list_families
+from rankadaptor.predictor.prior.layout import list_families
 from rankadaptor.predictor.rank_agreement import compute_kendall
 from tests.predictor.oracle import make_oracle, make_space, measure_sample, with_losses
 

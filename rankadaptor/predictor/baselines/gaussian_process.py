@@ -13,11 +13,11 @@ import numpy as np
 
 from rankadaptor.features import find_uncounted
 from rankadaptor.features.means import find_slot_half
-from rankadaptor.predictor.mixing import mix, weigh, whiten
-from rankadaptor.predictor.noise import describe_noise
 from rankadaptor.predictor.observations import Observations, gather_observations, read_choices
 from rankadaptor.predictor.prediction import Choices, Floats, Prediction, predict_blindly
-from rankadaptor.predictor.slot_posterior import SlotPosterior, find_root, flatten_basis
+from rankadaptor.predictor.prior.mixing import mix, weigh, whiten
+from rankadaptor.predictor.prior.noise import describe_noise
+from rankadaptor.predictor.prior.slot_posterior import SlotPosterior, find_root, flatten_basis
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record

@@ -11,9 +11,14 @@ import torch
 from torch import Tensor
 
 from rankadaptor.predictor.calibration import SCEPTIC
-from rankadaptor.predictor.encoding import WIDTH, encode_choices
-from rankadaptor.predictor.fitting import FittedEnsemble, fit_ensemble
-from rankadaptor.predictor.network import HIDDEN, Ensemble, PerceptronEnsemble, weigh_errors
+from rankadaptor.predictor.networks.encoding import WIDTH, encode_choices
+from rankadaptor.predictor.networks.fitting import FittedEnsemble, fit_ensemble
+from rankadaptor.predictor.networks.perceptron_layers import (
+    HIDDEN,
+    Ensemble,
+    PerceptronEnsemble,
+    weigh_errors,
+)
 from rankadaptor.predictor.observations import gather_observations, read_choices
 from rankadaptor.predictor.prediction import Choices, Prediction, predict_blindly
 

@@ -17,7 +17,7 @@ from rankadaptor.features import (
     tabulate_basis,
 )
 from rankadaptor.predictor.prediction import Floats
-from rankadaptor.predictor.slot_posterior import flatten_basis
+from rankadaptor.predictor.prior.slot_posterior import flatten_basis
 
 if TYPE_CHECKING:
     from rankadaptor.space import Space

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rankadaptor.predictor.calibration import Calibration, assign_folds, calibrate
-from rankadaptor.predictor.network import Ensemble
+from rankadaptor.predictor.networks.perceptron_layers import Ensemble
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats, Prediction
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.predictor.conditioning import condition
-from rankadaptor.predictor.hierarchy import Hierarchy
 from rankadaptor.predictor.observations import gather_observations, read_choices
 from rankadaptor.predictor.prediction import Choices, Prediction
-from rankadaptor.predictor.slot_posterior import SlotPosterior
+from rankadaptor.predictor.prior.conditioning import condition
+from rankadaptor.predictor.prior.hierarchy import Hierarchy
+from rankadaptor.predictor.prior.slot_posterior import SlotPosterior
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
-    from rankadaptor.predictor.meta_network import MetaNetwork
+    from rankadaptor.predictor.networks.meta_network import MetaNetwork
     from rankadaptor.space import Space
 
 

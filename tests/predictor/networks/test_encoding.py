@@ -5,7 +5,7 @@ import pytest
 
 from rankadaptor.errors import InputError
 from rankadaptor.predictor import Perceptron
-from rankadaptor.predictor.encoding import WIDTH, encode_choices
+from rankadaptor.predictor.networks.encoding import WIDTH, encode_choices
 from tests.predictor.oracle import make_space
 
 

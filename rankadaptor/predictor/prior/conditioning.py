@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankadaptor.predictor.hierarchy import Hierarchy
-from rankadaptor.predictor.layout import lay_out
-from rankadaptor.predictor.mixing import mix, weigh, whiten
-from rankadaptor.predictor.noise import describe_noise
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats
-from rankadaptor.predictor.slot_posterior import SlotPosterior, find_root
+from rankadaptor.predictor.prior.hierarchy import Hierarchy
+from rankadaptor.predictor.prior.layout import lay_out
+from rankadaptor.predictor.prior.mixing import mix, weigh, whiten
+from rankadaptor.predictor.prior.noise import describe_noise
+from rankadaptor.predictor.prior.slot_posterior import SlotPosterior, find_root
 
 if TYPE_CHECKING:
     from rankadaptor.space import Space

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rankadaptor.predictor.layout import count_shared_families, lay_out, list_families
-from rankadaptor.predictor.noise import describe_noise
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats
+from rankadaptor.predictor.prior.layout import count_shared_families, lay_out, list_families
+from rankadaptor.predictor.prior.noise import describe_noise
 
 if TYPE_CHECKING:
     import torch

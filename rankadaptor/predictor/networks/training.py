@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from rankadaptor.defaults import META_TRAINING
 from rankadaptor.errors import InputError, TrainingError
-from rankadaptor.predictor.adaptation import (
+from rankadaptor.predictor.evidence import Source, choose_trainable, list_evidence, name_source
+from rankadaptor.predictor.networks.adaptation import (
     ALGORITHMS,
     Learner,
     call_network,
     is_learn2learn_installed,
     make_learner,
 )
-from rankadaptor.predictor.evidence import Source, choose_trainable, list_evidence, name_source
-from rankadaptor.predictor.meta_network import MetaNetwork
-from rankadaptor.predictor.network import Ensemble, PerceptronEnsemble, weigh_errors
-from rankadaptor.predictor.slot_network import SlotNetwork
+from rankadaptor.predictor.networks.meta_network import MetaNetwork
+from rankadaptor.predictor.networks.perceptron_layers import Ensemble, PerceptronEnsemble, weigh_errors
+from rankadaptor.predictor.networks.slot_network import SlotNetwork
 from rankadaptor.progress import Progress
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rankadaptor.predictor.baselines.descriptors import describe_choices
 from rankadaptor.predictor.calibration import Calibration, calibrate
-from rankadaptor.predictor.descriptors import describe_choices
 from rankadaptor.predictor.observations import gather_observations, read_choices
 from rankadaptor.predictor.prediction import Choices, Floats, Prediction, predict_blindly
 

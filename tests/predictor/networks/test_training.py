@@ -11,7 +11,7 @@ from rankadaptor.corpus import Corpus, Setting
 from rankadaptor.errors import CheckpointError, InputError, TrainingError
 from rankadaptor.files import read_json, write_json
 from rankadaptor.predictor import MetaNetwork, MetaPredictor, Perceptron, make_predictor, train_network
-from rankadaptor.predictor.network import PerceptronEnsemble
+from rankadaptor.predictor.networks.perceptron_layers import PerceptronEnsemble
 from rankadaptor.predictor.quality import compute_kendall
 from tests.predictor.oracle import make_oracle, make_space, measure_sample
 

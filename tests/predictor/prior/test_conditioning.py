@@ -7,9 +7,9 @@ import pytest
 
 from rankadaptor.components.adapter import RankSpace
 from rankadaptor.predictor import conditioning
-from rankadaptor.predictor.conditioning import condition
-from rankadaptor.predictor.hierarchy import Hierarchy, fit_hierarchy
 from rankadaptor.predictor.observations import gather_observations
+from rankadaptor.predictor.prior.conditioning import condition
+from rankadaptor.predictor.prior.hierarchy import Hierarchy, fit_hierarchy
 from tests.predictor.oracle import make_oracle, make_space, measure_sample
 
 

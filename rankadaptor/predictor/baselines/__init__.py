@@ -1,0 +1,1 @@
+"""Predictors that learn one setting from scratch, for comparison and as members of the ensemble."""
