@@ -1,9 +1,10 @@
-"""What the files of comparing studies share: the settings, the workers, and how they are judged."""
+"""The job file and the command line that the comparing studies share."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,37 +22,37 @@ from rankadaptor.results.table import write_gain, write_percent
 
 
 class FinalSection(Section):
-    """The full recoveries that judge every method."""
+    """The full recoveries that every choice is judged by."""
 
-    seeds: int = Field(default=5, ge=2, description="Fresh seeds; each costs a full fine-tune a method.")
-    first_seed: int = Field(default=2000, ge=0, description="The seeds are this one and those after it.")
+    seeds: int = Field(default=5, ge=2, description="Fresh seeds; each costs one full fine-tune per method.")
+    first_seed: int = Field(default=2000, ge=0, description="The first of them; the others follow.")
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence of the intervals.")
 
 
 class JobFile(Section):
-    """What all files of comparing jobs share.
+    """The keys that all comparing jobs share.
 
-    A setting is the run file of a corpus entry: model, pruning, data, space, recipe and lengths come from it.
+    A setting is a run file; model, pruning, data, space, recipe and lengths come from it.
     """
 
     name: str = Field(
         default="comparison", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the job."
     )
-    settings: tuple[str, ...] = Field(min_length=1, description="Run files, one a setting.")
+    settings: tuple[str, ...] = Field(min_length=1, description="Run files, one per setting.")
     overrides: tuple[str, ...] = Field(
         default=(), description="Assignments for every run file, such as search.steps=24."
     )
-    output: str = Field(default="", description="Folder for what is measured; runs/compare/<name> if empty.")
-    workers: int = Field(default=1, ge=1, description="Trials measured side by side; changes no result.")
-    final: FinalSection = Field(default=FinalSection(), description="The full recoveries at the end.")
+    output: str = Field(default="", description="Folder of the measurements; runs/compare/<name> if empty.")
+    workers: int = Field(default=1, ge=1, description="Trials measured at the same time; changes no result.")
+    final: FinalSection = Field(default=FinalSection(), description="The full recoveries that judge.")
 
     @property
     def folder(self) -> Path:
-        """Where everything measured is kept."""
+        """Folder of all measurements."""
         return Path(self.output or f"runs/compare/{self.name}")
 
     def list_benchmarks(self) -> Sequence[str]:
-        """Return the names of the benchmarks that the study asks."""
+        """Return the names of the benchmarks of the study."""
         return ()
 
 
@@ -78,7 +79,7 @@ def load_job(path: str | Path, kind: type[Job], overrides: Sequence[str] = ()) -
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
-            faults.append(f"--set {override}: must read key=value, for example --set trials=12.")
+            faults.append(f"--set {override}: must be key=value, for example --set trials=12.")
         elif blocked := assign_value(values, key.strip(), parse_value(text, source=f"--set {override}")):
             faults.append(f"--set {override}: {blocked} holds a value, not a section. Set {blocked} itself.")
     config = _validate(values, kind, places=document.places, faults=faults)
@@ -110,13 +111,34 @@ def _validate(
         return None
 
 
-def read_command(text: str | None, *, into: bool = False) -> argparse.Namespace:
-    """Read the command line of a comparing study: `file`, `set`, and `into` if the study has that.
+def run_job(
+    text: str | None,
+    kind: type[Job],
+    *,
+    study: str,
+    fill: str | None = None,
+) -> None:
+    """Run a comparing study from the command line, or fill the generated parts of a document.
 
     Args:
-        text: What `--help` shows.
-        into: Whether parts of another document can be filled.
+        text: The text of `--help`.
+        kind: The study's own keys.
+        study: Function that measures and returns rows, as `module:name`; imported when it is needed.
+        fill: Function that fills a document from the rows that are there, likewise; None has no `--into`.
+
+    Raises:
+        RankAdaptorError: If the job file, its settings or the results are not sound.
     """
+    given = _read_command(text, into=fill is not None)
+    config = load_job(given.file, kind, given.set)
+    results: str = config.results  # type: ignore[attr-defined]  # every study has this key, with its own default
+    if fill is not None and given.into is not None:
+        report_changes(given.into, pkgutil.resolve_name(fill)(results, file=given.into))
+        return
+    show_rows(pkgutil.resolve_name(study)(config), results)
+
+
+def _read_command(text: str | None, *, into: bool) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, metavar="FILE.yaml")
     parser.add_argument(
@@ -132,7 +154,7 @@ def read_command(text: str | None, *, into: bool = False) -> argparse.Namespace:
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], place: str) -> None:
-    """Write a line a row, and where the rows lie, to stdout."""
+    """Write one line per row, and the path of the rows, to stdout."""
     for row in rows:
         parts = [row["setting"], *([write_percent(row["ratio"])] if "ratio" in row else []), row["method"]]
         if "share" in row:
@@ -147,5 +169,5 @@ def show_rows(rows: Sequence[Mapping[str, Any]], place: str) -> None:
 
 
 def report_changes(file: Path, changed: Sequence[str]) -> None:
-    """Say on stdout which parts of a document changed."""
+    """Write to stdout which parts of a document changed."""
     sys.stdout.write(f"{file}: {', '.join(changed) if changed else 'nothing'} changed\n")

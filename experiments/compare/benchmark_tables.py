@@ -1,4 +1,4 @@
-"""What the recovered models of a comparison score on benchmarks, beside uniform's on the same items."""
+"""Tables of benchmark scores of the recovered models, compared with uniform on the same items."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.compare.labels import label_method
 from rankadaptor.results.table import Table, write_points
 
 Row = Mapping[str, Any]
@@ -35,16 +36,16 @@ def average_benchmarks(rows: Sequence[Row]) -> Table | None:
         cells = [write_points(float(np.mean([each[name]["accuracy"] for each in own]))) for name in names]
         mean = write_points(float(np.mean([each["mean"] for each in own])))
         found = [each["difference"]["mean"] for each in own if "difference" in each]
-        lines.append((method, *cells, mean, _pool(found)))
+        lines.append((label_method(method), *cells, mean, _pool(found)))
     return Table(
         name="benchmarks",
         title="Accuracy on the benchmarks",
-        header=("method", *names, "mean", "beside uniform"),
+        header=("method", *names, "mean", "minus uniform"),
         rows=tuple(lines),
         note=f"Accuracy in per cent, means over {len(shared)} settings, {_write_items(first, names)} items a "
-        "benchmark and setting, the same for all methods. *Beside uniform*: difference of the means with its "
+        "benchmark and setting, the same for all methods. *Minus uniform*: difference of the means with its "
         "standard error, paired item by item. One recovery of each choice, on the first seed. "
-        "Chance is 50 % where two answers are offered and 25 % where four are; models so small are near it.",
+        "Chance level is 50 % for two answers and 25 % for four; models of this size are near it.",
     )
 
 

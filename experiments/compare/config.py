@@ -1,4 +1,4 @@
-"""The file of a comparison: which methods, and what a method may spend."""
+"""The job file of a comparison: methods, and the trials that each may spend."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rankadaptor.config.sections import Section
 
 MethodName = Literal[
     "uniform", "uniform_tuned", "random", "linear_in_depth", "damage", "eva", "spectra", "adalora", "elastic",
-    "boosted_trees", "paper", "ours", "ours_widened", "uniform_started", "ours_started",
+    "boosted_trees", "paper", "run_default", "ours", "ours_widened", "uniform_started", "ours_started",
 ]  # fmt: skip
 
 DEFAULT_METHODS: tuple[MethodName, ...] = (
     "uniform", "uniform_tuned", "random", "linear_in_depth", "damage", "eva", "spectra", "adalora", "elastic",
-    "boosted_trees", "paper", "ours", "ours_widened", "uniform_started", "ours_started",
+    "boosted_trees", "paper", "run_default", "ours", "ours_widened", "uniform_started", "ours_started",
 )  # fmt: skip
 
 
 class BenchmarkSection(Section):
-    """The benchmarks that the recovered models answer, one seed of each method."""
+    """Benchmarks of the recovered models, one seed of each method."""
 
     names: tuple[str, ...] = Field(default=(), description="Benchmark names; [] evaluates none.")
     limit: int | None = Field(default=200, ge=1, description="Questions per benchmark; null takes all.")
@@ -33,21 +33,24 @@ class ComparisonConfig(JobFile):
 
     job: Literal["methods"] = Field(default="methods", description="Which job this file describes.")
     methods: tuple[MethodName, ...] = Field(
-        default=DEFAULT_METHODS, min_length=1, description="What is compared; uniform always is."
+        default=DEFAULT_METHODS,
+        min_length=1,
+        description="Methods that are compared; uniform is always added. Labels and descriptions: labels.py.",
     )
     trials: int = Field(
-        default=32, ge=6, description="What a method may spend, in trials of search.steps, uniform's counted."
+        default=32,
+        ge=6,
+        description="Trials of search.steps that a method may spend, those of uniform included.",
     )
     batch: int = Field(default=2, ge=1, description="Allocations a guided search proposes at a time.")
     stop: bool = Field(
         default=True,
-        description="Whether the package's own search stops where nothing promises more than the noise of a "
-        "trial; false where recoveries are much longer than trials and gains may grow with them.",
+        description="Whether ours and ours_started end their search once no candidate is expected to gain "
+        "more than the noise of a trial; false where recoveries are much longer than trials.",
     )
     corpus: str = Field(
         default="meta_data",
-        description="Corpus that the trained predictors learn from, without the setting at hand and without "
-        "held-out ones.",
+        description="Corpus of the trained predictors, without the setting itself and held-out ones.",
     )
     benchmarks: BenchmarkSection = Field(
         default=BenchmarkSection(), description="Benchmarks of the recovered models."
@@ -58,5 +61,5 @@ class ComparisonConfig(JobFile):
     )
 
     def list_benchmarks(self) -> Sequence[str]:
-        """Return the names of the benchmarks that the recovered models answer."""
+        """Return the names of the benchmarks."""
         return self.benchmarks.names

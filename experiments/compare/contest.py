@@ -1,4 +1,4 @@
-"""The comparison that counts: every method on every setting, at equal parameters and equal cost."""
+"""The comparison: every method on every setting, at equal parameters and equal cost."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.compare.arena import Arena, open_arena
 from experiments.compare.choice import Choice
 from experiments.compare.config import ComparisonConfig
 from experiments.compare.guided import (
     SELECTION_SEED,
+    choose_as_run,
     choose_by_trees,
     choose_like_paper,
-    choose_ours,
     choose_random,
+    choose_remeasured,
 )
 from experiments.compare.judgement import judge_choices
 from experiments.compare.learned import find_corpus_digest
 from experiments.compare.page import write_comparison
+from experiments.compare.prepared_setting import PreparedSetting, prepare_setting
 from experiments.compare.redistribution import choose_by_adalora, choose_by_eva
 from experiments.compare.scored import (
     choose_by_damage,
@@ -31,8 +32,8 @@ from experiments.compare.scored import (
     choose_tuned_uniform,
     choose_uniform,
 )
-from experiments.compare.started import choose_started, choose_started_uniform
-from experiments.compare.widened import choose_widened
+from experiments.compare.tuned_initialisation import choose_initialisation, choose_initialisation_then_ranks
+from experiments.compare.with_scales import choose_with_scales
 from experiments.jobs import JobFile
 from rankadaptor.config import RunConfig, load_run
 from rankadaptor.errors import InputError, RankAdaptorError, StorageError
@@ -41,7 +42,7 @@ from rankadaptor.runtime import find_commit
 
 logger = logging.getLogger(__name__)
 
-METHODS: dict[str, Callable[[Arena, ComparisonConfig], Choice]] = {
+METHODS: dict[str, Callable[[PreparedSetting, ComparisonConfig], Choice]] = {
     "uniform": choose_uniform,
     "uniform_tuned": choose_tuned_uniform,
     "random": choose_random,
@@ -53,23 +54,24 @@ METHODS: dict[str, Callable[[Arena, ComparisonConfig], Choice]] = {
     "elastic": choose_elastic,
     "boosted_trees": choose_by_trees,
     "paper": choose_like_paper,
-    "ours": choose_ours,
-    "ours_widened": choose_widened,
-    "uniform_started": choose_started_uniform,
-    "ours_started": choose_started,
+    "run_default": choose_as_run,
+    "ours": choose_remeasured,
+    "ours_widened": choose_with_scales,
+    "uniform_started": choose_initialisation,
+    "ours_started": choose_initialisation_then_ranks,
 }
-"""Every method chooses an allocation of the arena's space, and may spend `trials` trials on it."""
-LEARNED = ("paper", "ours", "ours_started")
-"""Those whose choice depends on the corpus they learn from."""
+"""Every method chooses an allocation of the prepared setting, and may spend `trials` trials on it."""
+LEARNED = ("paper", "run_default", "ours", "ours_started")
+"""Methods whose choice depends on the corpus they learn from."""
 STOPPING = ("ours", "ours_started")
-"""Those whose search may stop before its trials are used up."""
+"""Methods whose search may stop before its trials are used up."""
 
 
 def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
     """Compare methods on every setting and write the rows to the comparison's result file.
 
-    Every choice, trial and recovery is kept in `config.folder` as soon as it is there, so the same command
-    continues a comparison that was cut off. A method that cannot be applied to a setting is left out of it,
+    Every choice, trial and recovery is stored in `config.folder` at once, so the same command continues an
+    interrupted comparison. A method that cannot be applied to a setting is left out of it,
     with a warning. Rows of other settings and methods that the file holds are kept.
 
     Returns:
@@ -78,18 +80,18 @@ def compare_methods(config: ComparisonConfig) -> list[dict[str, Any]]:
 
     Raises:
         InputError: If a run file does not fit its model, or a folder holds another setting.
-        StorageError: If something could not be written; what was measured before is kept.
+        StorageError: If something could not be written; earlier measurements are kept.
     """
     rows: list[dict[str, Any]] = []
     for run in load_settings(config):
         check_seeds(run, config, trials=config.trials)
-        with open_arena(run, config.folder / run.name, workers=config.workers) as arena:
+        with prepare_setting(run, config.folder / run.name, workers=config.workers) as prepared:
             choices: dict[str, Choice] = {}
             for name in config.methods:
-                choice = choose(arena, config, name)
+                choice = choose(prepared, config, name)
                 if choice is not None:
                     choices[name] = choice
-            judged = judge_choices(arena, choices, final=config.final, benchmarks=config.benchmarks)
+            judged = judge_choices(prepared, choices, final=config.final, benchmarks=config.benchmarks)
         asked = {"trials": config.trials, "stop": config.stop}
         found = [{"job": config.name, **asked, **row} for row in judged]
         rows += found
@@ -120,26 +122,26 @@ def check_seeds(run: RunConfig, config: JobFile, *, trials: int, searches: int =
     Args:
         run: The setting.
         config: Says which seeds judge.
-        trials: As many seeds as second opinions may take.
-        searches: As many seeds as searches take, one each.
+        trials: Number of seeds reserved for measuring finalists again.
+        searches: Number of searches, one seed each.
 
     Raises:
         InputError: If a seed of the final recoveries is one of the search's.
     """
     judged = range(config.final.first_seed, config.final.first_seed + config.final.seeds)
-    opinions = run.seed + SELECTION_SEED
-    chosen = [*range(run.seed, run.seed + searches), *range(opinions, opinions + trials)]
+    first = run.seed + SELECTION_SEED
+    chosen = [*range(run.seed, run.seed + searches), *range(first, first + trials)]
     if shared := sorted(set(judged) & set(chosen)):
         raise InputError(
-            f"{run.name}: seed {shared[0]} would both choose and judge. The search takes {run.seed} and "
-            f"those from {opinions} on; set final.first_seed above {chosen[-1]}."
+            f"{run.name}: seed {shared[0]} would both choose and judge. The search uses {run.seed} and "
+            f"those from {first} on; set final.first_seed above {chosen[-1]}."
         )
 
 
-def choose(arena: Arena, config: ComparisonConfig, name: str) -> Choice | None:
-    """Let a method choose, or read what it chose before; None if it cannot be applied here.
+def choose(prepared: PreparedSetting, config: ComparisonConfig, name: str) -> Choice | None:
+    """Let a method choose, or read its earlier choice; None if it cannot be applied here.
 
-    What a method learned from a corpus is its choice only as long as the corpus says the same.
+    The choice of a method that learns from a corpus is stored under the digest of that corpus.
     """
     step = f"choose-{name}-{config.trials}x{config.batch}"
     corpus = find_corpus_digest(config.corpus) if name in LEARNED else None
@@ -149,14 +151,14 @@ def choose(arena: Arena, config: ComparisonConfig, name: str) -> Choice | None:
         step += "-whole"
 
     def let_choose() -> dict[str, Any]:
-        return {"choice": METHODS[name](arena, config).to_json(), "commit": find_commit()}
+        return {"choice": METHODS[name](prepared, config).to_json(), "commit": find_commit()}
 
     try:
-        found = arena.folder.complete(step, let_choose)
+        found = prepared.folder.complete(step, let_choose)
     except StorageError:
         raise
     except (RankAdaptorError, ValueError, RuntimeError) as error:  # the last two: from a library's own method
-        logger.warning("%s cannot be applied to %s: %s", name, arena.config.name, error)
+        logger.warning("%s cannot be applied to %s: %s", name, prepared.config.name, error)
         return None
     choice = Choice.from_json(found["choice"])
     origin = {"corpus": corpus, "chosen_by": found.get("commit")}
@@ -164,9 +166,10 @@ def choose(arena: Arena, config: ComparisonConfig, name: str) -> Choice | None:
 
 
 def is_stale(row: Mapping[str, Any], *, config: ComparisonConfig, setting: str) -> bool:
-    """Tell whether a row of an earlier comparison is of this job, but no longer what it would find.
+    """Tell whether a row of an earlier comparison belongs to this job but is outdated.
 
-    Rows of another number of trials are, and those of this setting's methods, which are written anew.
+    Outdated are rows with another number of trials, and those of this setting's methods, which are written
+    anew.
     """
     if row.get("job") != config.name:
         return False
@@ -201,7 +204,7 @@ def merge_rows(
 
 
 def describe_row(row: dict[str, Any]) -> str:
-    """Say a row in one line."""
+    """Describe a row in one line."""
     interval = "" if row["gain_low"] is None else f" ({row['gain_low']:+.4f} to {row['gain_high']:+.4f})"
     gain = "failed" if row["gain"] is None else f"gain {row['gain']:+.4f}{interval}"
     loss = "" if row["loss"] is None else f", loss {row['loss']:.4f}"

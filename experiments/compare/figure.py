@@ -1,10 +1,11 @@
-"""Ways of choosing side by side: the gain of each over uniform, setting by setting and on average."""
+"""Figure of the gains over uniform by method, per setting and on average."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.compare.labels import label_method
 from experiments.compare.pooling import pool_gains
 from rankadaptor.errors import InputError
 from rankadaptor.plots.style import BLUE, INK, MUTED, VERMILION, make_figure, style_legend, style_title
@@ -16,9 +17,9 @@ LOOKS = {"better": (BLUE, "^"), "no difference": (MUTED, "o"), "worse": (VERMILI
 
 
 def plot_comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw each method's gains: a mark a setting, and the mean over settings with its interval.
+    """Draw each method's gains: one mark per setting, and the mean over settings with its interval.
 
-    Only settings in which every method has a result; uniform itself is the line at zero.
+    Only settings with a result of every method are shown; the line at zero is uniform itself.
 
     Args:
         rows: With `method`, `setting`, `outcome`, `gain` and `gains`, nats per token.
@@ -50,7 +51,7 @@ def plot_comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
         ]
         if found:
             across, up = zip(*found, strict=True)
-            label = outcome if outcome == "no difference" else f"{outcome} than uniform in a setting"
+            label = outcome if outcome == "no difference" else f"{outcome} in a setting"
             axis.plot(
                 across, up, linestyle="none", marker=marker, markersize=4.5, color=colour, alpha=0.75,
                 label=label,
@@ -60,8 +61,8 @@ def plot_comparison(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axis.plot([low, high], [place, place], color=INK, linewidth=2.0, solid_capstyle="butt")
         label = "mean, with its 95 % interval" if place == 0 else ""
         axis.plot([gain], [place], marker="D", markersize=5, color=INK, linestyle="none", label=label or None)
-    style_title(axis, f"Gain over uniform at equal parameters and cost, {len(settings)} settings")
-    axis.set_yticks(range(len(order)), order)
+    style_title(axis, f"Gain over uniform at equal cost, {len(settings)} setting{'s' * (len(settings) > 1)}")
+    axis.set_yticks(range(len(order)), [label_method(name) for name in order])
     axis.set_xlabel("nats per token of held-out text, after full recovery on fresh seeds")
     style_legend(axis, columns=2, outside=True)
     return figure

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.compare.choice import Choice
-from rankadaptor.components.adapter import count_parameters, widen_space
+from rankadaptor.components.adapter import add_scales, count_parameters
 from rankadaptor.errors import TrainingError
 from rankadaptor.evaluation.benchmarks import Scores, compare_scores
 from rankadaptor.files import compute_digest
@@ -20,8 +20,8 @@ from rankadaptor.runtime import find_commit
 from rankadaptor.verdict import SMALLEST_SHARE, Judgement, judge_gains
 
 if TYPE_CHECKING:
-    from experiments.compare.arena import Arena
     from experiments.compare.config import BenchmarkSection
+    from experiments.compare.prepared_setting import PreparedSetting
     from experiments.jobs import FinalSection
     from rankadaptor.corpus import Record
 
@@ -31,7 +31,7 @@ UNIFORM = "uniform"
 
 
 def recover_choices(
-    arena: Arena, choices: Mapping[str, Choice], final: FinalSection
+    prepared: PreparedSetting, choices: Mapping[str, Choice], final: FinalSection
 ) -> dict[str, list[Record]]:
     """Recover every choice, and uniform, in full under each fresh seed.
 
@@ -39,35 +39,35 @@ def recover_choices(
         Per name one record a seed, in the seeds' order. A choice with a recipe of its own has a record file
         of its own.
     """
-    seeds, steps = _list_seeds(final), arena.source.recipe.steps
-    own = arena.source.recipe
+    seeds, steps = _list_seeds(final), prepared.source.recipe.steps
+    own = prepared.source.recipe
     plain = {
         name: choice
         for name, choice in choices.items()
-        if choice.change_recipe(own) == own and not choice.widened
+        if choice.change_recipe(own) == own and not choice.with_scales
     }
     jobs = {
-        name: [Job(arena.space.allocation(choice.values), seed, steps) for seed in seeds]
+        name: [Job(prepared.space.allocation(choice.values), seed, steps) for seed in seeds]
         for name, choice in plain.items()
     }
-    jobs[UNIFORM] = [Job(arena.space.reference(), seed, steps) for seed in seeds]
+    jobs[UNIFORM] = [Job(prepared.space.reference(), seed, steps) for seed in seeds]
     distinct = dict.fromkeys(job for group in jobs.values() for job in group)
-    arena.pool.measure_all(list(distinct), label="full recoveries")
-    records = {name: [arena.pool.find(job) for job in group] for name, group in jobs.items()}
+    prepared.pool.measure_all(list(distinct), label="full recoveries")
+    records = {name: [prepared.pool.find(job) for job in group] for name, group in jobs.items()}
     found: dict[str, list[Record]] = {
         name: [record for record in group if record is not None] for name, group in records.items()
     }
     for name, choice in choices.items():
-        if choice.widened:
-            with arena.widen() as widened:
-                allocation = widened.space.allocation(choice.values)
-                found[name] = widened.pool.measure_all(
+        if choice.with_scales:
+            with prepared.with_scales() as with_scales:
+                allocation = with_scales.space.allocation(choice.values)
+                found[name] = with_scales.pool.measure_all(
                     [Job(allocation, seed, steps) for seed in seeds], label=f"full recoveries of {name}"
                 )
         if choice.change_recipe(own) == own:
             continue
-        with arena.change(choice.change_recipe(own)) as changed:
-            allocation = arena.space.allocation(choice.values)
+        with prepared.change(choice.change_recipe(own)) as changed:
+            allocation = prepared.space.allocation(choice.values)
             found[name] = changed.pool.measure_all(
                 [Job(allocation, seed, steps) for seed in seeds], label=f"full recoveries of {name}"
             )
@@ -75,17 +75,21 @@ def recover_choices(
 
 
 def judge_choices(
-    arena: Arena, choices: Mapping[str, Choice], *, final: FinalSection, benchmarks: BenchmarkSection
+    prepared: PreparedSetting,
+    choices: Mapping[str, Choice],
+    *,
+    final: FinalSection,
+    benchmarks: BenchmarkSection,
 ) -> list[dict[str, Any]]:
     """Recover all choices and return one row a method, uniform's first."""
-    records = recover_choices(arena, choices, final)
-    scores = _score_choices(arena, choices, final=final, benchmarks=benchmarks)
+    records = recover_choices(prepared, choices, final)
+    scores = _score_choices(prepared, choices, final=final, benchmarks=benchmarks)
     names = dict.fromkeys([UNIFORM, *choices])
     return [
         _write_row(
-            arena,
+            prepared,
             name,
-            choices.get(name, Choice(arena.space.reference().values)),
+            choices.get(name, Choice(prepared.space.reference().values)),
             records=records[name],
             uniform=records[UNIFORM],
             confidence=final.confidence,
@@ -96,7 +100,7 @@ def judge_choices(
 
 
 def _write_row(
-    arena: Arena,
+    prepared: PreparedSetting,
     name: str,
     choice: Choice,
     *,
@@ -109,17 +113,17 @@ def _write_row(
     losses = [record.loss for record in records if record.loss is not None]
     loss = float(np.mean(losses)) if losses else None
     is_uniform = name == UNIFORM
-    pruned, dense = arena.losses["pruned"], arena.losses.get("dense")
+    pruned, dense = prepared.losses["pruned"], prepared.losses.get("dense")
     row: dict[str, Any] = {
-        "setting": arena.config.name,
+        "setting": prepared.config.name,
         "method": name,
-        "parameters": count_parameters(arena.space, choice.values[: arena.space.n_slots]),
+        "parameters": count_parameters(prepared.space, choice.values[: prepared.space.n_slots]),
         "cost_tokens": choice.tokens,
         "seeds": len(gains),
         "failures": len(records) - len(gains),
         "confidence": confidence,
-        "trial_steps": arena.steps,
-        "steps": arena.source.recipe.steps,
+        "trial_steps": prepared.steps,
+        "steps": prepared.source.recipe.steps,
         "loss": loss,
         "gain": 0.0 if is_uniform else judged.gain,
         "gain_low": None if is_uniform else judged.low,
@@ -131,14 +135,14 @@ def _write_row(
         "loss_dense": dense,
         "regained": None if loss is None or dense is None else (pruned - loss) / (pruned - dense),
         "extra_regained": find_extra(judged.gain, uniform, pruned) if not is_uniform else 0.0,
-        "learning_rate": choice.learning_rate or arena.source.recipe.learning_rate,
-        "initialisation": choice.initialisation or arena.source.recipe.initialisation,
+        "learning_rate": choice.learning_rate or prepared.source.recipe.learning_rate,
+        "initialisation": choice.initialisation or prepared.source.recipe.initialisation,
         "values": list(choice.values),
-        "equals_uniform": _is_uniform(arena, choice),
+        "equals_uniform": _is_uniform(prepared, choice),
         "scales": dict(choice.details.get("scales", {})),
         "cost_seconds": round(choice.seconds, 1),
         "recovery_seconds": round(sum(record.seconds for record in records), 1),
-        "tuning_tokens": arena.tuning_tokens,
+        "tuning_tokens": prepared.tuning_tokens,
         "details": dict(choice.details),
         "commit": find_commit(),
     }
@@ -160,9 +164,9 @@ def judge_pairs(
     return gains, judged
 
 
-def _is_uniform(arena: Arena, choice: Choice) -> bool:
-    same_ranks = choice.values[: arena.space.n_slots] == arena.space.reference().values
-    same_recipe = choice.change_recipe(arena.source.recipe) == arena.source.recipe
+def _is_uniform(prepared: PreparedSetting, choice: Choice) -> bool:
+    same_ranks = choice.values[: prepared.space.n_slots] == prepared.space.reference().values
+    same_recipe = choice.change_recipe(prepared.source.recipe) == prepared.source.recipe
     return same_ranks and same_recipe and not choice.details.get("scales")
 
 
@@ -186,12 +190,16 @@ def find_extra(gain: float | None, uniform: list[Record], pruned: float) -> floa
 
 
 def _score_choices(
-    arena: Arena, choices: Mapping[str, Choice], *, final: FinalSection, benchmarks: BenchmarkSection
+    prepared: PreparedSetting,
+    choices: Mapping[str, Choice],
+    *,
+    final: FinalSection,
+    benchmarks: BenchmarkSection,
 ) -> dict[str, dict[str, Any]]:
     """Recover each distinct choice once more, on the first seed, and let it answer the benchmarks."""
     if not benchmarks.names:
         return {}
-    every = {UNIFORM: Choice(arena.space.reference().values), **choices}
+    every = {UNIFORM: Choice(prepared.space.reference().values), **choices}
     owners: dict[tuple[Any, ...], str] = {}
     answered: dict[str, Scores] = {}
     for name, choice in every.items():
@@ -199,7 +207,7 @@ def _score_choices(
         if key not in owners:
             owners[key] = name
             try:
-                answered[name] = _answer(arena, name, choice, final=final, benchmarks=benchmarks)
+                answered[name] = _answer(prepared, name, choice, final=final, benchmarks=benchmarks)
             except TrainingError as error:  # the losses already tell of it; scores of the others remain
                 logger.warning("%s is not scored: %s", name, error)
         elif owners[key] in answered:
@@ -218,24 +226,24 @@ def _score_choices(
 
 
 def _answer(
-    arena: Arena, name: str, choice: Choice, *, final: FinalSection, benchmarks: BenchmarkSection
+    prepared: PreparedSetting, name: str, choice: Choice, *, final: FinalSection, benchmarks: BenchmarkSection
 ) -> Scores:
     # Named by all that it depends on: another choice, length or limit must not find this one's files.
     depends = [
         choice.values,
         choice.learning_rate,
-        choice.widened,
+        choice.with_scales,
         *([choice.initialisation] if choice.initialisation else []),
         final.first_seed,
-        arena.source.recipe.steps,
+        prepared.source.recipe.steps,
     ]
     name = f"{name}-{compute_digest([*depends, benchmarks.names, benchmarks.limit], length=8)}"
-    target = arena.folder.adapter(name)
+    target = prepared.folder.adapter(name)
     if not (target / "outcome.json").exists():
-        recipe = choice.change_recipe(arena.source.recipe)
-        space = widen_space(arena.space) if choice.widened else arena.space
+        recipe = choice.change_recipe(prepared.source.recipe)
+        space = add_scales(prepared.space) if choice.with_scales else prepared.space
         recover_one(
-            source=dataclasses.replace(arena.source, recipe=recipe, space=space),
+            source=dataclasses.replace(prepared.source, recipe=recipe, space=space),
             values=choice.values,
             target=target,
             steps=recipe.steps,
@@ -245,11 +253,11 @@ def _answer(
         )
     document = evaluate_one(
         name=name,
-        folder=arena.folder,
-        dense=arena.config.model,
+        folder=prepared.folder,
+        dense=prepared.config.model,
         benchmarks=list(benchmarks.names),
         limit=benchmarks.limit,
-        compute=arena.source.compute,
+        compute=prepared.source.compute,
     )
     return Scores.from_json(document)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.compare.benchmark_tables import average_benchmarks, write_difference
+from experiments.compare.labels import DESCRIPTIONS, RUN_DEFAULT, label_method
 from experiments.compare.summary import describe_job, draw_comparisons, list_shared, pool_methods
 from rankadaptor.files import write_text
 from rankadaptor.results.table import (
@@ -25,7 +26,7 @@ DOCUMENT = Path("docs/comparison.md")
 Row = Mapping[str, Any]
 
 REFERENCE = "random"
-"""Spends all of its trials, and nothing else."""
+"""This method spends exactly its trials."""
 NEGLIGIBLE = 0.005
 
 
@@ -51,14 +52,14 @@ def render_comparison(rows: Sequence[Row], *, figures: Mapping[str, str] | None 
         figures: Places of the figures by job.
     """
     parts = [
-        "# Ways of choosing ranks, compared\n",
+        "# Methods of choosing ranks, compared\n",
         "Written from the result file of `python -m experiments.compare`; not edited by hand. "
-        "All methods have uniform's adapter parameters, or a few less where ranks do not come out even, "
-        "and may train on the "
-        "same number of tokens to choose; what each did train on, or read, stands in the tables. Passes "
-        "that only score are counted where they are not part of a trial. "
-        "What they choose is recovered in full on fresh seeds, paired with uniform. Choice and judgement "
-        "share the held-out text, so a gain may be a little less on other text.\n",
+        "All methods have at most uniform's adapter parameters and may train on the same number of tokens "
+        "to make their choice. The tables show the tokens that each trained on or read; forward passes that "
+        "only score are counted unless they are part of a trial. "
+        "Every choice is recovered in full on fresh seeds, paired with uniform. Choice and judgement "
+        "use the same held-out text, so gains on other text may be slightly smaller.\n",
+        describe_methods(rows),
     ]
     for job in dict.fromkeys(row["job"] for row in rows):
         own = [row for row in rows if row["job"] == job]
@@ -74,6 +75,28 @@ def render_comparison(rows: Sequence[Row], *, figures: Mapping[str, str] | None 
     return "\n".join(parts)
 
 
+def describe_methods(rows: Sequence[Row]) -> str:
+    """Return a table of the methods: key in job files, label here, and what each does."""
+    measured = {str(row["method"]) for row in rows}
+    table = Table(
+        name="labels",
+        title="Methods",
+        header=("method", "key", "what it does"),
+        rows=tuple((label_method(key), f"`{key}`", text) for key, text in DESCRIPTIONS.items()),
+    )
+    missing = (
+        ""
+        if RUN_DEFAULT in measured
+        else " The rows below were measured before this method was added: none of "
+        "them is the default search. `ranks: two stages` uses the same predictor, with another acquisition "
+        "function, and measures its finalists again."
+    )
+    return (
+        f"## Methods\n\n`{label_method(RUN_DEFAULT)}` is the search that `rankadaptor run` does by "
+        f"default.{missing}\n\n{table.to_markdown()}"
+    )
+
+
 def average_methods(rows: Sequence[Row]) -> Table:
     """Return one line per method: its mean gain over all settings, wins and losses, and cost."""
     methods = dict.fromkeys(row["method"] for row in rows)
@@ -87,7 +110,7 @@ def average_methods(rows: Sequence[Row]) -> Table:
         extra = [row["extra_regained"] for row in own if row["extra_regained"] is not None]
         lines.append(
             (
-                method,
+                label_method(method),
                 str(len(own)),
                 write_gain(float(np.mean([row["gain"] for row in own]))),
                 write_interval(pooled[method].low, pooled[method].high) if method in pooled else "–",
@@ -116,16 +139,16 @@ def average_methods(rows: Sequence[Row]) -> Table:
         ),
         rows=tuple(lines),
         note=_describe_settings(len(shared), len(settings))
-        + " Gains in nats per token of held-out text, positive is better than uniform; the interval of "
-        "the mean is about these settings, 95 %. *More regained*: "
-        "the gain as a share of what uniform wins back of the pruned model's loss. *Better*, *worse*: "
-        "settings in which the interval leaves out zero. *Seconds*: of the trials that a choice took, and "
-        "of its full recoveries on all seeds, as the clock of a busy machine ran." + _describe_excess(rows),
+        + " Gains in nats per token of held-out text, positive is better than uniform; the 95 % interval of "
+        "the mean holds for these settings. *More regained*: "
+        "the gain as a share of the loss that recovery with uniform ranks wins back. *Better*, *worse*: "
+        "settings whose interval excludes zero. *Seconds*: wall-clock time of the trials, and "
+        "of the full recoveries on all seeds, on a machine with other load." + _describe_excess(rows),
     )
 
 
 def _describe_excess(rows: Sequence[Row]) -> str:
-    """Say by how much the dearest choice exceeds what short runs at random cost in its setting."""
+    """Say by how much the most expensive choice exceeds the tokens of random trials in its setting."""
     whole = {row["setting"]: row["cost_tokens"] for row in rows if row["method"] == REFERENCE}
     shares = [
         (row["cost_tokens"] / whole[row["setting"]] - 1.0, row["method"], row.get("initialisation"))
@@ -135,16 +158,16 @@ def _describe_excess(rows: Sequence[Row]) -> str:
     excess, method, start = max(shares, key=lambda share: share[0], default=(0.0, "", None))
     if excess < NEGLIGIBLE:
         return ""
-    why = ": a start along the gradient reads 64 rows besides" if start == "gradient" else ""
+    why = ": a gradient initialisation reads 64 more rows" if start == "gradient" else ""
     return (
-        f" The dearest choice (`{method}`) took {write_percent(excess)} more tokens than the trials of "
-        f"`{REFERENCE}` in its setting{why}."
+        f" The most expensive choice (`{label_method(method)}`) took {write_percent(excess)} more tokens "
+        f"than the trials of `{label_method(REFERENCE)}` in its setting{why}."
     )
 
 
 def _describe_settings(shared: int, settings: int) -> str:
     if not shared:
-        return f"Of the {settings} settings none has a result of every method: means are over different ones."
+        return f"None of the {settings} settings has a result of every method: means are over different ones."
     return f"Means over the {shared} of {settings} settings in which every method has a result."
 
 
@@ -152,7 +175,7 @@ def build_table(rows: Sequence[Row], setting: str) -> Table:
     """Return one line per method of one setting."""
     lines = tuple(
         (
-            f"{row['method']} (= uniform)" if _is_same(row) else row["method"],
+            label_method(row["method"]) + (" (= uniform)" if _is_same(row) else ""),
             write_loss(row["loss"]),
             write_gain(row["gain"]),
             write_interval(row["gain_low"], row["gain_high"]),
@@ -176,7 +199,7 @@ def build_table(rows: Sequence[Row], setting: str) -> Table:
             "tokens to choose",
             "accuracy",
         ),
-        note="*Accuracy*: mean over the benchmarks, in points beside uniform's, with the standard error."
+        note="*Accuracy*: mean over the benchmarks minus uniform's, in points, with the standard error."
         if any(row["benchmarks"] for row in rows)
         else "",
         rows=lines,

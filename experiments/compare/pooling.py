@@ -1,4 +1,4 @@
-"""One gain out of several settings: their mean, and how sure it is."""
+"""Mean gain over several settings, with its interval."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rankadaptor.verdict import Judgement, Outcome
 def pool_gains(groups: Sequence[Sequence[float]], *, confidence: float = 0.95) -> Judgement:
     """Judge the mean over settings of their mean paired gains.
 
-    Settings count alike, and each keeps a noise of its own; the degrees of freedom are Welch's and
-    Satterthwaite's [Satterthwaite]_. The interval is about these settings: how far a gain carries over to
-    others is told by their scatter, not by it.
+    Settings have equal weights and separate noise variances; the degrees of freedom follow Welch and
+    Satterthwaite [Satterthwaite]_. The interval holds for these settings: it does not include the variation
+    between settings.
 
     Args:
-        groups: Paired gains, nats per token, a group a setting, two or more in each.
+        groups: Paired gains, nats per token, one group per setting, two or more in each.
         confidence: Coverage of the two-sided interval, in (0, 1).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Ranks as PEFT's own methods redistribute them: EVA before training, AdaLoRA during it."""
+"""Ranks by PEFT's own methods: EVA before training, AdaLoRA during training."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from rankadaptor.pipeline.trials import build_measure
 from rankadaptor.training.loop import compute_learning_rate
 
 if TYPE_CHECKING:
-    from experiments.compare.arena import Arena
     from experiments.compare.config import ComparisonConfig
+    from experiments.compare.prepared_setting import PreparedSetting
     from rankadaptor.data.sequences import TokenSequence
     from rankadaptor.space import Allocation, Space
 
 EVA_RHO = 2.0  # PEFT's default: at most twice the uniform rank
 EVA_BATCHES = 16
-EVA_PASSES = 400  # forward passes after which EVA is given up
-START_RATIO = 1.5  # AdaLoRA starts from one and a half times its target, as by PEFT's defaults
+EVA_PASSES = 400  # forward passes before EVA is given up
+START_RATIO = 1.5  # initial rank over target rank of AdaLoRA, PEFT's default
 WARM_SHARE, FINAL_SHARE, ALLOCATIONS = 0.1, 0.3, 50
 
 
-def choose_by_eva(arena: Arena, _given: ComparisonConfig) -> Choice:
-    """Deal the ranks out by the variance that each linear's input directions explain [EVA]_.
+def choose_by_eva(prepared: PreparedSetting, _given: ComparisonConfig) -> Choice:
+    """Allocate the ranks by the explained variance of each linear's input directions [EVA]_.
 
-    PEFT's implementation does it, for equal sums of ranks; the result is brought to the exact budget.
+    PEFT's implementation keeps the sum of ranks; the result is then fitted to the exact budget.
     """
     from peft import EvaConfig, LoraConfig, get_peft_model, initialize_lora_eva_weights
     from peft.tuners.lora import LoraLayer
 
-    started, short = time.monotonic(), build_measure(arena.source)
-    names = _list_modules(arena.space)
+    started, short = time.monotonic(), build_measure(prepared.source)
+    names = _list_modules(prepared.space)
     config = LoraConfig(
-        r=max(read_sizes(arena.space.reference())),
+        r=max(read_sizes(prepared.space.reference())),
         target_modules=names,
         init_lora_weights="eva",
         eva_config=EvaConfig(rho=EVA_RHO),
@@ -52,9 +52,9 @@ def choose_by_eva(arena: Arena, _given: ComparisonConfig) -> Choice:
         passes = _Passes()
         batches = draw_batches(
             len(short.sequences),
-            batch_size=arena.source.recipe.batch_size,
+            batch_size=prepared.source.recipe.batch_size,
             steps=EVA_BATCHES,
-            seed=arena.seed,
+            seed=prepared.seed,
         )
         data = [make_batch([short.sequences[index] for index in batch], pad_id=0) for batch in batches]
         initialize_lora_eva_weights(model, data, forward_fn=passes.run, show_progress_bar=False)
@@ -63,22 +63,23 @@ def choose_by_eva(arena: Arena, _given: ComparisonConfig) -> Choice:
     ranks = {
         name: int(modules[name].r["default"]) if isinstance(modules[name], LoraLayer) else 0 for name in names
     }
-    allocation = fit_ranks(arena.space, ranks)
+    allocation = fit_ranks(prepared.space, ranks)
     return Choice(allocation.values, passes.tokens, time.monotonic() - started, details=_describe(ranks))
 
 
-def choose_by_adalora(arena: Arena, given: ComparisonConfig) -> Choice:
-    """Train AdaLoRA [AdaLoRA]_ as PEFT has it, and take the ranks it ends with as an allocation.
+def choose_by_adalora(prepared: PreparedSetting, given: ComparisonConfig) -> Choice:
+    """Train AdaLoRA [AdaLoRA]_ by PEFT, and use its final ranks as an allocation.
 
-    It runs as long as a full fine-tune, or as the trials allow if that is less, on the setting's recipe.
+    It runs as long as a full fine-tune, or as long as the trials allow if that is less, with the setting's
+    recipe.
     """
     import torch
     from peft import AdaLoraConfig, get_peft_model
 
-    started, short = time.monotonic(), build_measure(arena.source)
-    recipe, names = arena.source.recipe, _list_modules(arena.space)
-    steps = max(10, min(recipe.steps, given.trials * arena.steps))
-    target = max(read_sizes(arena.space.reference()))
+    started, short = time.monotonic(), build_measure(prepared.source)
+    recipe, names = prepared.source.recipe, _list_modules(prepared.space)
+    steps = max(10, min(recipe.steps, given.trials * prepared.steps))
+    target = max(read_sizes(prepared.space.reference()))
     start = max(target + 1, round(START_RATIO * target))
     config = AdaLoraConfig(
         target_modules=names,
@@ -93,13 +94,13 @@ def choose_by_adalora(arena: Arena, given: ComparisonConfig) -> Choice:
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.manual_seed(arena.seed)
+        torch.manual_seed(prepared.seed)
         model = get_peft_model(short.model, config)
     model.train()
     parameters = [value for value in model.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     tokens = 0
-    for step, batch in enumerate(_iterate(short.sequences, arena, steps=steps), start=1):
+    for step, batch in enumerate(_iterate(short.sequences, prepared, steps=steps), start=1):
         for group in optimizer.param_groups:
             group["lr"] = compute_learning_rate(step, steps=steps, recipe=recipe)
         loss = model(**batch).loss
@@ -113,7 +114,7 @@ def choose_by_adalora(arena: Arena, given: ComparisonConfig) -> Choice:
         tokens += int(batch["attention_mask"].sum())
     pattern: Mapping[str, Sequence[bool]] = model.peft_config["default"].rank_pattern
     ranks = {name: _find_rank(pattern, name) for name in names}
-    allocation = fit_ranks(arena.space, ranks)
+    allocation = fit_ranks(prepared.space, ranks)
     return Choice(
         allocation.values,
         tokens,
@@ -152,9 +153,11 @@ def _list_modules(space: Space) -> list[str]:
     return [name for slot in space.slots if slot.pinned != 0 for name in slot.modules]
 
 
-def _iterate(sequences: Sequence[TokenSequence], arena: Arena, *, steps: int) -> Iterator[dict[str, Any]]:
-    size = arena.source.recipe.batch_size
-    for indices in draw_batches(len(sequences), batch_size=size, steps=steps, seed=arena.seed):
+def _iterate(
+    sequences: Sequence[TokenSequence], prepared: PreparedSetting, *, steps: int
+) -> Iterator[dict[str, Any]]:
+    size = prepared.source.recipe.batch_size
+    for indices in draw_batches(len(sequences), batch_size=size, steps=steps, seed=prepared.seed):
         yield make_batch([sequences[index] for index in indices], pad_id=0)
 
 

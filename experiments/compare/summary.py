@@ -1,4 +1,4 @@
-"""What a comparison of methods found, in a figure and a sentence."""
+"""The result of a comparison in a figure, a sentence and a short table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.compare.labels import DESCRIPTIONS, label_method
 from experiments.compare.pooling import pool_gains
 from experiments.rows import read_rows
 from rankadaptor.errors import InputError
@@ -20,19 +21,12 @@ logger = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 
-WORDS = {
-    "ours_started": "start and rate, then ranks, half of the trials each",
-    "uniform_started": "uniform ranks, with start and rate tuned",
-    "ours": "ranks alone, by this package",
-    "random": "ranks alone, the best of random ones",
-    "boosted_trees": "ranks alone, by XGBoost",
-    "paper": "ranks alone, by the paper's network",
-}
-"""Methods that a summary shows, and what they are."""
+SHOWN = ("ours_started", "uniform_started", "run_default", "ours", "random", "boosted_trees", "paper")
+"""Methods that a summary shows besides the best one."""
 
 
 def fill_comparison(results: str | Path, *, file: str | Path) -> list[str]:
-    """Fill the parts `comparison-JOB` of a document: a job's figure, and what it found in a sentence.
+    """Fill the parts `comparison-JOB` of a document: a job's figure and its result.
 
     Args:
         results: The list of rows that `python -m experiments.compare` wrote.
@@ -74,18 +68,18 @@ def draw_comparisons(rows: Sequence[Row], *, results: Path, file: Path) -> dict[
 
 
 def describe_comparison(rows: Sequence[Row]) -> str:
-    """Say which method gains most on average, if that is more than chance, and show it beside `WORDS`'s."""
+    """Say which method gains most on average, if its interval excludes zero, and show it beside `SHOWN`."""
     pooled, shared = pool_methods(rows), list_shared(rows)
     best = max(pooled, key=lambda name: pooled[name].gain or 0.0)
     lines = []
-    for name in dict.fromkeys([best, *WORDS]):
+    for name in dict.fromkeys([best, *SHOWN]):
         if name in pooled:
             judged = pooled[name]
             own = [row["outcome"] for row in rows if row["method"] == name and row["setting"] in shared]
             lines.append(
                 (
-                    f"`{name}`",
-                    WORDS.get(name, ""),
+                    label_method(name),
+                    DESCRIPTIONS.get(name, ""),
                     write_gain(judged.gain),
                     write_interval(judged.low, judged.high),
                     str(own.count("better")),
@@ -95,14 +89,14 @@ def describe_comparison(rows: Sequence[Row]) -> str:
     table = Table(
         name="summary",
         title="Gains over uniform",
-        header=("way", "what it chooses", "mean gain", "95 % interval", "better", "worse"),
+        header=("method", "what it does", "mean gain", "95 % interval", "better", "worse"),
         rows=tuple(lines),
     )
     settings = "1 setting" if len(shared) == 1 else f"{len(shared)} settings"
     low = pooled[best].low
-    found = f"`{best}` gains most" if low is not None and low > 0 else "none gains more than chance"
+    found = f"`{label_method(best)}` gains most" if low is not None and low > 0 else "no gain exceeds chance"
     return (
-        f"Of {len(pooled)} ways in {settings}, at equal adapter parameters and "
+        f"Of {len(pooled)} methods in {settings}, at equal adapter parameters and "
         f"{describe_job(rows)}, {found}. Gains over uniform in nats per token, on fresh "
         f"seeds; better and worse count settings.\n\n{table.to_markdown().rstrip()}"
     )
@@ -138,5 +132,5 @@ def describe_job(rows: Sequence[Row]) -> str:
     ]
     whole = all(row.get("stop") is False for row in rows)
     return "{} trials of {} steps, recoveries of {}".format(*shown) + (
-        ", no search ending early" if whole else ""
+        ", without early stopping" if whole else ""
     )

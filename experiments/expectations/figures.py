@@ -1,10 +1,11 @@
-"""Three figures: what uniform recovery wins back, what ranks add, and what the learning rate adds."""
+"""Three figures: the gains of recovery with uniform ranks, of searched ranks, and of the learning rate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.compare.labels import label_method
 from experiments.compare.summary import pool_methods
 from rankadaptor.errors import InputError
 from rankadaptor.results.table import write_gain, write_interval, write_loss, write_percent
@@ -13,6 +14,8 @@ Row = Mapping[str, Any]
 
 RIGHT_RATE, WRONG_RATE = "full", "long"
 """Jobs of the comparison whose rate was tuned at the length of the recovery, and at half of it."""
+SEARCHED = "ours"
+"""Key of the search of ranks that the figure is about."""
 
 
 def write_expectations(run: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -44,14 +47,15 @@ def _describe_recovery(run: Mapping[str, Any]) -> str:
 
 def _describe_ranks(rows: Sequence[Row]) -> str:
     own = _choose_job(rows, RIGHT_RATE)
-    pooled = pool_methods(own)["ours"]
+    pooled = pool_methods(own)[SEARCHED]
     settings = len({row["setting"] for row in own})
     steps = " or ".join(map(str, sorted({row["steps"] for row in own})))
     found = "gain nothing measurable" if pooled.outcome == "no difference" else f"are {pooled.outcome}"
     return (
         f"- **Searched ranks {found} over uniform ranks of the same size, once the learning rate is right.** "
         f"Mean gain over {settings} settings with recoveries of {steps} steps: {write_gain(pooled.gain)} "
-        f"nats per token (95 % interval {write_interval(pooled.low, pooled.high)})."
+        f"nats per token (95 % interval {write_interval(pooled.low, pooled.high)}; search "
+        f"`{label_method(SEARCHED)}` of the comparison)."
     )
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from experiments.compare.labels import label_method
 from rankadaptor.files import write_text
 from rankadaptor.results.table import Table, write_gain, write_interval, write_loss, write_percent
 
 DOCUMENT = Path("docs/parity.md")
 CLAIMED = (0.7, 5.5)
-"""Per cent by which the paper's abstract says it is better than the best method before it."""
+"""Improvement over the best earlier method that the paper's abstract states, per cent."""
 
 Row = Mapping[str, Any]
 
@@ -35,14 +36,14 @@ def render_parity(rows: Sequence[Row]) -> str:
         "Written from `experiments/results/parity.json` by "
         "`python -m experiments.parity experiments/parity/NAME.yaml`; not edited by hand.\n",
         "The paper reports gains over the best earlier method from 0.7 % to 5.5 % "
-        "([RankAdaptor](references.md#RankAdaptor), abstract; zero-shot accuracy, single runs). Here its "
-        "set-up is put together as far as public texts tell it: one rank per block from a short menu, blocks "
+        "([RankAdaptor](references.md#RankAdaptor), abstract; zero-shot accuracy, single runs). Its "
+        "set-up is reproduced here as far as it is published: one rank per block from a short list, blocks "
         "at both ends neither pruned nor searched, the sum of ranks of a uniform adapter as the budget, a "
-        "five-layer perceptron on the rank vector that always measures what it thinks best, and the best "
-        "measured allocation as the answer. What the paper does not do: each search is repeated on "
-        "other seeds, and every winner is recovered again on fresh seeds, paired with uniform. Per cents are "
-        "of perplexity on held-out text, since on models of this size the accuracy of the benchmarks is "
-        "mostly chance.\n",
+        "five-layer perceptron on the rank vector, the allocation with the largest predicted gain measured "
+        "next, and the best measured allocation as the result. In addition, each search is repeated on "
+        "other seeds, and every winner is recovered again on fresh seeds, paired with uniform. Percentages "
+        "are of perplexity on held-out text, since the benchmark accuracy of models of this size is near "
+        "chance level.\n",
     ]
     if not rows:
         parts.append("Nothing has been measured yet.\n")
@@ -57,10 +58,10 @@ def render_parity(rows: Sequence[Row]) -> str:
 
 
 def build_table(rows: Sequence[Row], setting: str) -> Table:
-    """Return one line per ratio and search: what it claimed and what held."""
+    """Return one line per ratio and search: claimed and confirmed gain."""
     lines = []
     for row in sorted(rows, key=lambda row: (row["ratio"], row["method"] != "paper", row["repeat"])):
-        name = f"search {row['repeat'] + 1}" if row["method"] == "paper" else "ours"
+        name = f"search {row['repeat'] + 1}" if row["method"] == "paper" else label_method(row["method"])
         lines.append(
             (
                 f"{write_percent(row['ratio'])}, {name}",
@@ -76,22 +77,22 @@ def build_table(rows: Sequence[Row], setting: str) -> Table:
         )
     return Table(
         name=f"parity-{setting}",
-        title=f"The paper's way and ours on {setting}",
+        title=f"The paper's search and two-stage search on {setting}",
         header=(
-            "ratio", "uniform", "claimed", "held", "95 % interval", "perplexity", "more regained",
-            "chance", "verdict",
+            "ratio", "uniform", "claimed", "confirmed", "95 % interval", "perplexity", "more regained",
+            "noise", "verdict",
         ),
         rows=tuple(lines),
-        note="Losses and gains in nats per token, positive is better than uniform. *Claimed*: the winner's "
-        "own run in the search, at the length of a trial (for ours, what its predictor expects). "
-        "*Held*: the winner against uniform on fresh seeds. *Perplexity*: by how much it is lower. *More "
-        "regained*: the gain as a share of what uniform wins back. *Chance*: standard deviation of the "
-        "difference between two unpaired runs of uniform itself.",
+        note="Losses and gains in nats per token, positive is better than uniform. *Claimed*: gain of "
+        "the winner's own run in the search, at the length of a trial (for two stages: the predicted gain). "
+        "*Confirmed*: the winner against uniform on fresh seeds. *Perplexity*: its decrease. *More "
+        "regained*: the gain as a share of the loss that uniform ranks win back. *Noise*: standard deviation "
+        "of the difference between two unpaired runs of uniform itself.",
     )  # fmt: skip
 
 
 def _list_set_ups(rows: Sequence[Row]) -> list[str]:
-    """Say what the paper's way had to choose from, once for each of the ways that were measured."""
+    """Return a sentence on the space of the paper's search, one per space."""
     sentences = []
     for row in rows:
         given = row.get("paper")  # absent in rows of earlier versions
@@ -100,8 +101,8 @@ def _list_set_ups(rows: Sequence[Row]) -> list[str]:
         first, last = given["skip_first"], given["skip_last"]
         ranks = ", ".join(str(rank) for rank in given["ranks"])
         sentences.append(
-            f"The paper's way here: a rank of {ranks} for each block, but {first} at the start and {last} at "
-            f"the end left alone; in sum as many ranks as uniform r={given['uniform']}."
+            f"The paper's search here: a rank out of {ranks} for each block, except {first} at the start and "
+            f"{last} at the end; the sum of ranks is that of uniform r={given['uniform']}."
         )
     return sorted(set(sentences))
 
@@ -117,9 +118,9 @@ def _summarise(paper: Sequence[Row], ours: Sequence[Row]) -> str:
     sentences = [
         f"Over {len(paper)} searches at {ratios}, the winners' own "
         f"runs of {_list_steps(paper, 'trial_steps')} steps claim a perplexity lower by "
-        f"{_write_signed(claimed)} on average; recovered for {_list_steps(paper, 'steps')} steps on fresh "
-        f"seeds, {_write_signed(held)} is left, for want of that luck or because of the length. On fresh "
-        f"seeds {better} of {len(paper)} winners are better "
+        f"{_write_signed(claimed)} on average. Recovered for {_list_steps(paper, 'steps')} steps on fresh "
+        f"seeds, the difference is {_write_signed(held)}: selection bias and the other length explain the "
+        f"rest. On fresh seeds {better} of {len(paper)} winners are better "
         f"than uniform, {worse} are worse, and for the other {len(paper) - better - worse} no difference is "
         f"found. A gain of at least {CLAIMED[0]} % is established for {reached} of them."
     ]
@@ -128,14 +129,14 @@ def _summarise(paper: Sequence[Row], ours: Sequence[Row]) -> str:
         inside = sum(abs(row["gain"]) < row["noise_unpaired"] for row in chances)
         sentences.append(
             f"For {inside} of {len(chances)} the effect is smaller than one standard deviation of the "
-            "difference between two unpaired runs of uniform: a comparison of single runs cannot see it."
+            "difference between two unpaired runs of uniform: a comparison of single runs cannot detect it."
         )
     if ours:
         good = sum(row["outcome"] == "better" for row in ours)
         bad = sum(row["outcome"] == "worse" for row in ours)
         sentences.append(
-            "This package's way (finer slots, a budget in parameters, the trained predictor, second opinions "
-            "on fresh seeds) "
+            "This package's two-stage search (finer slots, a budget in parameters, the trained predictor, "
+            "finalists measured again on further seeds) "
             f"reaches {_write_signed(_mean(ours, 'percent'))} on the same pruned models: better in {good} of "
             f"{len(ours)}, worse in {bad}."
         )

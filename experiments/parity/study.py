@@ -1,9 +1,9 @@
-"""The paper's own claim on a model at hand, with the repeats that tell its gain from luck.
+"""The paper's claim on a given model, with repeats that separate its gain from noise.
 
-Its way [RankAdaptor]_: one rank per block from 2, 4 … 16, blocks at both ends unpruned and pinned, a sum of
-ranks as the budget, a five-layer network on the rank vector; the best allocation that was measured, once,
-counts. Here each search is repeated on other seeds, its winner is recovered again on fresh ones, and the
-spread of uniform alone says what a single unpaired run would have shown.
+The paper's search [RankAdaptor]_: one rank per block from 2, 4 … 16, blocks at both ends unpruned and pinned,
+a sum of ranks as the budget, a five-layer network on the rank vector, and the best measured allocation as the
+result. Here each search is repeated on other seeds, its winner is recovered again on fresh seeds, and the
+standard deviation of uniform runs gives the noise of a single unpaired run.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.compare.arena import Arena, open_arena
 from experiments.compare.choice import Choice
 from experiments.compare.config import ComparisonConfig
 from experiments.compare.contest import check_seeds, choose, merge_rows
 from experiments.compare.judgement import find_extra, judge_pairs, recover_choices
+from experiments.compare.prepared_setting import PreparedSetting, prepare_setting
 from experiments.parity.config import ParityConfig
 from experiments.parity.page import write_parity
 from rankadaptor.components.adapter import count_parameters
@@ -51,12 +51,12 @@ def check_claim(config: ParityConfig) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     pairs = [(path, ratio) for path in config.settings for ratio in config.ratios]
     runs = [_load_pair(config, path, ratio) for path, ratio in pairs]  # all, before anything is measured
-    for (_, ratio), (theirs, ours) in zip(pairs, runs, strict=True):
-        for run in (theirs, ours):
+    for (_, ratio), (papers, defaults) in zip(pairs, runs, strict=True):
+        for run in (papers, defaults):
             check_seeds(run, config, trials=max(config.trials + 1, 6), searches=config.repeats)
-        found = _check_ratio(config, theirs, ratio)
+        found = _check_ratio(config, papers, ratio)
         if config.ours:
-            found += _check_ours(config, ours, ratio)
+            found += _check_two_stages(config, defaults, ratio)
         rows += found
         merge_rows(
             Path(config.results),
@@ -71,13 +71,13 @@ def check_claim(config: ParityConfig) -> list[dict[str, Any]]:
 
 
 def is_stale(row: Mapping[str, Any], *, found: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether a row is of a model and a method that were searched anew, be it by fewer searches."""
+    """Tell whether a row is of a model and a method that were searched anew, also with fewer searches."""
     anew = {(each["setting"], each["ratio"], each["method"]) for each in found}
     return (row["setting"], row["ratio"], row["method"]) in anew
 
 
 def _load_pair(config: ParityConfig, path: str, ratio: float) -> tuple[RunConfig, RunConfig]:
-    """Load a setting as the paper would have it, and as this package's default."""
+    """Load a setting with the paper's space, and with the space of its run file."""
     plain = [*config.overrides, *_pruning(config, ratio), f"compute.workers={config.workers}"]
     plain += [f"search.steps={config.steps}"] if config.steps else []
     return load_run(path, _overrides(config, ratio)), load_run(path, plain)
@@ -108,7 +108,7 @@ def _overrides(config: ParityConfig, ratio: float) -> list[str]:
 
 
 def _pin_ends(run: RunConfig, config: ParityConfig) -> RunConfig:
-    """Pin the unpruned blocks at the uniform rank, once the model says how many blocks there are."""
+    """Pin the unpruned blocks at the uniform rank."""
     from rankadaptor.planning.shape import read_shape
 
     blocks = len(read_shape(run.model).blocks)
@@ -120,26 +120,26 @@ def _pin_ends(run: RunConfig, config: ParityConfig) -> RunConfig:
 def _check_ratio(config: ParityConfig, run: RunConfig, ratio: float) -> list[dict[str, Any]]:
     run = _pin_ends(run, config)
     rows = []
-    with open_arena(run, config.folder / f"{run.name}-{ratio:g}", workers=config.workers) as arena:
+    with prepare_setting(run, config.folder / f"{run.name}-{ratio:g}", workers=config.workers) as prepared:
         for repeat in range(config.repeats):
-            found = arena.folder.complete(
-                f"paper-{config.trials}-{config.initial}-{config.steps or arena.steps}-{repeat}",
-                functools.partial(_search_like_paper, arena, config, repeat),
+            found = prepared.folder.complete(
+                f"paper-{config.trials}-{config.initial}-{config.steps or prepared.steps}-{repeat}",
+                functools.partial(_search_like_paper, prepared, config, repeat),
             )
-            rows.append(_judge(arena, config, found, method="paper", repeat=repeat, ratio=ratio))
+            rows.append(_judge(prepared, config, found, method="paper", repeat=repeat, ratio=ratio))
     return rows
 
 
-def _search_like_paper(arena: Arena, config: ParityConfig, repeat: int) -> dict[str, Any]:
-    """Search once, under a seed of its own for everything, and take the best single run."""
-    seed, steps = arena.seed + repeat, config.steps or arena.steps
+def _search_like_paper(prepared: PreparedSetting, config: ParityConfig, repeat: int) -> dict[str, Any]:
+    """Search once, under one seed for all random draws, and take the best single run."""
+    seed, steps = prepared.seed + repeat, config.steps or prepared.steps
     predictor = make_predictor("perceptron", seed=seed)
-    search = Search(arena.space, predictor, seed=seed, proposal="greedy", initial=0)
-    drawn = draw_random(arena.space, config.initial, seed=seed)[: config.trials]
+    search = Search(prepared.space, predictor, seed=seed, proposal="greedy", initial=0)
+    drawn = draw_random(prepared.space, config.initial, seed=seed)[: config.trials]
 
     def measure(batch: Sequence[Allocation]) -> list[Record]:
         jobs = [Job(allocation, seed, steps) for allocation in batch]
-        return arena.pool.measure_all(jobs, label=f"paper {len(search.records)}/{config.trials}")
+        return prepared.pool.measure_all(jobs, label=f"paper {len(search.records)}/{config.trials}")
 
     if drawn:
         search.tell(measure(drawn))
@@ -147,7 +147,7 @@ def _search_like_paper(arena: Arena, config: ParityConfig, repeat: int) -> dict[
     usable = [record for record in search.records if record.gain is not None]
     if not usable:
         raise InputError(
-            f"{arena.config.name}: no allocation could be measured. Allow more ranks, pin fewer blocks "
+            f"{prepared.config.name}: no allocation could be measured. Allow more ranks, pin fewer blocks "
             "(skip_first, skip_last), or lower the learning rate."
         )
     best = max(usable, key=lambda record: record.gain or -math.inf)
@@ -158,7 +158,7 @@ def _search_like_paper(arena: Arena, config: ParityConfig, repeat: int) -> dict[
         "random_gain": _average_gain(search.records[: len(drawn)]),
         "trial_steps": steps,
         "trials": len(search.records),
-        "tokens": arena.count_tokens(search.records),
+        "tokens": prepared.count_tokens(search.records),
     }
 
 
@@ -167,42 +167,54 @@ def _average_gain(records: Sequence[Record]) -> float | None:
     return float(np.mean(gains)) if gains else None
 
 
-def _check_ours(config: ParityConfig, run: RunConfig, ratio: float) -> list[dict[str, Any]]:
-    """Let the default method search the same pruned model over its own space."""
+def _check_two_stages(config: ParityConfig, run: RunConfig, ratio: float) -> list[dict[str, Any]]:
+    """Search the same pruned model in the space of its run file, in two stages."""
     given = ComparisonConfig(
-        name=config.name, settings=config.settings, methods=("ours",), trials=max(config.trials + 1, 6)
+        name=config.name,
+        settings=config.settings,
+        methods=("ours",),
+        trials=max(config.trials + 1, 6),
+        corpus=config.corpus,
     )
-    with open_arena(run, config.folder / f"{run.name}-{ratio:g}-ours", workers=config.workers) as arena:
-        choice = choose(arena, given, "ours")
+    with prepare_setting(
+        run, config.folder / f"{run.name}-{ratio:g}-ours", workers=config.workers
+    ) as prepared:
+        choice = choose(prepared, given, "ours")
         if choice is None:
             return []
         found = {
             "values": list(choice.values),
             "claimed_gain": choice.details.get("expected_gain"),
             "trials": given.trials,
-            "trial_steps": arena.steps,
+            "trial_steps": prepared.steps,
             "tokens": choice.tokens,
         }
-        return [_judge(arena, config, found, method="ours", repeat=0, ratio=ratio)]
+        return [_judge(prepared, config, found, method="ours", repeat=0, ratio=ratio)]
 
 
 def _judge(
-    arena: Arena, config: ParityConfig, found: dict[str, Any], *, method: str, repeat: int, ratio: float
+    prepared: PreparedSetting,
+    config: ParityConfig,
+    found: dict[str, Any],
+    *,
+    method: str,
+    repeat: int,
+    ratio: float,
 ) -> dict[str, Any]:
     records: dict[str, list[Record]] = recover_choices(
-        arena, {method: Choice(tuple(found["values"]))}, config.final
+        prepared, {method: Choice(tuple(found["values"]))}, config.final
     )
     uniform = [record.loss for record in records["uniform"] if record.loss is not None]
     gains, judged = judge_pairs(records[method], records["uniform"], confidence=config.final.confidence)
     if not uniform:
         raise TrainingError(
-            f"{arena.config.name}: uniform could not be recovered under any seed, so nothing can be "
+            f"{prepared.config.name}: uniform could not be recovered under any seed, so nothing can be "
             "compared. Lower recipe.learning_rate.",
             step=0,
         )
-    loss, pruned = float(np.mean(uniform)), arena.losses["pruned"]
+    loss, pruned = float(np.mean(uniform)), prepared.losses["pruned"]
     return {
-        "setting": arena.config.name,
+        "setting": prepared.config.name,
         "ratio": ratio,
         "method": method,
         "repeat": repeat,
@@ -219,18 +231,18 @@ def _judge(
         "gains": gains,
         "loss_uniform": loss,
         "loss_pruned": pruned,
-        "loss_dense": arena.losses.get("dense"),
+        "loss_dense": prepared.losses.get("dense"),
         "claimed_percent": _to_percent(found["claimed_gain"]),
         "percent": _to_percent(judged.gain),
         "percent_low": _to_percent(judged.low),
         "percent_high": _to_percent(judged.high),
         "extra_regained": find_extra(judged.gain, records["uniform"], pruned),
-        # What one run of uniform against another, unpaired, would have shown.
+        # Noise of the difference between two unpaired runs.
         "noise_unpaired": float(np.std(uniform, ddof=1) * math.sqrt(2)) if len(uniform) > 1 else None,
         "noise_paired": judged.noise,
-        "parameters": count_parameters(arena.space, found["values"]),
-        "parameters_uniform": count_parameters(arena.space, arena.space.reference().values),
-        "slots": arena.space.n_slots,
+        "parameters": count_parameters(prepared.space, found["values"]),
+        "parameters_uniform": count_parameters(prepared.space, prepared.space.reference().values),
+        "slots": prepared.space.n_slots,
         "paper": {
             "ranks": list(config.ranks),
             "uniform": config.uniform,
@@ -238,7 +250,7 @@ def _judge(
             "skip_last": config.skip_last,
         },
         "values": found["values"],
-        "steps": arena.source.recipe.steps,
+        "steps": prepared.source.recipe.steps,
         "commit": find_commit(),
     }
 

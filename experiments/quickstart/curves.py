@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.compare.arena import Arena, open_arena
+from experiments.compare.prepared_setting import PreparedSetting, prepare_setting
 from experiments.expectations import FIGURES, PAGE
 from experiments.predictors.guidance import write_guidance
 from experiments.predictors.guidance_figures import plot_guidance
@@ -52,15 +52,15 @@ def main() -> None:
     parser.add_argument("--only-write", action="store_true", help="write figure and document from the result")
     given = parser.parse_args()
     if not given.only_write:
-        with open_arena(load_run(RUN), FOLDER, workers=given.workers) as arena:
+        with prepare_setting(load_run(RUN), FOLDER, workers=given.workers) as prepared:
             chosen = [
                 (name, seed, choices)
                 for seed in SEARCHES
                 for name in PREDICTORS
-                for choices in [search(arena, name, seed=seed)]
+                for choices in [search(prepared, name, seed=seed)]
             ]
             rows = [
-                judge(arena, name, seed, runs, allocation)
+                judge(prepared, name, seed, runs, allocation)
                 for name, seed, choices in chosen
                 for runs, allocation in choices
             ]
@@ -70,12 +70,12 @@ def main() -> None:
     update_markers(PAGE, {PART: write_guidance(rows, figure=(FIGURES / FIGURE.name).as_posix())})
 
 
-def search(arena: Arena, name: str, *, seed: int) -> list[tuple[int, Allocation]]:
-    """Search as a run does, and return what would be handed over after each number of short runs."""
-    given = arena.config.search
+def search(prepared: PreparedSetting, name: str, *, seed: int) -> list[tuple[int, Allocation]]:
+    """Search as a run does, and return its result after each number of short runs."""
+    given = prepared.config.search
     predictor = make_predictor(name, pretrained=PREDICTORS[name], seed=seed)
     guided = Search(
-        arena.space,
+        prepared.space,
         predictor,
         seed=seed,
         proposal=given.proposal,
@@ -85,7 +85,7 @@ def search(arena: Arena, name: str, *, seed: int) -> list[tuple[int, Allocation]
 
     def measure(batch: Sequence[Allocation]) -> list[Record]:
         count = len(guided.records)
-        return arena.measure(batch, label=f"{name}, search {seed}, {count}/{BUDGETS[-1]}")
+        return prepared.measure(batch, label=f"{name}, search {seed}, {count}/{BUDGETS[-1]}")
 
     found = []
     for budget in BUDGETS:
@@ -94,12 +94,14 @@ def search(arena: Arena, name: str, *, seed: int) -> list[tuple[int, Allocation]
     return found
 
 
-def judge(arena: Arena, name: str, seed: int, runs: int, allocation: Allocation) -> dict[str, Any]:
+def judge(
+    prepared: PreparedSetting, name: str, seed: int, runs: int, allocation: Allocation
+) -> dict[str, Any]:
     """Pair an allocation with uniform on fresh seeds."""
-    given = arena.config.confirm
+    given = prepared.config.confirm
     pairs = []
     for fresh in range(FIRST_SEED, FIRST_SEED + given.seeds):
-        pairs += arena.measure([allocation], label=f"{name} after {runs}", seed=fresh)
+        pairs += prepared.measure([allocation], label=f"{name} after {runs}", seed=fresh)
     gains = _take_gains(pairs)
     judged = judge_gains(gains, confidence=given.confidence)
     logger.info("%s, search %d, %d runs: %s", name, seed, runs, write_gain(judged.gain))
@@ -113,7 +115,7 @@ def judge(arena: Arena, name: str, seed: int, runs: int, allocation: Allocation)
         "gain_high": judged.high,
         "outcome": judged.outcome,
         "gains": gains,
-        "steps": arena.steps,
+        "steps": prepared.steps,
         "commit": find_commit(),
     }
 

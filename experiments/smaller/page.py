@@ -14,21 +14,22 @@ from rankadaptor.report.markers import update_markers
 from rankadaptor.results.table import Table, write_count, write_gain, write_interval, write_percent
 
 DOCUMENT = Path("docs/smaller.md")
-WORDS = {
-    "searched": "Searched adapters need",
-    "uniform": "smaller uniform ones",
-    "started": "uniform ones with a start and rate of their own",
-    "searched_started": "searched ones with both",
+LABELS = {
+    "searched": "ranks",
+    "uniform": "uniform",
+    "started": "init + rate",
+    "searched_started": "init + rate, then ranks",
 }
-SHORT = {
+"""Name of each method in tables, by its key in result files."""
+DESCRIPTIONS = {
     "searched": "ranks found by the multi-objective search",
     "uniform": "a smaller rank everywhere",
-    "started": "a smaller rank everywhere, with start and rate tuned",
-    "searched_started": "searched ranks with that start and rate",
+    "started": "a smaller rank everywhere, with initialisation and rate tuned",
+    "searched_started": "the searched ranks with this initialisation and rate",
 }
-"""What each way is, in a table."""
+"""What each method is, in a table."""
 GOAL = 0.6
-"""Share of uniform's parameters that is aimed at, on average over settings."""
+"""Target share of uniform's parameters, on average over settings."""
 
 Row = Mapping[str, Any]
 
@@ -38,16 +39,20 @@ INTRODUCTION = """\
 Written from the result file of `python -m experiments.smaller experiments/smaller/smaller.yaml`; not edited
 by hand.
 
-How small may an adapter be and still not be worse than a uniform one? Trials of all sizes teach the
-predictor, NSGA-II draws its front of loss against parameters, and full recoveries, paired with uniform on
-fresh seeds, halve the interval of sizes. *Not worse* has to be shown: the interval of the gain must lie
-above minus a margin, by default 2 % of what uniform wins back. Every size that passed is recovered again on
-seeds that had no part in finding it, the largest first, until one does not hold; only what holds there counts
-as saved. `uniform` is the same bisection over smaller uniform ranks, which needs no search: what a searched
-adapter saves beyond it is what the search is worth. `started` is uniform again, with the start (at random or
-along the first gradient) and the rate that suit half the budget best, chosen with as many trials as the
-search has; `searched_started` are the searched ranks with that start and rate. All are held to uniform as it
-is, under the setting's own start and rate.
+How small can an adapter be without being worse than a uniform one? The predictor is trained on trials of all
+sizes, NSGA-II draws its front of loss against parameters, and a bisection of the sizes by full recoveries,
+paired with uniform on fresh seeds, finds the smallest. *Not worse* has to be shown: the interval of the gain
+must lie above minus a margin, by default 2 % of the loss that uniform ranks win back. Every size that passed
+is recovered again on seeds that were not used to find it, from the largest down to the first that fails; only
+sizes that pass there count. All are compared with uniform ranks under the setting's own initialisation and
+rate.
+
+- `ranks`: searched ranks.
+- `uniform`: the same bisection over smaller uniform ranks, which needs no search. The search is worth what
+  `ranks` saves beyond it.
+- `init + rate`: smaller uniform ranks, with the initialisation (random or along the first gradient)
+  and the learning rate tuned on uniform ranks of half the budget, with as many trials as the search has.
+- `init + rate, then ranks`: the searched ranks with this initialisation and rate.
 """
 
 
@@ -61,10 +66,10 @@ def write_smaller(rows: Sequence[Row], *, file: Path = DOCUMENT) -> None:
 
 
 def fill_smaller(results: str | Path, *, file: str | Path) -> list[str]:
-    """Fill the parts `smaller-JOB` of a document: what is left of the size, per way and setting.
+    """Fill the parts `smaller-JOB` of a document: the share of uniform's parameters by method and setting.
 
     Args:
-        results: The list of rows that `python -m experiments.compare` wrote.
+        results: The list of rows that `python -m experiments.smaller` wrote.
         file: The document.
 
     Returns:
@@ -73,7 +78,7 @@ def fill_smaller(results: str | Path, *, file: str | Path) -> list[str]:
     Raises:
         InputError: If the results or the markers are not sound.
     """
-    rows = read_rows(Path(results), command="python -m experiments.compare")
+    rows = read_rows(Path(results), command="python -m experiments.smaller")
     blocks = {
         f"smaller-{job}": describe_sizes([row for row in rows if row["job"] == job])
         for job in dict.fromkeys(str(row["job"]) for row in rows)
@@ -82,26 +87,26 @@ def fill_smaller(results: str | Path, *, file: str | Path) -> list[str]:
 
 
 def describe_sizes(rows: Sequence[Row]) -> str:
-    """Say what the best way needs of uniform's parameters, and show all ways in all settings."""
+    """Return the share of uniform's parameters that the best method needs, and a table of all."""
     settings = list(dict.fromkeys(str(row["setting"]) for row in rows))
     shares = {(row["method"], row["setting"]): row["share"] for row in rows}
     means = {
         method: float(np.mean([shares[method, setting] for setting in settings]))
-        for method in WORDS
+        for method in LABELS
         if all((method, setting) in shares for setting in settings)
     }
     if not means:
-        return "No way has been tried in every setting.\n"
+        return "No method has been tried in every setting.\n"
     best = min(means, key=lambda method: means[method])
     ranks = " or ".join(f"r={rank}" for rank in sorted({row["like_uniform"] for row in rows}))
     table = Table(
         name="sizes",
         title="Share of uniform's parameters",
-        header=("way", "what it is", *settings, "mean"),
+        header=("method", "what it is", *settings, "mean"),
         rows=tuple(
             (
-                f"`{method}`",
-                SHORT[method],
+                LABELS[method],
+                DESCRIPTIONS[method],
                 *(write_percent(shares[method, setting]) for setting in settings),
                 write_percent(mean),
             )
@@ -109,14 +114,14 @@ def describe_sizes(rows: Sequence[Row]) -> str:
         ),
     )
     return (
-        f"To be not worse than uniform {ranks}, shown on seeds that chose nothing, `{best}` needs "
+        f"To be not worse than uniform {ranks}, shown on fresh seeds, `{LABELS[best]}` needs "
         f"{write_percent(means[best])} of its parameters on average over {len(settings)} settings.\n\n"
         f"{table.to_markdown().rstrip()}"
     )
 
 
 def render_smaller(rows: Sequence[Row]) -> str:
-    """Return the document as Markdown: per job what is left of the size on average, then each setting."""
+    """Return the document as Markdown: the average share per job, then each setting."""
     parts = [INTRODUCTION]
     for job in dict.fromkeys(row["job"] for row in rows):
         own = [row for row in rows if row["job"] == job]
@@ -129,11 +134,11 @@ def render_smaller(rows: Sequence[Row]) -> str:
 
 
 def build_table(rows: Sequence[Row]) -> Table:
-    """Return one line per setting and method: the size that held."""
+    """Return one line per setting and method: the smallest size that passed."""
     lines = tuple(
         (
             row["setting"],
-            row["method"],
+            LABELS.get(row["method"], row["method"]),
             write_count(row["parameters"]),
             write_percent(row["share_found"]),
             write_percent(row["share"]),
@@ -149,32 +154,35 @@ def build_table(rows: Sequence[Row]) -> Table:
         name="smaller",
         title="The smallest adapters that are not worse than uniform",
         header=(
-            "setting", "method", "parameters", "found", "held", "gain", "95 % interval", "margin",
+            "setting", "method", "parameters", "found", "confirmed", "gain", "95 % interval", "margin",
             "seeds",
             "not worse",
         ),
         rows=lines,
-        note="*Found*: smallest share of uniform's parameters that passed on the seeds it was found on. "
-        "*Held*: smallest that also passed on fresh seeds, 100 % where they take all of it back, and its "
-        "gain there (where all is taken back, that of the largest). Gains and margins in nats per token.",
+        note="*Found*: smallest share of uniform's parameters that passed on the seeds of the bisection. "
+        "*Confirmed*: smallest share that also passed on fresh seeds, 100 % if none did, and its gain there "
+        "(if none passed, that of the largest). Gains and margins in nats per token.",
     )  # fmt: skip
 
 
 def _summarise(rows: Sequence[Row]) -> str:
     sentences, settings = [], len({row["setting"] for row in rows})
-    for method, words in WORDS.items():
+    for method, label in LABELS.items():
         own = [row["share"] for row in rows if row["method"] == method]
         if own:
-            fewer = f" (in {len(own)} of them)" if len(own) < settings else ""
-            sentences.append(f"{words} {write_percent(float(np.mean(own)))} of uniform's parameters{fewer}")
+            fewer = f" ({len(own)} settings)" if len(own) < settings else ""
+            sentences.append(f"`{label}` {write_percent(float(np.mean(own)))}{fewer}")
     over = f"{settings} setting{'s' if settings > 1 else ''}"
-    return f"{', '.join(sentences)}, on average over {over} (goal {write_percent(GOAL)}).\n"
+    return (
+        f"Mean share of uniform's parameters over {over}: {', '.join(sentences)} "
+        f"(goal {write_percent(GOAL)}).\n"
+    )
 
 
 def _build_attempts(rows: Sequence[Row], setting: str) -> Table:
     lines = tuple(
         (
-            row["method"],
+            LABELS.get(row["method"], row["method"]),
             seeds,
             write_percent(step["share"]),
             write_gain(step["gain"]),
@@ -182,7 +190,7 @@ def _build_attempts(rows: Sequence[Row], setting: str) -> Table:
             "not worse" if step["accepted"] else "not shown",
         )
         for row in rows
-        for seeds, steps in (("finding", row["attempts"]), ("fresh", row["confirmed"]))
+        for seeds, steps in (("bisection", row["attempts"]), ("fresh", row["confirmed"]))
         for step in steps
     )
     header = ("method", "seeds", "share of the budget", "gain", "95 % interval", "verdict")

@@ -1,4 +1,4 @@
-"""The smallest of a ladder of sizes that is not worse than uniform, by halving the interval of sizes."""
+"""The smallest of several sizes that is not worse than uniform, by bisection."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.compare.arena import Arena
 from experiments.compare.choice import Choice
 from experiments.compare.judgement import judge_pairs, recover_choices
+from experiments.compare.prepared_setting import PreparedSetting
 from experiments.jobs import FinalSection
 from experiments.smaller.config import SmallerConfig
 from rankadaptor.components.adapter import count_parameters
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from rankadaptor.space import Allocation
 
 LOWEST_SHARE = 0.1
-"""Share of the budget below which an adapter is not worth a fine-tune."""
+"""Smallest share of the budget that is tried."""
 FIRST_SHARE = 0.6
-MARGIN_SHARE = 0.02  # of what uniform wins back, where no margin is given
+MARGIN_SHARE = 0.02  # of the loss that uniform ranks win back, if no margin is given
 CONFIRMED = 200  # the seeds that confirm start this far above those of the attempts
 
 
@@ -33,10 +33,10 @@ class Attempt:
     """One size, recovered in full beside uniform.
 
     Attributes:
-        allocation: What was recovered.
-        judged: Its paired gains, judged.
-        margin: How much worse it may be, nats per token.
-        tokens: What its recoveries were trained on; uniform's are not counted.
+        allocation: The recovered allocation.
+        judged: Judgement of its paired gains.
+        margin: Allowed loss of gain, nats per token.
+        tokens: Tokens of its recoveries, without those of uniform.
     """
 
     allocation: Allocation
@@ -46,11 +46,11 @@ class Attempt:
 
     @property
     def accepted(self) -> bool:
-        """Whether it is shown not to be worse."""
+        """Whether the interval shows that it is not worse by more than the margin."""
         return is_not_worse(self.judged, margin=self.margin)
 
     def describe(self) -> dict[str, Any]:
-        """Return what a result file says of it."""
+        """Return the entry of a result file."""
         space = self.allocation.space
         return {
             "share": self.allocation.cost() / space.bounds[0],
@@ -65,35 +65,37 @@ class Attempt:
 
 
 def halve_sizes(
-    arena: Arena,
+    prepared: PreparedSetting,
     config: SmallerConfig,
     method: str,
     ladder: Sequence[Allocation],
     *,
     cost: int,
-    begun: Choice | None = None,
+    tuned: Choice | None = None,
 ) -> dict[str, Any]:
-    """Find the smallest of a ladder of sizes that is not worse than uniform, and confirm it.
+    """Find the smallest of several sizes that is not worse than uniform, and confirm it.
 
     Args:
-        arena: The setting.
-        config: How many sizes are tried, on how many seeds, and the margin.
-        method: Name of the row.
+        prepared: The setting.
+        config: Number of sizes and seeds, and the margin.
+        method: Key of the row.
         ladder: Allocations of all sizes.
-        cost: Tokens that were spent on the ladder.
-        begun: Start and rate that the candidates are recovered under; uniform keeps the setting's own.
+        cost: Tokens that were spent to find the ladder.
+        tuned: Initialisation and rate of the candidates; uniform keeps the setting's own.
 
     Returns:
         A row `setting, method, parameters, parameters_uniform, share, outcome, gain, gain_low, gain_high` and
-        more. `share_found` is of the smallest that passed on the seeds of the attempts, `share` of the
-        smallest that also held on fresh ones, 1 if none did. Gains are of what held, else of what failed.
-        `cost_tokens` counts the ladder and the attempts.
+        more. `share_found` is the share of the smallest size that passed on the seeds of the bisection,
+        `share` that of the smallest that also passed on fresh seeds, 1 if none did. Gains belong to the
+        latter, or to the first that failed. `cost_tokens` counts the ladder and the bisection.
     """
-    space = arena.space
-    attempts = _halve(arena, config, ladder, begun=begun)
+    space = prepared.space
+    attempts = _halve(prepared, config, ladder, tuned=tuned)
     passed = [each.allocation for each in attempts if each.accepted]
     fresh = config.final.model_copy(update={"first_seed": config.final.first_seed + CONFIRMED})
-    confirmed = confirm_sizes(arena, passed or [space.reference()], fresh, margin=config.margin, begun=begun)
+    confirmed = confirm_sizes(
+        prepared, passed or [space.reference()], fresh, margin=config.margin, tuned=tuned
+    )
     held = [each for each in confirmed if each.accepted]
     shown = held[-1] if held else confirmed[0]
     kept = shown.allocation if held else space.reference()
@@ -101,7 +103,7 @@ def halve_sizes(
     parameters = count_parameters(space, kept.values)
     found = min([count_parameters(space, each.values) for each in passed], default=whole)
     return {
-        "setting": arena.config.name,
+        "setting": prepared.config.name,
         "method": method,
         "parameters": parameters,
         "parameters_uniform": whole,
@@ -115,7 +117,7 @@ def halve_sizes(
         "seeds": shown.judged.count,
         "margin": shown.margin,
         "trials": config.trials,
-        "steps": arena.source.recipe.steps,
+        "steps": prepared.source.recipe.steps,
         "cost_tokens": cost + sum(each.tokens for each in attempts),
         "values": list(kept.values),
         "attempts": [each.describe() for each in attempts],
@@ -125,38 +127,39 @@ def halve_sizes(
 
 
 def confirm_sizes(
-    arena: Arena,
+    prepared: PreparedSetting,
     passed: Sequence[Allocation],
     fresh: FinalSection,
     *,
     margin: float | None,
-    begun: Choice | None = None,
+    tuned: Choice | None = None,
 ) -> list[Attempt]:
-    """Recover what passed on fresh seeds, from the largest down, until one is not shown to hold.
+    """Recover the passing sizes on fresh seeds, from the largest down, until one fails.
 
-    In an order that is fixed beforehand, and ending at the first failure, the chance that anything worse is
-    let through stays that of one test, however many sizes there are [Maurer]_.
+    With an order fixed beforehand and an end at the first failure, the probability of any false pass is that
+    of a single test, for any number of sizes [Maurer]_.
     """
     confirmed = []
     for candidate in sorted(passed, key=lambda each: -each.cost()):
-        confirmed.append(_attempt(arena, candidate, fresh, margin=margin, begun=begun))
+        confirmed.append(_attempt(prepared, candidate, fresh, margin=margin, tuned=tuned))
         if not confirmed[-1].accepted:
             break
     return confirmed
 
 
 def is_not_worse(judged: Judgement, *, margin: float) -> bool:
-    """Tell whether paired gains establish that an allocation is worse by no more than a margin.
+    """Tell whether paired gains show that an allocation is worse by no more than a margin.
 
-    That no difference was found would not do: the noisier the runs, the more would pass.
+    The whole interval must lie above minus the margin. Accepting every "no difference" would pass more sizes
+    the noisier the runs are.
     """
     return judged.low is not None and not judged.reason and judged.low >= -margin
 
 
 def _halve(
-    arena: Arena, config: SmallerConfig, ladder: Sequence[Allocation], *, begun: Choice | None
+    prepared: PreparedSetting, config: SmallerConfig, ladder: Sequence[Allocation], *, tuned: Choice | None
 ) -> list[Attempt]:
-    space, attempts = arena.space, []
+    space, attempts = prepared.space, []
     low, high, share = LOWEST_SHARE, 1.0, FIRST_SHARE
     for _ in range(config.attempts):
         candidate = max(
@@ -167,7 +170,7 @@ def _halve(
         if candidate is None or candidate.cost() <= low * space.bounds[0]:
             low = share
         else:
-            attempt = _attempt(arena, candidate, config.final, margin=config.margin, begun=begun)
+            attempt = _attempt(prepared, candidate, config.final, margin=config.margin, tuned=tuned)
             attempts.append(attempt)
             if attempt.accepted:
                 high = candidate.cost() / space.bounds[0]
@@ -178,18 +181,18 @@ def _halve(
 
 
 def _attempt(
-    arena: Arena,
+    prepared: PreparedSetting,
     allocation: Allocation,
     final: FinalSection,
     *,
     margin: float | None,
-    begun: Choice | None,
+    tuned: Choice | None,
 ) -> Attempt:
-    """Recover an allocation, under a start and rate that may be its own, and uniform on the same seeds."""
-    choice = dataclasses.replace(begun or Choice(()), values=allocation.values)
-    records: dict[str, list[Record]] = recover_choices(arena, {"candidate": choice}, final)
+    """Recover an allocation, with tuned initialisation and rate if given, and uniform on the same seeds."""
+    choice = dataclasses.replace(tuned or Choice(()), values=allocation.values)
+    records: dict[str, list[Record]] = recover_choices(prepared, {"candidate": choice}, final)
     judged = judge_pairs(records["candidate"], records["uniform"], confidence=final.confidence)[1]
     losses = [record.loss for record in records["uniform"] if record.loss is not None]
-    regained = arena.losses["pruned"] - float(np.mean(losses)) if losses else 0.0
+    regained = prepared.losses["pruned"] - float(np.mean(losses)) if losses else 0.0
     margin = margin if margin is not None else MARGIN_SHARE * max(regained, 0.0)
     return Attempt(allocation, judged, margin, sum(record.tokens for record in records["candidate"]))

@@ -1,13 +1,13 @@
-"""What each way of beginning an adapter adds, at uniform ranks: paired full recoveries on fresh seeds.
+"""Compare initialisations of an adapter of uniform ranks, by paired full recoveries on fresh seeds.
 
     python -m experiments.starts experiments/collect/mistral-global60-r2-linear.yaml [...]
 
-Every way gets the learning rate that suits it best out of the same six, on a seed of its own, and is then
-recovered on five fresh seeds, paired with the default start at the setting's own rate. Continues where it
-stopped; writes `experiments/results/starts.json` and `docs/beyond-ranks.md`.
+Each initialisation uses the best of the same six learning rates, tried on one further seed. It is then
+recovered on five fresh seeds, paired with the default initialisation at the setting's own rate. Continues an
+interrupted study; writes `experiments/results/starts.json` and `docs/beyond-ranks.md`.
 
-`pissa` and `olora` [PEFT]_ take their start out of the base model's weights. To be read by plain PEFT on the
-model as it was, such an adapter has to be saved at twice the rank, so they are not offered as a start here.
+`pissa` and `olora` [PEFT]_ subtract their initialisation from the base weights. For plain PEFT on the
+unchanged model such an adapter has to be saved at twice the rank, so run files do not offer them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from peft import EvaConfig, get_peft_model, initialize_lora_eva_weights
 
-from experiments.compare.arena import Arena, open_arena
 from experiments.compare.contest import merge_rows
+from experiments.compare.prepared_setting import PreparedSetting, prepare_setting
 from experiments.starts.page import write_starts
 from rankadaptor.components.adapter import read_sizes
 from rankadaptor.components.adapter.lora.attach import adapt_temporarily, lora_config
@@ -55,46 +55,46 @@ TUNING_SEED, FIRST_SEED, SEEDS = 1500, 2500, 5
 CONFIDENCE = 0.95
 EVA_BATCHES = 16
 
-Train = Callable[[ShortFineTune, Arena, Recipe, int], float]
+Train = Callable[[ShortFineTune, PreparedSetting, Recipe, int], float]
 
 
 def main() -> None:
-    """Measure every way in every setting that is named."""
+    """Measure every initialisation in every given setting."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", type=Path, nargs="+")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for file in given.files:
         config = load_run(file, OVERRIDES)
-        with open_arena(config, Path("runs/compare/starts") / config.name, workers=1) as arena:
-            rows = measure_setting(arena)
+        with prepare_setting(config, Path("runs/compare/starts") / config.name, workers=1) as prepared:
+            rows = measure_setting(prepared)
         write_starts(merge_rows(RESULT, rows, keys=("setting", "way")), file=DOCUMENT)
 
 
-def measure_setting(arena: Arena) -> list[dict[str, Any]]:
-    """Tune and judge every way in one setting."""
-    short, own = build_measure(arena.source), arena.source.recipe
-    known = Kept(arena.folder.path / "starts.jsonl")
+def measure_setting(prepared: PreparedSetting) -> list[dict[str, Any]]:
+    """Tune and judge every initialisation in one setting."""
+    short, own = build_measure(prepared.source), prepared.source.recipe
+    known = StoredLosses(prepared.folder.path / "starts.jsonl")
     seeds = range(FIRST_SEED, FIRST_SEED + SEEDS)
-    default = functools.partial(train_ours, short, arena)
+    default = functools.partial(train_uniform, short, prepared)
     plain = [known.measure("random", own, seed, default) for seed in seeds]
     rows = []
     for way, train in WAYS.items():
         rates = [own.learning_rate * 2**octave for octave in OCTAVES]
-        run = functools.partial(train, short, arena)
+        run = functools.partial(train, short, prepared)
         tried = [known.measure(way, own.replace(learning_rate=rate), TUNING_SEED, run) for rate in rates]
         rate = rates[int(np.argmin([math.inf if loss is None else loss for loss in tried]))]
         losses = [known.measure(way, own.replace(learning_rate=rate), seed, run) for seed in seeds]
         pairs = [(p, loss) for p, loss in zip(plain, losses, strict=True) if p is not None]
         gains = [p - loss for p, loss in pairs if loss is not None]
         judged = judge_gains(gains, confidence=CONFIDENCE)
-        if len(gains) < SMALLEST_SHARE * SEEDS:  # runs that break down are not missing at random
+        if len(gains) < SMALLEST_SHARE * SEEDS:  # failures are not random
             judged = dataclasses.replace(judged, outcome="no difference", reason="too many pairs failed")
         sound = [loss for loss in losses if loss is not None]
         reference = [p for p in plain if p is not None]
         rows.append(
             {
-                "setting": arena.config.name,
+                "setting": prepared.config.name,
                 "way": way,
                 "learning_rate": rate,
                 "own_rate": own.learning_rate,
@@ -107,17 +107,17 @@ def measure_setting(arena: Arena) -> list[dict[str, Any]]:
                 "seeds": len(gains),
                 "failures": SEEDS - len(gains),
                 "steps": own.steps,
-                "regained": arena.losses["pruned"] - float(np.mean(reference)) if reference else None,
+                "regained": prepared.losses["pruned"] - float(np.mean(reference)) if reference else None,
                 "tried": {f"{each:.4g}": loss for each, loss in zip(rates, tried, strict=True)},
                 "commit": find_commit(),
             }
         )
-        logger.info("%s · %s: %s (%s)", arena.config.name, way, write_gain(judged.gain), judged.outcome)
+        logger.info("%s · %s: %s (%s)", prepared.config.name, way, write_gain(judged.gain), judged.outcome)
     return rows
 
 
-class Kept:
-    """Losses on disk, each as soon as it is measured."""
+class StoredLosses:
+    """Losses in a file, each appended as soon as it is measured."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -129,7 +129,7 @@ class Kept:
     def measure(
         self, way: str, recipe: Recipe, seed: int, run: Callable[[Recipe, int], float]
     ) -> float | None:
-        """Return a held-out loss, measured now or before; None if the run broke down."""
+        """Return a held-out loss, measured now or before; None if the run failed."""
         key = (way, f"{recipe.learning_rate:.6g}", str(seed))
         if key not in self.losses:
             try:
@@ -142,23 +142,33 @@ class Kept:
         return self.losses[key]
 
 
-def train_ours(
-    short: ShortFineTune, arena: Arena, recipe: Recipe, seed: int, *, start: str = RANDOM, scale: float = 1.0
+def train_uniform(
+    short: ShortFineTune,
+    prepared: PreparedSetting,
+    recipe: Recipe,
+    seed: int,
+    *,
+    start: str = RANDOM,
+    scale: float = 1.0,
 ) -> float:
-    """Recover uniform with one of the toolkit's own starts."""
+    """Recover uniform ranks with an initialisation of this package."""
     changed = recipe.replace(initialisation=start, scale_at_reference=recipe.scale_at_reference * scale)
-    with adapt_temporarily(short.model, arena.space.reference(), changed, seed=seed) as model:
+    with adapt_temporarily(short.model, prepared.space.reference(), changed, seed=seed) as model:
         return train(model, short, changed, seed)
 
 
-def train_stabilised(short: ShortFineTune, arena: Arena, recipe: Recipe, seed: int) -> float:
-    """Recover uniform under the scale alpha / sqrt(r) [rsLoRA]_ in place of alpha / r."""
-    return train_ours(short, arena, recipe, seed, scale=math.sqrt(max(read_sizes(arena.space.reference()))))
+def train_stabilised(short: ShortFineTune, prepared: PreparedSetting, recipe: Recipe, seed: int) -> float:
+    """Recover uniform ranks with the scale alpha / sqrt(r) [rsLoRA]_ instead of alpha / r."""
+    return train_uniform(
+        short, prepared, recipe, seed, scale=math.sqrt(max(read_sizes(prepared.space.reference())))
+    )
 
 
-def train_peft(short: ShortFineTune, arena: Arena, recipe: Recipe, seed: int, *, start: str) -> float:
-    """Recover uniform with one of PEFT's starts, on a copy of the model, which some of them change."""
-    config = lora_config(arena.space.reference(), recipe)
+def train_peft(
+    short: ShortFineTune, prepared: PreparedSetting, recipe: Recipe, seed: int, *, start: str
+) -> float:
+    """Recover uniform ranks with one of PEFT's initialisations, on a copy of the model."""
+    config = lora_config(prepared.space.reference(), recipe)
     config.init_lora_weights = start
     if start == "eva":
         config.eva_config = EvaConfig(rho=1.0)  # ranks stay as they are
@@ -184,8 +194,8 @@ def train(model: Any, short: ShortFineTune, recipe: Recipe, seed: int) -> float:
 
 
 WAYS: dict[str, Train] = {
-    "random": train_ours,
-    "gradient": functools.partial(train_ours, start=GRADIENT),
+    "random": train_uniform,
+    "gradient": functools.partial(train_uniform, start=GRADIENT),
     "eva": functools.partial(train_peft, start="eva"),
     "rslora": train_stabilised,
     "pissa": functools.partial(train_peft, start="pissa"),

@@ -1,4 +1,4 @@
-"""The document on what starts add to uniform, written from the rows of `experiments/starts`."""
+"""The document on initialisations of uniform adapters, written from the rows of `experiments/starts`."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from rankadaptor.results.table import (
 Row = Mapping[str, Any]
 
 INTRODUCTION = """\
-# Beyond ranks: where an adapter begins
+# Beyond ranks: the initialisation of an adapter
 
-Written by `python -m experiments.starts`; not edited by hand. Every row is uniform, with the same
-parameters, and differs in how the adapter begins (or is scaled). Each way has the best of six learning rates,
-a quarter to twice the setting's own, tried on a seed of its own (where the best is the first or the last, a
-rate beyond might suit better), and is recovered in full on {seeds} fresh seeds, paired with the default start
-at the setting's own rate. What scales, rates and starts add *together with* ranks, at equal
-cost, stands in [the comparison](comparison.md): `uniform_tuned`, `uniform_started`, `ours_widened`,
-`ours_started`.
+Written by `python -m experiments.starts`; not edited by hand. Every row is an adapter of uniform ranks with
+the same parameters; rows differ in initialisation (or scale). Each initialisation has the best of six
+learning rates, a quarter to twice the setting's own, tried on one further seed (if the best is the first or
+the last, a rate outside this range may be better). It is recovered in full on {seeds} fresh seeds, paired
+with the default initialisation at the setting's own rate. [The comparison](comparison.md) shows
+initialisation, rate and scales *together with* ranks, at equal cost: `rate`, `init + rate`, `ranks + scales`
+and `init + rate, then ranks`.
 
-| way | what it is |
+| initialisation | what it is |
 |---|---|
-| `random` | A at random, B at zero: LoRA as it is, at the best rate |
+| `random` | A at random, B at zero: plain LoRA, at the best rate |
 | `gradient` | A along the leading directions of each linear's first gradient, B at zero |
 | `eva` | A along the leading directions of each linear's inputs ([EVA](references.md#EVA), by PEFT) |
 | `rslora` | scale alpha/√r in place of alpha/r ([rsLoRA](references.md#rsLoRA)) |
 | `pissa`, `olora` | A and B are the leading parts of the base weights, which keep the rest (by PEFT) |
 
-`pissa` and `olora` change the base model: to be read by plain PEFT on the model as it was, such an adapter
-has to be saved at twice the rank. They are here for comparison. A run file offers `recipe.initialisation:
+`pissa` and `olora` change the base model: for plain PEFT on the unchanged model, such an adapter has to be
+saved at twice the rank. They are shown for comparison. A run file offers `recipe.initialisation:
 random` and `gradient`, and `recipe.tune.initialisations: [random, gradient]` tries both.
 """
 
@@ -65,7 +65,7 @@ def render_starts(rows: Sequence[Row]) -> str:
 
 
 def average_starts(rows: Sequence[Row]) -> Table:
-    """Return one line a way: its mean gain over settings, as a share of what uniform wins back, and wins."""
+    """Return one line per initialisation: mean gain, also as a share of what uniform wins back, and wins."""
     judged = [row for row in rows if row["gain"] is not None and row["regained"] is not None]
     lines = []
     for way in dict.fromkeys(row["way"] for row in judged):
@@ -83,11 +83,11 @@ def average_starts(rows: Sequence[Row]) -> Table:
     return Table(
         name="starts",
         title="Mean over settings",
-        header=("way", "settings", "gain", "more regained", "better", "worse"),
+        header=("initialisation", "settings", "gain", "more regained", "better", "worse"),
         rows=tuple(lines),
-        note="Gains in nats per token of held-out text, positive is better than uniform as it is. *More "
-        "regained*: the gain as a share of what that wins back of the pruned model's loss. *Better*, "
-        "*worse*: settings in which the interval leaves out zero.",
+        note="Gains in nats per token of held-out text, positive is better than the default. *More "
+        "regained*: the gain as a share of the loss that the default wins back. *Better*, "
+        "*worse*: settings whose interval excludes zero.",
     )
 
 
@@ -103,5 +103,5 @@ def _build_table(rows: Sequence[Row], setting: str) -> Table:
         )
         for row in rows
     )
-    header = ("way", "learning rate", "loss", "gain", "interval", "verdict")
+    header = ("initialisation", "learning rate", "loss", "gain", "interval", "verdict")
     return Table(name=f"starts-{setting}", title=setting, header=header, rows=lines)

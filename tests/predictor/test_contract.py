@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rankadaptor.components.adapter import RANK, RankSpace, widen_space
+from rankadaptor.components.adapter import RANK, RankSpace, add_scales
 from rankadaptor.errors import InputError
 from rankadaptor.predictor import (
     PREDICTORS,
@@ -182,7 +182,7 @@ def _drop_first_option(slot: Slot) -> Slot:
 
 
 def test_scales_beside_ranks_are_learned_too(predictor: Predictor, space: RankSpace) -> None:
-    wide = widen_space(space)
+    wide = add_scales(space)
     choices = wide.sample_choices(220, 3)
     ranks = np.array([slot.component == RANK for slot in wide.slots])
     weights = np.where(ranks, 0.0, np.random.default_rng(0).normal(size=wide.n_slots))

@@ -12,7 +12,7 @@ from peft import PeftModel
 from rankadaptor.components.adapter import ADAPTER_PARAMETERS, RankSpace
 from rankadaptor.components.adapter.lora import attach_adapter, detach_adapter
 from rankadaptor.components.adapter.lora.nested import attach_nested, cut_slice, find_widest
-from rankadaptor.components.adapter.scales import widen_space
+from rankadaptor.components.adapter.scales import add_scales
 from rankadaptor.corpus import RecordFile
 from rankadaptor.errors import CheckpointError, InputError, TrainingError
 from rankadaptor.proxies import ElasticAdapter
@@ -53,7 +53,7 @@ def test_a_nested_slice_is_the_adapter_of_its_allocation(model, space, mixed, re
 
 
 def test_slices_of_a_space_with_scales_too(model, space, recipe):
-    wide = widen_space(space)
+    wide = add_scales(space)
     values = list(space.reference().values) + [200] * (wide.n_slots - space.n_slots)
     with attach_nested(model, wide, recipe, seed=0) as nested:
         for value in nested.peft_model.parameters():

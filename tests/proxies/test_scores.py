@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rankadaptor.components.adapter import RankSpace, read_scales
-from rankadaptor.components.adapter.scales import widen_space
+from rankadaptor.components.adapter.scales import add_scales
 from rankadaptor.errors import InputError
 from rankadaptor.proxies import measure_reconstruction, measure_spectra, measure_variance
 from rankadaptor.proxies.reconstruction import measure_block_errors
@@ -40,7 +40,7 @@ def test_spectra_are_the_singular_values_of_the_first_gradients(model, space, se
 
 
 def test_scores_of_ranks_leave_scales_as_they_are(model, space, sequences, compute):
-    wide = widen_space(space)
+    wide = add_scales(space)
     plain = allocate_by_scores(space, measure_spectra(model, space, sequences, compute=compute, examples=4))
     for measure in (measure_spectra, measure_variance):
         table = measure(model, wide, sequences, compute=compute, examples=4)

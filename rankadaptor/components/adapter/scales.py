@@ -47,7 +47,7 @@ def make_scale_slot(
     )
 
 
-def widen_space(space: Space, *, scales: Sequence[int] = SCALES, pin_ranks: bool = False) -> Space:
+def add_scales(space: Space, *, scales: Sequence[int] = SCALES, pin_ranks: bool = False) -> Space:
     """Add scale slots to a space of ranks: one per linear type, and one per third of the depth.
 
     A linear's factor is the product of both. Uniform has the recipe's own scale everywhere.

@@ -7,10 +7,10 @@ from rankadaptor.components.adapter import (
     RANK,
     SCALE,
     RankSpace,
+    add_scales,
     describe_budget,
     read_ranks,
     read_scales,
-    widen_space,
 )
 from rankadaptor.errors import InputError
 from rankadaptor.space import Space
@@ -23,7 +23,7 @@ def ranks() -> RankSpace:
 
 
 def test_scales_cost_nothing_and_ranks_keep_their_budget(ranks: RankSpace) -> None:
-    space = widen_space(ranks)
+    space = add_scales(ranks)
     assert [slot.component for slot in space.slots].count(SCALE) == 7 + 3
     assert space.reference().cost() == ranks.reference().cost()
     assert describe_budget(space) == describe_budget(ranks)
@@ -40,7 +40,7 @@ def test_scales_cost_nothing_and_ranks_keep_their_budget(ranks: RankSpace) -> No
 
 
 def test_a_module_s_factor_is_that_of_its_type_times_that_of_its_depth(ranks: RankSpace) -> None:
-    space = widen_space(ranks)
+    space = add_scales(ranks)
     assert set(read_scales(space.reference()).values()) == {1.0}
     values = np.array(space.reference().values)
     names = [slot.name for slot in space.slots]
@@ -55,7 +55,7 @@ def test_a_module_s_factor_is_that_of_its_type_times_that_of_its_depth(ranks: Ra
 
 
 def test_held_ranks_stay_and_json_goes_round(ranks: RankSpace) -> None:
-    held = widen_space(ranks, pin_ranks=True)
+    held = add_scales(ranks, pin_ranks=True)
     drawn = np.array(held.read_labels(held.sample_choices(50, 0)))
     assert (drawn[:, : ranks.n_slots] == 4).all()
     assert (drawn[:, ranks.n_slots :] != 100).any()
@@ -67,6 +67,6 @@ def test_held_ranks_stay_and_json_goes_round(ranks: RankSpace) -> None:
 
 def test_wrong_arguments_are_named(ranks: RankSpace) -> None:
     with pytest.raises(InputError, match="100"):
-        widen_space(ranks, scales=(50, 200))
+        add_scales(ranks, scales=(50, 200))
     with pytest.raises(InputError, match="already"):
-        widen_space(widen_space(ranks))
+        add_scales(add_scales(ranks))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rankadaptor.components.adapter import RankSpace, linear_in_depth, widen_space
+from rankadaptor.components.adapter import RankSpace, add_scales, linear_in_depth
 from rankadaptor.errors import InputError
 from tests.space.shapes import build_linears
 
@@ -21,7 +21,7 @@ def test_ranks_rise_or_fall_with_depth_and_use_the_budget() -> None:
 
 
 def test_scales_beside_the_ranks_keep_the_recipe_s_own() -> None:
-    space = widen_space(RankSpace.from_linears(build_linears(3), like_uniform=4, slots="linear"))
+    space = add_scales(RankSpace.from_linears(build_linears(3), like_uniform=4, slots="linear"))
     allocation = linear_in_depth(space)
     assert set(allocation.by_slot("scale").values()) == {100}
     assert len(set(allocation.by_slot("rank").values())) > 1

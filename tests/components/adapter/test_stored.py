@@ -11,10 +11,10 @@ import pytest
 from rankadaptor.components.adapter import (
     RANK,
     RankSpace,
+    add_scales,
     compute_first_digest,
     describe_budget,
     read_space,
-    widen_space,
 )
 from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable
@@ -107,7 +107,7 @@ def test_pins_scales_and_sums_of_ranks_are_read(mode: str) -> None:
     ranks = RankSpace.from_linears(
         build_linears(4), like_uniform=4, mode=mode, pinned={0: 3}, model="m", slots="linear"
     )
-    for space in (ranks, widen_space(ranks), widen_space(ranks, pin_ranks=True)):
+    for space in (ranks, add_scales(ranks), add_scales(ranks, pin_ranks=True)):
         old = json.loads(json.dumps(write_schema_1(space)))
         assert read_space(old) == space
         assert read_space(old).slots == space.slots

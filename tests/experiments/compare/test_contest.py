@@ -83,6 +83,7 @@ def test_all_methods_keep_the_budget_and_the_same_command_continues(setting: str
     assert cost["ours_widened"] > 0
     limit = max(cost["random"], cost["elastic"])
     assert 0 < cost["ours"] <= limit
+    assert 0 < cost["run_default"] <= limit
     assert 0 < cost["boosted_trees"] <= limit
     assert 0 < cost["spectra"] <= limit
     assert json.loads((tmp_path / "compare.json").read_text()) == rows
@@ -95,7 +96,7 @@ def test_all_methods_keep_the_budget_and_the_same_command_continues(setting: str
     readme.write_text(f"<!-- generated:{part} -->\n<!-- /generated:{part} -->\n")
     assert fill_comparison(config.results, file=readme) == [part]
     assert f"](../figures/compare-{config.name}.png)" in readme.read_text()
-    assert f"Of {len(METHODS)} ways in 1 setting," in readme.read_text()
+    assert f"Of {len(METHODS)} methods in 1 setting," in readme.read_text()
 
     measured = sorted((tmp_path / "measured").rglob("*.jsonl"))
     before = [path.read_text() for path in measured]
@@ -116,8 +117,8 @@ def test_benchmarks_are_answered_once_per_choice(setting: str, tmp_path: Path) -
     assert "difference" in rows[1]["benchmarks"]
     table = average_benchmarks(rows)
     assert table is not None
-    assert table.header == ("method", "piqa", "mean", "beside uniform")
-    assert [line[0] for line in table.rows] == ["uniform", "linear_in_depth"]
+    assert table.header == ("method", "piqa", "mean", "minus uniform")
+    assert [line[0] for line in table.rows] == ["uniform", "ranks: linear"]
     assert table.rows[0][-1] == "–"
     difference = rows[1]["benchmarks"]["difference"]["mean"]
     assert table.rows[1][-1] == write_points(
@@ -234,8 +235,8 @@ def test_not_worse_must_be_established() -> None:
 
 def test_the_predictor_never_learns_from_the_pruned_model_at_hand(setting: str, tmp_path: Path) -> None:
     """Not even where its settings have other names."""
-    from experiments.compare.arena import open_arena
     from experiments.compare.learned import learn_without
+    from experiments.compare.prepared_setting import prepare_setting
     from rankadaptor.config import load_run
     from rankadaptor.corpus import Corpus
     from rankadaptor.pipeline.collection import collect_records
@@ -249,9 +250,11 @@ def test_the_predictor_never_learns_from_the_pruned_model_at_hand(setting: str, 
         run = load_run(setting, [*given, *more, f"name={name}", f"output={tmp_path / name}"])
         collect_records(run)
     assert set(Corpus.load(corpus).settings()["setting"]) == {"same", "other"}
-    with open_arena(load_run(setting, ["recipe.tune=null"]), tmp_path / "arena", workers=1) as arena:
-        learn_without(arena, corpus, name="meta")
-        (kept,) = (tmp_path / "arena").glob("predictor-meta-*")  # named by the corpus it learned from
+    with prepare_setting(
+        load_run(setting, ["recipe.tune=null"]), tmp_path / "prepared", workers=1
+    ) as prepared:
+        learn_without(prepared, corpus, name="meta")
+        (kept,) = (tmp_path / "prepared").glob("predictor-meta-*")  # named by the corpus it learned from
         card = json.loads((kept / "predictor.json").read_text())
     assert list(card["card"]["settings"].values()) == [6]
 
@@ -285,8 +288,7 @@ def test_a_smaller_adapter_is_found_and_confirmed(setting: str, tmp_path: Path) 
     text = (tmp_path / "smaller.md").read_text()
     assert text == render_smaller(json.loads((tmp_path / "smaller.json").read_text()))
     shares = [f"{100 * row['share']:.1f} %" for row in rows]
-    assert f"Searched adapters need {shares[0]} of uniform's parameters" in text
-    assert f"uniform ones with a start and rate of their own {shares[2]}" in text
+    assert f"`ranks` {shares[0]}, `uniform` {shares[1]}, `init + rate` {shares[2]}" in text
     readme = tmp_path / "page.md"
     readme.write_text("<!-- generated:smaller-comparison -->\n<!-- /generated:smaller-comparison -->\n")
     assert fill_smaller(config.results, file=readme) == ["smaller-comparison"]
@@ -297,7 +299,7 @@ def test_the_claim_is_searched_repeated_and_written_down(setting: str, tmp_path:
     config = ParityConfig(
         settings=(setting,), output=str(tmp_path / "parity"), results=str(tmp_path / "parity.json"),
         document=str(tmp_path / "parity.md"), ratios=(0.3,), ranks=(2, 4, 6), uniform=4, initial=1, trials=2,
-        repeats=2, skip_first=1, skip_last=0, final={"seeds": 2},
+        repeats=2, skip_first=1, skip_last=0, final={"seeds": 2}, corpus=CORPUS,
     )  # fmt: skip
     rows = check_claim(config)
     assert [(row["method"], row["repeat"]) for row in rows] == [("paper", 0), ("paper", 1), ("ours", 0)]
@@ -308,8 +310,8 @@ def test_the_claim_is_searched_repeated_and_written_down(setting: str, tmp_path:
     text = (tmp_path / "parity.md").read_text()
     assert text == render_parity(json.loads((tmp_path / "parity.json").read_text()))
     assert "search 2" in text
-    assert text.count("a rank of 2, 4, 6 for each block, but 1 at the start and 0 at the end left alone") == 1
-    assert "left alone" not in render_parity([{**row, "paper": None} for row in rows])  # earlier versions
+    assert text.count("a rank out of 2, 4, 6 for each block, except 1 at the start and 0 at the end") == 1
+    assert "a rank out of" not in render_parity([{**row, "paper": None} for row in rows])  # earlier versions
 
 
 def test_faults_of_the_file_are_named(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from experiments.compare.summary import describe_comparison
 @pytest.mark.parametrize(
     ("gains", "expected"),
     [
-        ([0.010, 0.011, 0.012], "`ours` gains most"),
-        ([0.010, -0.009, 0.002], "none gains more than chance"),
-        ([-0.010, -0.011, -0.012], "none gains more than chance"),
+        ([0.010, 0.011, 0.012], "`ranks: two stages` gains most"),
+        ([0.010, -0.009, 0.002], "no gain exceeds chance"),
+        ([-0.010, -0.011, -0.012], "no gain exceeds chance"),
     ],
 )
 def test_a_way_leads_only_beyond_chance(gains: list[float], expected: str) -> None:

@@ -15,7 +15,7 @@ from rankadaptor.space import Allocation, Limit, Space
 from rankadaptor.verdict import judge_gains
 
 if TYPE_CHECKING:
-    from experiments.compare.arena import Arena
+    from experiments.compare.prepared_setting import PreparedSetting
 
 FRESH = FinalSection(seeds=5)
 Judge = Callable[[set[int]], list[tuple[int, bool]]]
@@ -35,14 +35,14 @@ def confirm(monkeypatch: pytest.MonkeyPatch) -> Judge:
     passed = [space.allocation(values) for values in ((4, 2), (4, 4), (2, 2))]
 
     def run(worse: set[int]) -> list[tuple[int, bool]]:
-        def recover(arena: Any, allocation: Allocation, final: FinalSection, **_: Any) -> Attempt:
+        def recover(prepared: Any, allocation: Allocation, final: FinalSection, **_: Any) -> Attempt:
             assert final is FRESH
             gain = -0.1 if allocation.cost() in worse else 0.0
             judged = judge_gains([gain + luck for luck in (-0.001, 0.0, 0.001, 0.0, 0.0)])
             return Attempt(allocation, judged, margin=0.01, tokens=1)
 
         monkeypatch.setattr(sizes, "_attempt", recover)
-        confirmed = confirm_sizes(cast("Arena", None), passed, FRESH, margin=None)
+        confirmed = confirm_sizes(cast("PreparedSetting", None), passed, FRESH, margin=None)
         return [(each.allocation.cost(), each.accepted) for each in confirmed]
 
     return run

@@ -181,12 +181,12 @@ def test_it_fits_an_unevenly_pruned_model_loaded_again(
 
 
 def test_scale_slots_are_written_into_the_alphas_and_ranks_stay() -> None:
-    from rankadaptor.components.adapter import RankSpace, widen_space
+    from rankadaptor.components.adapter import RankSpace, add_scales
     from rankadaptor.recipe import Recipe
     from tests.space.shapes import build_linears
 
     ranks = RankSpace.from_linears(build_linears(3), like_uniform=4, slots="linear")
-    space, recipe = widen_space(ranks), Recipe(reference_rank=4)
+    space, recipe = add_scales(ranks), Recipe(reference_rank=4)
     values = list(space.reference().values)
     values[[slot.name for slot in space.slots].index("scale.q_proj")] = 200
     plain, scaled = (lora_config(a, recipe) for a in (ranks.reference(), space.allocation(values)))

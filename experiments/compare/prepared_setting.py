@@ -1,4 +1,4 @@
-"""One setting made ready: pruned, its recipe tuned, its trials at hand; every method starts from the same."""
+"""A setting that is pruned and whose recipe is tuned; all methods of a comparison share it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.components.adapter import widen_space
+from rankadaptor.components.adapter import add_scales
 from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record
 from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
@@ -24,18 +24,18 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Arena:
-    """A setting in which methods are compared.
+class PreparedSetting:
+    """A pruned setting with a tuned recipe, in which methods are compared.
 
     Attributes:
         config: The setting's run file.
-        folder: Where everything measured is kept.
-        source: What trials are made from, with the tuned recipe.
-        pool: Measures trials; methods that ask for the same trial share it.
-        losses: Held-out loss of the pruned and, if it was pruned here, the dense model, nats per token.
-        model_digest: Of the pruned model, in the precision it was pruned in.
-        pruned_as: What it was pruned with; the digest of one model differs between precisions.
-        tuning_tokens: Tokens trained to tune the recipe that all methods share.
+        folder: Where all measurements are kept.
+        source: Model, data, space and tuned recipe of the trials.
+        pool: Measures trials; a trial that several methods ask for is measured once.
+        losses: Held-out loss, nats per token: `pruned` and, if the model was pruned here, `dense`.
+        model_digest: Digest of the pruned model, in the precision it was pruned in.
+        pruned_as: The pruning settings; they identify the model where digests differ between precisions.
+        tuning_tokens: Tokens trained to tune the shared recipe.
     """
 
     config: RunConfig
@@ -63,26 +63,26 @@ class Arena:
         return self.config.search.steps
 
     @contextlib.contextmanager
-    def widen(self) -> Iterator[Arena]:
-        """Open the same setting with LoRA scales among the choices; its trials are kept beside the others."""
+    def with_scales(self) -> Iterator[PreparedSetting]:
+        """Open the same setting with LoRA scales in its space; its trials have their own record file."""
         source = dataclasses.replace(
             self.source,
-            space=widen_space(self.space),
+            space=add_scales(self.space),
             records=self.folder.path / "widened" / "records.jsonl",
         )
         with TrialPool(source, workers=self.pool.workers) as pool:
             yield dataclasses.replace(self, source=source, pool=pool)
 
     @contextlib.contextmanager
-    def change(self, recipe: Recipe) -> Iterator[Arena]:
-        """Open the same setting under another rate or start; its trials have a file of their own."""
+    def change(self, recipe: Recipe) -> Iterator[PreparedSetting]:
+        """Open the same setting with another recipe; its trials have their own record file."""
         if recipe == self.source.recipe:
             yield self
             return
-        start = (
+        initialisation = (
             "" if recipe.initialisation == self.source.recipe.initialisation else f"-{recipe.initialisation}"
         )
-        records = self.folder.path / f"records-rate-{recipe.learning_rate:.4g}{start}.jsonl"
+        records = self.folder.path / f"records-rate-{recipe.learning_rate:.4g}{initialisation}.jsonl"
         source = dataclasses.replace(self.source, recipe=recipe, records=records)
         with TrialPool(source, workers=self.pool.workers) as pool:
             yield dataclasses.replace(self, source=source, pool=pool)
@@ -98,7 +98,7 @@ class Arena:
     def count_tokens(self, records: Iterable[Record]) -> int:
         """Return the tokens trained for these records and for the uniform trials that they are paired with.
 
-        Each trial counts once, as if the method stood alone; that methods share trials saves time only.
+        Each trial counts once, also where another method has measured it before.
         """
         return sum(record.tokens for record in self._complete(records))
 
@@ -116,12 +116,12 @@ class Arena:
 
 
 @contextlib.contextmanager
-def open_arena(config: RunConfig, folder: Path, *, workers: int) -> Iterator[Arena]:
-    """Prune, measure and tune a setting, or read what an earlier run left, and open its trials.
+def prepare_setting(config: RunConfig, folder: Path, *, workers: int) -> Iterator[PreparedSetting]:
+    """Prune a setting, measure it and tune its recipe, or read these from an earlier run.
 
     Args:
         config: The setting's run file.
-        folder: Where everything is kept; one writer at a time.
+        folder: Folder of all measurements; one writer at a time.
         workers: Trials measured side by side.
 
     Raises:
@@ -130,10 +130,10 @@ def open_arena(config: RunConfig, folder: Path, *, workers: int) -> Iterator[Are
     """
     compute = pick_compute(config)
     with open_run(folder, config) as opened:
-        prepared = complete_preparation(opened, config, compute=compute)
+        state = complete_preparation(opened, config, compute=compute)
         space = load_space(opened, config)
         source, tuned = tune_setting(opened, config, space, setting=config.name, compute=compute)
         with TrialPool(source, workers=workers) as pool:
-            losses, digest = prepared["losses"], prepared["digests"]["model"]
-            pruned_as = prepared["pruning"].get("settings", {})
-            yield Arena(config, opened, source, pool, losses, digest, pruned_as, tuned["tokens"])
+            losses, digest = state["losses"], state["digests"]["model"]
+            pruned_as = state["pruning"].get("settings", {})
+            yield PreparedSetting(config, opened, source, pool, losses, digest, pruned_as, tuned["tokens"])
