@@ -138,7 +138,7 @@ def build_table(rows: Sequence[Row]) -> Table:
     lines = tuple(
         (
             row["setting"],
-            LABELS.get(row["method"], row["method"]),
+            LABELS.get(str(row["method"]), str(row["method"])),
             write_count(row["parameters"]),
             write_percent(row["share_found"]),
             write_percent(row["share"]),
@@ -182,7 +182,7 @@ def _summarise(rows: Sequence[Row]) -> str:
 def _build_attempts(rows: Sequence[Row], setting: str) -> Table:
     lines = tuple(
         (
-            LABELS.get(row["method"], row["method"]),
+            LABELS.get(str(row["method"]), str(row["method"])),
             seeds,
             write_percent(step["share"]),
             write_gain(step["gain"]),
