@@ -116,6 +116,44 @@ class MetaTrainingDefaults:
     learning_rate: float = 1e-3
 
 
+@dataclass(frozen=True)
+class CompressionDefaults:
+    """How `compress` finds, recovers and checks a configuration.
+
+    Attributes:
+        types: Types of the engine that attention and MLPs may take; a type is left out where the width of a
+            tensor is no multiple of its block.
+        embedding: Types that the embedding, and the output head with it, may take.
+        importance: How channels and heads are ordered.
+        importance_rows: Windows of calibration text for the importance, of `length` tokens.
+        length: Tokens per sequence, of scores and of the fine-tune.
+        search_sequences: Sequences that the search scores on.
+        screen_sequences: Sequences that a candidate is scored on before the others.
+        judge_sequences: Sequences of each judging text.
+        evaluations: Configurations scored, sweep included.
+        finalists: Configurations recovered shortly before one of them is chosen.
+        finalist_steps: Optimiser steps of that.
+        steps: Optimiser steps of the full recovery.
+        rank: LoRA rank of the recovery, everywhere the same.
+        learning_rates: Rates tried at the length of the short recovery.
+    """
+
+    types: tuple[str, ...] = ("Q8_0", "Q6_K", "Q5_K", "Q4_1", "Q4_K", "Q4_0", "Q3_K", "Q2_K")
+    embedding: tuple[str, ...] = ("Q8_0", "Q6_K", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+    importance: Literal["param_first"] = "param_first"
+    importance_rows: int = 32
+    length: int = 128
+    search_sequences: int = 32
+    screen_sequences: int = 8
+    judge_sequences: int = 64
+    evaluations: int = 200
+    finalists: int = 2
+    finalist_steps: int = 16
+    steps: int = 48
+    rank: int = 16
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3)
+
+
 PRUNING = PruningDefaults()
 SPACE = SpaceDefaults()
 TRIAL = TrialDefaults()
@@ -123,3 +161,4 @@ SEARCH = SearchDefaults()
 CONFIRMATION = ConfirmationDefaults()
 RECOVERY = RecoveryDefaults()
 META_TRAINING = MetaTrainingDefaults()
+COMPRESSION = CompressionDefaults()

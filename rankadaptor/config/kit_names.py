@@ -20,13 +20,12 @@ def find_unknown_names(config: RunConfig) -> Iterator[tuple[str, str]]:
     sources = {"data.train": config.data.train, "data.held_out": config.data.held_out}
     if config.prune is not None:
         sources["prune.calibration.source"] = config.prune.calibration.source
-    models = [f"{PREFIX}{name}" for name in (*MODELS, *DERIVED_MODELS)]
+    models, rows = list_kit_models(), list_kit_rows()
     if config.model.startswith(PREFIX) and config.model not in models:
-        yield "model", _describe(config.model, models, "a folder in Hugging Face form, or a hub id")
-    rows = [f"{PREFIX}{name}" for name in ROW_NAMES]
+        yield "model", describe_name(config.model, models, "a folder in Hugging Face form, or a hub id")
     for key, source in sources.items():
         if source is not None and source.startswith(PREFIX) and source not in rows:
-            yield key, _describe(source, rows, "hub:NAME, or a data file")
+            yield key, describe_name(source, rows, "hub:NAME, or a data file")
     yield from find_unknown_benchmarks("evaluate.benchmarks", config.evaluate.benchmarks)
 
 
@@ -38,10 +37,21 @@ def find_unknown_benchmarks(key: str, names: Iterable[str]) -> Iterator[tuple[st
             yield key, f"given {name!r}: no such task file. Give its path from the working folder."
         elif not (is_file or name in BENCHMARKS or name.startswith("hub:")):
             others = "a task file of lm-eval (.yaml), or hub:NAME for any of its tasks"
-            yield key, _describe(name, BENCHMARKS, others)
+            yield key, describe_name(name, BENCHMARKS, others)
 
 
-def _describe(given: str, allowed: Iterable[str], others: str) -> str:
+def list_kit_models() -> list[str]:
+    """Return the kit's models as a run file names them."""
+    return [f"{PREFIX}{name}" for name in (*MODELS, *DERIVED_MODELS)]
+
+
+def list_kit_rows() -> list[str]:
+    """Return the kit's sets of rows as a run file names them."""
+    return [f"{PREFIX}{name}" for name in ROW_NAMES]
+
+
+def describe_name(given: str, allowed: Iterable[str], others: str) -> str:
+    """Return the fault of a name that does not exist, and what was probably meant."""
     names = list(allowed)
     near = difflib.get_close_matches(given, names, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""

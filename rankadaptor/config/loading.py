@@ -1,4 +1,4 @@
-"""From a run file and overrides to a checked `RunConfig`, and back to YAML."""
+"""From a run file and overrides to a checked run, and back to YAML."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rankadaptor.config.conflicts import find_conflicts
+from rankadaptor.config.compress import CompressConfig
+from rankadaptor.config.compress_conflicts import find_compress_conflicts
+from rankadaptor.config.conflicts import Conflict, find_conflicts
 from rankadaptor.config.document import dump_value, parse_value, read_document
 from rankadaptor.config.faults import describe_fault, list_keys
+from rankadaptor.config.job import JobConfig
 from rankadaptor.config.run import RunConfig
 from rankadaptor.errors import ConfigError
 
@@ -21,8 +24,17 @@ _RETIRED = (("collect", "study"), ("collect", "benchmarks"))
 """Keys of earlier versions, whose run files hold them; null, their default, is passed over."""
 
 
-def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a run file, apply `a.b=c` overrides, and check everything that needs no model.
+Job = RunConfig | CompressConfig
+"""A run of either kind."""
+JOBS: Mapping[str, type[RunConfig] | type[CompressConfig]] = {
+    config.kind.name: config for config in (RunConfig, CompressConfig)
+}
+RANK_SEARCH, COMPRESS = JOBS
+"""Values of the key `job`; without it a file describes a rank search."""
+
+
+def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
+    """Read a run file of any kind, apply `a.b=c` overrides, and check everything that needs no model.
 
     Args:
         path: The YAML file.
@@ -50,13 +62,44 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     return _check(values, places=places, source=str(path), faults=faults, folder=path.parent)
 
 
+def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read the run file of a rank search; see `load_job`.
+
+    Raises:
+        ConfigError: With all faults of the file and the overrides at once, or if it describes another job.
+    """
+    config = load_job(path, overrides)
+    if not isinstance(config, RunConfig):
+        raise ConfigError(
+            str(path),
+            [
+                f"job: {config.kind.name}: this command is for a rank search. `rankadaptor run`, `plan` and "
+                "`report` take this file; `rankadaptor init` writes one of a rank search."
+            ],
+        )
+    return config
+
+
 def build_run(values: Mapping[str, Any], *, source: str = "settings") -> RunConfig:
     """Check a nested mapping as `load_run` checks a file; `source` names it in errors.
 
     Raises:
         ConfigError: With all faults at once.
     """
-    return _check(values, places={}, source=source)
+    config = _check({**values, "job": RANK_SEARCH}, places={}, source=source)
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def build_compression(values: Mapping[str, Any], *, source: str = "settings") -> CompressConfig:
+    """Check a nested mapping as the run file of `compress`; `source` names it in errors.
+
+    Raises:
+        ConfigError: With all faults at once.
+    """
+    config = _check({**values, "job": COMPRESS}, places={}, source=source)
+    assert isinstance(config, CompressConfig)
+    return config
 
 
 def guess_name(path: Path) -> str:
@@ -65,8 +108,8 @@ def guess_name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-") or "run"
 
 
-def dump_run(config: RunConfig) -> str:
-    """Write a run back as YAML that `load_run` reads to an equal run."""
+def dump_run(config: JobConfig) -> str:
+    """Write a run back as YAML that `load_job` reads to an equal run."""
     return dump_value(config.to_json(), width=110)
 
 
@@ -91,8 +134,12 @@ def _check(
     source: str,
     faults: Sequence[str] = (),
     folder: Path | None = None,
-) -> RunConfig:
-    config, found = _validate(values, folder=folder)
+) -> Job:
+    given = values.get("job", RANK_SEARCH)
+    if given not in JOBS:
+        allowed = f"allowed are {', '.join(JOBS)}. Without this key a file describes a rank search."
+        raise ConfigError(source, [*faults, _place("job", f"given {given!r}; {allowed}", places)])
+    config, found = _validate(values, JOBS[given], folder=folder)
     listed = [*faults, *(_place(key, text, places) for key, text in found)]
     if listed or config is None:
         raise ConfigError(source, listed)
@@ -100,35 +147,43 @@ def _check(
 
 
 def _validate(
-    values: Mapping[str, Any], *, folder: Path | None
-) -> tuple[RunConfig | None, list[tuple[str, str]]]:
+    values: Mapping[str, Any], job: type[RunConfig] | type[CompressConfig], *, folder: Path | None
+) -> tuple[Job | None, list[tuple[str, str]]]:
     """Return the run and its faults: first of single keys, then conflicts between sound keys."""
     # As JSON text, because only there strict types still let a list be a tuple.
     found: list[tuple[str, str]] = []
     sound = json.loads(json.dumps(values, default=str))
-    found += _take_out_retired_keys(sound)
-    _give_way_to_another_budget(sound)
+    if job is RunConfig:
+        sound.pop("job", None)
+        found += _take_out_retired_keys(sound)
+        _give_way_to_another_budget(sound)
     if sound.get("output") is None:
         sound["output"] = f"runs/{sound.get('name', 'run')}"
     try:
-        config = RunConfig.model_validate_json(json.dumps(sound))
+        config = job.model_validate_json(json.dumps(sound))
     except ValidationError as error:
-        keys = list_keys(RunConfig)
+        keys = list_keys(job)
         for detail in error.errors(include_url=False):
             found.append(describe_fault(detail, keys=keys))
             _remove(sound, [str(part) for part in detail["loc"]])
         try:
-            config = RunConfig.model_validate_json(json.dumps(sound))
+            config = job.model_validate_json(json.dumps(sound))
         except ValidationError:
             return None, found
     config = config.with_paths(folder)
     faulty = {key for key, _ in found}
     found.extend(
         (conflict.keys[0], conflict.text)
-        for conflict in find_conflicts(config)
+        for conflict in _find_conflicts(config)
         if not any(_covers(key, fault) for key in conflict.keys for fault in faulty)
     )
     return config, found
+
+
+def _find_conflicts(config: Job) -> list[Conflict]:
+    if isinstance(config, CompressConfig):
+        return list(find_compress_conflicts(config))
+    return find_conflicts(config)
 
 
 def _take_out_retired_keys(values: dict[str, Any]) -> list[tuple[str, str]]:

@@ -9,24 +9,40 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-READ = ("model", "data.train", "data.held_out", "prune.calibration.source", "search.predictor_path")
-TASKS = ("evaluate.benchmarks",)
-WRITTEN = ("output", "collect.corpus", "meta_train.output", "track.uri")
 SQLITE = "sqlite:///"
 
 Found = dict[str, tuple[Any, Any]]
 """For each key whose path was changed what it leads to, and what was written."""
 
 
-def follow_paths(values: dict[str, Any], *, folder: Path | None) -> tuple[dict[str, Any], Found]:
+@dataclass(frozen=True)
+class PathKeys:
+    """Dotted keys of a run file that hold paths; a key may hold a list of them.
+
+    Attributes:
+        read: Models and rows.
+        written: Folders that the run writes to.
+        tasks: Names of benchmarks or task files.
+    """
+
+    read: tuple[str, ...]
+    written: tuple[str, ...]
+    tasks: tuple[str, ...] = ()
+
+
+def follow_paths(
+    values: dict[str, Any], *, folder: Path | None, keys: PathKeys
+) -> tuple[dict[str, Any], Found]:
     """Return the values with their paths followed, and what was changed.
 
     Args:
         values: A whole run as nested values.
         folder: Where the run file lies; None if there is no file.
+        keys: Which of them are paths.
     """
     followed, found = copy.deepcopy(values), Found()
 
@@ -37,10 +53,10 @@ def follow_paths(values: dict[str, Any], *, folder: Path | None) -> tuple[dict[s
             section[leaf] = value
             found[key] = (value, given)
 
-    for key, section, leaf in _list_given(followed, (*READ, *TASKS, *WRITTEN)):
-        if key in WRITTEN:
+    for key, section, leaf in _list_given(followed, (*keys.read, *keys.tasks, *keys.written)):
+        if key in keys.written:
             keep(key, section, leaf, expand_home)
-        elif key in TASKS:
+        elif key in keys.tasks:
             keep(key, section, leaf, lambda text: find_task(text, folder=folder))
         else:
             keep(key, section, leaf, lambda text: find_input(text, folder=folder))

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from rankadaptor.config.document import dump_value
 from rankadaptor.config.faults import find_section
-from rankadaptor.config.run import RunConfig
+from rankadaptor.config.job import JobConfig
 
 WIDTH = 100
 HEADER = """\
@@ -20,7 +20,7 @@ HEADER = """\
 """
 
 
-def write_template(config: RunConfig) -> str:
+def write_template(config: JobConfig) -> str:
     """Write a run as commented YAML that `load_run` reads to an equal run."""
     return HEADER + "\n" + "\n".join(_write_section(config, indent=0)) + "\n"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.config import RunConfig, describe_difference, dump_run
+from rankadaptor.config import JobConfig, describe_difference, dump_run
 from rankadaptor.corpus import RecordFile
 from rankadaptor.errors import InputError
 from rankadaptor.files import name_storage_fault, write_bytes, write_json, write_text
@@ -20,7 +20,6 @@ from rankadaptor.pipeline.step_files import read_step
 from rankadaptor.planning.folder_state import (
     EARLIER,
     LOCK,
-    PLACES,
     RUN_FILE,
     STEPS,
     FolderState,
@@ -62,7 +61,7 @@ class RunFolder:
     digest: str
     continued: bool = False
     setting: str = ""
-    config: RunConfig | None = None
+    config: JobConfig | None = None
 
     @property
     def pruned(self) -> Path:
@@ -106,7 +105,7 @@ class RunFolder:
 
 @contextlib.contextmanager
 def open_run(
-    path: Path, config: RunConfig, *, fresh: bool = False, adapt: bool = False
+    path: Path, config: JobConfig, *, fresh: bool = False, adapt: bool = False
 ) -> Iterator[RunFolder]:
     """Open or continue the output folder of a run, for one writer at a time.
 
@@ -166,7 +165,7 @@ def _change(path: Path, state: FolderState) -> bool:
     for line in describe_difference(state.begun, state.asked):
         logger.info("the run in %s is continued with %s", path, line)
     for name in state.changed:
-        for place in PLACES[name]:
+        for place in state.asked.kind.places[name]:
             _move(path / place, path / EARLIER / state.earlier[name] / place)
     for name in (RUN_FILE, RESULT):
         if (path / name).exists():
@@ -181,7 +180,7 @@ def _change(path: Path, state: FolderState) -> bool:
 
 def _bring_back(path: Path, state: FolderState) -> None:
     """Restore results that were set aside and are asked for again."""
-    for name, places in PLACES.items():
+    for name, places in state.asked.kind.places.items():
         for place in places:
             if not (path / place).exists():
                 _move(path / EARLIER / state.digests[name] / place, path / place)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from rankadaptor.config import RunConfig, describe_difference, digest_steps, load_run
-from rankadaptor.config.steps import FIXED, is_fixed
+from rankadaptor.config import JobConfig, describe_difference, digest_steps, load_job
+from rankadaptor.config.steps import is_fixed
 from rankadaptor.errors import ConfigError, InputError
 from rankadaptor.files import name_storage_fault, read_json
 
@@ -20,17 +20,6 @@ STEPS = "steps"
 LOCK = ".lock"
 EARLIER = "earlier"
 """Folder for results of steps that the run no longer asks for, each under the digest of what it rests on."""
-
-ADAPTED = ("uniform", "searched", "random", "linear_in_depth")
-PLACES: Mapping[str, tuple[str, ...]] = {
-    "confirm": (f"{STEPS}/confirm.json",),
-    "adapters": tuple(f"adapters/{name}" for name in ADAPTED),
-    "recover": (f"{STEPS}/recover.json",),
-    "scores": ("scores/dense.json", "scores/pruned.json"),
-    "adapter_scores": tuple(f"scores/{name}.json" for name in ADAPTED),
-    "evaluate": (f"{STEPS}/evaluate.json",),
-}
-"""Where results of steps that may be repeated with other settings are kept, per entry of `STEP_INPUTS`."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +31,20 @@ class FolderState:
         asked: The run that is asked for, in the folder's words: where one of them chooses the precision or
             the device by itself and the other names what was chosen, they are the same run.
         refused: Differences for which the folder would have to begin anew, one a line.
-        changed: Entries of `PLACES` that rest on other settings than what is there.
+        changed: Steps, or parts of them, that rest on other settings than what is there.
         digests: Digest of what each step of `asked` depends on.
         earlier: The same of `begun`.
     """
 
-    begun: RunConfig | None
-    asked: RunConfig
+    begun: JobConfig | None
+    asked: JobConfig
     refused: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
     earlier: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_folder(folder: Path, config: RunConfig) -> FolderState:
+def read_folder(folder: Path, config: JobConfig) -> FolderState:
     """Compare a folder with a run.
 
     Raises:
@@ -66,20 +55,23 @@ def read_folder(folder: Path, config: RunConfig) -> FolderState:
     if not file.exists():
         return FolderState(None, config, digests=digests)
     try:
-        begun = load_run(file)
+        begun = load_job(file)
     except ConfigError as error:
         raise ConfigError(
             f"{file}, which says whose folder this is",
             [*error.faults, "Repair it, start over with --fresh, or choose another output."],
         ) from error
+    if begun.kind is not config.kind:
+        other = (f"job {begun.kind.name} → {config.kind.name}",)
+        return FolderState(begun, config, other, (), digests, digests)
     asked = _adopt_choices(folder, begun, config)
     digests, earlier = digest_steps(asked), digest_steps(begun)
     refused: tuple[str, ...] = ()
-    if any(digests[step] != earlier[step] for step in FIXED):
+    if any(digests[step] != earlier[step] for step in asked.kind.fixed):
         refused = tuple(
             describe_difference(begun, asked, only=lambda key: is_fixed(begun, key) or is_fixed(asked, key))
         )
-    changed = tuple(name for name in PLACES if digests[name] != earlier[name])
+    changed = tuple(name for name in asked.kind.places if digests[name] != earlier[name])
     return FolderState(begun, asked, refused, changed, digests, earlier)
 
 
@@ -112,7 +104,7 @@ def lock_run(handle: int, folder: Path) -> None:
         ) from error
 
 
-def check_output(folder: Path, config: RunConfig, *, fresh: bool = False, adapt: bool = False) -> None:
+def check_output(folder: Path, config: JobConfig, *, fresh: bool = False, adapt: bool = False) -> None:
     """Find out whether a run could begin or go on in a folder, changing nothing there.
 
     Args:
@@ -150,7 +142,7 @@ def is_done(folder: Path, state: FolderState, step: str) -> bool:
     return step not in state.changed and (folder / place).exists()
 
 
-def _adopt_choices(folder: Path, begun: RunConfig, config: RunConfig) -> RunConfig:
+def _adopt_choices(folder: Path, begun: JobConfig, config: JobConfig) -> JobConfig:
     """Write `auto`, or what it chose, as the folder's run file does, where both mean the same."""
     chosen = _read_choices(folder)
     same: dict[str, str] = {}

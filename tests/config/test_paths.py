@@ -8,8 +8,7 @@ import pytest
 
 from rankadaptor.config import build_run, dump_run, load_run
 from rankadaptor.config.faults import list_keys
-from rankadaptor.config.paths import READ, TASKS, WRITTEN
-from rankadaptor.config.run import RunConfig
+from rankadaptor.config.run import RANK_SEARCH, RunConfig
 
 TEXT = """
 model: model
@@ -97,13 +96,13 @@ def test_options_take_a_home_folder_too(home, capsys):
 def test_every_key_that_holds_a_path_is_known():
     words = ("folder", ".yaml", "file", "hub:", "corpus", "uri")
     keys = list_keys(RunConfig)
-    for key in (*READ, *TASKS, *WRITTEN):
+    for key in (*RANK_SEARCH.paths.read, *RANK_SEARCH.paths.tasks, *RANK_SEARCH.paths.written):
         assert key in keys
     suspects = {
         key for key, field in keys.items() if str in _list_types(field.annotation)
         and any(word in (field.description or "").lower() for word in words)
     }  # fmt: skip
-    assert suspects <= {*READ, *TASKS, *WRITTEN, "name"}
+    assert suspects <= {*RANK_SEARCH.paths.read, *RANK_SEARCH.paths.tasks, *RANK_SEARCH.paths.written, "name"}
 
 
 def _list_types(annotation):

@@ -1,0 +1,262 @@
+"""The run file of `rankadaptor compress` as one frozen object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, cast
+
+from pydantic import Field, field_validator
+
+from rankadaptor.config.job import JobConfig, JobKind, StepInputs
+from rankadaptor.config.limits import read_parameters, read_share, read_size
+from rankadaptor.config.paths import PathKeys
+from rankadaptor.config.sections import RECIPE, Importance, Section
+from rankadaptor.config.stages import TrackSection
+from rankadaptor.defaults import COMPRESSION as DEFAULTS
+from rankadaptor.errors import InputError
+
+ReferenceName = Literal["stock", "stock_recovered", "uniform", "taylor", "flap", "block_influence", "optimum"]
+"""What the result is compared with: stock types of the dense model as they are and after the same recovery,
+simple ways to choose widths with the best single type, and the exact optimum without refinement."""
+
+KINDS = "kit:NAME, hub:NAME, or a .jsonl, .json, .txt, .csv or .parquet file, a folder or a pattern"
+
+
+def _check(read: Callable[[Any], Any], value: Any) -> Any:
+    if value is not None:
+        try:
+            read(value)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+    return value
+
+
+class LimitsSection(Section):
+    """What the result may cost; at least one."""
+
+    size: str | None = Field(
+        default=None, description="Bytes of the GGUF file, all included: 60MB (10^6 bytes), 57MiB."
+    )
+    latency: str | None = Field(
+        default=None,
+        description="Time per token on the engine relative to the dense model, prompt and generation alike: "
+        "0.7x.",
+    )
+    parameters: str | None = Field(
+        default=None, description="Parameters: a share of the dense model's (80%) or a number (100M)."
+    )
+
+    @field_validator("size")
+    @classmethod
+    def _check_size(cls, value: str | None) -> str | None:
+        return cast("str | None", _check(read_size, value))
+
+    @field_validator("latency")
+    @classmethod
+    def _check_latency(cls, value: str | None) -> str | None:
+        return cast("str | None", _check(lambda text: read_share(text, example="0.7x"), value))
+
+    @field_validator("parameters")
+    @classmethod
+    def _check_parameters(cls, value: str | None) -> str | None:
+        return cast("str | None", _check(read_parameters, value))
+
+    def describe(self) -> str:
+        """Return the limits in words, for example `60MB, latency 0.7x`."""
+        parts = [self.size or "", f"latency {self.latency}" if self.latency else ""]
+        parts.append(f"parameters {self.parameters}" if self.parameters else "")
+        return ", ".join(part for part in parts if part)
+
+
+class CompressComputeSection(Section):
+    """Where the run computes."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto takes CUDA where there is one."
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="auto takes bfloat16 where the processor multiplies it natively."
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of the whole run; null takes every core it may use."
+    )
+
+
+class CompressDataSection(Section):
+    """Text, divided by document into parts that share none."""
+
+    text: tuple[str, ...] = Field(
+        default=("kit:c4", "kit:boolq-passages"),
+        min_length=1,
+        description=f"Text that resembles what the model is for; each of {KINDS}. Its documents are divided "
+        "into calibration, search, training and judging text.",
+    )
+    other: str | None = Field(
+        default="kit:lambada",
+        min_length=1,
+        description="Text of another domain, which judges only; null judges on the first text alone.",
+    )
+    train_rows: int | None = Field(
+        default=4000, ge=1, description="Documents to train on at most; null takes all that are left."
+    )
+    length: int = Field(default=DEFAULTS.length, ge=8, description="Tokens per sequence, scored or trained.")
+    search_sequences: int = Field(
+        default=DEFAULTS.search_sequences, ge=1, description="Sequences that the search scores on."
+    )
+    judge_sequences: int = Field(
+        default=DEFAULTS.judge_sequences, ge=2, description="Sequences of each judging text."
+    )
+
+
+class ChoicesSection(Section):
+    """What may be chosen for each layer."""
+
+    width: bool = Field(default=True, description="MLP channels.")
+    attention: bool = Field(default=True, description="KV groups with their query heads.")
+    depth: bool = Field(default=True, description="Drop attention, MLP or both of a block.")
+    types: tuple[str, ...] = Field(
+        default=DEFAULTS.types,
+        min_length=1,
+        description="Types of the engine for attention and MLPs; one that does not fit a tensor's width is "
+        "left out there.",
+    )
+    embedding: tuple[str, ...] = Field(
+        default=DEFAULTS.embedding,
+        min_length=1,
+        description="Types for the embedding and the output head.",
+    )
+    importance: Importance = Field(
+        default=cast("Any", DEFAULTS.importance),
+        description="What orders channels and heads; the most important ones are kept.",
+    )
+    importance_rows: int = Field(
+        default=DEFAULTS.importance_rows, ge=1, description="Sequences of calibration text for it."
+    )
+
+
+class CompressSearchSection(Section):
+    """How configurations are scored and found."""
+
+    evaluations: int = Field(
+        default=DEFAULTS.evaluations, ge=1, description="Configurations scored, the sweep included."
+    )
+    screen_sequences: int = Field(
+        default=DEFAULTS.screen_sequences,
+        ge=1,
+        description="Sequences that a candidate is scored on first; only the better ones see all.",
+    )
+    finalists: int = Field(
+        default=DEFAULTS.finalists,
+        ge=1,
+        description="Configurations that are recovered shortly before one is chosen.",
+    )
+
+
+class CompressRecoverSection(Section):
+    """The fine-tune that wins quality back: LoRA, merged before quantisation."""
+
+    steps: int = Field(default=DEFAULTS.steps, ge=1, description="Optimiser steps of the full recovery.")
+    finalist_steps: int = Field(
+        default=DEFAULTS.finalist_steps, ge=1, description="Optimiser steps of a finalist's recovery."
+    )
+    rank: int = Field(default=DEFAULTS.rank, ge=1, description="LoRA rank of every linear.")
+    learning_rates: tuple[float, ...] = Field(
+        default=DEFAULTS.learning_rates,
+        min_length=1,
+        description="Rates tried on the first finalist over finalist_steps; the best one is used everywhere.",
+    )
+    batch_size: int = Field(default=RECIPE.batch_size, ge=1, description="Sequences per optimiser step.")
+
+
+class CompressExportSection(Section):
+    """The file, and what is measured of it on the engine."""
+
+    engine: bool = Field(
+        default=True,
+        description="Load the file in llama.cpp: compare tokens and loss, measure tokens per second. Needs "
+        "the extra deploy.",
+    )
+    check_tokens: int = Field(default=24, ge=1, description="Tokens generated for the comparison.")
+    prompt: int = Field(default=512, ge=8, description="Tokens of the prompt whose speed is measured.")
+    generated: int = Field(default=48, ge=1, description="Tokens generated whose speed is measured.")
+
+
+COMPRESS = JobKind(
+    name="compress",
+    paths=PathKeys(read=("model", "data.text", "data.other"), written=("output", "track.uri")),
+    irrelevant=("job", "name", "output", "track", "compute.threads"),
+    steps={
+        "prepare": StepInputs(
+            ("seed", "model", "compute", "data", "choices.importance", "choices.importance_rows")
+        ),
+        "speed": StepInputs(("export.prompt", "export.generated"), after=("prepare",)),
+        "sweep": StepInputs(("choices", "limits", "search.evaluations"), after=("prepare",)),
+        "search": StepInputs(("search.screen_sequences",), after=("sweep",)),
+        "finalists": StepInputs(("search.finalists", "recover", "references"), after=("search",)),
+        "recover": StepInputs(after=("finalists",)),
+        "export": StepInputs(("export",), after=("recover",)),
+        "references": StepInputs(("references", "recover", "export"), after=("finalists",)),
+        "judge": StepInputs(after=("export", "references")),
+    },
+    fixed=("prepare", "sweep", "search"),
+    places={
+        "speed": ("steps/speed.json",),
+        "finalists": ("steps/finalists.json", "finalists"),
+        "recover": ("steps/recover.json", "recovered"),
+        "export": ("steps/export.json", "model.gguf", "model"),
+        "references": ("steps/references.json", "references"),
+        "judge": ("steps/judge.json",),
+    },
+)
+
+
+class CompressConfig(JobConfig):
+    """One compression: prepare, sweep, search, recover finalists, recover, export, judge.
+
+    Build it with `load_job` or `build_compression`: they list all faults in one `ConfigError`.
+    """
+
+    kind: ClassVar[JobKind] = COMPRESS
+
+    job: Literal["compress"] = Field(default="compress", description="What kind of run this file describes.")
+    name: str = Field(
+        default="run",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the run; letters, digits, dot, dash, underscore. Default: the file's name "
+        "or its folder's.",
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of everything drawn at random.")
+    output: str = Field(
+        default="runs/run", min_length=1, description="Folder for all results; null takes runs/<name>."
+    )
+    model: str = Field(
+        default="kit:smollm2-135m",
+        min_length=1,
+        description="kit:smollm2-135m, a folder in Hugging Face form, or a hub id.",
+    )
+    limits: LimitsSection = Field(
+        default=LimitsSection(), description="What the result may cost. Give at least one."
+    )
+    compute: CompressComputeSection = Field(
+        default=CompressComputeSection(), description="Where the run computes."
+    )
+    data: CompressDataSection = Field(
+        default=CompressDataSection(), description="Text to search on, to train on and to judge on."
+    )
+    choices: ChoicesSection = Field(
+        default=ChoicesSection(), description="What may be chosen for each layer."
+    )
+    search: CompressSearchSection = Field(
+        default=CompressSearchSection(), description="How configurations are scored and found."
+    )
+    recover: CompressRecoverSection | None = Field(
+        default=CompressRecoverSection(), description="The fine-tune; null leaves the model unrecovered."
+    )
+    references: tuple[ReferenceName, ...] = Field(
+        default=("stock", "stock_recovered", "uniform", "taylor", "flap", "block_influence"),
+        description="What the result is compared with, at the same bytes.",
+    )
+    export: CompressExportSection = Field(
+        default=CompressExportSection(), description="The file, and what is measured of it on the engine."
+    )
+    track: TrackSection = Field(default=TrackSection(), description="MLflow; changes no result.")
