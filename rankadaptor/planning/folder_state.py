@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rankadaptor.config import JobConfig, describe_difference, digest_steps, load_job
 from rankadaptor.config.steps import is_fixed
@@ -142,7 +142,7 @@ def is_done(folder: Path, state: FolderState, step: str) -> bool:
     return step not in state.changed and (folder / place).exists()
 
 
-def _adopt_choices(folder: Path, begun: JobConfig, config: JobConfig) -> JobConfig:
+def _adopt_choices(folder: Path, begun: Any, config: Any) -> Any:
     """Write `auto`, or what it chose, as the folder's run file does, where both mean the same."""
     chosen = _read_choices(folder)
     same: dict[str, str] = {}
