@@ -17,7 +17,8 @@ from rankadaptor.components.adapter import RankSpace, count_parameters
 from rankadaptor.corpus import Record
 from rankadaptor.pipeline.data_split import DataSplit
 from rankadaptor.pipeline.execution import Execution
-from rankadaptor.pipeline.trials import Job, TrialSource
+from rankadaptor.pipeline.trial_source import TrialSource
+from rankadaptor.pipeline.trials import Job
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import Compute
 

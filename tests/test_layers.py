@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import rankadaptor
@@ -87,6 +88,35 @@ def test_imports_point_upstream():
             if FLOW.index(parts[1]) > FLOW.index(stage):
                 violations.append(f"{name_file(path)}:{line}: {stage} imports {module}, which is downstream")
     assert not violations, "\n".join(violations)
+
+
+def name_module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def list_modules(tree: ast.Module, known: set[str]) -> set[str]:
+    """Return the modules of the package that a file imports, in functions and for types as well."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names & known or {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & known
+
+
+def test_no_modules_import_each_other():
+    """Imports inside functions and under TYPE_CHECKING count; `__version__` of the package does not."""
+    modules = {name_module(path): path for path in FILES}
+    graph = {
+        name: list_modules(parse(path), set(modules)) - {"rankadaptor"} for name, path in modules.items()
+    }
+    assert graph["rankadaptor.search.loop"] > {"rankadaptor.search.proposals", "rankadaptor.predictor"}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(f"import cycle: {' → '.join(error.args[1])}") from error
 
 
 def test_the_package_knows_nothing_of_this_repository():

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.errors import InputError
-from rankadaptor.pipeline.trials import TrialSource, build_measure
+from rankadaptor.pipeline.trial_source import TrialSource
+from rankadaptor.pipeline.trials import build_measure
 from rankadaptor.workers import open_local_pool, raise_fault
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ from rankadaptor.kit import ensure_model
 from rankadaptor.named_models import load
 from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.execution import Execution
-from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
+from rankadaptor.pipeline.trial_source import TrialSource
+from rankadaptor.pipeline.trials import Job, TrialPool
 from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import choose_compute
 

@@ -13,7 +13,7 @@ from rankadaptor.files import compute_digest, read_json
 from rankadaptor.pipeline.execution import count_local_workers
 from rankadaptor.pipeline.finals import OUTCOME, evaluate_one, recover_one
 from rankadaptor.pipeline.run_folder import RunFolder
-from rankadaptor.pipeline.trials import TrialSource
+from rankadaptor.pipeline.trial_source import TrialSource
 from rankadaptor.progress import Progress
 from rankadaptor.space import Space, Values
 from rankadaptor.workers import run_side_by_side

@@ -11,7 +11,8 @@ from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record
 from rankadaptor.pipeline.design import choose_evenly, design_allocations
 from rankadaptor.pipeline.execution import count_trial_workers
-from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
+from rankadaptor.pipeline.trial_source import TrialSource
+from rankadaptor.pipeline.trials import Job, TrialPool
 from rankadaptor.recipe import Recipe
 from rankadaptor.space import Allocation
 

@@ -15,7 +15,8 @@ from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record
 from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
-from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
+from rankadaptor.pipeline.trial_source import TrialSource
+from rankadaptor.pipeline.trials import Job, TrialPool
 from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.recipe import Recipe
 from rankadaptor.space import Allocation, Space

@@ -24,7 +24,8 @@ from rankadaptor.training.sources import load_pair
 if TYPE_CHECKING:
     from rankadaptor.corpus import RecordFile
     from rankadaptor.runtime import Compute
-    from rankadaptor.space import Allocation, Space
+    from rankadaptor.space import Allocation
+    from rankadaptor.space.allocation import SlotSpace
 
 
 class ShortFineTune:
@@ -171,7 +172,7 @@ class ShortFineTune:
         """Measure the pruned model's held-out loss before any recovery."""
         return measure_loss(self.model, self.held_out, compute=self.compute)
 
-    def name_setting(self, space: Space) -> str:
+    def name_setting(self, space: SlotSpace) -> str:
         """Return the setting's name as records of this space bear it."""
         if self.setting is not None:
             return self.setting

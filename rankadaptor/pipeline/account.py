@@ -17,7 +17,7 @@ from rankadaptor.results.lengths import Lengths, describe_pairs
 if TYPE_CHECKING:
     from rankadaptor.config import RunConfig
     from rankadaptor.pipeline.run_folder import RunFolder
-    from rankadaptor.pipeline.trials import TrialSource
+    from rankadaptor.pipeline.trial_source import TrialSource
     from rankadaptor.runtime import Compute
     from rankadaptor.tracking import Tracker
 

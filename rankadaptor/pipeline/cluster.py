@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from rankadaptor.measure.fine_tune import ShortFineTune
-    from rankadaptor.pipeline.trials import TrialSource
+    from rankadaptor.pipeline.trial_source import TrialSource
 
 WEIGHTS = "*.safetensors"
 

@@ -14,7 +14,8 @@ from rankadaptor.pipeline.design import choose_evenly, design_allocations
 from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.preparation import complete_preparation, load_space, pick_compute
 from rankadaptor.pipeline.run_folder import open_run
-from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
+from rankadaptor.pipeline.trial_source import TrialSource
+from rankadaptor.pipeline.trials import Job, TrialPool
 from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.planning import check_run
 from rankadaptor.space import Space

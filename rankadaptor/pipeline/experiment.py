@@ -31,7 +31,8 @@ from rankadaptor.pipeline.measurement import allocate_by_score, is_allocated_by_
 from rankadaptor.pipeline.preparation import complete_preparation, describe_compute, load_space, pick_compute
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.pipeline.step_files import read_object
-from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
+from rankadaptor.pipeline.trial_source import TrialSource
+from rankadaptor.pipeline.trials import Job, TrialPool
 from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.planning import check_run
 from rankadaptor.planning.folder_state import is_done, read_folder
@@ -272,18 +273,18 @@ def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Trac
         "steps": measurement.steps,
         "best": list(best.values),
         "history": [entry.to_json() for entry in result.history],
-        **_find_front(config, result),
+        **_find_front(config, space, result),
         "tokens": measurement.tokens + sum(record.tokens for record in result.records),
         **more,
     }
 
 
-def _find_front(config: RunConfig, result: SearchResult) -> dict[str, Any]:
+def _find_front(config: RunConfig, space: Space, result: SearchResult) -> dict[str, Any]:
     """Return the predicted trade between gain and adapter parameters, where the run asks for it."""
     if "parameters" not in config.search.objectives:
         return {}
-    measured = [result.best.space.allocation(record.values) for record in result.records]
-    front = find_front(result.best.space, result.predictor, seed=config.seed, start=measured)
+    measured = [space.allocation(record.values) for record in result.records]
+    front = find_front(space, result.predictor, seed=config.seed, start=measured)
     return {"front": front.to_json()}
 
 

@@ -22,7 +22,7 @@ from rankadaptor.pipeline.measurement import locate_elastic
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.step_files import read_object
 from rankadaptor.pipeline.stored_files import check_dense
-from rankadaptor.pipeline.trials import TrialSource
+from rankadaptor.pipeline.trial_source import TrialSource
 from rankadaptor.planning.folder_state import STEPS
 from rankadaptor.progress import Progress
 from rankadaptor.proxies.elastic import read_slice

@@ -181,7 +181,7 @@ def _train_nothing(_seen: Sequence[Evidence]) -> Predictor:
 def name_code(folders: Sequence[Path]) -> str:
     """Return the digest of the Python files of some folders."""
     return compute_digest(
-        [path.read_text("utf-8") for folder in folders for path in sorted(folder.glob("*.py"))]
+        [path.read_text("utf-8") for folder in folders for path in sorted(folder.rglob("*.py"))]
     )
 
 

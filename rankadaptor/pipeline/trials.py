@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankadaptor.components.adapter import count_parameters
 from rankadaptor.corpus import Record, RecordFile
-from rankadaptor.pipeline.data_split import DataSplit
-from rankadaptor.pipeline.execution import RAY, Execution
+from rankadaptor.pipeline.cluster import SharedSource, build_shared_measure, share_source
+from rankadaptor.pipeline.execution import RAY
+from rankadaptor.pipeline.trial_source import TrialSource
 from rankadaptor.progress import Progress
 from rankadaptor.recipe import Recipe
-from rankadaptor.runtime import Compute, find_commit
+from rankadaptor.runtime import find_commit
 from rankadaptor.space import Allocation, Space, Values
 from rankadaptor.workers import (
     Fault,
@@ -31,36 +31,8 @@ from rankadaptor.workers import (
 
 if TYPE_CHECKING:
     from rankadaptor.measure.fine_tune import ShortFineTune
-    from rankadaptor.pipeline.cluster import SharedSource
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrialSource:
-    """What a process needs to measure trials of one setting by itself.
-
-    Attributes:
-        model: Folder of the pruned model.
-        space: The space that allocations belong to.
-        recipe: Fine-tuning recipe.
-        split: Training and held-out rows.
-        steps: Optimiser steps of a trial unless a job says otherwise.
-        setting: Name that records carry.
-        records: The run's record file.
-        compute: Device, precision and threads of each process.
-        execution: Where trials run and how long one may take.
-    """
-
-    model: Path
-    space: Space
-    recipe: Recipe
-    split: DataSplit
-    steps: int
-    setting: str
-    records: Path
-    compute: Compute
-    execution: Execution = field(default_factory=Execution)
 
 
 @dataclass(frozen=True)
@@ -105,8 +77,6 @@ def open_trials(source: TrialSource, *, workers: int) -> JobPool:
     """
     given = source.execution
     if given.executor == RAY:
-        from rankadaptor.pipeline.cluster import share_source
-
         return open_cluster_pool(
             build_trials,
             (share_source(source),),
@@ -121,12 +91,7 @@ def open_trials(source: TrialSource, *, workers: int) -> JobPool:
 
 def build_trials(source: TrialSource | SharedSource) -> Callable[..., Record]:
     """Load a source's model in a worker and return the function that does its trials."""
-    if isinstance(source, TrialSource):
-        measure = build_measure(source)
-    else:
-        from rankadaptor.pipeline.cluster import build_shared_measure
-
-        measure = build_shared_measure(source)
+    measure = build_measure(source) if isinstance(source, TrialSource) else build_shared_measure(source)
 
     def run_trial(
         values: Values, seed: int, steps: int, loss_uniform: float | None, recipe: Recipe

@@ -16,7 +16,8 @@ from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.execution import count_trial_workers, pick_execution
 from rankadaptor.pipeline.preparation import make_recipe
 from rankadaptor.pipeline.run_folder import RunFolder
-from rankadaptor.pipeline.trials import TrialSource, open_trials
+from rankadaptor.pipeline.trial_source import TrialSource
+from rankadaptor.pipeline.trials import open_trials
 from rankadaptor.progress import Progress
 from rankadaptor.recipe import RANDOM, Recipe
 from rankadaptor.recovery.tuning import RecipeTrial, choose_both

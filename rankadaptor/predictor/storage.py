@@ -1,58 +1,74 @@
-"""A meta-trained predictor on disk: `predictor.safetensors` and `predictor.json`."""
+"""The files of a trained predictor: `predictor.safetensors` and `predictor.json`.
+
+What the arrays mean is up to the predictor, which describes itself when it is written and is rebuilt by a
+function that it gives when it is read.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from rankadaptor.errors import CheckpointError, InputError
-from rankadaptor.features import list_linear_features
 from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write_json
-from rankadaptor.predictor.prior.hierarchy import Hierarchy
-from rankadaptor.predictor.prior.layout import list_families
-from rankadaptor.predictor.prior.meta_predictor import MetaPredictor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rankadaptor.predictor.networks.meta_network import MetaNetwork
-
 logger = logging.getLogger(__name__)
 
-SCHEMA, FIRST_SCHEMA = 2, 1  # of the first, a network on the rank vector was the only kind
+SCHEMA, FIRST_SCHEMA = 2, 1
+"""Schema 1 knows one kind of predictor, a network on the rank vector."""
 WEIGHTS, DESCRIPTION = "predictor.safetensors", "predictor.json"
 REMEDY = "Train one with `rankadaptor meta-train`, or restore the folder from its source."
-
-
 SHIPPED = Path(__file__).parent / "trained"
-"""The trained predictor that comes with the package, the only copy in its source tree too."""
+"""The trained predictor that comes with the package. The repository has no other copy of it."""
+
+Arrays: TypeAlias = "dict[str, NDArray[Any]]"
+Built = TypeVar("Built")
+Build: TypeAlias = Callable[[dict[str, Any], Arrays], Built]
+"""Rebuilds a predictor from its description and its arrays."""
 
 
-def write_predictor(predictor: MetaPredictor | MetaNetwork, folder: Path) -> None:
-    """Write weights, then the description with their SHA-256, so that a half-written folder is recognised."""
-    if isinstance(predictor, MetaPredictor):
-        tensors, description = _take_hierarchy_apart(predictor)
-    else:
-        tensors, description = _take_network_apart(predictor)
-    write_bytes(folder / WEIGHTS, save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
+def write_predictor(
+    folder: Path, arrays: Arrays, *, description: Mapping[str, Any], card: Mapping[str, Any]
+) -> None:
+    """Write the arrays, then the description with their SHA-256, so that a half-written folder is recognised.
+
+    Args:
+        folder: Where the two files go.
+        arrays: By name.
+        description: JSON-like, with the predictor's `kind`.
+        card: Facts of the training, for people.
+
+    Raises:
+        StorageError: If the folder cannot be written.
+    """
+    write_bytes(folder / WEIGHTS, save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
     write_json(
         folder / DESCRIPTION,
         {
             "schema": SCHEMA,
             **description,
             "weights_sha256": compute_file_sha256(folder / WEIGHTS),
-            "card": dict(predictor.card),
+            "card": dict(card),
         },
     )
 
 
-def read_predictor(folder: Path) -> MetaPredictor | MetaNetwork:
+def read_predictor(folder: Path, build: Build[Built]) -> Built:
     """Read what `write_predictor` wrote.
+
+    Args:
+        folder: That holds the two files.
+        build: Rebuilds the predictor. A `KeyError`, `TypeError`, `ValueError` or `RuntimeError` of its own
+            means that the description does not fit this version.
 
     Raises:
         CheckpointError: If the folder or a file is missing, cut short, or of another schema.
@@ -77,109 +93,25 @@ def read_predictor(folder: Path) -> MetaPredictor | MetaNetwork:
             f"{REMEDY}"
         )
     try:
-        tensors = load_file(folder / WEIGHTS)
-        if description["kind"] == "rankadaptor.MetaPredictor" and schema == SCHEMA:
-            predictor: MetaPredictor | MetaNetwork = _build_hierarchy(description, tensors)
-        else:
-            predictor = _build_network(description, tensors)
+        predictor = build(description, load_file(folder / WEIGHTS))
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: the predictor cannot be rebuilt ({error}). {REMEDY}") from error
-    logger.info("predictor %s: trained on %s", folder, predictor.card.get("summary", "an unnamed corpus"))
+    summary = description["card"].get("summary", "an unnamed corpus")
+    logger.info("predictor %s: trained on %s", folder, summary)
     return predictor
 
 
-def read_shipped() -> MetaPredictor | MetaNetwork:
+def read_shipped(build: Build[Built]) -> Built:
     """Read the trained predictor that comes with the package.
 
     Raises:
         CheckpointError: If the installation is not whole.
     """
     try:
-        return read_predictor(SHIPPED)
+        return read_predictor(SHIPPED, build)
     except CheckpointError as error:
         fault = str(error).removesuffix(REMEDY).rstrip()
         raise CheckpointError(
             f"{fault} It belongs to the package: install rankadaptor again, or restore that folder in a "
             "checkout. Another predictor can be named by search.predictor_path."
         ) from error
-
-
-def _take_hierarchy_apart(predictor: MetaPredictor) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    hierarchy = predictor.hierarchy
-    tensors = {"mean": hierarchy.mean, "covariance": hierarchy.covariance, "own": hierarchy.own}
-    return tensors, {
-        "kind": "rankadaptor.MetaPredictor",
-        "linear_features": list(list_linear_features()),
-        "families": list(list_families()),
-        "size": list(hierarchy.size),
-        "noise": list(hierarchy.noise),
-        "luck": hierarchy.luck,
-        "width": hierarchy.width,
-        "seed": predictor.seed,
-    }
-
-
-def _build_hierarchy(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> MetaPredictor:
-    known = (list(list_linear_features()), list(list_families()))
-    features = description.get("linear_features", description.get("strengths"))  # the earlier word
-    families = [name.replace("free.", "uncounted.") for name in description["families"]]  # likewise
-    if (features, families) != known:
-        raise ValueError("it describes slots by other features than this version")
-    return MetaPredictor(
-        hierarchy=Hierarchy(
-            mean=tensors["mean"],
-            covariance=tensors["covariance"],
-            own=tensors["own"],
-            size=(float(description["size"][0]), float(description["size"][1])),
-            noise=(float(description["noise"][0]), float(description["noise"][1])),
-            luck=float(description["luck"]),
-            width=float(description.get("width", 1.0)),  # predictors written earlier have none
-        ),
-        seed=int(description["seed"]),
-        card=description["card"],
-    )
-
-
-def _take_network_apart(predictor: MetaNetwork) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    network = predictor.network
-    tensors = {f"network.{name}": tensor.detach().numpy() for name, tensor in network.state_dict().items()}
-    tensors |= {f"rates.{index}": tensor.detach().numpy() for index, tensor in enumerate(predictor.rates)}
-    return tensors, {
-        "kind": "rankadaptor.MetaNetwork",
-        "network": {"kind": network.kind, **network.settings},
-        "spread": predictor.spread,
-        "online": {
-            "algorithm": predictor.algorithm,
-            "rate": predictor.rate,
-            "steps": predictor.steps,
-            "folds": predictor.folds,
-            "seed": predictor.seed,
-        },
-    }
-
-
-def _build_network(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> MetaNetwork:
-    import torch
-
-    from rankadaptor.predictor.networks.meta_network import MetaNetwork
-    from rankadaptor.predictor.networks.perceptron_layers import Ensemble, PerceptronEnsemble
-    from rankadaptor.predictor.networks.slot_network import SlotNetwork
-
-    shape = dict(description["network"])
-    network: Ensemble = (
-        SlotNetwork(**shape)
-        if shape.pop("kind", PerceptronEnsemble.kind) == SlotNetwork.kind
-        else PerceptronEnsemble(**shape)
-    )
-    names = [name for name in tensors if name.startswith("network.")]
-    network.load_state_dict(
-        {name.removeprefix("network."): torch.from_numpy(tensors[name]) for name in names}
-    )
-    count = sum(name.startswith("rates.") for name in tensors)
-    return MetaNetwork(
-        network=network,
-        spread=float(description["spread"]),
-        rates=tuple(torch.from_numpy(tensors[f"rates.{index}"]) for index in range(count)),
-        card=description["card"],
-        **description["online"],
-    )

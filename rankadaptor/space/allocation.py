@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from rankadaptor.errors import InputError
-from rankadaptor.space.slot import Label, read_label
-
-if TYPE_CHECKING:
-    from rankadaptor.space.space import Space
+from rankadaptor.space.limits import Limit
+from rankadaptor.space.slot import Label, Slot, read_label
 
 SCHEMA = 2
 LISTED = 16  # values that a short form of an allocation names one by one
+
+
+class SlotSpace(Protocol):
+    """What an allocation needs of its space; `Space` has it.
+
+    `rankadaptor.space.space` imports this module to make allocations, so that `Space` cannot be named here.
+    """
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """See `Space`."""
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """See `Space`."""
+
+    @property
+    def model(self) -> str:
+        """See `Space`."""
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """See `Space`."""
+
+    @property
+    def origin(self) -> tuple[int, ...]:
+        """See `Space`."""
+
+    @property
+    def digest(self) -> str:
+        """See `Space`."""
+
+    def allocation(self, values: Sequence[Any]) -> Allocation:
+        """See `Space`."""
+
+    def reference(self, name: str | None = None) -> Allocation:
+        """See `Space`."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +61,7 @@ class Allocation:
     """
 
     choices: tuple[int, ...]
-    space: Space = field(compare=False, repr=False)
+    space: SlotSpace = field(compare=False, repr=False)
 
     def __repr__(self) -> str:
         if len(self.choices) <= LISTED:
@@ -78,7 +113,7 @@ class Allocation:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], space: Space) -> Allocation:
+    def from_json(cls, data: Mapping[str, Any], space: SlotSpace) -> Allocation:
         """Rebuild an allocation and check that it was made for this space.
 
         Files of schema 1, which hold ranks and a budget, are read too: the budget and the slots must be the

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rankadaptor.tracking.address import DEFAULT_ROOT, Store, explain_choice, locate_store, tell_viewing
 from rankadaptor.tracking.mlflow_tracker import MlflowTracker
+from rankadaptor.tracking.opening import open_tracker
 from rankadaptor.tracking.pyfunc import load_registered_predictor, register_predictor
 from rankadaptor.tracking.store import knock
-from rankadaptor.tracking.tracker import Tracker, open_tracker
+from rankadaptor.tracking.tracker import Tracker
 
 __all__ = [
     "DEFAULT_ROOT",

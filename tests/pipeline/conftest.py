@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from rankadaptor.pipeline.trials import TrialSource
+    from rankadaptor.pipeline.trial_source import TrialSource
 
 
 @pytest.fixture(scope="session")

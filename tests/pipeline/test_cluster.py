@@ -18,7 +18,8 @@ from rankadaptor.corpus import Record
 from rankadaptor.errors import CheckpointError
 from rankadaptor.pipeline.cluster import read_tensors
 from rankadaptor.pipeline.execution import Execution, pick_execution
-from rankadaptor.pipeline.trials import Job, TrialPool, TrialSource
+from rankadaptor.pipeline.trial_source import TrialSource
+from rankadaptor.pipeline.trials import Job, TrialPool
 from rankadaptor.runtime import Compute
 from rankadaptor.workers import open_cluster_pool, run_jobs
 from tests.pipeline.comparing import read_records

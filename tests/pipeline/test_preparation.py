@@ -25,7 +25,7 @@ from rankadaptor.pipeline.tuning import locate_records
 from rankadaptor.runtime import BFLOAT16, Compute
 
 if TYPE_CHECKING:
-    from rankadaptor.pipeline.trials import TrialSource
+    from rankadaptor.pipeline.trial_source import TrialSource
 
 
 @pytest.mark.parametrize("said", ["native", "emulated"])

@@ -9,7 +9,8 @@ from rankadaptor.components.adapter.coordinates import RANK, SCALE
 from rankadaptor.components.adapter.ranks import ADAPTER_PARAMETERS
 
 if TYPE_CHECKING:
-    from rankadaptor.space import Allocation, Label, Space
+    from rankadaptor.space import Allocation, Label
+    from rankadaptor.space.allocation import SlotSpace
 
 MODES = {ADAPTER_PARAMETERS: "parameters"}
 """How run files and results name the unit of a budget; any other is a sum of ranks."""
@@ -40,7 +41,7 @@ def read_scales(allocation: Allocation) -> dict[str, float]:
     return factors
 
 
-def count_parameters(space: Space, values: Sequence[Label]) -> int:
+def count_parameters(space: SlotSpace, values: Sequence[Label]) -> int:
     """Return the adapter parameters of ranks, whatever the space counts its budget in."""
     return sum(
         slot.costs_in(ADAPTER_PARAMETERS)[slot.find_choice(value)]
@@ -48,7 +49,7 @@ def count_parameters(space: Space, values: Sequence[Label]) -> int:
     )
 
 
-def describe_budget(space: Space) -> tuple[int, str]:
+def describe_budget(space: SlotSpace) -> tuple[int, str]:
     """Return the budget of a space of ranks and its unit, `parameters` or `rank_sum`."""
     limit = space.limits[0]
     return limit.bound, MODES.get(limit.resource, "rank_sum")

@@ -12,6 +12,7 @@ from rankadaptor.components.adapter.scales import make_scale_slot
 from rankadaptor.errors import InputError
 from rankadaptor.files import compute_digest
 from rankadaptor.space import Limit, Slot, Space
+from rankadaptor.space.allocation import SlotSpace
 from rankadaptor.space.space import SCHEMA
 
 FIRST = 1
@@ -79,7 +80,7 @@ def _read_slot(data: Mapping[str, Any], *, reference: int, mode: str) -> Slot:
     )
 
 
-def compute_first_digest(space: Space) -> str:
+def compute_first_digest(space: SlotSpace) -> str:
     """Return the digest that schema 1 gives a space of ranks, with or without scales.
 
     Names of settings and of checkpoints hold it, so that what earlier versions measured is found.

@@ -7,15 +7,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from rankadaptor.predictor import storage
 from rankadaptor.predictor.calibration import LARGEST_STRETCH, SCEPTIC_PRETRAINED, Calibration, calibrate
 from rankadaptor.predictor.networks.adaptation import make_learner
 from rankadaptor.predictor.networks.fitting import FittedEnsemble, fit_ensemble
-from rankadaptor.predictor.networks.perceptron_layers import Ensemble, weigh_errors
+from rankadaptor.predictor.networks.perceptron_layers import Ensemble, PerceptronEnsemble, weigh_errors
+from rankadaptor.predictor.networks.slot_network import SlotNetwork
 from rankadaptor.predictor.observations import Observations, gather_observations, read_choices
 from rankadaptor.predictor.prediction import Choices, Prediction
 
@@ -28,6 +31,9 @@ logger = logging.getLogger(__name__)
 LENGTHS = (1, 4, 16)  # a setting unlike the corpus needs more steps than the initialisation was trained for
 ENOUGH = 8  # usable allocations before longer updates are tried
 PRIOR_RECORDS = 2.0  # the corpus's spread counts as much as so many records of the running search
+
+KIND = "rankadaptor.MetaNetwork"
+"""Names this model in `predictor.json`."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,44 @@ class MetaNetwork:
         Raises:
             StorageError: If the folder cannot be written.
         """
-        from rankadaptor.predictor.storage import write_predictor
+        state = self.network.state_dict()
+        arrays = {f"network.{name}": tensor.detach().numpy() for name, tensor in state.items()}
+        arrays |= {f"rates.{index}": tensor.detach().numpy() for index, tensor in enumerate(self.rates)}
+        description = {
+            "kind": KIND,
+            "network": {"kind": self.network.kind, **self.network.settings},
+            "spread": self.spread,
+            "online": {
+                "algorithm": self.algorithm,
+                "rate": self.rate,
+                "steps": self.steps,
+                "folds": self.folds,
+                "seed": self.seed,
+            },
+        }
+        storage.write_predictor(Path(folder).expanduser(), arrays, description=description, card=self.card)
 
-        write_predictor(self, Path(folder))
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any], arrays: storage.Arrays) -> Self:
+        """Rebuild a network from what `save_pretrained` wrote; `MetaPredictor.from_pretrained` reads it."""
+        shape = dict(description["network"])
+        network: Ensemble = (
+            SlotNetwork(**shape)
+            if shape.pop("kind", PerceptronEnsemble.kind) == SlotNetwork.kind
+            else PerceptronEnsemble(**shape)
+        )
+        names = [name for name in arrays if name.startswith("network.")]
+        network.load_state_dict(
+            {name.removeprefix("network."): torch.from_numpy(arrays[name]) for name in names}
+        )
+        count = sum(name.startswith("rates.") for name in arrays)
+        return cls(
+            network=network,
+            spread=float(description["spread"]),
+            rates=tuple(torch.from_numpy(arrays[f"rates.{index}"]) for index in range(count)),
+            card=description["card"],
+            **description["online"],
+        )
 
     def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`.

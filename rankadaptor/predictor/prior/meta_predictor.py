@@ -9,16 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.features import list_linear_features
+from rankadaptor.predictor import storage
 from rankadaptor.predictor.observations import gather_observations, read_choices
 from rankadaptor.predictor.prediction import Choices, Prediction
 from rankadaptor.predictor.prior.conditioning import condition
 from rankadaptor.predictor.prior.hierarchy import Hierarchy
+from rankadaptor.predictor.prior.layout import list_families
 from rankadaptor.predictor.prior.slot_posterior import SlotPosterior
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
     from rankadaptor.predictor.networks.meta_network import MetaNetwork
     from rankadaptor.space import Space
+
+KIND = "rankadaptor.MetaPredictor"
+"""Names this model in `predictor.json`."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,9 @@ class MetaPredictor:
         Raises:
             CheckpointError: If the folder or a file is missing, cut short, or of another schema.
         """
-        from rankadaptor.predictor.storage import read_predictor, read_shipped
-
-        return read_shipped() if folder is None else read_predictor(Path(folder).expanduser())
+        if folder is None:
+            return storage.read_shipped(_build_predictor)
+        return storage.read_predictor(Path(folder).expanduser(), _build_predictor)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the prior (safetensors) and all else (JSON), without what a search taught it, into a folder.
@@ -69,9 +75,19 @@ class MetaPredictor:
         Raises:
             StorageError: If the folder cannot be written.
         """
-        from rankadaptor.predictor.storage import write_predictor
-
-        write_predictor(self, Path(folder).expanduser())
+        prior = self.hierarchy
+        description = {
+            "kind": KIND,
+            "linear_features": list(list_linear_features()),
+            "families": list(list_families()),
+            "size": list(prior.size),
+            "noise": list(prior.noise),
+            "luck": prior.luck,
+            "width": prior.width,
+            "seed": self.seed,
+        }
+        arrays = {"mean": prior.mean, "covariance": prior.covariance, "own": prior.own}
+        storage.write_predictor(Path(folder).expanduser(), arrays, description=description, card=self.card)
 
     def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`."""
@@ -98,3 +114,30 @@ class MetaPredictor:
 def _believe(hierarchy: Hierarchy, space: Space) -> SlotPosterior:
     """Return the belief before the first record; a search asks for it many times."""
     return condition(hierarchy, space, None)
+
+
+def _build_predictor(description: dict[str, Any], arrays: storage.Arrays) -> MetaPredictor | MetaNetwork:
+    """Rebuild a predictor of either kind from its files.
+
+    Raises:
+        ValueError: If it was trained on other features than those of this version.
+    """
+    if description["kind"] != KIND or description["schema"] == storage.FIRST_SCHEMA:
+        from rankadaptor.predictor.networks.meta_network import MetaNetwork
+
+        return MetaNetwork.from_description(description, arrays)
+    # Earlier versions wrote other words for the same features.
+    features = description.get("linear_features", description.get("strengths"))
+    families = [name.replace("free.", "uncounted.") for name in description["families"]]
+    if (features, families) != (list(list_linear_features()), list(list_families())):
+        raise ValueError("it describes slots by other features than this version")
+    hierarchy = Hierarchy(
+        mean=arrays["mean"],
+        covariance=arrays["covariance"],
+        own=arrays["own"],
+        size=(float(description["size"][0]), float(description["size"][1])),
+        noise=(float(description["noise"][0]), float(description["noise"][1])),
+        luck=float(description["luck"]),
+        width=float(description.get("width", 1.0)),  # earlier versions wrote none
+    )
+    return MetaPredictor(hierarchy=hierarchy, seed=int(description["seed"]), card=description["card"])

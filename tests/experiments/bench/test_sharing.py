@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.bench.sharing import measure_sharing, probe_sharing
-from rankadaptor.pipeline.trials import TrialSource
+from rankadaptor.pipeline.trial_source import TrialSource
 
 
 def test_a_worker_s_weights_are_mapped_not_copied(pico_source: Callable[..., TrialSource]) -> None:

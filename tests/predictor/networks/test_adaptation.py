@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rankadaptor.errors import InputError
-from rankadaptor.predictor import adaptation
+from rankadaptor.predictor.networks import adaptation
 from rankadaptor.predictor.networks.adaptation import ALGORITHMS, call_network, make_learner
 from rankadaptor.predictor.networks.perceptron_layers import PerceptronEnsemble, weigh_errors
 

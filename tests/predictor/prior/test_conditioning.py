@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rankadaptor.components.adapter import RankSpace
-from rankadaptor.predictor import conditioning
 from rankadaptor.predictor.observations import gather_observations
+from rankadaptor.predictor.prior import conditioning
 from rankadaptor.predictor.prior.conditioning import condition
 from rankadaptor.predictor.prior.hierarchy import Hierarchy, fit_hierarchy
 from tests.predictor.oracle import make_oracle, make_space, measure_sample
