@@ -12,9 +12,10 @@ from rankadaptor.features.linears import (
 )
 from rankadaptor.features.means import choices_array, feature_names, mean_features, read_coordinates
 from rankadaptor.features.score_table import ScoreTable
+from rankadaptor.features.slot_values import SlotValues
 
 __all__ = [
-    "BASIS", "LinearFeatures", "ScoreTable", "choices_array", "count_linears", "describe_linear_features",
-    "feature_names", "find_uncounted", "list_linear_features", "mean_features", "read_coordinates",
-    "tabulate_basis",
+    "BASIS", "LinearFeatures", "ScoreTable", "SlotValues", "choices_array", "count_linears",
+    "describe_linear_features", "feature_names", "find_uncounted", "list_linear_features", "mean_features",
+    "read_coordinates", "tabulate_basis",
 ]  # fmt: skip

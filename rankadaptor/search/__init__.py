@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from rankadaptor.search.baselines import check_choice, draw_random
+from rankadaptor.search.exact import solve_exact
 from rankadaptor.search.front import Front, find_front
 from rankadaptor.search.greedy import allocate_by_scores
 from rankadaptor.search.halving import Halving, Rung, halve
+from rankadaptor.search.interpolation import estimate_slot_values
 from rankadaptor.search.loop import Search
 from rankadaptor.search.proposals import PROPOSALS
 from rankadaptor.search.result import SearchResult, Step
+from rankadaptor.search.sweep import plan_sweep
 
 __all__ = [
-    "PROPOSALS", "Front", "Halving", "Rung", "Search", "SearchResult", "Step", "allocate_by_scores",
-    "check_choice", "draw_random", "find_front", "halve",
+    "PROPOSALS",
+    "Front",
+    "Halving",
+    "Rung",
+    "Search",
+    "SearchResult",
+    "Step",
+    "allocate_by_scores",
+    "check_choice",
+    "draw_random",
+    "estimate_slot_values",
+    "find_front",
+    "halve",
+    "plan_sweep",
+    "solve_exact",
 ]  # fmt: skip
