@@ -105,7 +105,7 @@ def test_evaluate_scores_the_run_s_models_and_any_other(bench, capsys):
     assert main([*command, "--adapter", str(bench.output / "adapters" / "uniform")]) == 0
     shown = capsys.readouterr().out
     assert "counting" in shown
-    assert "Too few items to compare: 4 per benchmark" in shown
+    assert "Too few items to compare models: 4 per benchmark" in shown
     assert main([*command, "--adapter", str(bench.folder)]) == 2
     assert "PEFT" in capsys.readouterr().err
 

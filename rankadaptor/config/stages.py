@@ -116,7 +116,12 @@ class EvaluateSection(Section):
         default=SEVEN,
         description="Benchmark names; [] evaluates none.",
     )
-    limit: int | None = Field(default=200, ge=1, description="Questions per benchmark; null takes all.")
+    limit: int | None = Field(
+        default=200,
+        ge=1,
+        description="Questions per benchmark; null takes all. The default gives a first impression; to "
+        "compare models, take at least 500. With fewer, the report says that they are too few.",
+    )
     models: tuple[ModelName, ...] = Field(
         default=("dense", "pruned", "uniform", "searched"), description="Which models answer them."
     )

@@ -12,9 +12,10 @@ from rankadaptor.errors import InputError
 from rankadaptor.kit import format_alpaca
 
 FORMS = (
-    '{"prompt", "response" or "completion"}; {"instruction", "output" or "response", and optionally "input" '
-    'or "context", "system", "history"}; {"question" or "query", "answer" or "response"}, with the same '
-    'options; {"text"}; or a chat, {"messages": [{"role", "content"}, …]} or {"conversations": [{"from", '
+    '{"prompt", "response" or "completion"}, both texts or both lists of messages; {"instruction", '
+    '"output" or "response", and optionally "input" or "context", "system", "history"}; '
+    '{"question" or "query", "answer" or "response"}, with the same options; {"text"}; '
+    'or a chat, {"messages": [{"role", "content"}, …]} or {"conversations": [{"from", '
     '"value"}, …]}'
 )
 
@@ -89,7 +90,12 @@ def _build_chat(fields: _Fields) -> Row:
 
 
 def _build_prompt(fields: _Fields) -> Row:
-    return Row(fields.take(fields.form.heads), fields.take(fields.form.answers))
+    name, value = fields.find(fields.form.heads)
+    if not _is_list(value) and not hasattr(value, "tolist"):
+        return Row(fields.take(fields.form.heads), fields.take(fields.form.answers))
+    answer, messages = fields.find(fields.form.answers)  # messages, as TRL has them
+    asked = read_turns(value, place=f"{fields.place}: {name}")
+    return Row("", "", (*asked, *read_turns(messages, place=f"{fields.place}: {answer}")))
 
 
 def _build_instruction(fields: _Fields) -> Row:

@@ -1,4 +1,4 @@
-"""Chats: lists of messages in OpenAI's form (role, content) or ShareGPT's (from, value)."""
+"""Chats: lists of messages with the keys of OpenAI (role, content) or ShareGPT (from, value)."""
 
 from __future__ import annotations
 

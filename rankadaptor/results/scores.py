@@ -21,7 +21,7 @@ from rankadaptor.results.table import (
 
 MODEL_ORDER = ("dense", "pruned", "uniform", "searched")
 FEWEST_ITEMS = 500
-"""Items of a benchmark below which it compares nothing: one standard error is then 2 points and more."""
+"""Smallest number of items for a comparison; with fewer, one standard error is above 2 points."""
 
 
 def list_models(scores: dict[str, Any]) -> list[str]:
@@ -57,10 +57,13 @@ def explain_few_items(scores: Mapping[str, Mapping[str, Any]]) -> str:
         else f"{write_count(counts[0])} to {write_count(counts[-1])}"
     )
     where = "per benchmark" if len(few) == len(cells) else "in some benchmarks"
-    text = f"Too few items to compare: {number} {where}, where at least {FEWEST_ITEMS} are needed."
+    text = (
+        f"Too few items to compare models: {number} {where}; at least {FEWEST_ITEMS} are needed "
+        f"(evaluate.limit: {FEWEST_ITEMS})."
+    )
     errors = [100 * cell["standard_error"] for cell in few if cell.get("standard_error")]
     if errors:
-        text += f" One standard error is up to {max(errors):.0f} points: the differences mean nothing."
+        text += f" One standard error is up to {max(errors):.0f} points; smaller differences show nothing."
     return text
 
 

@@ -53,6 +53,13 @@ CHAT = (Turn("system", "Be brief."), Turn("user", "Two and two?"), Turn("assista
             },
             Row("", "", CHAT),
         ),
+        (  # TRL's prompt and completion as messages
+            {
+                "prompt": [{"role": turn.role, "content": turn.content} for turn in CHAT[:2]],
+                "completion": [{"role": "assistant", "content": "Four."}],
+            },
+            Row("", "", CHAT),
+        ),
         (
             {
                 "system": "Be brief.", "id": "x",

@@ -30,7 +30,7 @@ def test_few_items_are_one_line_in_place_of_a_table():
     for model in document["result"]["benchmarks"].values():
         model["piqa"]["n"] = 12
     text = show(document)
-    assert "Too few items to compare: 12 in some benchmarks" in text
+    assert "Too few items to compare models: 12 in some benchmarks" in text
     assert "winogrande" not in text
 
 

@@ -187,7 +187,7 @@ def test_benchmarks_of_few_items_are_folded_away_behind_a_sentence():
                 score |= {"n": 12, "standard_error": 0.149}
     page = render_page(document)
     check(page)
-    assert "Too few items to compare: 12 per benchmark, where at least 500 are needed." in page
+    assert "Too few items to compare models: 12 per benchmark; at least 500 are needed" in page
     assert "One standard error is up to 15 points" in page
     assert page.index("Too few items") < page.index("<details>") < page.index('id="table-accuracy"')
 
