@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml third_party/learn2learn/pyproject.toml third_party/lear
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: give one with make PYTHON=python3"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing packages (about 3 GB on disk, 2 to 5 minutes)"
-	$(BIN)/python -m pip install --no-compile ./third_party/learn2learn -e ".[meta,quantised,test]"
+	$(BIN)/python -m pip install --no-compile ./third_party/learn2learn -e ".[meta,quantised,deploy,test]"
 	@# So that every command starts fast from the first time on, for users who do not let Python keep bytecode too.
 	$(BIN)/python -c "import rankadaptor.cli.tables, rankadaptor.planning, rankadaptor.pipeline, rankadaptor.tracking, mlflow, lm_eval.evaluator"
 	@touch $@

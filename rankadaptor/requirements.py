@@ -54,7 +54,13 @@ XGBOOST = Requirement(
     "the predictor boosted_trees",
     "choose another one (search.predictor, benchmark --predictor)",
 )
-REQUIREMENTS = (BITSANDBYTES, LM_EVAL, MLFLOW, RAY, XGBOOST)
+XLLAMACPP = Requirement(
+    "xllamacpp",
+    "xllamacpp",
+    "the engine (llama.cpp: packing into its types, running a GGUF file)",
+    "set RANKADAPTOR_LLAMA to a folder with llama.cpp's libraries",
+)
+REQUIREMENTS = (BITSANDBYTES, LM_EVAL, MLFLOW, RAY, XGBOOST, XLLAMACPP)
 
 _hidden: dict[str, Exception] = {}
 

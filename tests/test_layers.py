@@ -16,7 +16,7 @@ STUDIES = sorted((ROOT.parent / "experiments").rglob("*.py"))
 FLOW = (
     "credentials",
     "errors", "requirements", "files", "runtime", "progress", "workers", "recipe", "defaults",
-    "kit", "config", "data", "model", "pruning", "named_models",
+    "kit", "config", "data", "model", "pruning", "named_models", "engine",
     "space", "components", "training", "features", "corpus", "evaluation", "recovery", "measure",
     "predictor", "search",
     "proxies", "verdict", "results", "tracking", "card", "plots", "report", "doctor",
