@@ -7,10 +7,11 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from rankadaptor.errors import InputError
-from rankadaptor.model.families import describe_blocks
+from rankadaptor.model.families import ATTENTION, HALVES, describe_blocks, find_family, find_module
 
 _LOCK = threading.RLock()
 
@@ -34,10 +35,18 @@ def per_layer_blocks(model_class: Any) -> Iterator[None]:
     code in another thread meanwhile would still see the swap, which changes nothing for a model of equal
     blocks.
     """
+    from rankadaptor.model.dropped import SKIP, drop_skipped, find_cache_places
+
     module, name = sys.modules[model_class.__module__], model_class._no_split_modules[0]
 
     def build(config: Any, layer_idx: int) -> Any:
-        built = block(config.per_layer_config[layer_idx], layer_idx)
+        family, entries = find_family(SimpleNamespace(config=config)), list(config.per_layer_config)
+        built = block(entries[layer_idx], layer_idx)
+        drop_skipped(built, entries[layer_idx], family=family)
+        keeps = [ATTENTION not in (getattr(entry, SKIP, None) or ()) for entry in entries]
+        place = find_cache_places(keeps, getattr(config, "layer_types", None))[layer_idx]
+        if place is not None:
+            find_module(built, family.attention).layer_idx = place
         # Blocks share the model's configuration from here on, so that a later change of it reaches them.
         for part in built.modules():
             if getattr(part, "config", None) is not None:
@@ -56,6 +65,8 @@ def per_layer_blocks(model_class: Any) -> Iterator[None]:
 def explain_modelling(model: Any) -> str:
     """Say why plain transformers cannot build a pruned model's blocks from its configuration class alone."""
     shapes = describe_blocks(model)
+    if not all(shape.heads and shape.channels for shape in shapes):
+        return "some of its blocks lack attention or MLP"
     first, hidden = shapes[0], model.config.hidden_size
     if len({(shape.heads, shape.kv_heads, shape.channels) for shape in shapes}) > 1:
         return "its blocks differ in width"
@@ -81,12 +92,12 @@ from torch import nn
 from transformers.models.{family}.modeling_{family} import {block}, {model}, {inner}
 
 
-class Pruned{inner}({inner}):
+{classes}class Pruned{inner}({inner}):
     def __init__(self, config):
         super().__init__(config)
         count = config.num_hidden_layers
         self.layers = nn.ModuleList([{block}(config.per_layer_config[i], i) for i in range(count)])
-        for part in self.layers.modules():
+{drop}        for part in self.layers.modules():
             if getattr(part, "config", None) is not None:
                 part.config = config
         self.post_init()
@@ -99,6 +110,39 @@ class Pruned{model}({model}):
         self.post_init()
 '''
 
+_CLASSES = """\
+class DroppedAttention(nn.Module):
+    def __init__(self, head_dim):
+        super().__init__()
+        self.head_dim = head_dim
+
+    def forward(self, hidden_states, *args, **kwargs):
+        return hidden_states.new_zeros(()), None
+
+
+class DroppedMlp(nn.Module):
+    def forward(self, hidden_states):
+        return hidden_states.new_zeros(())
+
+
+"""
+
+# Keys and values are kept in the first places, because transformers reads from the first how many there are.
+_DROP = """\
+        kinds = getattr(config, "layer_types", None) or [""] * count
+        free = {kind: [i for i in range(count) if kinds[i] == kind] for kind in kinds}
+        for i, layer in enumerate(self.layers):
+            skip = getattr(config.per_layer_config[i], "{skip}", None) or ()
+            if "{attention}" in skip:
+                layer.{attention_path} = DroppedAttention(layer.{attention_path}.head_dim)
+                layer.{attention_norm} = nn.Identity()
+            else:
+                layer.{attention_path}.layer_idx = free[kinds[i]].pop(0)
+            if "{mlp}" in skip:
+                layer.{mlp_path} = DroppedMlp()
+                layer.{mlp_norm} = nn.Identity()
+"""
+
 
 def write_modelling(model: Any) -> tuple[str, str]:
     """Write the small self-contained modelling file for a model with uneven blocks.
@@ -107,7 +151,16 @@ def write_modelling(model: Any) -> tuple[str, str]:
         The file's text and the value for `auto_map["AutoModelForCausalLM"]`.
     """
     name = type(model).__name__.removeprefix("Pruned")
+    family, drop = find_family(model), ""
+    if not all(shape.heads and shape.channels for shape in describe_blocks(model)):
+        names = {f"{half}_path": family.half_path(half) for half in HALVES}
+        names |= {f"{half}_norm": family.norm_path(half) for half in HALVES}
+        drop = _DROP
+        for key, value in {"skip": "skip", **dict(zip(HALVES, HALVES, strict=True)), **names}.items():
+            drop = drop.replace("{" + key + "}", value)
     text = _TEMPLATE.format(
+        drop=drop,
+        classes=_CLASSES if drop else "",
         model=name,
         inner=type(model.model).__name__.removeprefix("Pruned"),
         block=type(model.model.layers[0]).__name__,

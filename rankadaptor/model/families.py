@@ -22,6 +22,11 @@ LLAMA_LINEARS: Mapping[str, str] = MappingProxyType(
 )
 
 
+ATTENTION, MLP = "attention", "mlp"
+HALVES = (ATTENTION, MLP)
+"""The two halves of a decoder block, each added to the residual stream."""
+
+
 @dataclass(frozen=True)
 class Family:
     """How one architecture lays out its decoder blocks.
@@ -36,7 +41,10 @@ class Family:
         model_types: Values of `config.model_type` that have this layout.
         blocks: Path of the list of blocks inside the causal language model.
         linears: Kind → path inside a block.
-        attention: Path of the attention module; it has `head_dim` and `num_key_value_groups`.
+        attention: Name of the attention module in a block; it has `head_dim` and `num_key_value_groups`.
+        mlp: Name of the MLP module in a block.
+        attention_norm: Name of the norm before the attention.
+        mlp_norm: Name of the norm before the MLP.
         query: Kind whose rows are query heads.
         keys_values: Kinds whose rows are key-value heads.
         output: Kind whose columns are query heads.
@@ -52,6 +60,9 @@ class Family:
     blocks: str = "model.layers"
     linears: Mapping[str, str] = field(default_factory=lambda: LLAMA_LINEARS)
     attention: str = "self_attn"
+    mlp: str = "mlp"
+    attention_norm: str = "input_layernorm"
+    mlp_norm: str = "post_attention_layernorm"
     query: str = "q_proj"
     keys_values: tuple[str, ...] = ("k_proj", "v_proj")
     output: str = "o_proj"
@@ -60,6 +71,22 @@ class Family:
     heads_key: str = "num_attention_heads"
     kv_heads_key: str = "num_key_value_heads"
     channels_key: str = "intermediate_size"
+
+    def half_of(self, kind: str) -> str:
+        """Return the half of a block that a kind of linear belongs to."""
+        return MLP if kind in (*self.channel_rows, *self.channel_columns) else ATTENTION
+
+    def half_path(self, half: str) -> str:
+        """Return the name of a half's module in its block."""
+        return self.attention if half == ATTENTION else self.mlp
+
+    def norm_path(self, half: str) -> str:
+        """Return the name of the norm before a half."""
+        return self.attention_norm if half == ATTENTION else self.mlp_norm
+
+    def root_path(self, half: str) -> str:
+        """Return the path of the linear whose rows are the heads or the channels of a half."""
+        return self.linears[self.query if half == ATTENTION else self.channel_rows[0]]
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -91,7 +118,10 @@ class Linear:
 
 @dataclass(frozen=True)
 class BlockShape:
-    """The widths of one block: query heads, key-value heads, features of a head, MLP channels."""
+    """The widths of one block: query heads, key-value heads, features of a head, MLP channels.
+
+    A half that was dropped has width 0.
+    """
 
     block: int
     heads: int
@@ -129,11 +159,17 @@ def find_blocks(model: Any) -> Any:
     return find_module(model, find_family(model).blocks)
 
 
+def has_half(block: Any, half: str, *, family: Family) -> bool:
+    """Tell whether a block still has its attention or its MLP."""
+    parent, _, name = family.root_path(half).rpartition(".")
+    return hasattr(find_module(block, parent) if parent else block, name)
+
+
 def describe_linears(model: Any) -> list[Linear]:
     """List the linears of every block, in block order and within a block in the family's order.
 
-    Only attributes are read (`config.model_type`, `in_features`, `out_features`), so any object of that shape
-    works.
+    Halves of blocks that were dropped have none. Only attributes are read (`config.model_type`,
+    `in_features`, `out_features`), so any object of that shape works.
 
     Raises:
         InputError: If the architecture is not supported.
@@ -142,6 +178,8 @@ def describe_linears(model: Any) -> list[Linear]:
     linears = []
     for index, block in enumerate(find_module(model, family.blocks)):
         for kind, path in family.linears.items():
+            if not has_half(block, family.half_of(kind), family=family):
+                continue
             module = find_module(block, path)
             linears.append(
                 Linear(
@@ -165,13 +203,16 @@ def describe_blocks(model: Any) -> list[BlockShape]:
     shapes = []
     for index, block in enumerate(find_module(model, family.blocks)):
         head_dim = int(find_module(block, family.attention).head_dim)
+        attends, transforms = (has_half(block, half, family=family) for half in HALVES)
+        query, key = family.linears[family.query], family.linears[family.keys_values[0]]
+        rows = family.root_path(MLP)
         shapes.append(
             BlockShape(
                 block=index,
-                heads=find_module(block, family.linears[family.query]).out_features // head_dim,
-                kv_heads=find_module(block, family.linears[family.keys_values[0]]).out_features // head_dim,
+                heads=find_module(block, query).out_features // head_dim if attends else 0,
+                kv_heads=find_module(block, key).out_features // head_dim if attends else 0,
                 head_dim=head_dim,
-                channels=int(find_module(block, family.linears[family.channel_rows[0]]).out_features),
+                channels=int(find_module(block, rows).out_features) if transforms else 0,
             )
         )
     return shapes

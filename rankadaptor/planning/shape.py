@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rankadaptor.data.model_limits import find_positions
 from rankadaptor.errors import InputError
 from rankadaptor.files import read_json
-from rankadaptor.model.families import find_family
+from rankadaptor.model.families import ATTENTION, MLP, find_family
 from rankadaptor.runtime import find_home
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class BlockShape:
     """Widths of one decoder block.
 
     Attributes:
-        heads: Query heads.
+        heads: Query heads; 0 where the attention was dropped.
         kv_heads: Key-value heads.
-        channels: Width of the MLP.
+        channels: Width of the MLP; 0 where it was dropped.
     """
 
     heads: int
@@ -108,7 +108,8 @@ class ModelShape:
     @property
     def parameters(self) -> int:
         """All parameters."""
-        norms = self.hidden * (2 * len(self.blocks) + 1)
+        halves = sum(bool(block.heads) + bool(block.channels) for block in self.blocks)
+        norms = self.hidden * (halves + 1)
         return self.multiplied + norms + (0 if self.tied else self.hidden * self.vocabulary)
 
 
@@ -136,10 +137,12 @@ def parse_shape(config: Mapping[str, Any], *, source: str) -> ModelShape:
         )
         blocks = [full] * int(config["num_hidden_layers"])
         for key, widths in (config.get("per_layer_config") or {}).items():
+            dropped = widths.get("skip") or ()
+            attends, transforms = ATTENTION not in dropped, MLP not in dropped
             blocks[int(key)] = BlockShape(
-                heads=int(widths.get(family.heads_key, full.heads)),
-                kv_heads=int(widths.get(family.kv_heads_key, full.kv_heads)),
-                channels=int(widths.get(family.channels_key, full.channels)),
+                heads=int(widths.get(family.heads_key, full.heads)) if attends else 0,
+                kv_heads=int(widths.get(family.kv_heads_key, full.kv_heads)) if attends else 0,
+                channels=int(widths.get(family.channels_key, full.channels)) if transforms else 0,
             )
         for entry in (config.get("rankadaptor") or {}).get("blocks", []):
             blocks[int(entry["block"])] = BlockShape(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rankadaptor.errors import InputError
+from rankadaptor.model.dropped import set_cache_places
 from rankadaptor.model.families import describe_blocks, find_blocks
 from rankadaptor.pruning.aggregation import Array
 from rankadaptor.pruning.groups import find_groups
@@ -146,6 +147,7 @@ def remove_blocks(model: Any, removed: Collection[int]) -> None:
     config.num_hidden_layers = len(kept)
     for name, entries in lists.items():
         setattr(config, name, [entries[index] for index in kept])
+    set_cache_places(model)
     write_shapes(model)
 
 

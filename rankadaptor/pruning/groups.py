@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankadaptor.errors import InputError
-from rankadaptor.model.families import BlockShape, Family, describe_blocks, find_family, find_module
+from rankadaptor.model.families import BlockShape, Family, describe_blocks, find_family, find_module, has_half
 
 TARGETS = ("heads", "channels")
 HEAD_UNITS = ("kv_group", "query_head")
@@ -63,6 +63,8 @@ def find_groups(
 ) -> list[CoupledGroups]:
     """List the coupled groups of the given blocks, in block order, heads before channels.
 
+    Attention and MLPs that were dropped have none.
+
     With grouped-query attention the unit `kv_group` is a key-value head and all its query heads; `query_head`
     is one query head alone, of which every KV group must lose the same number.
 
@@ -87,11 +89,13 @@ def find_groups(
             continue
         names = {kind: f"{family.blocks}.{shape.block}.{path}" for kind, path in family.linears.items()}
         linears = {
-            names[kind]: find_module(modules[shape.block], path) for kind, path in family.linears.items()
+            names[kind]: find_module(modules[shape.block], path)
+            for kind, path in family.linears.items()
+            if has_half(modules[shape.block], family.half_of(kind), family=family)
         }
-        if "heads" in targets:
+        if "heads" in targets and shape.heads:
             groups.append(_couple_heads(family, shape, names, linears, head_unit))
-        if "channels" in targets:
+        if "channels" in targets and shape.channels:
             members = [Member(names[kind], 0, 1, 1) for kind in family.channel_rows]
             members += [Member(names[kind], 1, 1, 1) for kind in family.channel_columns]
             size = _count_parameters(members, linears)

@@ -210,7 +210,7 @@ def _plan_width(
 
     def cut(pruned: Any) -> dict[str, Any]:
         remove_groups(pruned, groups, removed)
-        damage: dict[str, Any] = {"blocks": _describe_damage(pruned, groups, scores, removed, earlier)}
+        damage: dict[str, Any] = {"blocks": describe_damage(pruned, groups, scores, removed, earlier)}
         if earlier and "removed_blocks" in earlier:
             damage["removed_blocks"] = earlier["removed_blocks"]
         return damage
@@ -218,13 +218,22 @@ def _plan_width(
     return cut
 
 
-def _describe_damage(
+def describe_damage(
     pruned: Any,
     groups: Sequence[CoupledGroups],
     scores: Sequence[Array],
     removed: Sequence[Sequence[int]],
     earlier: dict[str, Any] | None,
 ) -> list[dict[str, Any]]:
+    """Describe the blocks of a model whose groups were cut; see `read_pruning`.
+
+    Args:
+        pruned: The model without the groups.
+        groups: Coupled groups of the model before.
+        scores: Their scores, one array for each.
+        removed: Indices of the groups that are gone, for each.
+        earlier: The pruning record from before, or None.
+    """
     totals = {
         target: sum(float(s.sum()) for e, s in zip(groups, scores, strict=True) if e.target == target)
         for target in {entry.target for entry in groups}

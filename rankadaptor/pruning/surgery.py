@@ -9,7 +9,16 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from rankadaptor.model.blocks import allow_global_reads
-from rankadaptor.model.families import describe_blocks, find_family, find_module
+from rankadaptor.model.dropped import SKIP
+from rankadaptor.model.families import (
+    ATTENTION,
+    MLP,
+    BlockShape,
+    Family,
+    describe_blocks,
+    find_family,
+    find_module,
+)
 from rankadaptor.pruning.groups import CoupledGroups
 
 
@@ -32,9 +41,10 @@ def remove_groups(model: Any, groups: Sequence[CoupledGroups], removed: Sequence
     family = find_family(model)
     blocks = find_module(model, family.blocks)
     for shape in describe_blocks(model):
-        find_module(blocks[shape.block], family.attention).num_key_value_groups = (
-            shape.heads // shape.kv_heads
-        )
+        if shape.heads:
+            find_module(blocks[shape.block], family.attention).num_key_value_groups = (
+                shape.heads // shape.kv_heads
+            )
     write_shapes(model)
 
 
@@ -60,22 +70,31 @@ def write_shapes(model: Any) -> None:
 
     Equal widths go into the ordinary fields with an explicit `head_dim`, so that plain transformers loads
     them; widths that differ, or head counts that the configuration class refuses, go into `per_layer_config`.
+    There a block without attention or MLP names it in `skip` and has no width for it.
     """
     family, config = find_family(model), model.config
     shapes = describe_blocks(model)
-    fields = [
-        {family.heads_key: s.heads, family.kv_heads_key: s.kv_heads, family.channels_key: s.channels}
-        for s in shapes
-    ]
+    fields = [_name_widths(shape, family) for shape in shapes]
     config.per_layer_config = None
     config.head_dim = shapes[0].head_dim
-    if all(entry == fields[0] for entry in fields) and _set_uniform(config, fields[0]):
+    whole = SKIP not in fields[0]
+    if whole and all(entry == fields[0] for entry in fields) and _set_uniform(config, fields[0]):
         config.__dict__.pop("allow_global_per_layer_attribute_access", None)
         return
     # The flag must come first: transformers validates the global fields as soon as any of them is overridden.
     config.allow_global_per_layer_attribute_access = True
     allow_global_reads()
     config.per_layer_config = {shape.block: entry for shape, entry in zip(shapes, fields, strict=True)}
+
+
+def _name_widths(shape: BlockShape, family: Family) -> dict[str, Any]:
+    widths: dict[str, Any] = {}
+    if shape.heads:
+        widths |= {family.heads_key: shape.heads, family.kv_heads_key: shape.kv_heads}
+    if shape.channels:
+        widths |= {family.channels_key: shape.channels}
+    dropped = [half for half, width in ((ATTENTION, shape.heads), (MLP, shape.channels)) if not width]
+    return widths | ({SKIP: dropped} if dropped else {})
 
 
 def _set_uniform(config: Any, fields: Mapping[str, int]) -> bool:

@@ -31,11 +31,11 @@ Tensors = tuple[torch.Tensor, ...]
 
 @dataclass(frozen=True)
 class PackedBlock:
-    """One decoder block and the adapters of its parts."""
+    """One decoder block and the adapters of its parts; attention or MLP is None where it was dropped."""
 
-    enter: QueryKeyValue
-    leave: AttentionOutput
-    mlp: GatedMlp
+    enter: QueryKeyValue | None
+    leave: AttentionOutput | None
+    mlp: GatedMlp | None
     scaling: float
     enter_tensors: Tensors
     leave_tensors: Tensors
@@ -43,13 +43,15 @@ class PackedBlock:
 
     def attend(self, hidden: torch.Tensor, turn: Turn, prefix_groups: Sequence[PrefixGroup]) -> torch.Tensor:
         """Run the first half of the block."""
+        if self.enter is None or self.leave is None:
+            return hidden
         query, key, value = self.enter(hidden, turn, self.enter_tensors)
         attended = attend_prefix_groups(query, key, value, prefix_groups=prefix_groups, scaling=self.scaling)
         return self.leave(attended, hidden, self.leave_tensors)
 
     def transform(self, hidden: torch.Tensor) -> torch.Tensor:
         """Run the second half of the block."""
-        return self.mlp(hidden, self.mlp_tensors)
+        return hidden if self.mlp is None else self.mlp(hidden, self.mlp_tensors)
 
 
 class PackedModel:
@@ -213,20 +215,27 @@ def _find_lora_obstacle(module: Any, *, training: bool) -> str | None:
 
 def _read_block(block: Any) -> PackedBlock:
     attention, mlp = block.self_attn, block.mlp
-    enter, enter_tensors = _read_linears(attention, ATTENTION)
-    leave, leave_tensors = _read_linears(attention, ("o_proj",))
-    inside, mlp_tensors = _read_linears(mlp, MLP)
-    query_norm, key_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
-    return PackedBlock(
-        enter=QueryKeyValue(
+    enter, leave, transform = None, None, None
+    enter_tensors, leave_tensors, mlp_tensors = (), (), ()  # type: tuple[Tensors, Tensors, Tensors]
+    if hasattr(attention, "q_proj"):
+        first, enter_tensors = _read_linears(attention, ATTENTION)
+        last, leave_tensors = _read_linears(attention, ("o_proj",))
+        query_norm, key_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
+        enter = QueryKeyValue(
             norm=_read_norm(block.input_layernorm),
-            linears=(enter[0], enter[1], enter[2]),
+            linears=(first[0], first[1], first[2]),
             head_dim=attention.head_dim,
             head_norms=None if query_norm is None else (_read_norm(query_norm), _read_norm(key_norm)),
-        ),
-        leave=AttentionOutput((leave[0],)),
-        mlp=GatedMlp(_read_norm(block.post_attention_layernorm), (inside[0], inside[1], inside[2])),
-        scaling=attention.scaling,
+        )
+        leave = AttentionOutput((last[0],))
+    if hasattr(mlp, "down_proj"):
+        inside, mlp_tensors = _read_linears(mlp, MLP)
+        transform = GatedMlp(_read_norm(block.post_attention_layernorm), (inside[0], inside[1], inside[2]))
+    return PackedBlock(
+        enter=enter,
+        leave=leave,
+        mlp=transform,
+        scaling=attention.scaling if enter is not None else 1.0,
         enter_tensors=enter_tensors,
         leave_tensors=leave_tensors,
         mlp_tensors=mlp_tensors,
