@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankadaptor.components.adapter import RankSpace
     from rankadaptor.components.adapter.lora import load_adapter
+    from rankadaptor.components.composition import LiveModel, build_space
     from rankadaptor.config import RunConfig, load_run
     from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
     from rankadaptor.data import Row, load_rows
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _SOURCES = {
     "rankadaptor.verdict": ("Verdict", "confirm"),
     "rankadaptor.components.adapter": ("RankSpace",),
+    "rankadaptor.components.composition": ("LiveModel", "build_space"),
     "rankadaptor.config": ("RunConfig", "load_run"),
     "rankadaptor.corpus": ("Corpus", "Record", "RecordFile", "Setting"),
     "rankadaptor.data": ("Row", "load_rows"),
@@ -87,6 +89,7 @@ __all__ = [
     "ElasticAdapter",
     "InputError",
     "Limit",
+    "LiveModel",
     "MetaPredictor",
     "RankAdaptorError",
     "RankSpace",
@@ -103,6 +106,7 @@ __all__ = [
     "StorageError",
     "TrainingError",
     "Verdict",
+    "build_space",
     "choose_compute",
     "collect_records",
     "compare_scores",
