@@ -1,7 +1,7 @@
-"""What a run logs to its tracker: values used and measured, under the names that docs/how-to lists.
+"""The values that a run logs to its tracker, under the names that docs/how-to lists.
 
-Every function may be called again with the same facts, as a continued run does: the tracker repeats nothing.
-What a store missed is therefore added when the run is continued.
+A continued run calls these functions again with the same values. The tracker skips what it already has, so
+values that could not be stored earlier are added then.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from rankadaptor.tracking import Tracker
 
 UNREAD = ("name", "track", "collect", "meta_train")
-"""Keys that `rankadaptor run` does not compute with."""
+"""Keys that do not affect the results of `rankadaptor run`."""
 DECIDED = (
     "compute.device", "compute.dtype", "search.predictor",
     "recipe.learning_rate", "recipe.scaling_exponent", "recipe.initialisation",
 )  # fmt: skip
-"""Keys that are decided during the run: their parameters hold the value used, not the value asked for."""
+"""Keys whose value is chosen during the run: the chosen value is logged, not that of the run file."""
 
 
 def log_settings(tracker: Tracker, config: RunConfig, *, compute: Compute) -> None:
-    """Log what the run was asked for and computes with: the keys that it reads and that are not null."""
+    """Log the settings of a run: the keys that it reads and that are not null."""
     asked = {
         key: value
         for key, value in config.flatten().items()
@@ -45,7 +45,7 @@ def log_settings(tracker: Tracker, config: RunConfig, *, compute: Compute) -> No
 
 
 def log_tuning(tracker: Tracker, source: TrialSource, tuned: Mapping[str, Any], *, config: RunConfig) -> None:
-    """Log the recipe that is used, and every trial it was chosen from as a child."""
+    """Log the chosen recipe, and every trial of the tuning as a child."""
     recipe = source.recipe
     tracker.log_parameters(
         {
@@ -73,8 +73,8 @@ def log_trials(
     Args:
         tracker: Where they are logged.
         records: The trials.
-        first: Number of the first of them.
-        best: Largest gain of those before.
+        first: Number of the first trial.
+        best: Largest gain of the earlier trials.
 
     Returns:
         The largest gain so far.
@@ -89,7 +89,7 @@ def log_trials(
 def log_search(
     tracker: Tracker, folder: RunFolder, searched: Mapping[str, Any], *, config: RunConfig
 ) -> None:
-    """Log which predictor guided the search, and the trials of a search that was done before."""
+    """Log the predictor of the search, and the trials of a search that was done before."""
     tracker.log_parameters({"search.predictor": searched["predictor"]})
     if not searched["history"]:
         return

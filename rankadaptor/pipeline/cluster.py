@@ -1,4 +1,4 @@
-"""Trials on machines that share no disk with the driver: weights, tokenizer and rows come with the job."""
+"""Trials on machines without a shared disk: weights, tokenizer and rows are sent with the job."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WEIGHTS = "*.safetensors"
 
 @dataclass(frozen=True)
 class SharedSource:
-    """What a node needs to measure trials of one setting; the large parts lie in Ray's object store.
+    """The inputs of a setting's trials; the large parts are in Ray's object store.
 
     Attributes:
         weights: References to the checkpoint's safetensors files, one byte array each. A node fetches each
@@ -54,7 +54,7 @@ class SharedSource:
 
 
 def share_source(source: TrialSource) -> SharedSource:
-    """Put what trials need into the object store, once for all workers."""
+    """Put the inputs of trials into the object store, once for all workers."""
     ray = join_cluster()
     files = {
         path.name: path.read_bytes()

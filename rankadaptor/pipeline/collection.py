@@ -1,4 +1,4 @@
-"""Filling a corpus: many allocations of one setting, measured side by side and kept for meta-training."""
+"""Collecting a corpus: many allocations of one setting, measured in parallel for meta-training."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ logger = logging.getLogger(__name__)
 def collect_records(
     config: RunConfig, *, output: Path | None = None, fresh: bool = False, command: str = ""
 ) -> int:
-    """Measure what `config.collect` asks for and append the records to its corpus.
+    """Measure the trials of `config.collect` and append the records to its corpus.
 
-    The same command continues a collection that was cut off; nothing is measured twice.
+    The same command continues an interrupted collection; nothing is measured twice.
 
     Args:
         config: The run.
         output: Its folder; the run's own by default.
-        fresh: Throw away what an earlier collection left in that folder; the corpus keeps its records.
-        command: What measures these records again; kept in the setting.
+        fresh: Delete the files of an earlier collection in that folder; the corpus keeps its records.
+        command: Command that measures these records again; stored in the setting.
 
     Returns:
         The number of records of this setting that the corpus holds afterwards.
@@ -63,7 +63,7 @@ def collect_records(
 
 
 def list_jobs(config: RunConfig, space: Space) -> list[Job]:
-    """List what a collection measures: every allocation once, then repeats, then other lengths."""
+    """List the trials of a collection: every allocation once, then repeats, then other lengths."""
     given, steps = config.collect, config.search.steps
     designed = design_allocations(space, given.allocations, seed=config.seed)
     jobs = [Job(allocation, config.seed, steps) for allocation in designed]
@@ -104,7 +104,7 @@ def list_best(config: RunConfig, space: Space, measured: Sequence[Record]) -> li
 def list_uniform_runs(
     tuned: Mapping[str, Any], curve: Sequence[Record], *, seed: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """List the trials of uniform at other learning rates and lengths, as a study holds them."""
+    """List the trials of uniform at other learning rates and lengths, as a study stores them."""
     return {
         "learning_rates": [
             {

@@ -1,4 +1,4 @@
-"""Which rows a run trains on and which it holds out."""
+"""Training and held-out rows of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rankadaptor.errors import InputError
 
 @dataclass(frozen=True)
 class DataSplit:
-    """Training and held-out rows as `load_rows` arguments, so that any process can load the same.
+    """Training and held-out rows as arguments of `load_rows`, so that every process loads the same.
 
     Attributes:
         train: Arguments that load the training rows.
@@ -41,7 +41,7 @@ class DataSplit:
 
 
 def split_data(config: RunConfig) -> DataSplit:
-    """Say which rows are trained on and which are held out; one seeded shuffle keeps the parts apart."""
+    """Divide the rows into training and held-out ones, by one seeded shuffle so that they are disjoint."""
     data = config.data
     own = data.held_out is not None
     return DataSplit(

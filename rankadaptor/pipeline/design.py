@@ -1,4 +1,4 @@
-"""Allocations that a collection measures: shapes that favour some slots first, then random ones."""
+"""Allocations of a collection: shapes that give some slots more than others, then random ones."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from rankadaptor.space import Allocation, Label, Space
 Floats = NDArray[np.float64]
 
 LITTLE, MUCH = 0.25, 2.0
-"""Weights of a shape's two sides: an eighth of the ranks on the one that it neglects."""
+"""Weights of the favoured and the other slots of a shape."""
 SHARPEN = 30
-"""Halvings of the interval in which the scale of a shape is searched."""
+"""Bisection steps for the scale of a shape."""
 
 
 def design_allocations(space: Space, count: int, *, seed: int) -> list[Allocation]:
     """Return uniform and `count` distinct others.
 
-    The shapes favour some slots over others (front or back, middle or ends, one kind of linear or all but it,
-    with the damage or against it), mildly and strongly, because an effect would show there first.
-    Random allocations fill the space between them. If fewer are asked for than there are shapes, shapes come
-    evenly from the list and make up half.
+    The shapes give more to some slots (front or back, middle or ends, one kind of linear or all others, more
+    or less damaged ones), mildly and strongly, because effects are largest there. The rest are random
+    allocations. If `count` is less than the number of shapes, half are shapes, evenly chosen from the list.
     """
     shapes = list(dict.fromkeys(_draw_shapes(space)) - {space.reference(): None}.keys())
     if len(shapes) > count // 2:
@@ -37,14 +36,14 @@ def design_allocations(space: Space, count: int, *, seed: int) -> list[Allocatio
 
 
 def allocate_by_weights(space: Space, weights: Floats) -> Allocation:
-    """Return the allocation whose ranks follow the weights and use the budget up.
+    """Return the allocation whose ranks are proportional to the weights and use the whole budget.
 
     Args:
-        space: Gives menu, budget and uniform.
+        space: The space, with options, budget and uniform.
         weights: `(n_slots,)`, times the uniform option; only their proportions count.
 
     Returns:
-        Nearest options under the largest common scale that stays inside the budget, filled up.
+        The nearest options under the largest common scale within the budget; what is left is filled.
     """
     wanted = np.maximum(np.asarray(read_sizes(space.reference()), dtype=np.float64), 1.0) * weights
     low, high = 0.0, 64.0

@@ -19,9 +19,9 @@ class Execution:
 
     Attributes:
         executor: `local` for processes of this machine, `ray` for a cluster.
-        trial_timeout: Seconds that a trial may take; None learns a generous limit.
-        device: What a trial of the cluster computes on, which need not be the driver's device.
-        gpus_per_trial: Share of a GPU that a trial of the cluster takes.
+        trial_timeout: Seconds that a trial may take; None derives a generous limit from finished trials.
+        device: Device of a trial on the cluster; may differ from the driver's.
+        gpus_per_trial: Share of a GPU per trial on the cluster.
     """
 
     executor: str = LOCAL
@@ -31,7 +31,7 @@ class Execution:
 
 
 def pick_execution(config: RunConfig, compute: Compute) -> Execution:
-    """Read a run's execution; `compute` is what the driver itself computes on."""
+    """Read where a run's trials are executed; `compute` is that of the driver."""
     given = config.compute
     gpus = given.gpus_per_trial
     if gpus is None:
@@ -45,22 +45,22 @@ def pick_execution(config: RunConfig, compute: Compute) -> Execution:
 
 
 def count_trial_workers(config: RunConfig) -> int:
-    """Return how many trials run side by side; on this machine no more than have a core for each thread."""
+    """Return how many trials run at the same time; on this machine no more threads than cores."""
     given = config.compute
     if given.executor == RAY:
         return given.workers
     fitting = fit_workers(given.workers, threads=given.threads)
     if fitting < given.workers:
         logger.warning(
-            "compute.workers %d x compute.threads %d are more than the cores here: %d at a time. No result "
-            "depends on it.",
+            "compute.workers %d x compute.threads %d are more than the cores of this machine: %d at a time. "
+            "This changes no result.",
             given.workers, given.threads, fitting,
         )  # fmt: skip
     return fitting
 
 
 def count_local_workers(config: RunConfig) -> int:
-    """Return how many processes the steps share that run beside the driver, whatever the executor.
+    """Return the number of local processes for full fine-tunes and benchmarks.
 
     With a cluster `compute.workers` counts the trials on all its nodes; the full fine-tunes and the
     benchmarks then run one after the other.

@@ -1,8 +1,7 @@
 """The main job: prune, tune the recipe, search ranks, confirm on fresh seeds, recover, evaluate, report.
 
-Every step leaves one JSON file in the run's folder, and every trial one line in its record file. A run that
-is cut off therefore continues with the same command: finished steps are read, and the search is replayed from
-its records.
+Every step writes one JSON file to the run's folder, and every trial one line to its record file. The same
+command continues an interrupted run: finished steps are read, and the search is replayed from its records.
 """
 
 from __future__ import annotations
@@ -55,14 +54,14 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
     Args:
         config: The run.
         output: Folder to write to, `config.output` by default.
-        fresh: Throw away what an earlier run left in the folder.
+        fresh: Delete the files of an earlier run in the folder.
 
     Returns:
         The result, as written to `result.json` in the folder (schema in docs/concepts.md).
 
     Raises:
         InputError: If the configuration does not fit the model or the folder holds another run.
-        StorageError: If something could not be written; what was measured before is kept.
+        StorageError: If something could not be written; earlier measurements are kept.
     """
     started = datetime.datetime.now(datetime.UTC)
     clock = time.monotonic()
@@ -97,7 +96,7 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
 
 
 def _check(config: RunConfig, *, output: Path | None, fresh: bool) -> None:
-    """Refuse what can be known to fail before the tracker is told of a run and anything is trained."""
+    """Check what would fail later, before anything is logged or trained."""
     check_run(config, output=output, fresh=fresh, adapt=True)
     folder = output or Path(config.output)
     if fresh or not is_done(folder, read_folder(folder, config), "evaluate"):
@@ -105,18 +104,18 @@ def _check(config: RunConfig, *, output: Path | None, fresh: bool) -> None:
 
 
 def _keep_origin(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Keep commit, times and environment of an existing result: this start measured nothing."""
+    """Keep commit, times and environment of an existing result if nothing was measured now."""
     if not path.is_file():
         return document
     earlier = read_object(
         path,
         keys=("run", "result", "environment"),
         what="the result of this run",
-        cost="it is put together again from the finished steps",
+        cost="it is written again from the finished steps",
     )
     same = earlier["run"].get("digest") == document["run"]["digest"]
     result, before = json.loads(json.dumps(document["result"])), earlier["result"]
-    # Older versions did not say what they computed on.
+    # Results of older versions lack the device and precision.
     same = same and before == {key: each for key, each in result.items() if key in before or key != "compute"}
     return {**document, **{key: earlier[key] for key in ("run", "environment")}} if same else document
 
@@ -124,8 +123,8 @@ def _keep_origin(document: dict[str, Any], path: Path) -> dict[str, Any]:
 def run_search(config: RunConfig, *, output: Path | None = None, fresh: bool = False) -> dict[str, Any]:
     """Run, or continue, the job up to the verdict and stop there.
 
-    `run_experiment` goes on from it; in between, `recover_shared` may do the full fine-tunes on several
-    devices.
+    `run_experiment` continues from there. Between the two, `recover_shared` may do the full fine-tunes on
+    several devices.
 
     Returns:
         The verdict's step.
@@ -255,7 +254,7 @@ def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Trac
         best_gain = account.log_trials(tracker, records, first=first, best=best_gain)
 
     with Progress("search", given.evaluations, unit="trials", interval=0.0) as progress:
-        # The batch is part of the run, not of the machine: any worker count is asked for the same.
+        # The batch is a key of the run and does not depend on the number of workers.
         search.run_batches(
             lambda batch: measurement.measure(batch, progress=progress),
             evaluations=given.evaluations,
@@ -280,7 +279,7 @@ def _search(folder: RunFolder, config: RunConfig, pool: TrialPool, tracker: Trac
 
 
 def _find_front(config: RunConfig, space: Space, result: SearchResult) -> dict[str, Any]:
-    """Return the predicted trade between gain and adapter parameters, where the run asks for it."""
+    """Return the predicted front of gain and adapter parameters, if the run asks for it."""
     if "parameters" not in config.search.objectives:
         return {}
     measured = [space.allocation(record.values) for record in result.records]
@@ -300,7 +299,7 @@ def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[
         first_seed=first,
         confidence=given.confidence,
         searched=[record for record in pool.records.records if record.seed == config.seed],
-        quiet=True,  # the pool has told each trial
+        quiet=True,  # the pool has logged each trial
     )
     logger.info("%s", verdict.describe(recovery_steps=config.recover.steps))
     # Uniform was trained under the same seeds: it costs the same tokens again.
@@ -308,7 +307,7 @@ def _confirm(config: RunConfig, pool: TrialPool, candidate: Allocation) -> dict[
 
 
 def _list_confirming(config: RunConfig, candidate: Allocation) -> list[Job]:
-    """List the trials of the candidate that the verdict rests on."""
+    """List the trials of the candidate for the verdict."""
     given, first = config.confirm, config.seed + CONFIRMATION.first_seed
     steps = given.steps or config.search.steps
     seeds = range(first, first + given.seeds)
@@ -317,7 +316,7 @@ def _list_confirming(config: RunConfig, candidate: Allocation) -> list[Job]:
 
 def _draw_baselines(config: RunConfig, space: Space) -> dict[str, Allocation]:
     drawn = {
-        # A few draws can miss what many find, in a space that hardly has more than uniform.
+        # In a very small space, few draws may all be uniform.
         "random": lambda: (draw_random(space, 1, seed=config.seed) or draw_random(space, 16, seed=0))[0],
         "linear_in_depth": lambda: linear_in_depth(space, slope=DEPTH_SLOPE),
     }

@@ -1,4 +1,4 @@
-"""The last steps of a run: full fine-tunes of the allocations that matter, and the benchmarks."""
+"""The last steps of a run: full fine-tunes and benchmarks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 OUTCOME = "outcome.json"
 SAME = "same_as.json"
-"""In the folder of an adapter that is another's, because both have the same ranks."""
+"""File in an adapter's folder that names another adapter with the same ranks, whose weights are used."""
 
 
 def recover_all(
@@ -49,14 +49,14 @@ def recover_all(
 ) -> dict[str, Any]:
     """Fine-tune every named allocation in full and save each as a plain PEFT adapter.
 
-    Several processes share one fine-tune after the other; a single process runs as many side by side as the
-    run file says.
+    A process group does one fine-tune after the other, each shared by all processes. A single process runs
+    as many at the same time as the run file says.
 
     Returns:
         `adapters`: per name the held-out loss (nats per token), its curve, parameters, tokens, seconds.
     """
     given = config.recover
-    # An allocation that is named twice (the search may end at uniform) is trained once, under its first name.
+    # An allocation with two names (the search may choose uniform) is trained once, under its first name.
     owners: dict[Values, str] = {}
     for name, allocation in allocations.items():
         owners.setdefault(allocation.values, name)
@@ -112,8 +112,8 @@ def recover_one(
 ) -> dict[str, Any]:
     """Fine-tune one allocation in full, resuming from its checkpoint, and save the adapter to `target`.
 
-    With the folder of a super-adapter in `elastic`, it starts from the allocation's slice of that. Where
-    several processes share the fine-tune, the first of them writes.
+    With the folder of an elastic adapter in `elastic`, it is initialised with the allocation's slice of it.
+    In a process group the first process writes.
     """
     source.compute.apply()
     model, tokenizer = load(source.model, compute=source.compute)
@@ -206,7 +206,7 @@ def evaluate_one(
 ) -> dict[str, Any]:
     """Score one model of the run and keep its items, so that a continued run does not repeat it.
 
-    Where one folder may hold scores on different questions, `asked` tells them apart in the file's name.
+    `asked` is part of the file's name where one folder holds scores on different questions.
     """
     stored = folder.path / "scores" / f"{name}{asked}.json"
     if stored.exists():
@@ -228,7 +228,7 @@ def evaluate_one(
 
 
 def find_adapter(folder: RunFolder, name: str) -> Path:
-    """Return the folder that holds an adapter's weights: that of another where both have the same ranks."""
+    """Return the folder with an adapter's weights: another adapter's where both have the same ranks."""
     own = folder.adapter(name)
     if (own / OUTCOME).exists() or not (own / SAME).exists():
         return own
@@ -242,7 +242,7 @@ def find_adapter(folder: RunFolder, name: str) -> Path:
 
 
 def check_adapters(folder: RunFolder, recovered: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check that recovered adapters are there and what the step `recover` wrote, each under its own name.
+    """Check that every recovered adapter is in its folder, as the step `recover` wrote it.
 
     Args:
         folder: The run's.
@@ -270,7 +270,7 @@ def check_adapters(folder: RunFolder, recovered: Mapping[str, Mapping[str, Any]]
 
 
 def _check_outcome(found: Mapping[str, Any], stored: Mapping[str, Any], *, place: Path) -> None:
-    """Check that an adapter's folder is not that of another one, which is whole too."""
+    """Check that an adapter's folder does not hold another complete adapter."""
     if any(found[key] != stored[key] for key in ("values", "loss")):
         raise CheckpointError(
             f"{place}: holds another adapter than the step recover left there (held-out loss "
@@ -281,7 +281,7 @@ def _check_outcome(found: Mapping[str, Any], stored: Mapping[str, Any], *, place
 
 
 def read_outcome(target: Path) -> dict[str, Any]:
-    """Read what a full fine-tune came to, from its adapter's folder.
+    """Read the outcome of a full fine-tune from its adapter's folder.
 
     Raises:
         CheckpointError: If the file does not hold it.

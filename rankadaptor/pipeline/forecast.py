@@ -1,4 +1,4 @@
-"""How long a run will take, told at its start and beside its progress."""
+"""Estimates of a run's time, logged at its start and used by its progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TRAINED = ("tune", "search", "confirm", "recover")
-"""Steps of fine-tunes: how long they take against their estimate says how long the others will."""
+"""Steps made of fine-tunes: the ratio of measured to estimated time corrects the estimates of the others."""
 
 
 def foresee(config: RunConfig, folder: RunFolder) -> Outlook | None:
@@ -29,7 +29,7 @@ def foresee(config: RunConfig, folder: RunFolder) -> Outlook | None:
     left = {step.name: step.seconds for step in plan.steps if not folder.finished(step.name)}
     if left:
         logger.info(
-            "planned: %s, about %s in all; corrected by what the first trials take",
+            "planned: %s, about %s in all; corrected after the first trials",
             ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in left.items()),
             format_seconds(sum(left.values())),
         )

@@ -1,4 +1,4 @@
-"""The performance model that guides a run's search, and the copy of it that the run's folder keeps."""
+"""The predictor of a run's search, and its copy in the run's folder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from rankadaptor.pipeline.run_folder import RunFolder
 
 UNTAUGHT = "untaught.json"
-"""Written by earlier versions where no trained predictor was found; says which one guided instead."""
+"""File of earlier versions that names the predictor used where no trained one was found."""
 
 
 def choose_predictor(config: RunConfig, folder: RunFolder) -> Predictor:
     """Make the run's predictor; a trained one is that of the package, or of `search.predictor_path`.
 
-    A trained predictor is copied into the run's folder, and read from there when the run continues: were it
-    replaced or trained meanwhile, the replayed search would ask for other allocations.
+    A trained predictor is copied into the run's folder and read from there when the run continues: with a
+    predictor that was trained again meanwhile, the replayed search would propose other allocations.
 
     Raises:
-        CheckpointError: If there is no sound predictor where it is looked for.
+        CheckpointError: If the folder holds no readable predictor.
     """
     given, kept = config.search, folder.path / "predictor"
     if given.predictor not in TRAINED:

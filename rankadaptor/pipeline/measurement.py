@@ -29,11 +29,11 @@ SCORES_FILE = "scores.json"
 
 
 class Measurement(Protocol):
-    """Measures what a search asks for, and names its winner.
+    """Measures the allocations that a search proposes, and chooses the best.
 
     Attributes:
         steps: Optimiser steps behind each record.
-        tokens: Tokens trained that no record of the search counts.
+        tokens: Tokens trained that are not in the records of the search.
     """
 
     steps: int
@@ -44,15 +44,15 @@ class Measurement(Protocol):
         ...
 
     def choose(self, result: SearchResult) -> tuple[Allocation, dict[str, Any]]:
-        """Return the allocation to confirm, and what else belongs in the result."""
+        """Return the allocation to confirm, and further entries of the result."""
         ...
 
 
 def open_measurement(folder: RunFolder, config: RunConfig, pool: TrialPool) -> Measurement:
-    """Return the measurement that the run asks for; for `elastic` this trains the super-adapter.
+    """Return the measurement that the run asks for; for `elastic` this trains the elastic adapter.
 
     Raises:
-        TrainingError: If the super-adapter's loss is no longer finite.
+        TrainingError: If the elastic adapter's loss is no longer finite.
     """
     kind = config.measure.kind
     if kind == "elastic":
@@ -61,28 +61,28 @@ def open_measurement(folder: RunFolder, config: RunConfig, pool: TrialPool) -> M
 
 
 class ShortRuns:
-    """A short fine-tune each."""
+    """Measures each allocation by a short fine-tune."""
 
     def __init__(self, config: RunConfig, pool: TrialPool) -> None:
         self.steps, self.tokens = config.search.steps, 0
         self._seed, self._pool = config.seed, pool
         tune = config.recipe.tune
-        # At that length the tuning has trained uniform under the rate it chose, and counted it.
+        # At that length the tuning has already trained uniform under the chosen rate, and counted it.
         self._counted = None if tune is None else tune.steps or config.search.steps
 
     def measure(self, allocations: Sequence[Allocation], *, progress: Progress) -> list[Record]:
-        """Measure side by side, or read from the record file."""
+        """Measure in parallel, or read from the record file."""
         jobs = [Job(allocation, self._seed, self.steps) for allocation in allocations]
         records = self._pool.measure_all(jobs, label=progress.label, progress=progress)
         self.tokens = self._count_reference(self.steps)
         return records
 
     def choose(self, result: SearchResult) -> tuple[Allocation, dict[str, Any]]:
-        """Take what the predictor expects to be best."""
+        """Choose the allocation with the largest predicted gain."""
         return result.best, {}
 
     def _count_reference(self, steps: int) -> int:
-        """Return the tokens of uniform's run of so many steps that no other count has."""
+        """Return the tokens of uniform's run of so many steps, unless they are counted elsewhere."""
         uniform = self._pool.find(Job(self._pool.source.space.reference(), self._seed, steps))
         return uniform.tokens if uniform is not None and steps != self._counted else 0
 
@@ -96,7 +96,7 @@ class HalvingMeasurement(ShortRuns):
         self.steps = self._rungs[0]
 
     def choose(self, result: SearchResult) -> tuple[Allocation, dict[str, Any]]:
-        """Take the best of the last rung."""
+        """Choose the best of the last rung."""
         space = self._pool.source.space
         halving = halve(
             [space.allocation(record.values) for record in result.records],
@@ -115,7 +115,7 @@ class HalvingMeasurement(ShortRuns):
 
 
 class ElasticMeasurement:
-    """Slices of one super-adapter, which is trained first and kept in the run's folder."""
+    """Measures slices of one elastic adapter, which is trained first and stored in the run's folder."""
 
     def __init__(self, folder: RunFolder, config: RunConfig, pool: TrialPool) -> None:
         from rankadaptor.proxies.elastic import DESCRIPTION, ElasticAdapter
@@ -139,7 +139,7 @@ class ElasticMeasurement:
         self.steps, self.tokens = self._elastic.steps, self._elastic.tokens
 
     def measure(self, allocations: Sequence[Allocation], *, progress: Progress) -> list[Record]:
-        """Score one after the other by forward passes."""
+        """Score the allocations one after the other by forward passes."""
         records = []
         for allocation in allocations:
             records.append(self._elastic.measure(allocation))
@@ -147,12 +147,12 @@ class ElasticMeasurement:
         return records
 
     def choose(self, result: SearchResult) -> tuple[Allocation, dict[str, Any]]:
-        """Take what the predictor expects to be best."""
+        """Choose the allocation with the largest predicted gain."""
         return result.best, {}
 
 
 def locate_elastic(folder: RunFolder) -> Path:
-    """Return the folder of a run's super-adapter."""
+    """Return the folder of a run's elastic adapter."""
     return folder.path / ELASTIC
 
 
@@ -160,7 +160,7 @@ def allocate_by_score(folder: RunFolder, config: RunConfig, pool: TrialPool) -> 
     """Allocate ranks by a zero-cost score instead of a search.
 
     Returns:
-        What a search returns, with an empty history.
+        The same entries as a search, with an empty history.
 
     Raises:
         InputError: If the score does not fit the model.

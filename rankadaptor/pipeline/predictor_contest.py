@@ -1,4 +1,4 @@
-"""The benchmark of predictors over a corpus, written as it goes so that a run that is cut off continues."""
+"""The benchmark of predictors over a corpus; rows are stored at once, so an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from rankadaptor.progress import Progress
 logger = logging.getLogger(__name__)
 
 CODE = tuple(Path(str(package.__file__)).parent for package in (rankadaptor.features, rankadaptor.predictor))
-"""Folders of the code that predicts."""
+"""Folders with the code of the predictors."""
 LEAST = 12
-"""Allocations of a setting that is judged on; with fewer, no order can be told from chance."""
+"""Smallest number of allocations of a judged setting; with fewer, no order differs from chance."""
 
 
 def benchmark_predictors(
@@ -44,21 +44,21 @@ def benchmark_predictors(
     """Judge predictors on every setting of a corpus, trained on the others that are not held out.
 
     With `output`, writes the rows to it, and averages and facts of the run to `<output>-summary.json` beside
-    it. Rows are kept in `<output>.partial.jsonl` until all are there: the same call, on the same corpus and
-    code, continues.
+    it. Rows are collected in `<output>.partial.jsonl` until all are there: the same call with the same corpus
+    and code continues.
 
     Args:
         corpus: Folder, or folders.
         output: The JSON file to write; nothing is written if None.
-        predictors: Names of contestants; all if None. Rows of others that the file has from the same corpus
-            and code are kept.
-        draws: Random choices of the online records that each row is an average over.
-        seed: Of everything random.
-        siblings: Whether other settings of the model that a setting is about may be trained on. Without them
-            the question is harder: what carries over to a model never seen.
-        contestants: By name, what is judged; by default what `search.predictor` can name. The corpus's own
-            scores compete too.
-        facts: What else the rows depend on, such as settings of the contestants; kept in the summary.
+        predictors: Names of predictors; all if None. Rows of other predictors in the file are kept if they
+            have the same corpus and code.
+        draws: Number of random choices of the online records; each row is an average over them.
+        seed: Seed of all random draws.
+        siblings: Whether other settings of the same model are training data. Without them the benchmark
+            measures transfer to new models, which is harder.
+        contestants: The judged predictors by name; by default those of `search.predictor`. The corpus's own
+            scores are judged as well.
+        facts: Further values that the rows depend on; stored in the summary.
 
     Returns:
         One row per contestant, setting and count; see `docs/how-to/train-your-predictor.md` for its fields.
@@ -88,13 +88,13 @@ def benchmark_predictors(
     run = compute_digest([loaded.digest, name_code(CODE), draws, seed, siblings, facts or {}])
     partial = None if target is None else target.with_suffix(".partial.jsonl")
     known = {} if partial is None else _read_partial(partial, run)
-    # What was written before stands beside what is asked for now, as long as nothing has changed.
+    # Earlier rows are kept as long as corpus and code are the same.
     names = [name for name in contestants if name in chosen or any(key[0] == name for key in known)]
     with Progress("benchmark", len(names) * len(evidence), unit="settings") as progress:
 
         def judge(name: str, setting: Evidence, make: Callable[[], Predictor]) -> list[dict[str, Any]]:
             key = (name, setting.name)
-            if name in scores:  # quickly done, and not part of what names the run
+            if name in scores:  # fast, and not part of the run's identity
                 table = scores[name].get(setting.name)
                 own = [] if table is None else _judge_score(name, table, setting, draws=draws, seed=seed)
                 progress.advance(note=f"{name} on {setting.name}")
@@ -131,7 +131,7 @@ def benchmark_predictors(
 
 
 def locate_summary(output: Path) -> Path:
-    """Return the file of averages and facts that stands beside the rows."""
+    """Return the file of averages and facts beside the rows."""
     return output.with_name(f"{output.stem}-summary.json")
 
 
@@ -175,7 +175,7 @@ def _judge_score(
 
 
 def _train_nothing(_seen: Sequence[Evidence]) -> Predictor:
-    raise InputError("a score is measured in its own setting, and is not trained.")
+    raise InputError("a score is measured in its own setting and cannot be trained.")
 
 
 def name_code(folders: Sequence[Path]) -> str:
@@ -186,7 +186,7 @@ def name_code(folders: Sequence[Path]) -> str:
 
 
 def _read_partial(path: Path, run: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Return this run's rows by contestant and setting; lines of other runs and torn ones are skipped."""
+    """Return this run's rows by contestant and setting; other and incomplete lines are skipped."""
     known: dict[tuple[str, str], list[dict[str, Any]]] = {}
     if not path.is_file():
         return known
@@ -194,7 +194,7 @@ def _read_partial(path: Path, run: str) -> dict[tuple[str, str], list[dict[str, 
         try:
             entry = json.loads(line)
         except json.JSONDecodeError:
-            logger.warning("%s: a torn line is skipped", path)
+            logger.warning("%s: an incomplete line is skipped", path)
             continue
         if entry["run"] == run:
             name, setting = entry["key"]

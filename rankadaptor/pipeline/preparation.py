@@ -1,4 +1,4 @@
-"""The first step of a run: load, prune, and measure what pruning did."""
+"""The first step of a run: load, prune, and measure the model before and after."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def pick_compute(config: RunConfig) -> Compute:
-    """Choose device, precision and threads as the run asks."""
+    """Choose device, precision and threads by the run file."""
     given = config.compute
     return choose_compute(
         device=given.device, dtype=given.dtype, threads=given.threads, quantise=given.quantise
@@ -38,7 +38,7 @@ def pick_compute(config: RunConfig) -> Compute:
 
 
 def make_recipe(config: RunConfig, space: Space) -> Recipe:
-    """Return the run's recipe before tuning; all scaling exponents agree at uniform's rank in free slots."""
+    """Return the run's recipe before tuning; all scaling exponents give the same scale at uniform's rank."""
     fields = config.recipe.model_dump(exclude={"tune"})
     ranks = read_sizes(space.reference())
     searched = [rank for slot, rank in zip(space.slots, ranks, strict=True) if slot.pinned is None]
@@ -62,7 +62,7 @@ def build_space(config: RunConfig, model: Any) -> RankSpace:
 
 
 def load_space(folder: RunFolder, config: RunConfig) -> Space:
-    """Build the space from the pruned checkpoint's configuration; its weights are not needed twice."""
+    """Build the space from the pruned checkpoint's configuration, without its weights."""
 
     def build() -> dict[str, Any]:
         model, _ = load(folder.pruned, compute=dataclasses.replace(pick_compute(config), quantise=None))
@@ -72,13 +72,12 @@ def load_space(folder: RunFolder, config: RunConfig) -> Space:
 
 
 def complete_preparation(folder: RunFolder, config: RunConfig, *, compute: Compute) -> dict[str, Any]:
-    """Prune and measure the model, or read what an earlier start of the run left.
+    """Prune and measure the model, or read the result of an earlier start of the run.
 
     Raises:
-        InputError: If the run began with other rows, on another kind of device (its trials on a cluster
-            included) or in another precision: what is measured now could not be paired with what was
-            measured then.
-        CheckpointError: If the pruned model is not the one that was written then.
+        InputError: If the run began with other rows, on another kind of device (also of its trials on a
+            cluster) or in another precision: earlier and later measurements could not be paired.
+        CheckpointError: If the pruned model has changed since.
     """
     begun = folder.finished("prepare")
     prepared = folder.complete("prepare", lambda: prepare_model(folder, config, compute=compute))
@@ -109,14 +108,14 @@ def _check_unchanged(
     ]
     if changed:
         raise InputError(
-            f"{folder.path} was begun with other data or on another machine: {', '.join(changed)}. What is "
-            f"measured now could not be compared with what is there.{_explain_precision(now, then, config)} "
-            "Bring back what it was, or begin anew: --fresh, or another output with --set output=FOLDER."
+            f"{folder.path} was begun with other data or on another machine: {', '.join(changed)}. "
+            f"New trials could not be compared with those there.{_explain_precision(now, then, config)} "
+            "Restore the earlier state, or begin anew: --fresh, or another output with --set output=FOLDER."
         )
 
 
 def _explain_precision(now: dict[str, Any], then: dict[str, Any], config: RunConfig) -> str:
-    """Say why an automatic precision is another one here, and how to go on in that of the run."""
+    """Explain why the automatic precision differs on this machine, and how to continue in that of the run."""
     before = then.get("dtype", now["dtype"])
     if before == now["dtype"] or config.compute.dtype != "auto":
         return ""
@@ -130,7 +129,7 @@ def _explain_precision(now: dict[str, Any], then: dict[str, Any], config: RunCon
 
 
 def describe_compute(prepared: dict[str, Any], compute: Compute) -> dict[str, Any]:
-    """Say for the result what a run computed on: as its preparation noted, else as this start chose.
+    """Describe the device and precision of a run: as its preparation noted, else as this start chose.
 
     Returns:
         `device`, `trial_device`, `dtype`, `quantise`, `threads` and `reason`.
@@ -148,17 +147,17 @@ def _describe_compute(config: RunConfig, compute: Compute) -> dict[str, str]:
 def prepare_model(folder: RunFolder, config: RunConfig, *, compute: Compute) -> dict[str, Any]:
     """Prune the model, save it, and measure held-out loss before and after.
 
-    All of it happens in full precision; where recovery is to work on a quantised model, the pruned loss is
-    that of the saved model as recovery will load it.
+    Everything is computed in full precision. If recovery uses a quantised model, the pruned loss is that of
+    the saved model as recovery loads it.
 
     Returns:
-        `pruning` (what was cut, costs before and after), `losses` (nats per token), `digests`, `compute`.
+        `pruning` (what was removed, costs before and after), `losses` (nats per token), `digests`, `compute`.
     """
     compute.apply()
     whole = dataclasses.replace(compute, quantise=None)
     model, tokenizer = load(config.model, compute=whole)
     train, held_out = split_data(config).load()
-    # The training rows too, which nothing reads yet: what is wrong with them shows before anything is pruned.
+    # Training rows are read here too, so that their faults show before anything is pruned.
     _, sequences = tokenise_split(config, train, held_out, tokenizer, model=model)
     digests = {"train": digest_rows(train), "held_out": digest_rows(held_out)}
     if config.prune is None:

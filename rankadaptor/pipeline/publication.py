@@ -26,7 +26,7 @@ FIGURES = {
 
 
 def publish_result(folder: RunFolder, document: dict[str, Any], tracker: Tracker) -> None:
-    """Write the report and a card beside every adapter, and log everything that people look at.
+    """Write the report and a card beside every adapter, and log them.
 
     Args:
         folder: The run's folder; adapters lie in it.
@@ -36,12 +36,12 @@ def publish_result(folder: RunFolder, document: dict[str, Any], tracker: Tracker
     result = document["result"]
     outcome = explain_outcome(document)
     text = " ".join((f"Verdict: {outcome.headline}. {outcome.advice}", *outcome.evidence))
-    tracker.log_tags({"mlflow.note.content": text})  # now with what the full recoveries showed
+    tracker.log_tags({"mlflow.note.content": text})  # with the results of the full recoveries
     tracker.log_file(write_report(folder.path))
     tracker.log_json(document, "result.json")
     tracker.log_json({"values": result["verdict"]["allocation"], "space": result["space"]}, "allocation.json")
     for name in result["recovered"]:
-        if find_adapter(folder, name) == folder.adapter(name):  # not where another has the same ranks
+        if find_adapter(folder, name) == folder.adapter(name):  # not if another adapter has the same ranks
             tracker.log_file(write_card(folder.adapter(name), document), folder=f"cards/{name}")
     for name, plot in FIGURES.items():
         try:

@@ -1,4 +1,4 @@
-"""Measuring stored records again: whether the corpus holds what its commands give."""
+"""Measure stored records again, to check that the commands of a corpus reproduce them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rankadaptor.progress import Progress
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3
-"""Nats per token by which a repeated loss may differ; on one thread of one kind of processor it is 0."""
+"""Allowed difference of a repeated loss, nats per token; on one thread of one kind of processor it is 0."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ def repeat_records(
 ) -> list[Repetition]:
     """Measure `count` stored records of the run's setting again; nothing is written to the corpus.
 
-    The pruned model and the tuned recipe are made again if the run's folder does not hold them.
+    The model is pruned and the recipe tuned again if the run's folder does not hold them.
 
     Args:
         config: The run whose setting is repeated.
         count: Number of records.
-        seed: Of the choice of records.
+        seed: Seed of the choice of records.
         output: Folder of the collection; the run's own by default.
 
     Raises:

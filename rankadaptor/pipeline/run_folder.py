@@ -1,4 +1,4 @@
-"""The folder of one run: which run it belongs to, which steps are done, and who is writing to it."""
+"""The folder of one run: its run file, its finished steps and its lock."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ RESULT = "result.json"
 HALF_WRITTEN = re.compile(
     r"\.(pruned|.+\.(json|jsonl|yaml|html|md|png|safetensors|adapter))\.[a-z0-9_]{8}(\.old)?"
 )
-"""Names that the writers of whole files and folders give to what is not whole yet."""
+"""Names of files and folders that are still being written."""
 OWN = re.compile(
     r"run(-[0-9a-f]+)?\.yaml|\.lock|steps|earlier|pruned|tuning|study|scores|adapters|predictor.*|elastic.*|scores\.json|widened|rates|"
     r"identity\.json|records.*\.jsonl|starts\.jsonl|result(-[0-9a-f]+)?\.json|evaluation-.*\.json|report\.html"
 )
-"""Names of what runs put into their folders."""
+"""Names of the files that runs write into their folders."""
 IDENTITY = "identity.json"
 """Digests of the model and the rows that the measurements in the folder belong to."""
 
@@ -52,9 +52,9 @@ class RunFolder:
     Attributes:
         path: The folder.
         digest: Digest of the run's configuration.
-        continued: Whether the run was there before, as it is now asked for.
-        setting: Name that the records of its trials carry: the digest of the run as it was begun.
-        config: The run in the folder's words; None where the folder is only read.
+        continued: Whether the folder already held this run, with the same settings.
+        setting: Setting name in the records of its trials: the digest of the run as it was begun.
+        config: The run with the device and precision of the folder; None if the folder is only read.
     """
 
     path: Path
@@ -70,7 +70,7 @@ class RunFolder:
 
     @property
     def records(self) -> Path:
-        """Every trial measured, one JSON object a line."""
+        """The record file: one JSON object per trial and line."""
         return self.path / "records.jsonl"
 
     def adapter(self, name: str) -> Path:
@@ -84,7 +84,7 @@ class RunFolder:
     def complete(self, step: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return a step's result, computing it only if it is not yet on disk.
 
-        The result gains `seconds`, the wall time that computing it took.
+        The result gets `seconds`, the wall time of the step.
         """
         path = self.path / STEPS / f"{step}.json"
         outlook = find_outlook()
@@ -100,7 +100,7 @@ class RunFolder:
             seconds = round(time.monotonic() - started, 2)
             write_json(path, {**result, "seconds": seconds})
             logger.info("%s: done in %s", step, format_seconds(seconds))
-        return read_step(path, step)  # a continued run must not see other types than this one
+        return read_step(path, step)  # with the same types as in a continued run
 
 
 @contextlib.contextmanager
@@ -112,13 +112,13 @@ def open_run(
     Args:
         path: The output folder; made if absent.
         config: The run; the folder's must have the same digest.
-        fresh: Throw away what an earlier run left there.
-        adapt: Also continue a run whose later steps (confirm, recover, evaluate) are asked for with other
-            settings: what rests on these is set aside in `earlier/`, and found again when they come back.
+        fresh: Delete the files of an earlier run there.
+        adapt: Also continue a run with other settings of its later steps (confirm, recover, evaluate). Their
+            earlier results are moved to `earlier/`, and used again if the settings are restored.
 
     Raises:
-        InputError: If the folder holds another run (the difference is listed) or is in use, or if there is
-            something in a folder that `fresh` would empty that no run has put there.
+        InputError: If the folder holds another run (the differences are listed) or is in use, or if `fresh`
+            would delete files that do not belong to a run.
         StorageError: If the folder cannot be written.
     """
     with name_storage_fault(path):
@@ -147,7 +147,7 @@ def open_run(
 
 
 def name_setting(path: Path, digest: str) -> str:
-    """Return the name that records in a run's folder carry; `digest` where there are none yet."""
+    """Return the setting name in the records of a run's folder; `digest` if there are none yet."""
     for file in (path / "records.jsonl", *sorted((path / "tuning").glob("rate-*.jsonl"))):
         if records := RecordFile(file).records:
             return records[0].setting
@@ -155,7 +155,7 @@ def name_setting(path: Path, digest: str) -> str:
 
 
 def _change(path: Path, state: FolderState) -> bool:
-    """Turn the folder over to the changed run; return whether it belonged to that run before.
+    """Change the folder to the changed run; return whether it held that run before.
 
     If interrupted at any point, the folder belongs to the old or to the new run and no measurement is lost:
     files at their usual places always belong to `run.yaml`.
@@ -179,7 +179,7 @@ def _change(path: Path, state: FolderState) -> bool:
 
 
 def _bring_back(path: Path, state: FolderState) -> None:
-    """Restore results that were set aside and are asked for again."""
+    """Restore results from `earlier/` that the run needs again."""
     for name, places in state.asked.kind.places.items():
         for place in places:
             if not (path / place).exists():
@@ -198,15 +198,15 @@ def _move(source: Path, target: Path) -> None:
 def _clear(path: Path) -> None:
     """Empty a run's folder; if interrupted, it is still that run's folder or empty.
 
-    Finished steps are deleted first, so that none counts as done whose files are gone, and the files that
-    name the run last, so that no other run takes over the rest.
+    Finished steps are deleted first, so that none counts as done without its files. The files that identify
+    the run are deleted last, so that no other run uses the rest.
     """
     names = sorted(entry.name for entry in path.iterdir())
     foreign = [name for name in names if not (OWN.fullmatch(name) or HALF_WRITTEN.fullmatch(name))]
     if foreign:
         raise InputError(
-            f"{path}: --fresh would throw away {', '.join(foreign[:5])}{' …' if foreign[5:] else ''}, which "
-            "no run has put there. Choose a folder of the run's own with --set output=FOLDER, or move them."
+            f"{path}: --fresh would delete {', '.join(foreign[:5])}{' …' if foreign[5:] else ''}, which "
+            "is no file of a run. Choose a folder of the run's own with --set output=FOLDER, or move them."
         )
     last = {STEPS: 0, RUN_FILE: 2}
     for entry in sorted(path.iterdir(), key=lambda entry: last.get(entry.name, 1)):
@@ -219,12 +219,12 @@ def _clear(path: Path) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove the half-written files of a process that was killed; this one alone writes here now."""
+    """Remove incomplete files of a killed process; only this process writes to the folder now."""
     for entry in sorted(path.rglob(".*")):
         if not HALF_WRITTEN.fullmatch(entry.name):
             continue
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
         else:
-            with contextlib.suppress(OSError):  # a read-only file system shows itself at the first write
+            with contextlib.suppress(OSError):  # a read-only file system fails at the first write
                 entry.unlink(missing_ok=True)

@@ -22,8 +22,8 @@ EARLIER = ("prepare", "space", "tune", "search", "confirm")
 def recover_shared(config: RunConfig, *, output: Path | None = None) -> dict[str, Any] | None:
     """Fine-tune the run's allocations in full, each shared by all processes that were launched together.
 
-    Every process calls this with the same run; the first one writes. What a single process finds finished, or
-    half finished, it continues the same way, and `run_experiment` goes on from the result.
+    Every process calls this with the same run; the first one writes. Finished and interrupted fine-tunes are
+    continued as in a single process, and `run_experiment` continues from the result.
 
     Args:
         config: The run, whose steps up to the verdict are done.

@@ -1,4 +1,4 @@
-"""Files of finished steps: what each must hold, and what to do where one does not."""
+"""Files of finished steps: their required keys, and the remedy if one is damaged."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ COSTS = {
     "tune": "the choice is made again from the recorded trials",
     "search": "the search is replayed from its records, in seconds",
     "confirm": "the verdict is given again from the recorded trials",
-    "recover": "finished adapters are kept, and the step is put together from them",
-    "evaluate": "models that are scored already are not asked again",
+    "recover": "finished adapters are kept, and the step is written from them",
+    "evaluate": "models that are scored already are not scored again",
 }
 OTHERS = "the step is done again; trials that are recorded stay"
 

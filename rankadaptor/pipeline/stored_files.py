@@ -1,4 +1,4 @@
-"""The models of a run: what was written, or read first, is what is read when the run continues."""
+"""Checks that a continued run reads the same models as before."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from rankadaptor.planning.folder_state import STEPS
 logger = logging.getLogger(__name__)
 
 COMPARED = (".safetensors", ".json", ".model", ".txt", ".jinja", ".py")
-"""Ends of the names of files that decide what a model or its tokenizer computes."""
+"""Suffixes of files that a model or its tokenizer depends on."""
 
 
 def digest_checkpoint(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a checkpoint that matters, by name."""
+    """Return the SHA-256 of every such file of a checkpoint, by name."""
     return {
         path.name: compute_file_sha256(path)
         for path in sorted(folder.iterdir())
@@ -44,7 +44,7 @@ def check_pruned(folder: RunFolder, prepared: dict[str, Any]) -> None:
     compare_sha256(
         folder.pruned,
         stored,
-        remedy="Everything measured in this run rests on it: put back the file that was written, or begin "
+        remedy="All measurements of this run depend on it: restore the original file, or begin "
         "anew with --fresh or another output (--set output=FOLDER).",
     )
 
@@ -59,7 +59,7 @@ def digest_weights(source: str) -> dict[str, str]:
 
 
 def check_dense(folder: RunFolder, source: str) -> None:
-    """Check that the unpruned model is the one that was pruned, before it is scored beside what came of it.
+    """Check that the dense model is the one that was pruned, before it is scored beside the others.
 
     Raises:
         CheckpointError: If a weight file is missing or has another content; the message names it.
@@ -73,17 +73,17 @@ def check_dense(folder: RunFolder, source: str) -> None:
         find_model_folder(source),
         stored,
         remedy="The run pruned other weights under this name, so scores of these could not be compared: "
-        "put back the file that was there, or leave dense out of evaluate.models.",
+        "restore the original file, or leave dense out of evaluate.models.",
     )
 
 
 def claim_folder(folder: RunFolder, digests: Mapping[str, str]) -> None:
-    """Note which model and rows the measurements of a folder belong to, once something of it is computed.
+    """Store the digests of the model and the rows that the measurements of a folder belong to.
 
-    Where the step `prepare` is done again over measurements, model and rows must be those of then.
+    If the step `prepare` is repeated in a folder with measurements, model and rows must be the same.
 
     Raises:
-        CheckpointError: If they are others.
+        CheckpointError: If they differ.
     """
     path = folder.path / IDENTITY
     if path.exists() and _holds_measurements(folder):
@@ -91,7 +91,7 @@ def claim_folder(folder: RunFolder, digests: Mapping[str, str]) -> None:
             path,
             keys=("model", "train", "held_out"),
             what="the digests of what this run measures",
-            cost="model and rows are then taken for those of the measurements in this folder",
+            cost="the present model and rows are then taken as those of the measurements in this folder",
         )
         names = {"model": "the pruned model", "train": "training rows", "held_out": "held-out rows"}
         changed = [
@@ -99,8 +99,8 @@ def claim_folder(folder: RunFolder, digests: Mapping[str, str]) -> None:
         ]
         if changed:
             raise CheckpointError(
-                f"{folder.path}: its measurements were made with others: {', '.join(changed)}. Bring back the"
-                "  model and the rows as they were, or begin anew: --fresh, or another output with "
+                f"{folder.path}: its measurements belong to others: {', '.join(changed)}. Restore the "
+                "model and the rows, or begin anew: --fresh, or another output with "
                 "--set output=FOLDER."
             )
     else:

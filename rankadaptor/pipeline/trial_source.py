@@ -1,4 +1,4 @@
-"""What a process needs to measure trials of one setting."""
+"""The inputs of a setting's trials."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rankadaptor.space import Space
 
 @dataclass(frozen=True)
 class TrialSource:
-    """What a process needs to measure trials of one setting by itself.
+    """Everything a process needs to measure trials of one setting.
 
     Attributes:
         model: Folder of the pruned model.
@@ -22,7 +22,7 @@ class TrialSource:
         recipe: Fine-tuning recipe.
         split: Training and held-out rows.
         steps: Optimiser steps of a trial unless a job says otherwise.
-        setting: Name that records carry.
+        setting: Setting name in the records.
         records: The run's record file.
         compute: Device, precision and threads of each process.
         execution: Where trials run and how long one may take.

@@ -1,4 +1,4 @@
-"""Trials measured side by side in worker processes, each record on disk as soon as it is there."""
+"""Trials measured in parallel by worker processes; each record is written to disk at once."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def build_measure(source: TrialSource) -> ShortFineTune:
 
 
 def open_trials(source: TrialSource, *, workers: int) -> JobPool:
-    """Return the pool that does trials of a source, given `(values, seed, steps, loss_uniform, recipe)`.
+    """Return the pool that runs trials of a source, given `(values, seed, steps, loss_uniform, recipe)`.
 
-    One local worker without a time limit is this very process; all others are processes of their own, here or
-    on a cluster.
+    A single local worker without a time limit is this process; all others are separate processes, on this
+    machine or on a cluster.
 
     Raises:
         InputError: If the executor is Ray and Ray is not installed.
@@ -90,13 +90,13 @@ def open_trials(source: TrialSource, *, workers: int) -> JobPool:
 
 
 def build_trials(source: TrialSource | SharedSource) -> Callable[..., Record]:
-    """Load a source's model in a worker and return the function that does its trials."""
+    """Load a source's model in a worker and return the function that runs its trials."""
     measure = build_measure(source) if isinstance(source, TrialSource) else build_shared_measure(source)
 
     def run_trial(
         values: Values, seed: int, steps: int, loss_uniform: float | None, recipe: Recipe
     ) -> Record:
-        measure.recipe = recipe  # recipes of one source read the same rows, which are tokenised once
+        measure.recipe = recipe  # all recipes of a source use the same tokenised rows
         allocation = source.space.allocation(values)
         return measure.run_trial(allocation, seed=seed, steps=steps, loss_uniform=loss_uniform)
 
@@ -104,11 +104,11 @@ def build_trials(source: TrialSource | SharedSource) -> Callable[..., Record]:
 
 
 class TrialPool:
-    """Measures jobs that the record file does not hold yet; a context manager that owns its worker processes.
+    """Measures jobs that are not in the record file yet; a context manager that owns its worker processes.
 
-    Records are appended by this process alone, each before the next job is handed out. A trial whose worker
-    is lost (killed, hung, out of memory) is tried once more and then recorded as failed, with the reason; the
-    others go on. Only uniform is not recorded then, because every other trial is paired with it.
+    Only this process appends records, each before the next job is given to a worker. A trial whose worker is
+    lost (killed, hung, out of memory) is tried once more and then recorded as failed, with the reason; the
+    others continue. A failed trial of uniform is not recorded, because every other trial is paired with it.
     """
 
     def __init__(self, source: TrialSource, *, workers: int) -> None:
@@ -143,15 +143,15 @@ class TrialPool:
         """Measure all jobs, uniform first under each seed, and return their records in order.
 
         Args:
-            jobs: What to measure; jobs that the record file holds are not measured again.
-            label: Shown with the progress.
+            jobs: The jobs; those in the record file are not measured again.
+            label: Label of the progress.
             on_record: Called with each new record once it is on disk.
-            progress: What the jobs are a part of; it then counts them, with the best gain so far, in place of
-                a progress of their own.
+            progress: Progress of a larger task that counts these jobs and shows the best gain so far, in
+                place of a separate one.
 
         Raises:
             StorageError: If a record cannot be written, or uniform's worker is lost twice, for example for
-                want of memory; finished records are kept.
+                lack of memory; finished records are kept.
         """
         wanted = dict.fromkeys(jobs)
         references = dict.fromkeys(self._pair(job) for job in wanted)
@@ -177,7 +177,7 @@ class TrialPool:
         return self.records.find(job.allocation.values, seed=job.seed, steps=job.steps)
 
     def _describe_best(self, record: Record) -> str:
-        """Say the largest gain so far of trials like this one."""
+        """Return the largest gain so far of trials with the same seed and steps, as text."""
         like = [
             each for each in self.records.records if (each.seed, each.steps) == (record.seed, record.steps)
         ]
@@ -195,7 +195,7 @@ class TrialPool:
         done = run_jobs(
             self._pool,
             jobs,
-            # A trial starts once its reference is measured; uniform is its own.
+            # A trial starts when its reference is measured; uniform has none.
             ready=lambda job: job == self._pair(job) or self.find(self._pair(job)) is not None,
             arguments=lambda job: (
                 job.allocation.values, job.seed, job.steps, self._reference(job), self.source.recipe,

@@ -1,4 +1,4 @@
-"""Recipe tuning with the rates of the grid side by side; `rankadaptor.recovery.tuning` makes the choice."""
+"""Recipe tuning with parallel trials; `rankadaptor.recovery.tuning` makes the choice."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ logger = logging.getLogger(__name__)
 def tune_setting(
     folder: RunFolder, config: RunConfig, space: Space, *, setting: str, compute: Compute
 ) -> tuple[TrialSource, dict[str, Any]]:
-    """Tune the recipe as a step of the run, and return what trials of the tuned setting are made from.
+    """Tune the recipe as a step of the run, and return the source of trials with the tuned recipe.
 
     Args:
         folder: The run's folder, which holds the pruned model.
         config: The run.
         space: The run's space.
-        setting: Name that records carry.
+        setting: Setting name in the records.
         compute: Device, precision and threads of a trial.
 
     Returns:
@@ -55,7 +55,7 @@ def tune_setting(
         execution=pick_execution(config, compute),
     )
     tuned = folder.complete("tune", lambda: tune_side_by_side(config, source))
-    # The length of the full fine-tunes may have changed since: no trial depends on it.
+    # The length of the full fine-tunes may have changed; no trial depends on it.
     recipe = Recipe(**tuned["recipe"]).replace(steps=config.recover.steps)
     source = dataclasses.replace(source, recipe=recipe)
     adopt_uniform(source)
@@ -63,10 +63,10 @@ def tune_setting(
 
 
 def tune_side_by_side(config: RunConfig, source: TrialSource) -> dict[str, Any]:
-    """Find the learning rate (and scaling exponent) at which the setting recovers best.
+    """Find the learning rate (and scaling exponent) with the lowest loss.
 
-    Trials that do not depend on each other run side by side, where all trials of the run are executed. Each
-    recipe has a record file of its own, so that a continued run repeats none.
+    Independent trials run in parallel, on the same workers as all trials of the run. Each recipe has its own
+    record file, so that a continued run repeats none.
 
     Returns:
         `recipe`, `trials` and `tokens` (tokens trained).
@@ -94,7 +94,7 @@ def tune_side_by_side(config: RunConfig, source: TrialSource) -> dict[str, Any]:
         )
     chosen = tuned.recipe
     logger.info(
-        "chosen: rate %.3g, exponent %g, %s start",
+        "chosen: rate %.3g, exponent %g, %s initialisation",
         chosen.learning_rate, chosen.scaling_exponent, chosen.initialisation,
     )  # fmt: skip
     return {
@@ -107,10 +107,10 @@ def tune_side_by_side(config: RunConfig, source: TrialSource) -> dict[str, Any]:
 def measure_recipes(
     pool: JobPool, source: TrialSource, tried: Sequence[tuple[Allocation, Recipe]], *, seed: int, steps: int
 ) -> list[Record]:
-    """Measure allocations, each under a recipe of its own, or read their records.
+    """Measure allocations, each with its own recipe, or read their records.
 
     Raises:
-        StorageError: If a trial's worker is lost twice: without it the recipe cannot be chosen.
+        StorageError: If a trial's worker is lost twice, since the recipe cannot be chosen without it.
     """
     files = {path: RecordFile(path) for path in (_locate(source, *pair) for pair in tried)}
 
@@ -141,7 +141,7 @@ def measure_recipes(
 
 
 def find_tuning_record(source: TrialSource, trial: Mapping[str, Any], *, config: RunConfig) -> Record | None:
-    """Return the record of a trial that a tuning's result lists; None if its file is gone."""
+    """Return the record of a trial in a tuning's result; None if its file is missing."""
     given = config.recipe.tune
     if given is None:
         return None
@@ -156,9 +156,9 @@ def find_tuning_record(source: TrialSource, trial: Mapping[str, Any], *, config:
 
 
 def locate_records(source: TrialSource, recipe: Recipe) -> Path:
-    """Return the record file of uniform's trial at a recipe's rate and start.
+    """Return the record file of uniform's trial with a recipe's rate and initialisation.
 
-    All exponents agree there, unless slots are pinned at ranks other than that of the free ones.
+    All exponents give the same trial, unless slots are pinned at other ranks than that of the free ones.
     """
     start = "" if recipe.initialisation == RANDOM else f"-{recipe.initialisation}"
     ranks = {rank for rank in read_ranks(source.space.reference()).values() if rank > 0}
@@ -167,7 +167,7 @@ def locate_records(source: TrialSource, recipe: Recipe) -> Path:
 
 
 def adopt_uniform(source: TrialSource) -> None:
-    """Copy uniform's trial at the chosen rate from the tuning to the run's records; it is not repeated."""
+    """Copy uniform's trial at the chosen rate from the tuning to the run's records."""
     known = RecordFile(source.records)
     for record in RecordFile(locate_records(source, source.recipe)).records:
         known.append(record)
@@ -184,7 +184,7 @@ def _locate(source: TrialSource, allocation: Allocation, recipe: Recipe) -> Path
 
 def _describe_outcome(recipe: Recipe, record: Record) -> str:
     loss = "diverged" if record.loss is None else f"loss {record.loss:.4f}"
-    start = "" if recipe.initialisation == RANDOM else f", {recipe.initialisation} start"
+    start = "" if recipe.initialisation == RANDOM else f", {recipe.initialisation} initialisation"
     return f"rate {recipe.learning_rate:.3g}, exponent {recipe.scaling_exponent:g}{start}: {loss}"
 
 

@@ -1,9 +1,9 @@
 """Operations and bytes of pruning, fine-tuning and scoring, counted from a model's sizes.
 
 Operations follow [Kaplan]_: 2 per weight and token forward, 2 more for the gradient of the activations; the
-2 for the gradient of the weight are spent on adapters alone. Attention adds 4 x length x width forward and
-twice that backward ([PaLM]_, appendix B), half of it where attention is causal. Bytes are counted from what
-the training loop keeps for its backward pass; see `count_kept_numbers`.
+2 for the gradient of the weight apply to adapters only. Attention adds 4 x length x width forward and
+twice that backward ([PaLM]_, appendix B), half of it where attention is causal. Bytes are counted from the
+activations that the training loop keeps for its backward pass; see `count_kept_numbers`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from rankadaptor.planning.shape import BlockShape, ModelShape
 
 FORWARD, BACKWARD = 2, 2  # operations per weight and token
 ADAPTER_BYTES = 16  # float32 weight, gradient, two moments of Adam
-HEAD_PIECE = 128  # rows of logits that exist at once, as `PIECE` of the training loop
+HEAD_PIECE = 128  # rows of logits in memory at once, as `PIECE` of the training loop
 HEAD_BYTES = 12  # logits, their logarithms, and their gradient in the weights' precision, per entry
 TAYLOR_TOKENS = 256  # tokens per forward pass of Taylor importance
-TAYLOR_HEAD_BYTES = 16  # there the model's own loss keeps logits, their float32 copy, logarithms and gradient
+TAYLOR_HEAD_BYTES = 16  # the model's own loss keeps logits, their float32 copy, logarithms and gradient
 WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.01, "nf4": 0.52}
 """Bytes of one weight; 8 and 4 bits with their scales, [Int8]_ and [QLoRA]_ (4.13 bits)."""
 
@@ -28,7 +28,7 @@ class Work:
 
     Attributes:
         tokens: Tokens read.
-        targets: Tokens predicted: the output embedding works for these alone.
+        targets: Tokens predicted: only these pass the output embedding.
         length: Tokens per sequence.
     """
 
@@ -39,7 +39,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a processor has to do.
+    """Work of a processor.
 
     Attributes:
         operations: Floating-point operations in matrix products.
@@ -63,7 +63,7 @@ def count_training(shape: ModelShape, work: Work, *, adapter: int, recompute: bo
 
     Args:
         shape: The model.
-        work: What is read.
+        work: The tokens.
         adapter: Parameters of the adapter.
         recompute: Whether activations are computed again in the backward pass.
     """
@@ -98,7 +98,7 @@ def _count_touched(shape: ModelShape, block: BlockShape) -> int:
 
 
 def count_weight_bytes(shape: ModelShape, *, dtype: str, quantise: str | None = None) -> float:
-    """Count the bytes of all weights; embeddings and norms keep `dtype` where linears are quantised."""
+    """Count the bytes of all weights; embeddings and norms keep `dtype` if linears are quantised."""
     inner = sum(linear.in_features * linear.out_features for linear in shape.linears)
     rest = shape.parameters - inner
     return inner * WEIGHT_BYTES[quantise or dtype] + rest * WEIGHT_BYTES[dtype]
@@ -107,8 +107,8 @@ def count_weight_bytes(shape: ModelShape, *, dtype: str, quantise: str | None = 
 def count_kept_numbers(shape: ModelShape, block: BlockShape) -> int:
     """Count the numbers per token that one block keeps for its backward pass.
 
-    Both norms keep input and output (4 hidden); attention keeps queries, keys and values, and its output
-    twice, as made and as laid out for the next product; the MLP keeps gate, up and their product.
+    Both norms keep input and output (4 hidden). Attention keeps queries, keys and values, and its output
+    twice (also transposed for the next product). The MLP keeps gate, up and their product.
     """
     query, key = block.heads * shape.head_dim, block.kv_heads * shape.head_dim
     return 4 * shape.hidden + 3 * query + 2 * key + 3 * block.channels
@@ -123,15 +123,15 @@ def count_training_bytes(
     quantise: str | None = None,
     recompute: bool = False,
 ) -> float:
-    """Count what one device holds while it trains on `work` at a time.
+    """Count the bytes on one device while it trains on `work` at a time.
 
     Args:
         shape: The model.
         work: One micro batch.
         adapter: Parameters of the adapter.
         dtype: Precision of weights and activations.
-        quantise: Precision of the frozen linears, if another.
-        recompute: Whether only what enters each block is kept.
+        quantise: Precision of the frozen linears, if it differs.
+        recompute: Whether only the input of each block is kept.
     """
     kept = [count_kept_numbers(shape, block) for block in shape.blocks]
     per_token = shape.hidden * len(kept) + max(kept, default=0) if recompute else sum(kept)
@@ -144,7 +144,7 @@ def count_training_bytes(
 
 
 def count_scoring_bytes(shape: ModelShape, work: Work, *, dtype: str, quantise: str | None = None) -> float:
-    """Count what one device holds while it scores `work` at a time."""
+    """Count the bytes on one device while it scores `work` at a time."""
     widest = max((_count_touched(shape, block) for block in shape.blocks), default=0)
     head = HEAD_BYTES * min(HEAD_PIECE, work.targets) * shape.vocabulary
     weights = count_weight_bytes(shape, dtype=dtype, quantise=quantise)
@@ -152,7 +152,7 @@ def count_scoring_bytes(shape: ModelShape, work: Work, *, dtype: str, quantise: 
 
 
 def count_taylor_bytes(shape: ModelShape, work: Work, *, dtype: str) -> float:
-    """Count what Taylor importance holds: weights, inputs of all blocks, graph and gradients of one."""
+    """Count the bytes of Taylor importance: weights, inputs of all blocks, graph and gradients of one."""
     per_block: dict[int, int] = {}
     for linear in shape.linears:
         size = linear.in_features * linear.out_features

@@ -1,4 +1,4 @@
-"""From a run file to its plan: counts of runs and tokens, and a simple model of time and memory."""
+"""The plan of a run file: numbers of runs and tokens, and a simple model of time and memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from rankadaptor.recipe import EXPONENT_PROBES, GRADIENT, GRADIENT_GROUP_BYTES, 
 from rankadaptor.runtime import count_cores, fit_workers
 from rankadaptor.search.proposals import describe_rule
 
-GRADIENT_BYTES = 4  # per weight, while a start along the gradient is found
+GRADIENT_BYTES = 4  # per weight, during a gradient initialisation
 # Rows a benchmark scores, and tokens per question with all its answers, as SmolLM2's tokenizer counts them.
 BENCHMARKS: Mapping[str, tuple[int, int]] = {
     "boolq": (3270, 290),
@@ -56,13 +56,13 @@ GRADIENT_IMPORTANCES = ("param_first", "param_second", "param_mix", "vectorwise"
 def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
     """Estimate what `rankadaptor run` will do, from the model's `config.json` alone.
 
-    Time is operations over the speed of matrix products, plus what is read and written around them; memory is
-    what the training loop holds (`rankadaptor.planning.costs`). Rows of the kit have their usual lengths;
-    other sequences are taken to be full, so their tokens are upper bounds.
+    Time is operations divided by the speed of matrix products, plus the memory traffic of the other
+    operations; memory is that of the training loop (`rankadaptor.planning.costs`). Rows of the kit have their
+    measured mean lengths; other sequences are assumed full, so their tokens are upper bounds.
 
     Args:
         config: The run.
-        measure: Measure this machine's matrix products for a second instead of taking a usual figure.
+        measure: Measure this machine's matrix products for a second instead of using a typical value.
 
     Raises:
         InputError: If the model is unknown, inputs are missing or malformed, or the space does not fit.
@@ -88,7 +88,7 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
     notes = [*config.list_places(), *_list_assumptions(config, rate), *costs.advise_on_tuning()]
     notes += _describe_search(config)
     if state is None or state.refused:
-        notes.append(f"{folder} holds another run: choose another output, or discard it with --fresh.")
+        notes.append(f"{folder} holds another run: choose another output, or delete it with --fresh.")
     return Plan(
         name=config.name,
         digest=config.digest(),
@@ -103,7 +103,7 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
 
 
 def _read_state(folder: Path, config: RunConfig) -> FolderState | None:
-    """Compare the run with what its folder holds; None if that cannot be read."""
+    """Compare the run with its folder; None if that cannot be read."""
     try:
         return read_folder(folder, config)
     except ConfigError:
@@ -156,7 +156,7 @@ class _Costs:
         return self._train("tune", "uniform at each rate", runs=tries, steps=steps)
 
     def advise_on_tuning(self) -> list[str]:
-        """Say what tuning at the length of the recovery would take, if it is shorter."""
+        """Estimate tuning at the length of the recovery, if the run tunes at a shorter length."""
         tune, whole = self.config.recipe.tune, self.config.recover.steps
         if tune is None or (steps := tune.steps or self.config.search.steps) >= whole:
             return []
@@ -168,7 +168,7 @@ class _Costs:
         ]
 
     def _search(self) -> PlanStep:
-        """The search, by the way that its allocations are measured."""
+        """The step of the search, for the kind of its measurements."""
         config, kind = self.config, self.config.measure.kind
         tune, search = config.recipe.tune, config.search
         if kind in SCORES:
@@ -176,14 +176,14 @@ class _Costs:
         if kind == "elastic":
             return self._train(
                 "search",
-                f"a super-adapter, then {search.evaluations} of its slices and uniform's by forward passes",
+                f"an elastic adapter, then {search.evaluations} slices and uniform's by forward passes",
                 runs=1,
                 steps=config.measure.steps or config.recover.steps,
                 scored=search.evaluations + 1,
             )
         if kind == "successive_halving":
             return self._climb()
-        # The tuning's trial of uniform at the chosen rate serves the search too where both are equally long.
+        # The search uses the tuning's trial of uniform at the chosen rate if both have equal length.
         known = tune is not None and (tune.steps or search.steps) == search.steps
         what = f"{search.evaluations} allocations" + ("" if known else " and uniform")
         runs = search.evaluations + (not known)
@@ -314,7 +314,7 @@ class _Costs:
             )
 
         training = count_bytes(recompute=recipe.gradient_checkpointing)
-        if self.start.tokens:  # activations are not recomputed, and gradients are held in groups
+        if self.start.tokens:  # activations are not recomputed, and gradients are kept in groups
             gradients = min(GRADIENT_BYTES * self.pruned.parameters, GRADIENT_GROUP_BYTES)
             aiming = count_bytes(recompute=False) + gradients
             training = max(training, aiming)
@@ -330,8 +330,8 @@ class _Costs:
 def _describe_lengths(config: RunConfig) -> str:
     row = guess_row(config.data.train, length=config.recipe.sequence_length)
     if row.known:
-        return f"Rows of {config.data.train} have {row.tokens:.0f} tokens on average, as measured once."
-    return "Sequences are taken to be full: tokens and times are upper bounds for short rows."
+        return f"Rows of {config.data.train} have {row.tokens:.0f} tokens on average, as measured earlier."
+    return "Sequences are assumed full: tokens and times are upper bounds for short rows."
 
 
 def _list_assumptions(config: RunConfig, rate: Rate) -> list[str]:
@@ -348,16 +348,18 @@ def _list_assumptions(config: RunConfig, rate: Rate) -> list[str]:
         )
     if config.compute.quantise is not None or config.recipe.gradient_checkpointing:
         notes.append(
-            "On a CPU, quantised weights or gradient checkpointing took up to twice the memory counted here."
+            "On a CPU, quantised weights or gradient checkpointing need up to twice the memory counted here."
         )
     unknown = [name for name in config.evaluate.benchmarks if name not in BENCHMARKS]
     if unknown:
-        notes.append(f"Length of {', '.join(unknown)} is unknown; taken as {UNKNOWN_BENCHMARK[0]} questions.")
+        notes.append(
+            f"Length of {', '.join(unknown)} is unknown; assumed to be {UNKNOWN_BENCHMARK[0]} questions."
+        )
     return notes
 
 
 def _describe_search(config: RunConfig) -> list[str]:
-    """Say which acquisition function chooses how many of the allocations."""
+    """Describe how many allocations each acquisition function chooses."""
     given = config.search
     if config.measure.kind in SCORES:
         return []

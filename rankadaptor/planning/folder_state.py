@@ -1,4 +1,4 @@
-"""State of a run's output folder: its run, the steps that are done, and those that a change would repeat."""
+"""State of a run's output folder: its run, its finished steps, and the steps that a change would repeat."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ RUN_FILE = "run.yaml"
 STEPS = "steps"
 LOCK = ".lock"
 EARLIER = "earlier"
-"""Folder for results of steps that the run no longer asks for, each under the digest of what it rests on."""
+"""Folder for results of steps with earlier settings, each under the digest of its inputs."""
 
 
 @dataclass(frozen=True)
 class FolderState:
-    """A run's folder, compared with the run that is asked for.
+    """A run's folder, compared with a requested run.
 
     Attributes:
         begun: The run that the folder holds, or None.
-        asked: The run that is asked for, in the folder's words: where one of them chooses the precision or
-            the device by itself and the other names what was chosen, they are the same run.
-        refused: Differences for which the folder would have to begin anew, one a line.
-        changed: Steps, or parts of them, that rest on other settings than what is there.
-        digests: Digest of what each step of `asked` depends on.
+        asked: The requested run, written as in the folder: a run with automatic precision or device equals
+            one that names the chosen value.
+        refused: Differences that need a new folder, one per line.
+        changed: Steps, or parts of them, whose inputs differ from those in the folder.
+        digests: Digest of the inputs of each step of `asked`.
         earlier: The same of `begun`.
     """
 
@@ -58,7 +58,7 @@ def read_folder(folder: Path, config: JobConfig) -> FolderState:
         begun = load_job(file)
     except ConfigError as error:
         raise ConfigError(
-            f"{file}, which says whose folder this is",
+            f"{file}, the run file of this folder",
             [*error.faults, "Repair it, start over with --fresh, or choose another output."],
         ) from error
     if begun.kind is not config.kind:
@@ -76,7 +76,7 @@ def read_folder(folder: Path, config: JobConfig) -> FolderState:
 
 
 def refuse_other_run(folder: Path, state: FolderState) -> NoReturn:
-    """Say why a run cannot go on in a folder.
+    """Refuse to continue a run in a folder, with the reason.
 
     Raises:
         InputError: Always.
@@ -86,12 +86,12 @@ def refuse_other_run(folder: Path, state: FolderState) -> NoReturn:
     lines = "\n".join(f"  {line}" for line in differences)
     raise InputError(
         f"{folder} holds another run. It differs in:\n{lines}\n"
-        "Pass --fresh to throw that run away, or choose another output with --set output=FOLDER."
+        "Pass --fresh to delete that run, or choose another output with --set output=FOLDER."
     )
 
 
 def lock_run(handle: int, folder: Path) -> None:
-    """Take the lock of a run's folder, as long as the file of `handle` is open.
+    """Lock a run's folder for as long as the file of `handle` is open.
 
     Raises:
         InputError: If another process has it.
@@ -105,13 +105,13 @@ def lock_run(handle: int, folder: Path) -> None:
 
 
 def check_output(folder: Path, config: JobConfig, *, fresh: bool = False, adapt: bool = False) -> None:
-    """Find out whether a run could begin or go on in a folder, changing nothing there.
+    """Check whether a run could begin or continue in a folder, without changing it.
 
     Args:
         folder: The output folder.
         config: The run.
-        fresh: Whether what is there is to be thrown away.
-        adapt: Whether later steps may be asked for with other settings.
+        fresh: Whether existing files will be deleted.
+        adapt: Whether later steps may have other settings.
 
     Raises:
         InputError: If the folder is in use or holds another run.
@@ -133,7 +133,7 @@ def check_output(folder: Path, config: JobConfig, *, fresh: bool = False, adapt:
 
 
 def is_done(folder: Path, state: FolderState, step: str) -> bool:
-    """Tell whether the folder holds the result of a step as it is asked for now."""
+    """Tell whether the folder holds the result of a step with its present settings."""
     if state.begun is None or state.refused:
         return False
     place = f"{STEPS}/{step}.json"
@@ -143,12 +143,12 @@ def is_done(folder: Path, state: FolderState, step: str) -> bool:
 
 
 def _adopt_choices(folder: Path, begun: Any, config: Any) -> Any:
-    """Write `auto`, or what it chose, as the folder's run file does, where both mean the same."""
+    """Write `auto`, or the value that it chose, as the folder's run file does."""
     chosen = _read_choices(folder)
     same: dict[str, str] = {}
     for key in ("dtype", "device"):
         there, here = getattr(begun.compute, key), getattr(config.compute, key)
-        # What `auto` chooses here is compared with what was chosen then as the run continues.
+        # When the run continues, the choice of `auto` on this machine is compared with the stored one.
         if there != here and (here == "auto" or (there == "auto" and chosen.get(key, here) == here)):
             same[key] = there
     if not same:
@@ -157,7 +157,7 @@ def _adopt_choices(folder: Path, begun: Any, config: Any) -> Any:
 
 
 def _read_choices(folder: Path) -> dict[str, str]:
-    """Return the device and the precision that the folder's run was begun with, as far as it says."""
+    """Return the device and the precision that the folder's run began with, if they are stored."""
     try:
         prepared = read_json(folder / STEPS / "prepare.json")
     except InputError:

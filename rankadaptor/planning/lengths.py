@@ -1,4 +1,4 @@
-"""How long the rows of a source are, known for the kit's instructions and guessed for all others."""
+"""Mean lengths of rows: measured for the kit's sources, assumed for others."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from rankadaptor.planning.costs import Work
 
-# Mean tokens and mean predicted tokens of a row cut at so many tokens, of the rows that have anything to
-# predict by then; the kit's first 1000 to 1500 rows, as SmolLM2's tokenizer counts them.
+# Mean tokens and mean predicted tokens of rows cut at so many tokens, without rows that have nothing left to
+# predict; the kit's first 1000 to 1500 rows, counted by SmolLM2's tokenizer.
 INSTRUCTIONS: Mapping[str, tuple[tuple[int, float, float], ...]] = {
     "kit:alpaca": ((64, 63.3, 17.9), (128, 110.0, 56.3), (256, 167.1, 112.3), (512, 203.7, 149.0)),
     "kit:commonsense": ((64, 46.5, 4.0), (128, 58.6, 6.1), (256, 93.1, 9.6), (512, 103.3, 12.9)),
 }
 
-# Mean tokens of a text with its end token: 200 rows (wiki: all 30), as SmolLM2's tokenizer counts them.
+# Mean tokens of a text with its end token: 200 rows (wiki: all 30), counted by SmolLM2's tokenizer.
 TEXTS: Mapping[str, float] = {
     "kit:boolq-passages": 138, "kit:boolq-passages-heldout": 125, "kit:c4": 596, "kit:coqa": 344,
     "kit:lambada": 80, "kit:squad": 184, "kit:wiki": 7675,
@@ -28,7 +28,7 @@ class RowLength:
     Attributes:
         tokens: Tokens read.
         targets: Tokens predicted.
-        known: Whether this was measured, or a full sequence is assumed.
+        known: Whether the length was measured; otherwise a full sequence is assumed.
     """
 
     tokens: float

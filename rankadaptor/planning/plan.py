@@ -1,4 +1,4 @@
-"""What a run will do and cost, before anything is loaded."""
+"""The plan of a run: its steps and their costs, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class PlanStep:
     """One step of a run.
 
     Attributes:
-        name: Name of the step, as its result file is called.
-        what: What happens, in words.
+        name: Name of the step and of its result file.
+        what: Description of the step.
         runs: Fine-tunes, or models evaluated.
         tokens: Tokens trained and scored.
         seconds: Wall time.
@@ -31,18 +31,18 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class Plan:
-    """All steps of a run, and what the estimate rests on.
+    """All steps of a run, and the assumptions of the estimate.
 
     Attributes:
         name: The run.
         digest: The run's digest.
         output: Folder it writes to.
         parameters: Parameters of the model as given.
-        pruned_parameters: Parameters after pruning, about.
+        pruned_parameters: Approximate number of parameters after pruning.
         adapter_parameters: Budget: parameters of every adapter.
         slots: Slots of the space.
         steps: In order.
-        assumptions: What the figures rest on, one sentence each.
+        assumptions: Assumptions of the figures, one sentence each.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The space of a run as its model's sizes give it, before anything is loaded."""
+"""The space of a run, from its model's sizes alone."""
 
 from __future__ import annotations
 

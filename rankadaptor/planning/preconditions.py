@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 LONG = 20_000_000  # bytes of a JSON file that a plan does not read
 PREVIEW = 2000  # rows that a plan reads of each file
-UNREAD = ("l1", "l2", "random")  # importances that look at no text
+UNREAD = ("l1", "l2", "random")  # importances without calibration text
 KEPT_PREDICTOR = "predictor/predictor.json"
 PREDICTOR_FILES = ("predictor.json", "predictor.safetensors")
 
@@ -46,14 +46,14 @@ def check_run(
     adapt: bool = False,
     searches: bool = True,
 ) -> None:
-    """Check everything about a run that needs no weights, before anything is written.
+    """Check everything that needs no weights, before anything is written.
 
     Args:
         config: The run.
         output: Its folder, `config.output` by default.
-        fresh: Whether what is in the folder is to be thrown away.
-        adapt: Whether later steps of a run that is there may be asked for with other settings.
-        searches: Whether a search follows, which a predictor guides and a tracker hears of.
+        fresh: Whether existing files in the folder will be deleted.
+        adapt: Whether later steps of an existing run may have other settings.
+        searches: Whether the run searches, and so needs a predictor and a tracker.
 
     Raises:
         InputError: With the fault, or all faults of the inputs at once.
@@ -62,11 +62,11 @@ def check_run(
     folder = output or Path(config.output)
     check_output(folder, config, fresh=fresh, adapt=adapt)
     if not fresh and is_done(folder, read_folder(folder, config), "search"):
-        return  # it has read them; what changed since is compared as the run continues
-    guided = (folder / KEPT_PREDICTOR).exists() and not fresh  # by a copy, whatever became of the original
+        return  # already read; changes since then are detected when the run continues
+    guided = (folder / KEPT_PREDICTOR).exists() and not fresh  # by its own copy of the predictor
     shape = check_inputs(config, searches=searches, guided=guided)
     if config.prune is None or (config.prune.scope == "local" and "blocks" not in config.prune.targets):
-        # Elsewhere the sizes after pruning are only roughly known.
+        # In other cases the sizes after pruning are only approximate.
         build_planned_space(config, shape if config.prune is None else shrink_shape(shape, config.prune))
     for line in config.list_places():
         logger.info("%s", line)
@@ -89,7 +89,7 @@ def check_inputs(
     Raises:
         InputError: With all faults at once, each naming its key.
     """
-    shape = _check_model(config)  # the rest makes no sense without
+    shape = _check_model(config)  # the other checks need it
     checks: tuple[tuple[str, Callable[[], object]], ...] = (
         ("prune.skip_first, prune.skip_last", lambda: _check_blocks(config, shape)),
         ("recipe.sequence_length", lambda: _check_length(config.recipe.sequence_length, shape)),
@@ -122,7 +122,7 @@ def check_inputs(
 
 
 def _list_requirements(config: RunConfig, *, searches: bool) -> Iterator[tuple[str, Requirement]]:
-    """Yield the packages that a run needs beyond those of every run, with the keys that ask for them."""
+    """Yield the optional packages that a run needs, with the keys that need them."""
     if config.compute.quantise is not None:
         yield "compute.quantise", BITSANDBYTES
     if config.compute.executor == "ray":
@@ -136,7 +136,7 @@ def _list_requirements(config: RunConfig, *, searches: bool) -> Iterator[tuple[s
 
 
 def _check_requirement(requirement: Requirement, *, load: bool) -> None:
-    """Look for a package; with `load`, import it where nothing else does before a weight is read."""
+    """Check for a package; with `load`, import it if nothing else imports it before weights are read."""
     if load and requirement not in (LM_EVAL, MLFLOW):
         load_package(requirement)
     else:
@@ -153,7 +153,7 @@ def _check_model(config: RunConfig) -> ModelShape:
         if not (folder / DERIVED_FILE).is_file():  # its tokenizer is that of its base
             check_tokenizer_folder(folder)
     elif not config.model.startswith("kit:") and _is_path(config.model):
-        find_model_folder(config.model)  # which says what may be given
+        find_model_folder(config.model)  # its error lists the allowed forms
     return read_shape(config.model)
 
 
@@ -189,7 +189,7 @@ def _find_calibration(config: RunConfig) -> str | None:
 
 
 def _check_rows(config: RunConfig, source: str | None, *, first: int | None, held: bool = False) -> None:
-    """Read the rows of a source; with `held`, some of them are to be held out."""
+    """Read the rows of a source; with `held`, some of them will be held out."""
     if source is None:
         return
     from rankadaptor.data import check_source
@@ -219,7 +219,7 @@ def _check_predictor(config: RunConfig) -> None:
 
 
 def _check_tracking(config: RunConfig) -> None:
-    """Ask a server or a database whether it is there; a local store is made when the run begins."""
+    """Check that a server or a database answers; a local store is created when the run begins."""
     if not config.track.enabled:
         return
     from rankadaptor.tracking.address import locate_store

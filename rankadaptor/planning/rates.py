@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices, guessed or measured, without torch."""
+"""Speed of matrix products on this machine, typical or measured, without torch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rankadaptor.runtime import EMULATED, count_cores, has_native_bfloat16, read
 if TYPE_CHECKING:
     from rankadaptor.config.sections import ComputeSection
 
-# One thread of a current server core beside a busy neighbour, measured with large matrices
+# One thread of a current server core next to a busy one, measured with large matrices
 # (experiments/results/scale.json); on a quiet machine it is up to 95e9.
 FLOAT32_RATE = 80e9
 BFLOAT16_GAIN = 205 / 95
 # A data-centre GPU on matrices of this project's size, far below its peak.
 CUDA_RATE = 30e12
-# Share of that which the products of a trial reach, being of other shapes: (float32, bfloat16).
+# Share of that speed in a trial, whose matrices are smaller: (float32, bfloat16).
 PRODUCT_SHARES = (0.97, 0.85)
 # Numbers a second that norms, activations and softmax read or write: one CPU thread, a data-centre GPU.
 CPU_NUMBERS, CUDA_NUMBERS = 1.4e9, 4e11
@@ -53,28 +53,28 @@ class Rate:
 
 
 def choose_rate(compute: ComputeSection, *, measure: bool = False, seconds: float = 1.0) -> Rate:
-    """Say how fast one process will compute.
+    """Return the speed of one process.
 
     Args:
         compute: The run's compute section.
-        measure: Multiply matrices for `seconds` instead of taking a usual figure.
+        measure: Multiply matrices for `seconds` instead of using a typical value.
         seconds: How long to measure.
     """
     if compute.device == "cuda" or (
         compute.device == "auto" and Path("/proc/driver/nvidia/version").exists()
     ):
-        # Which GPU it is only torch could tell; the usual one multiplies bfloat16.
+        # Only torch can identify the GPU; most multiply bfloat16.
         whole = compute.dtype == "float32" or (compute.dtype == "auto" and read_bfloat16() == EMULATED)
-        return Rate(CUDA_RATE, 4 if whole else 2, "a usual figure for a GPU; not measured")
+        return Rate(CUDA_RATE, 4 if whole else 2, "a typical value for a GPU; not measured")
     native = has_native_bfloat16()
     brief = compute.dtype == "bfloat16" or (compute.dtype == "auto" and native)
-    # Where bfloat16 is emulated it is slower than float32, not faster.
+    # Emulated bfloat16 is slower than float32.
     gain = (BFLOAT16_GAIN if native else 0.3) if brief else 1.0
     threads = min(compute.threads, count_cores())
     if measure:
         flops, source = measure_matmul(threads=threads, seconds=seconds), "measured on this machine just now"
     else:
-        flops, source = FLOAT32_RATE * threads, "a usual figure; plan --measure measures this machine"
+        flops, source = FLOAT32_RATE * threads, "a typical value; plan --measure measures this machine"
     return Rate(flops * gain, 2 if brief else 4, f"{source}; {'bfloat16' if brief else 'float32'}")
 
 

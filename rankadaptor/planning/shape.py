@@ -18,7 +18,7 @@ from rankadaptor.runtime import find_home
 if TYPE_CHECKING:
     from rankadaptor.config.sections import PruneSection
 
-# What the kit's models say in their config.json; used where the kit is not downloaded yet.
+# Content of config.json of the kit's models, for plans before the kit is downloaded.
 KIT_CONFIGS: dict[str, dict[str, Any]] = {
     "smollm2-135m": {
         "model_type": "llama",
@@ -36,7 +36,7 @@ KIT_CONFIGS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class LinearShape:
-    """One target linear, as `RankSpace.from_linears` wants it."""
+    """One target linear, with the fields that `RankSpace.from_linears` needs."""
 
     name: str
     block: int
@@ -70,7 +70,7 @@ class ModelShape:
         head_dim: Width of one head.
         tied: Whether input and output embeddings are one matrix.
         blocks: Widths of each block.
-        positions: Most tokens in a sequence; None if the configuration does not say.
+        positions: Maximum number of tokens in a sequence; None if the configuration has none.
     """
 
     hidden: int
@@ -101,7 +101,7 @@ class ModelShape:
 
     @property
     def multiplied(self) -> int:
-        """Weights that each token is multiplied with: all linears and the output embedding."""
+        """Weights of the matrix products of each token: all linears and the output embedding."""
         inner = sum(linear.in_features * linear.out_features for linear in self.linears)
         return inner + self.hidden * self.vocabulary
 
@@ -126,7 +126,7 @@ def read_shape(source: str) -> ModelShape:
 
 
 def parse_shape(config: Mapping[str, Any], *, source: str) -> ModelShape:
-    """Read the sizes out of the content of a `config.json`; pruned widths of single blocks are honoured."""
+    """Read the sizes from the content of a `config.json`, with pruned widths of single blocks."""
     family = find_family(SimpleNamespace(config=SimpleNamespace(model_type=config.get("model_type"))))
     try:
         heads, hidden = int(config[family.heads_key]), int(config["hidden_size"])
@@ -158,16 +158,16 @@ def parse_shape(config: Mapping[str, Any], *, source: str) -> ModelShape:
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
-            f"model {source}: its config.json does not tell the sizes of a decoder-only model ({error!r}, "
+            f"model {source}: its config.json lacks the sizes of a decoder-only model ({error!r}, "
             f"model_type "
             f"{config.get('model_type')!r}). Supported are Llama-like causal language models."
         ) from error
 
 
 def shrink_shape(shape: ModelShape, prune: PruneSection) -> ModelShape:
-    """Return about the sizes after pruning: equal shares of heads and channels cut from each block.
+    """Return the approximate sizes after pruning: equal shares of heads and channels cut from each block.
 
-    Which whole blocks would go is not known without the weights; the last ones searched stand for them.
+    Without the weights it is not known which whole blocks would be removed; the last ones are assumed.
     """
     keep = 1 - prune.ratio
     last = len(shape.blocks) - prune.skip_last

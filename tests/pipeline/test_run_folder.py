@@ -68,7 +68,7 @@ def test_fresh_throws_away_nothing_but_runs(tmp_path: Path, is_run: bool) -> Non
         with open_run(tmp_path, build_run({})) as folder:
             folder.complete("step", lambda: {})
     with (
-        pytest.raises(InputError, match="throw away thesis, which no run has put there"),
+        pytest.raises(InputError, match="delete thesis, which is no file of a run"),
         open_run(tmp_path, build_run({}), fresh=True),
     ):
         pass

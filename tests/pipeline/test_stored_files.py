@@ -142,7 +142,7 @@ def test_other_weights_under_the_name_of_the_model_are_not_mixed_with_what_was_m
     records = (finished / "records.jsonl").read_text()
     pruned = (finished / "pruned" / "model.safetensors").read_bytes()
     shutil.rmtree(finished / "steps")
-    with pytest.raises(CheckpointError, match=r"made with others: the pruned model .* → .*Bring back"):
+    with pytest.raises(CheckpointError, match=r"belong to others: the pruned model .* → .*Restore"):
         run_experiment(config, output=finished)
     assert (finished / "records.jsonl").read_text() == records
     assert (finished / "pruned" / "model.safetensors").read_bytes() == pruned

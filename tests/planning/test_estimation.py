@@ -278,6 +278,6 @@ def test_rates():
     compute = build_run({"compute": {"device": "cpu", "dtype": "float32"}}).compute
     guessed = choose_rate(compute)
     assert guessed.bytes_per_weight == 4
-    assert "usual" in guessed.source
+    assert "typical" in guessed.source
     assert measure_matmul(seconds=0.05, size=256) > 1e8
     assert "measured" in choose_rate(compute, measure=True, seconds=0.05).source

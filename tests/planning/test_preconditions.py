@@ -119,7 +119,7 @@ def test_an_output_is_checked_without_touching_it(bench):
         check_run(config)
     check_run(config, fresh=True)
     (bench.output / "run.yaml").write_text("- spoilt")
-    with pytest.raises(InputError, match=r"says whose folder this is[\s\S]*--fresh"):
+    with pytest.raises(InputError, match=r"the run file of this folder[\s\S]*--fresh"):
         check_run(config)
     (bench.folder / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot be written"):
