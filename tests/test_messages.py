@@ -8,7 +8,7 @@ from pathlib import Path
 
 import rankadaptor
 from rankadaptor.config.faults import list_keys
-from rankadaptor.config.run import RunConfig
+from rankadaptor.config.loading import JOBS
 
 ROOT = Path(rankadaptor.__file__).parent
 SECTIONS = "compute|prune|data|space|recipe|search|measure|confirm|recover|evaluate|track|collect|meta_train"
@@ -30,7 +30,7 @@ def list_texts() -> list[tuple[str, str]]:
 
 
 def test_every_key_that_a_text_names_exists():
-    known = list_keys(RunConfig)
+    known = {key for kind in JOBS.values() for key in list_keys(kind)}
     named = [
         (place, key) for place, text in list_texts() for key in KEY.findall(text) if not key.endswith(FILES)
     ]

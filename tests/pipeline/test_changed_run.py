@@ -17,7 +17,7 @@ from rankadaptor.pipeline import run_experiment
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.pipeline.step_files import STEP_KEYS, read_step
 from rankadaptor.planning import estimate
-from rankadaptor.tracking import tracker
+from rankadaptor.tracking import opening, tracker
 from tests.pipeline.comparing import strip_result
 
 Again = Callable[..., dict[str, Any]]
@@ -55,7 +55,7 @@ def test_more_seeds_are_paired_with_those_that_are_there(
         def log_record(self, record: Any, *, name: str, **_: Any) -> None:
             told.append(name)
 
-    monkeypatch.setattr(tracker, "Tracker", Recorder)
+    monkeypatch.setattr(opening, "Tracker", Recorder)
     more = again(confirm={"seeds": 4})
     records = RecordFile(finished / "records.jsonl").records
     assert records[: len(before)] == before
