@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rankadaptor.config import RunConfig, load_run
     from rankadaptor.corpus import Corpus, Record, RecordFile, Setting
     from rankadaptor.data import Row, load_rows
+    from rankadaptor.deployment import export
     from rankadaptor.errors import (
         BudgetError,
         CheckpointError,
@@ -48,6 +49,7 @@ _SOURCES = {
     "rankadaptor.config": ("RunConfig", "load_run"),
     "rankadaptor.corpus": ("Corpus", "Record", "RecordFile", "Setting"),
     "rankadaptor.data": ("Row", "load_rows"),
+    "rankadaptor.deployment": ("export",),
     "rankadaptor.errors": (
         "BudgetError",
         "CheckpointError",
@@ -113,6 +115,7 @@ __all__ = [
     "confirm",
     "describe_model",
     "evaluate",
+    "export",
     "load",
     "load_adapter",
     "load_rows",

@@ -19,7 +19,7 @@ FLOW = (
     "kit", "config", "data", "model", "pruning", "named_models", "engine",
     "space", "components", "training", "features", "corpus", "evaluation", "recovery", "measure",
     "predictor", "search",
-    "proxies", "verdict", "results", "tracking", "card", "plots", "report", "doctor",
+    "proxies", "verdict", "results", "tracking", "card", "deployment", "plots", "report", "doctor",
     "planning", "pipeline", "cli",
 )  # fmt: skip
 ENTRANCES = ("__init__", "__main__")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rankadaptor.cli import commands, migration, prediction
+from rankadaptor.cli import commands, exporting, migration, prediction
 from rankadaptor.cli.signals import end_in_order
 from rankadaptor.errors import RankAdaptorError
 
@@ -36,6 +36,7 @@ app.command("meta-train")(commands.train_predictor)
 app.command("migrate")(migration.migrate)
 app.command("benchmark")(prediction.benchmark)
 app.command("evaluate")(commands.evaluate)
+app.command("export")(exporting.export)
 app.command("report")(commands.report)
 app.command("doctor")(commands.check_machine)
 

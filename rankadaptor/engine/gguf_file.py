@@ -116,8 +116,8 @@ def write_gguf(
     """Write a model as a GGUF file, so that a reader sees the old file or the new one, never a part.
 
     Args:
-        model: A causal language model of a supported family, pruned or not, without adapters. A half block of
-            width 0, or whose output projection is zero, is written as removed.
+        model: A causal language model of a supported family, pruned or not, without adapters. Attention and
+            MLPs that were dropped, or whose output projection is zero, are written as removed.
         tokenizer: Its tokenizer.
         path: The file; its folder is made.
         types: Module name of the Hugging Face model → name of a type (`rankadaptor.engine.types`).

@@ -21,7 +21,14 @@ from rankadaptor.engine.file_plan import (
     find_file_heads,
 )
 from rankadaptor.errors import InputError
-from rankadaptor.model.families import BlockShape, describe_blocks, find_blocks, find_family, find_module
+from rankadaptor.model.families import (
+    BlockShape,
+    describe_blocks,
+    describe_linears,
+    find_blocks,
+    find_family,
+    find_module,
+)
 
 ARCHITECTURES = MappingProxyType({"llama": DECI, "mistral": DECI, "qwen2": DECI, "qwen3": OPENELM})
 SUPPORTED_ACTIVATION = ("silu", "swish")
@@ -32,7 +39,8 @@ HF_FOLDER = "Write a Hugging Face folder instead (--format hf), which vLLM and t
 def read_shape(model: Any) -> ModelShape:
     """Read what decides the tensors of a model's file, and refuse what llama.cpp would compute differently.
 
-    A half block whose output projection is all zeros adds nothing to the hidden state, and counts as removed.
+    Attention or an MLP whose output projection is all zeros adds nothing to the hidden state, and counts as
+    removed.
 
     Raises:
         InputError: If the family, the head, the position encoding, the activation or a bias cannot be
@@ -116,23 +124,21 @@ def list_model_fields(
 
 def _mark_removed(model: Any, shape: BlockShape) -> BlockShape:
     family, block = find_family(model), find_blocks(model)[shape.block]
-    output = find_module(block, family.linears[family.output])
-    down = find_module(block, family.linears[family.channel_columns[0]])
-    if _adds_nothing(output):
+    if shape.heads and _adds_nothing(find_module(block, family.linears[family.output])):
         shape = replace(shape, heads=0, kv_heads=0)
-    return replace(shape, channels=0) if _adds_nothing(down) else shape
+    if shape.channels and _adds_nothing(find_module(block, family.linears[family.channel_columns[0]])):
+        shape = replace(shape, channels=0)
+    return shape
 
 
 def _adds_nothing(linear: Any) -> bool:
-    return linear.in_features == 0 or (linear.bias is None and not bool(linear.weight.any()))
+    return linear.bias is None and not bool(linear.weight.any())
 
 
 def _find_biases(model: Any, architecture: str) -> tuple[str, ...]:
-    family, found = find_family(model), set()
-    for block in find_blocks(model):
-        for kind, path in family.linears.items():
-            if getattr(find_module(block, path), "bias", None) is not None:
-                found.add(kind)
+    found = {
+        linear.kind for linear in describe_linears(model) if find_module(model, linear.name).bias is not None
+    }
     allowed = ("q_proj", "k_proj", "v_proj", "o_proj") if architecture == DECI else ()
     if others := sorted(found.difference(allowed)):
         raise InputError(

@@ -144,11 +144,12 @@ _DROP = """\
 """
 
 
-def write_modelling(model: Any) -> tuple[str, str]:
+def write_modelling(model: Any) -> tuple[str, dict[str, str]]:
     """Write the small self-contained modelling file for a model with uneven blocks.
 
     Returns:
-        The file's text and the value for `auto_map["AutoModelForCausalLM"]`.
+        The file's text and the value for `auto_map`. vLLM's backend for models of transformers reads the
+        entry `AutoModel`, transformers itself `AutoModelForCausalLM`.
     """
     name = type(model).__name__.removeprefix("Pruned")
     family, drop = find_family(model), ""
@@ -158,15 +159,20 @@ def write_modelling(model: Any) -> tuple[str, str]:
         drop = _DROP
         for key, value in {"skip": "skip", **dict(zip(HALVES, HALVES, strict=True)), **names}.items():
             drop = drop.replace("{" + key + "}", value)
+    inner = type(model.model).__name__.removeprefix("Pruned")
     text = _TEMPLATE.format(
         drop=drop,
         classes=_CLASSES if drop else "",
         model=name,
-        inner=type(model.model).__name__.removeprefix("Pruned"),
+        inner=inner,
         block=type(model.model.layers[0]).__name__,
         family=model.config.model_type,
     )
-    return text, f"{MODELLING_FILE.removesuffix('.py')}.Pruned{name}"
+    module = MODELLING_FILE.removesuffix(".py")
+    return text, {
+        "AutoModel": f"{module}.Pruned{inner}",
+        "AutoModelForCausalLM": f"{module}.Pruned{name}",
+    }
 
 
 def choose_blocks(count: int, *, skip_first: int, skip_last: int) -> range:

@@ -120,9 +120,9 @@ def _write(
         config["dtype"] = str(precision).removeprefix("torch.")
     (folder / MODELLING_FILE).unlink(missing_ok=True)
     if config.get("per_layer_config"):
-        text, reference = write_modelling(model)
+        text, references = write_modelling(model)
         write_text(folder / MODELLING_FILE, text)
-        config["auto_map"] = {"AutoModelForCausalLM": reference}
+        config["auto_map"] = references
         logger.info(
             "plain transformers loads this model only with trust_remote_code=True (%s): %s beside the "
             "weights builds its blocks; rankadaptor.load needs neither",

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from rankadaptor.model.families import find_blocks
+from rankadaptor.model.dropped import drop_half, set_cache_places
+from rankadaptor.model.families import ATTENTION, MLP, find_blocks, find_family
 from rankadaptor.pruning.groups import find_groups
-from rankadaptor.pruning.surgery import remove_groups
+from rankadaptor.pruning.surgery import remove_groups, write_shapes
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 WIDE = {"intermediate_size": 96, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 16}
@@ -37,6 +38,17 @@ def build_uneven(
     kept = {"heads": groups, "channels": channels}
     units = find_groups(model)
     remove_groups(model, units, [tuple(range(kept[unit.target][unit.block], unit.count)) for unit in units])
+    return model
+
+
+def drop(model: Any, *, attention: Sequence[int] = (), mlp: Sequence[int] = ()) -> Any:
+    """Drop attention and MLPs of some blocks."""
+    family = find_family(model)
+    for half, blocks in ((ATTENTION, attention), (MLP, mlp)):
+        for index in blocks:
+            drop_half(find_blocks(model)[index], half, family=family)
+    set_cache_places(model)
+    write_shapes(model)
     return model
 
 

@@ -202,8 +202,10 @@ def test_head_counts_that_a_configuration_refuses_load_with_the_modelling_file(
         assert torch.equal(load_checkpoint(folder)(TOKENS).logits, logits)
     # A fresh interpreter that knows nothing of this package.
     code = (
-        "import sys, torch; from safetensors.torch import save_file; from transformers import "
-        "AutoModelForCausalLM\nplain = AutoModelForCausalLM.from_pretrained(sys.argv[1], "
+        "import sys, torch; from safetensors.torch import save_file; from transformers import AutoModel, "
+        "AutoModelForCausalLM\ninner = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)\n"
+        "assert type(inner).__name__ == 'PrunedLlamaModel'\n"  # what vLLM's backend for transformers asks for
+        "plain = AutoModelForCausalLM.from_pretrained(sys.argv[1], "
         f"trust_remote_code=True)\nsave_file({{'logits': "
         f"plain(torch.tensor({TOKENS.tolist()})).logits.detach()}}, sys.argv[2])\nassert 'rankadaptor' not "
         "in sys.modules"
