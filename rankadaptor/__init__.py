@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from rankadaptor.evaluation import compare_scores, evaluate
-    from rankadaptor.measure import ShortFineTune
+    from rankadaptor.measure import ShortFineTune, SliceScore
     from rankadaptor.model import describe_model, read_pruning, save_pruned
     from rankadaptor.named_models import load
     from rankadaptor.pipeline import collect_records, run_experiment
@@ -61,7 +61,7 @@ _SOURCES = {
         "TrainingError",
     ),
     "rankadaptor.evaluation": ("compare_scores", "evaluate"),
-    "rankadaptor.measure": ("ShortFineTune",),
+    "rankadaptor.measure": ("ShortFineTune", "SliceScore"),
     "rankadaptor.named_models": ("load",),
     "rankadaptor.pipeline": ("collect_records", "run_experiment"),
     "rankadaptor.predictor": ("MetaPredictor", "make_predictor", "meta_train"),
@@ -103,6 +103,7 @@ __all__ = [
     "Search",
     "Setting",
     "ShortFineTune",
+    "SliceScore",
     "Slot",
     "Space",
     "StorageError",

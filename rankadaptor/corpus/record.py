@@ -20,7 +20,7 @@ from rankadaptor.space.slot import read_label
 SCHEMA, OLD = 2, 1
 SOURCES = ("slice", "short", "full")
 STATUSES = ("ok", "failed")
-LOSS, LOSS_REFERENCE = "loss", "loss_reference"
+LOSS, LOSS_REFERENCE, KL = "loss", "loss_reference", "kl"
 PARAMETERS, TOKENS, SECONDS = "adapter_parameters", "tokens", "seconds"
 WHOLE = ("seed", "steps")
 TEXTS = ("setting", "source", "status", "commit", "created")
@@ -36,7 +36,8 @@ class Record:
         source: `slice` (forward passes on shared weights), `short` or `full` (fine-tunes).
         seed: Seed of initialisation and data order; the reference was measured under the same.
         steps: Optimiser steps taken; 0 for a slice.
-        fidelity: `steps` as a share of the full fine-tune.
+        fidelity: `steps` as a share of the full fine-tune; of a slice, the share of the tokens it
+            was scored on.
         metrics: Losses in nats per token and other scores by name: `loss`, `loss_reference` (that of the
             space's first reference under the same seed and steps), `kl`. Without those that failed.
         costs: What the allocation costs and what measuring it took, by name: `adapter_parameters`, `tokens`,
@@ -127,6 +128,11 @@ class Record:
         return self.metrics.get(LOSS_REFERENCE)
 
     @property
+    def kl(self) -> float | None:
+        """KL divergence of the dense model from it in nats per token, where it was measured."""
+        return self.metrics.get(KL)
+
+    @property
     def parameters(self) -> int:
         """Adapter parameters."""
         return int(self.costs.get(PARAMETERS, 0))
@@ -143,15 +149,26 @@ class Record:
 
     @property
     def gain(self) -> float | None:
-        """Nats per token by which it beats the reference measured the same way; None if failed."""
+        """Nats per token by which it beats the reference measured the same way; None if failed.
+
+        Of a record with a KL divergence to the dense model it is `-kl`: the reference, which is the dense
+        model itself, has none.
+        """
         if self.status == "failed" or self.loss is None or self.loss_reference is None:
             return None
+        if self.kl is not None:
+            return 0.0 - self.kl
         return self.loss_reference - self.loss
 
     @property
-    def key(self) -> tuple[str, tuple[Label, ...], str, int, int, str]:
+    def measured(self) -> tuple[tuple[Label, ...], int, int, float | None]:
+        """What tells measurements of one setting apart: values, seed, steps, and the fidelity of a slice."""
+        return (self.values, self.seed, self.steps, self.fidelity if self.source == "slice" else None)
+
+    @property
+    def key(self) -> tuple[object, ...]:
         """What makes two records the same measurement."""
-        return (self.setting, self.values, self.source, self.seed, self.steps, self.status)
+        return (self.setting, *self.measured, self.source, self.status)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-like dict; sequence losses as base64 of little-endian float32."""

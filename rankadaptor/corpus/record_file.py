@@ -40,7 +40,13 @@ class RecordFile:
         return len(self._records)
 
     def find(
-        self, values: Sequence[Label], seed: int, steps: int, *, setting: str | None = None
+        self,
+        values: Sequence[Label],
+        seed: int,
+        steps: int,
+        *,
+        setting: str | None = None,
+        fidelity: float | None = None,
     ) -> Record | None:
         """Return the record of these values, seed and steps, one that is ok before one that failed.
 
@@ -49,8 +55,9 @@ class RecordFile:
             seed: The record's.
             steps: The record's.
             setting: Take records of this setting alone; of any setting by default.
+            fidelity: That of a slice, which takes no steps; None for a fine-tune.
         """
-        place = self._places.get((setting, tuple(values), seed, steps))
+        place = self._places.get((setting, tuple(values), seed, steps, fidelity))
         return None if place is None else self._records[place]
 
     def append(self, record: Record) -> bool:
@@ -66,7 +73,8 @@ class RecordFile:
         with hold(self.path):
             if self._measure_size() != self._size:
                 self._read()
-            known = self.find(record.values, record.seed, record.steps, setting=record.setting)
+            place = self._places.get((record.setting, *record.measured))
+            known = None if place is None else self._records[place]
             if known is not None and (known.status == "ok" or record.status == "failed"):
                 return False
             append_held(self.path, record.to_json())
@@ -76,7 +84,7 @@ class RecordFile:
 
     def _read(self) -> None:
         self._records: list[Record] = []
-        self._places: dict[tuple[str | None, tuple[Label, ...], int, int], int] = {}
+        self._places: dict[tuple[object, ...], int] = {}
         self._size = self._measure_size()
         for number, value in read_lines(self.path):
             try:
@@ -89,7 +97,7 @@ class RecordFile:
 
     def _keep(self, record: Record) -> None:
         for setting in (record.setting, None):
-            key = (setting, record.values, record.seed, record.steps)
+            key = (setting, *record.measured)
             place = self._places.get(key)
             if place is None or self._records[place].status == "failed":
                 self._places[key] = len(self._records)

@@ -17,8 +17,8 @@ Contents: TypeAlias = tuple[Setting, Space, Sequence[Record]]
 """A setting, its space and its records."""
 
 COLUMNS = (
-    "setting", "values", "slots", "source", "seed", "steps", "fidelity", "loss", "loss_reference", "gain",
-    "parameters", "seconds", "status", "held_out", "tokens", "commit",
+    "setting", "values", "slots", "source", "seed", "steps", "fidelity", "loss", "loss_reference", "kl",
+    "gain", "parameters", "seconds", "status", "held_out", "tokens", "commit",
 )  # fmt: skip
 SETTING_COLUMNS = (
     "setting", "digest", "held_out", "model", "ratio", "slots", "budget", "mode", "learning_rate",
@@ -32,8 +32,9 @@ def build_table(contents: Sequence[Contents]) -> pandas.DataFrame:
 
     Returns:
         A table with the columns of `COLUMNS`. `values` and `slots` are tuples of equal length (labels, slot
-        names); `loss`, `loss_reference` and `gain` are in nats per token and missing where the status is
-        `failed`; `seconds` are wall time; `parameters` are adapter parameters.
+        names); `loss`, `loss_reference`, `kl` and `gain` are in nats per token and missing where the status
+        is `failed` (`kl` also where none was measured); `seconds` are wall time; `parameters` are adapter
+        parameters.
     """
     import pandas
 
@@ -50,7 +51,9 @@ def build_table(contents: Sequence[Contents]) -> pandas.DataFrame:
             for record in records
         ]
     table = pandas.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype(dict.fromkeys(("fidelity", "loss", "loss_reference", "gain", "seconds"), "float64"))
+    return table.astype(
+        dict.fromkeys(("fidelity", "loss", "loss_reference", "kl", "gain", "seconds"), "float64")
+    )
 
 
 def describe_settings(contents: Sequence[Contents]) -> pandas.DataFrame:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankadaptor.measure.fine_tune import ShortFineTune
+    from rankadaptor.measure.slice_score import SliceScore
 
-__all__ = ["ShortFineTune"]
+__all__ = ["ShortFineTune", "SliceScore"]
 
-_MODULES = {"ShortFineTune": "fine_tune"}
+_MODULES = {"ShortFineTune": "fine_tune", "SliceScore": "slice_score"}
 
 
 def __getattr__(name: str) -> Any:

@@ -105,7 +105,7 @@ def test_a_slice_with_labels_of_any_kind_goes_round() -> None:
         metrics={"loss": 3.5, "loss_reference": 3.0, "kl": 0.25}, costs={"bytes": 10**9, "seconds": 0.5},
     )  # fmt: skip
     assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
-    assert (record.gain, record.parameters) == (-0.5, 0)
+    assert (record.kl, record.gain, record.parameters) == (0.25, -0.25, 0)
 
 
 OLD = {
