@@ -19,12 +19,13 @@ from rankadaptor.measure.prefix_plan import PlannedPass, find_shared, plan_passe
 from rankadaptor.measure.slice_batches import BatchScore, SliceSums, make_batches, sum_batch
 from rankadaptor.model.families import describe_linears, find_family
 from rankadaptor.model.finiteness import explain_nonfinite_loss
-from rankadaptor.space import Allocation, Space
+from rankadaptor.space import Allocation
 from rankadaptor.training.loss import choose_autocast, place
 
 if TYPE_CHECKING:
-    from rankadaptor.measure.slice_score import LiveSlices
+    from rankadaptor.measure.live_slices import LiveSlices
     from rankadaptor.runtime import Compute
+    from rankadaptor.space.allocation import SlotSpace
 
 MEMORY = 1 << 30
 ORIGIN_SHARE = 0.75  # of the memory, where it does not hold the origin's states at every block
@@ -144,7 +145,7 @@ class SliceEngine:
                     raise NonFiniteError(f"The dense model's loss is not finite. {reason}")
                 self._dense.append(score)
 
-    def _keep_origin(self, space: Space, allocations: Sequence[Allocation], batches: int) -> None:
+    def _keep_origin(self, space: SlotSpace, allocations: Sequence[Allocation], batches: int) -> None:
         """Compute the hidden states of the space's first reference where they save more than they cost."""
         origin = Allocation(choices=space.origin, space=space)
         name = _name(origin)
@@ -225,7 +226,7 @@ class SliceEngine:
                 scores.append(sum_batch(targets, *score_tokens(targets, picked, weight, number)))
                 self._spend(targets.ids.numel(), heads=3 if learned else 1)
 
-    def _find_depths(self, space: Space) -> list[int]:
+    def _find_depths(self, space: SlotSpace) -> list[int]:
         return find_depths(space, self.live.model, blocks=self.blocks)
 
     def _count_room(self) -> int:
@@ -248,7 +249,7 @@ def count_weights(model: Any) -> tuple[list[int], int]:
     return [blocks[index] for index in sorted(blocks)], model.get_output_embeddings().weight.numel()
 
 
-def find_depths(space: Space, model: Any, *, blocks: int) -> list[int]:
+def find_depths(space: SlotSpace, model: Any, *, blocks: int) -> list[int]:
     """Return, for every slot, how many leading blocks compute the same whatever the slot's option is.
 
     It follows from the slot's modules. A slot that names no module counts as if it changed the embedding.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from rankadaptor.corpus import Record
 from rankadaptor.corpus.record import KL, LOSS, LOSS_REFERENCE, SECONDS, TOKENS
@@ -16,26 +15,15 @@ from rankadaptor.files import compute_digest
 from rankadaptor.measure.slice_passes import MEMORY, SliceEngine
 from rankadaptor.model.identity import digest_model
 from rankadaptor.runtime import choose_compute, find_commit
-from rankadaptor.space import Allocation, Space
 from rankadaptor.training.checkpoint import digest_sequences
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import RecordFile
+    from rankadaptor.measure.live_slices import LiveSlices
     from rankadaptor.measure.slice_batches import SliceSums
     from rankadaptor.runtime import Compute
-
-
-class LiveSlices(Protocol):
-    """A model whose weights can be those of any allocation for a while.
-
-    Attributes:
-        model: The causal language model; dense while nothing is applied.
-    """
-
-    model: Any
-
-    def applied(self, allocation: Allocation) -> AbstractContextManager[Any]:
-        """Return a context in which `model` computes what the allocation says; undone without a trace."""
+    from rankadaptor.space import Allocation
+    from rankadaptor.space.allocation import SlotSpace
 
 
 class SliceScore:
@@ -136,7 +124,7 @@ class SliceScore:
         setting = self.name_setting(allocation.space)
         return self.records.find(allocation.values, 0, 0, setting=setting, fidelity=fidelity)
 
-    def name_setting(self, space: Space) -> str:
+    def name_setting(self, space: SlotSpace) -> str:
         """Return the setting's name as records of this space bear it."""
         if self.setting is not None:
             return self.setting
@@ -145,7 +133,7 @@ class SliceScore:
                 self._model_digest = digest_model(self.live.model)
             parts = {
                 "measure": "slice",
-                "model": [self.live.model.config.model_type, self._model_digest],
+                "model": [self.live.model.config.model_type, self._model_digest, self.live.order_digest],
                 "data": digest_sequences(self.sequences),
                 "dtype": self.compute.dtype,
                 "slots": [

@@ -60,6 +60,7 @@ class ViewedModel:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.entered = 0
+        self.order_digest = "as they are"
 
     @contextmanager
     def applied(self, allocation: Allocation) -> Iterator[None]:

@@ -19,6 +19,7 @@ from rankadaptor.components.depth import drop_live
 from rankadaptor.components.precision.copies import RoundedCopies
 from rankadaptor.components.width import Half, Part, describe_halves, list_indices, order_groups
 from rankadaptor.errors import InputError
+from rankadaptor.files import compute_digest
 from rankadaptor.model.dropped import list_cache_places
 from rankadaptor.model.families import find_blocks, find_family
 from rankadaptor.model.identity import forget_origin
@@ -100,6 +101,11 @@ class LiveModel:
     def copied_bytes(self) -> int:
         """Memory of the rounded copies made so far."""
         return self._copies.bytes
+
+    @property
+    def order_digest(self) -> str:
+        """Name of the order in which groups are kept; it decides what an allocation is."""
+        return compute_digest({name: order.tolist() for name, order in self._orders.items()})
 
     @contextlib.contextmanager
     def applied(self, allocation: Allocation) -> Iterator[Any]:
