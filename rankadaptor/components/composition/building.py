@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from rankadaptor.components.composition.costs import (
     BYTES,
-    HEADER,
+    GENERATE,
     MACS,
     MACS_LENGTH,
     PARAMETERS,
+    PROMPT,
     End,
-    count_end_bytes,
+    FileCosts,
+    LatencyModel,
+    Stored,
     count_fixed_parameters,
-    count_half_bytes,
     describe_ends,
+    plan_costs,
 )
 from rankadaptor.components.composition.limits import read_limits
 from rankadaptor.components.depth import DROPPED
@@ -33,6 +37,9 @@ PRECISION = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
 """Types that fit every width that is a multiple of 32."""
 WIDTH_TYPE, TYPE, FIXED = "width_and_precision", "precision", "fixed"
 """Components: a width and a type together, a type alone, and what no choice changes."""
+LATENCIES = (PROMPT, GENERATE)
+Costs: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
+NOTHING = Stored(0, ())
 DENSE = "dense"
 """Name of the first reference: everything is kept, in the type of most bits."""
 
@@ -46,14 +53,19 @@ def build_space(
     precision: Sequence[str] | str = PRECISION,
     embedding: Sequence[str] | str | None = None,
     limits: Mapping[str, str | float] | None = None,
+    tokenizer: Any = None,
+    latency_model: LatencyModel | None = None,
     levels: int = LEVELS,
+    context: int | None = None,
 ) -> Space:
     """Build the space of widths, depth and precision of a causal language model.
 
     Slots, in this order: `fixed` (what no choice changes), `embedding`, for each block `block3.attention`
     with options `(KV groups, type)` and `block3.mlp` with options `(channels, type)`, and `output` where the
     output head is not the embedding. A dropped half is `(0, "none")`. Costs are sums over slots: `parameters`
-    as `describe_model` counts them, `macs` of one token in a sequence of 64, and `bytes` of the GGUF file.
+    as `describe_model` counts them, `macs` of one token in a sequence of 64, `bytes` of the GGUF file that
+    `write_gguf` makes, and with a latency model `prompt_nanoseconds` and `generate_nanoseconds` of one token.
+    Models that GGUF cannot express have no `bytes`.
     The first reference is `dense`: everything is kept, each slot in its type of most bits.
 
     Args:
@@ -67,7 +79,10 @@ def build_space(
         embedding: Types of the embedding and the output head; by default as `precision`.
         limits: Resource → upper bound: `{"bytes": "60 MB"}`, `{"parameters": "80%"}`, `{"latency": "0.7x"}`,
             or a number.
+        tokenizer: The model's tokenizer, which the file holds too; without it, `bytes` lack its entries.
+        latency_model: Time of each part on the engine; needed to limit the latency.
         levels: Number of MLP widths that are tried, the whole one included.
+        context: Longest text in tokens that the file tells the engine; see `write_gguf`.
 
     Raises:
         InputError: If a type, a resource or a limit cannot be read, or no type fits a linear.
@@ -77,24 +92,60 @@ def build_space(
     end_formats = formats if embedding is None else choose_formats(embedding, what="embedding")
     halves, ends = describe_halves(model), describe_ends(model)
     blocks = max((half.block for half in halves), default=0) + 1
-    slots = [_make_fixed(model, halves, ends)]
-    slots += [_make_end(end, end_formats, blocks=blocks) for end in ends if end.name == "embedding"]
+    file, missing = _plan_file(model, tokenizer, context=context, asked=BYTES in (limits or {}))
+    pricing = Pricing(file, latency_model)
+    slots = [_make_fixed(count_fixed_parameters(model, halves, ends), pricing)]
+    slots += [_make_end(end, end_formats, pricing, blocks=blocks) for end in ends[:1]]
     for half in halves:
         widths = choose_widths(
             half, cut=attention if half.kind == ATTENTION else width, drop=depth, levels=levels
         )
-        slots.append(_make_half(half, widths, formats, blocks=blocks))
-    slots += [_make_end(end, end_formats, blocks=blocks) for end in ends if end.name != "embedding"]
+        slots.append(_make_half(half, widths, formats, pricing, blocks=blocks))
+    slots += [_make_end(end, end_formats, pricing, blocks=blocks) for end in ends[1:]]
     origin = [len(slot.options) - 1 for slot in slots]
     return Space(
         slots=tuple(slots),
-        limits=read_limits(limits, slots, origin),
+        limits=read_limits(limits, slots, origin, missing=missing),
         references=((DENSE, tuple(origin)),),
         model=_name_model(model),
     )
 
 
-def _make_half(half: Half, widths: Sequence[int], formats: Sequence[Format], *, blocks: int) -> Slot:
+@dataclass(frozen=True)
+class Pricing:
+    """What counts bytes and time; None where they are not counted."""
+
+    file: FileCosts | None
+    latency: LatencyModel | None
+
+    def count(self, part: str, stored: Sequence[Stored], *, heads: Sequence[int]) -> Costs:
+        """Return bytes and nanoseconds of options, by what each puts into the file."""
+        costs: Costs = ((BYTES, tuple(each.bytes for each in stored)),) if self.file is not None else ()
+        if self.latency is None:
+            return costs
+        times = [
+            self.latency.time_part(part, each.matrices, heads=count)
+            for each, count in zip(stored, heads, strict=True)
+        ]
+        return costs + tuple((name, tuple(round(time[name]) for time in times)) for name in LATENCIES)
+
+
+def _plan_file(
+    model: Any, tokenizer: Any, *, context: int | None, asked: bool
+) -> tuple[FileCosts | None, dict[str, str]]:
+    try:
+        file = plan_costs(model, tokenizer, context=context)
+    except InputError as error:
+        logger.info("the bytes of a file are not counted: %s", error)
+        return None, {BYTES: str(error)}
+    if tokenizer is None and asked:
+        logger.warning("bytes lack the tokenizer's entries in the file: give build_space the tokenizer")
+    return file, {}
+
+
+def _make_half(
+    half: Half, widths: Sequence[int], formats: Sequence[Format], pricing: Pricing, *, blocks: int
+) -> Slot:
     options: list[tuple[int, Format | None]] = []
     for width in widths:
         if not width:
@@ -110,13 +161,18 @@ def _make_half(half: Half, widths: Sequence[int], formats: Sequence[Format], *, 
             f"({'; '.join(sorted(str(each) for each in misfits))}). Add F16, which fits any width."
         )
     parameters = tuple(half.count_parameters(width) for width, _ in options)
+    stored = [
+        pricing.file.store_half(half, width, kind) if pricing.file is not None else NOTHING
+        for width, kind in options
+    ]
+    heads = [width * half.query_heads for width, _ in options]
     return Slot(
         name=half.name,
         component=WIDTH_TYPE,
         modules=tuple(part.name for part in half.parts),
         options=tuple(_label(width, kind) for width, kind in options),
         costs=(
-            (BYTES, tuple(count_half_bytes(half, width, kind) for width, kind in options)),
+            *pricing.count(half.kind, stored, heads=heads),
             (PARAMETERS, parameters),
             (MACS, tuple(half.count_macs(width, length=MACS_LENGTH) for width, _ in options)),
         ),
@@ -156,7 +212,7 @@ def _tell_misfits(half: Half, widths: Sequence[int], formats: Sequence[Format]) 
             )  # fmt: skip
 
 
-def _make_end(end: End, formats: Sequence[Format], *, blocks: int) -> Slot:
+def _make_end(end: End, formats: Sequence[Format], pricing: Pricing, *, blocks: int) -> Slot:
     kinds = [kind for kind in formats if kind.allows(end.columns)]
     if not kinds:
         raise InputError(
@@ -164,13 +220,14 @@ def _make_end(end: End, formats: Sequence[Format], *, blocks: int) -> Slot:
             f"{end.columns}. Add F16, which fits any width."
         )
     count, last = len(kinds), end.name == "output"
+    stored = [pricing.file.store_end(end, kind) if pricing.file is not None else NOTHING for kind in kinds]
     return Slot(
         name=end.name,
         component=TYPE,
         modules=(end.module,),
         options=tuple(kind.name for kind in kinds),
         costs=(
-            (BYTES, tuple(count_end_bytes(end, kind) for kind in kinds)),
+            *pricing.count("output" if end.multiplied else "embedding", stored, heads=[0] * count),
             (PARAMETERS, (end.parameters,) * count),
             (MACS, (end.rows * end.columns * end.multiplied,) * count),
         ),
@@ -181,14 +238,14 @@ def _make_end(end: End, formats: Sequence[Format], *, blocks: int) -> Slot:
     )
 
 
-def _make_fixed(model: Any, halves: Sequence[Half], ends: Sequence[End]) -> Slot:
-    parameters = count_fixed_parameters(model, halves, ends)
+def _make_fixed(parameters: int, pricing: Pricing) -> Slot:
+    stored = Stored(pricing.file.fixed, ()) if pricing.file is not None else NOTHING
     return Slot(
         name=FIXED,
         component=FIXED,
         modules=(),
         options=("kept",),
-        costs=((BYTES, (HEADER + 4 * parameters,)), (PARAMETERS, (parameters,)), (MACS, (0,))),
+        costs=(*pricing.count(FIXED, [stored], heads=[0]), (PARAMETERS, (parameters,)), (MACS, (0,))),
         coordinates=((0.0,),),
         block=0,
         kind=FIXED,

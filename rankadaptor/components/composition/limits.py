@@ -6,17 +6,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rankadaptor.components.composition.costs import BYTES, PARAMETERS
+from rankadaptor.components.composition.costs import BYTES, GENERATE, PARAMETERS, PROMPT
 from rankadaptor.config.limits import read_parameters, read_share, read_size
 from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.space import Limit, Slot
 
 LATENCY = "latency"
-PROMPT, GENERATE = "prompt_nanoseconds", "generate_nanoseconds"
 
 
 def read_limits(
-    limits: Mapping[str, str | float] | None, slots: Sequence[Slot], origin: Sequence[int]
+    limits: Mapping[str, str | float] | None,
+    slots: Sequence[Slot],
+    origin: Sequence[int],
+    *,
+    missing: Mapping[str, str] | None = None,
 ) -> tuple[Limit, ...]:
     """Return the limits of a space, checked to be reachable each for itself and all together.
 
@@ -25,6 +28,7 @@ def read_limits(
             generation alike.
         slots: Slots with their costs.
         origin: Choices of the dense reference, which shares refer to.
+        missing: Resources that cannot be counted here, and why.
 
     Raises:
         InputError: If a resource is unknown or a bound cannot be read.
@@ -35,11 +39,10 @@ def read_limits(
     for name, bound in (limits or {}).items():
         names = [PROMPT, GENERATE] if name == LATENCY else [name]
         if not set(names) <= set(known):
-            latency = set(names) & {PROMPT, GENERATE}
-            raise InputError(
-                f"limit on {name!r}: this space counts {', '.join(known)}."
-                + (" Give a latency_model to limit the latency." if latency else " Choose one of them.")
-            )
+            advice = (missing or {}).get(name, "Choose one of them.")
+            if set(names) & {PROMPT, GENERATE}:
+                advice = "Give a latency_model to limit the latency."
+            raise InputError(f"limit on {name!r}: this space counts {', '.join(known)}. {advice}")
         for each in names:
             dense = sum(slot.costs_in(each)[choice] for slot, choice in zip(slots, origin, strict=True))
             found.append(Limit(each, read_bound(bound, each, dense=dense)))

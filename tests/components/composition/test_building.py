@@ -27,7 +27,10 @@ def test_slots_options_and_the_dense_reference(model, pico_model) -> None:
     assert space.reference("dense").values == ("kept", "F16", *[(2, "Q8_0"), (128, "Q8_0")] * 2)
     assert space.reference().cost("parameters") == model.num_parameters()
     assert mlp.costs_in("parameters")[:2] == (0, 3 * 64 * 64 + 64)
-    assert all(slot.costs_in("bytes")[0] == 0 for slot in space.slots if slot.kind in ("mlp", "attention"))
+    bytes_of = {slot.name: slot.costs_in("bytes") for slot in space.slots}
+    assert bytes_of["block1.attention"][0] == 0
+    assert bytes_of["block0.mlp"][0] == bytes_of["block1.mlp"][0] == 4 * 64 + 3 * 32 * 64 * 18 // 32  # zeros
+    assert bytes_of["block0.mlp"][1] == 4 * 64 + 3 * 64 * 64 * 18 // 32
     assert Space.from_json(space.to_json()) == space
     narrow = build_space(model, width=False, attention=False, depth=False, precision="Q4_0")
     assert [len(slot.options) for slot in narrow.slots] == [1] * 6
@@ -47,6 +50,34 @@ def test_types_that_do_not_fit_are_left_out_or_refused(pico_model, caplog) -> No
         build_space(model, precision="Q4_K")
     with pytest.raises(InputError, match=r"block0\.attention: none of the types A4G64 fits.*Add F16"):
         build_space(model, precision="A4G64", embedding="F16")
+
+
+def test_models_without_a_file_have_no_bytes(pico_model) -> None:
+    model = pico_model("qwen3", 1, **SIZES)  # with an output head of its own
+    space = build_space(model, precision="Q4_0", limits={"parameters": "90%"})
+    assert "bytes" not in space.slots[2].resources
+    with pytest.raises(InputError, match=r"limit on 'bytes'.*Qwen3 with an output head of its own"):
+        build_space(model, limits={"bytes": "1 MB"})
+
+
+def test_a_latency_model_adds_the_time_of_each_part(model) -> None:
+    seen = []
+
+    class PerWeight:
+        """A time for every weight of the file, and for every head."""
+
+        def time_part(self, part, matrices, *, heads):
+            seen.append(part)
+            weights = sum(rows * columns for rows, columns, _ in matrices) + 100 * heads
+            return {"prompt_nanoseconds": weights * 0.5, "generate_nanoseconds": weights * 2.0}
+
+    space = build_space(model, precision="Q4_0", latency_model=PerWeight(), limits={"latency": "0.7x"})
+    assert [limit.resource for limit in space.limits] == ["prompt_nanoseconds", "generate_nanoseconds"]
+    dense = space.reference()
+    weights = sum(value.numel() for value in model.parameters() if value.ndim == 2)
+    assert dense.cost("generate_nanoseconds") == 2 * (weights + 2 * 4 * 100)
+    assert space.limits[0].bound == round(0.7 * dense.cost("prompt_nanoseconds"))
+    assert set(seen) == {"fixed", "output", "attention", "mlp"}  # the embedding is the output head
 
 
 def test_limits_are_read_as_people_write_them(model) -> None:
@@ -80,7 +111,7 @@ def test_limits_are_read_as_people_write_them(model) -> None:
         ({"parameters": "60 MB"}, "cannot be read"),
         ({"memory": "60 MB"}, r"limit on 'memory': this space counts bytes, parameters, macs"),
         ({"latency": "0.7x"}, "Give a latency_model"),
-        ({"bytes": "10 kB"}, r"the embedding and what is fixed alone need .*nearest possible limit is"),
+        ({"bytes": "5 kB"}, r"the embedding and what is fixed alone need .*nearest possible limit is"),
     ],
 )
 def test_limits_that_cannot_be_kept_are_refused(model, limits, complaint) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rankadaptor.components.composition import LiveModel, build_space
+from rankadaptor.engine.gguf_file import write_gguf
 from rankadaptor.errors import InputError
 from rankadaptor.model import FAMILIES, describe_model, digest_model, read_pruning, save_pruned
 from rankadaptor.model.checkpoint import load_checkpoint
@@ -24,6 +25,17 @@ def draw(space, count: int, *, seed: int = 0):
         space.from_choices([int(generator.integers(len(slot.options))) for slot in space.slots])
         for _ in range(count)
     ]
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_the_planned_bytes_are_those_of_the_file(pico_model, pico_tokenizer, tmp_path, family) -> None:
+    model = pico_model(family, 3, tie_word_embeddings=family in ("llama", "qwen3"), **SIZES)
+    live = LiveModel(model)
+    space = build_space(model, precision=("F16", "Q8_0", "Q4_0"), tokenizer=pico_tokenizer)
+    for allocation in (space.reference(), *draw(space, 4, seed=2)):
+        small, types = live.extract(allocation)
+        written = write_gguf(small, pico_tokenizer, tmp_path / "small.gguf", types=types)
+        assert written.bytes == allocation.cost("bytes") == written.path.stat().st_size
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
