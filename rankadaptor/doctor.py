@@ -50,6 +50,7 @@ def examine(*, network: bool = False, tracking: str | Path | None = None) -> lis
         tracking: Where MLflow keeps its data; None takes `MLFLOW_TRACKING_URI`, else `mlruns`.
     """
     checks = [check_python(), *check_packages(), *check_imports(), check_meta_learning()]
+    checks.append(check_engine())
     checks += [
         check_torch(),
         check_processor(),
@@ -104,16 +105,30 @@ def check_packages() -> Iterator[Check]:
 def check_imports() -> Iterator[Check]:
     """Import the packages that single features need, and name those that are installed but do not load."""
     from rankadaptor.errors import InputError
-    from rankadaptor.requirements import MLFLOW, REQUIREMENTS, is_installed, load_package
+    from rankadaptor.requirements import MLFLOW, REQUIREMENTS, XLLAMACPP, is_installed, load_package
     from rankadaptor.tracking.store import load_mlflow
 
     for requirement in REQUIREMENTS:
+        if requirement is XLLAMACPP:
+            continue  # started by check_engine
         if not is_installed(requirement):
             continue  # an absent one is named by check_packages, unless it belongs to an extra
         try:
             load_mlflow() if requirement is MLFLOW else load_package(requirement)
         except InputError as error:
             yield Check(f"package {requirement.distribution}", "note", str(error))
+
+
+def check_engine() -> Check:
+    """Start llama.cpp, which packs weights and runs GGUF files, in a process of its own."""
+    from rankadaptor.engine import find_engine
+    from rankadaptor.errors import RankAdaptorError
+
+    try:
+        engine = find_engine()
+    except RankAdaptorError as error:
+        return Check("engine", "note", str(error), "Needed only for GGUF files that llama.cpp runs.")
+    return Check("engine", "ok", f"llama.cpp {engine.version} ({engine.source})")
 
 
 def check_meta_learning() -> Check:

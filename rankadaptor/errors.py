@@ -55,6 +55,10 @@ class StorageError(RankAdaptorError, OSError):
     """A file could not be written or fetched; what was complete before is untouched."""
 
 
+class EngineError(RankAdaptorError, RuntimeError):
+    """The engine refused a file, or ended while it ran one; the message has its last words."""
+
+
 class TrainingError(RankAdaptorError, ArithmeticError):
     """A fine-tune broke down, for example because its loss became NaN.
 

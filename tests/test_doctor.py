@@ -97,3 +97,13 @@ def test_the_table_cuts_no_address_and_reads_no_markup(capsys):
     shown = capsys.readouterr().out
     assert place in "".join(shown.split()).replace('pipinstall"psycopg[binary]"', "")
     assert "psycopg[binary]" in shown
+
+
+def test_the_engine_is_started_and_missed_without_harm(monkeypatch, tmp_path):
+    monkeypatch.delenv("RANKADAPTOR_LLAMA", raising=False)
+    assert doctor.check_engine().state == "ok"
+    assert "llama.cpp" in doctor.check_engine().found
+    monkeypatch.setenv("RANKADAPTOR_LLAMA", str(tmp_path))
+    check = doctor.check_engine()
+    assert (check.name, check.state) == ("engine", "note")
+    assert "no libllama" in check.found

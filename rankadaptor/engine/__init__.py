@@ -7,13 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankadaptor.engine.quantisers import dequantise, quantise, round_trip
+    from rankadaptor.engine.session import EngineSession, Speed, find_engine
     from rankadaptor.engine.types import TYPES, TensorType, find_type
 
-__all__ = ["TYPES", "TensorType", "dequantise", "find_type", "quantise", "round_trip"]
+__all__ = [
+    "TYPES",
+    "EngineSession",
+    "Speed",
+    "TensorType",
+    "dequantise",
+    "find_engine",
+    "find_type",
+    "quantise",
+    "round_trip",
+]
 
 _MODULES = {
     **dict.fromkeys(("TYPES", "TensorType", "find_type"), "types"),
     **dict.fromkeys(("dequantise", "quantise", "round_trip"), "quantisers"),
+    **dict.fromkeys(("EngineSession", "Speed", "find_engine"), "session"),
 }
 
 

@@ -145,7 +145,10 @@ def load(path: Path) -> Any:
     try:
         return ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
     except OSError as error:
+        needed = (
+            " It needs the system's libgomp: apt-get install libgomp1." if "libgomp" in str(error) else ""
+        )
         raise InputError(
             f"{path}: the engine does not load ({error}). Install the package xllamacpp again, or set "
-            f"{VARIABLE} to a folder with llama.cpp's libraries for this system."
+            f"{VARIABLE} to a folder with llama.cpp's libraries for this system.{needed}"
         ) from error
