@@ -21,7 +21,7 @@ CHANNEL_STEP = 32  # MLP widths in the file are multiples of it
 ROOM = 1024  # bytes for the name and the description of a file
 ARCHITECTURE = "general.architecture"
 PADDING = "rankadaptor.padding"
-LAST_NORM = "output_norm.weight"
+LAST_NORM, ROTARY = "output_norm.weight", "rope_freqs.weight"
 EMBEDDING, OUTPUT, NORM = "model.embed_tokens", "lm_head", "model.norm"
 DECI, OPENELM = "deci", "openelm"
 
@@ -66,6 +66,7 @@ class ModelShape:
         tied: Whether the output head is the embedding.
         biases: Kinds of linears that have a bias, such as `q_proj`.
         blocks: Widths of each block. No heads, or no channels, mean that this half is removed.
+        rotary: Divisors of the frequencies of rotary positions, `(head_dim / 2,)`; empty where all are 1.
     """
 
     architecture: str
@@ -75,6 +76,7 @@ class ModelShape:
     tied: bool
     biases: tuple[str, ...]
     blocks: tuple[BlockShape, ...]
+    rotary: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class PlannedTensor:
     Attributes:
         name: As the file calls it.
         sources: Parameters of the Hugging Face model whose rows it holds, one below the other. A tensor
-            without any holds zeros (ones if it is a norm): it stands for a part that was removed.
+            without any stands for a part that was removed and holds zeros (ones if it is a norm), or is
+            `rope_freqs.weight`.
         shape: `(rows, columns)`, or `(features,)` of a norm or a bias.
         type: Name of its type.
         bytes: What it adds to the file: its data, padded to 32 bytes.
@@ -121,8 +124,9 @@ class FilePlan:
 
     @property
     def fixed(self) -> int:
-        """What no choice of widths or types changes: the header and the last norm."""
-        return self.header + sum(tensor.bytes for tensor in self.tensors if tensor.name == LAST_NORM)
+        """What no choice of widths or types changes: header, last norm, divisors of frequencies."""
+        constant = (LAST_NORM, ROTARY)
+        return self.header + sum(tensor.bytes for tensor in self.tensors if tensor.name in constant)
 
 
 def plan_file(
@@ -150,6 +154,8 @@ def plan_file(
     chosen = Chosen(types or {}, default_type)
     _check_names(shape, chosen.types)
     tensors = [*_plan_embedding(shape, chosen), _plan_vector(LAST_NORM, NORM, shape.hidden)]
+    if shape.rotary:
+        tensors.append(_plan_vector(ROTARY, None, len(shape.rotary)))
     for block in shape.blocks:
         tensors += plan_attention(shape, block, chosen)
         tensors += plan_mlp(shape, block, chosen)
@@ -201,6 +207,7 @@ def count_header_bytes(shape: ModelShape, fields: Sequence[Field]) -> int:
     size = 24 + sum(field.bytes for field in fields) + Field(PADDING, "string", "").bytes + ROOM
     largest = [_name_matrices(shape, index) for index in range(len(shape.blocks))]
     names = {"token_embd.weight": 2, LAST_NORM: 1} | ({} if shape.tied else {"output.weight": 2})
+    names |= {ROTARY: 1} if shape.rotary else {}
     for each in largest:
         names |= each
     return align(size + sum(count_entry_bytes(name, dimensions) for name, dimensions in names.items()))

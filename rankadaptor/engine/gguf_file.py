@@ -15,6 +15,7 @@ from rankadaptor.engine.file_plan import (
     ARCHITECTURE,
     DECI,
     PADDING,
+    ROTARY,
     Chosen,
     Field,
     FilePlan,
@@ -239,6 +240,8 @@ def _make_padding(plan: FilePlan, fields: Sequence[Field]) -> Field:
 
 def _collect(tensor: PlannedTensor, parameters: Mapping[str, Any], shape: ModelShape) -> NDArray[np.float32]:
     """Return the values of a tensor in float32, rows in llama.cpp's order, padded with zeros."""
+    if tensor.name == ROTARY:
+        return np.asarray(shape.rotary, np.float32)
     if not tensor.sources:
         fill = 1.0 if tensor.name.endswith("norm.weight") else 0.0
         return np.full(tensor.shape, fill, np.float32)

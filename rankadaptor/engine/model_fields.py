@@ -32,6 +32,7 @@ from rankadaptor.model.families import (
 
 ARCHITECTURES = MappingProxyType({"llama": DECI, "mistral": DECI, "qwen2": DECI, "qwen3": OPENELM})
 SUPPORTED_ACTIVATION = ("silu", "swish")
+SCALED = ("linear", "llama3")  # scalings of rotary positions that divide each frequency, and do no more
 QUANTISATION_VERSION = 2
 HF_FOLDER = "Write a Hugging Face folder instead (--format hf), which vLLM and transformers run."
 
@@ -60,7 +61,7 @@ def read_shape(model: Any) -> ModelShape:
             "Qwen3 with an output head of its own (tie_word_embeddings: false) has no architecture in GGUF "
             f"whose layers may differ: openelm, the only one with norms of heads, ties them. {HF_FOLDER}"
         )
-    _refuse_rope(config)
+    rotary = _find_rotary(config, architecture)
     activation = getattr(config, "hidden_act", "silu")
     if activation not in SUPPORTED_ACTIVATION:
         raise InputError(
@@ -79,6 +80,7 @@ def read_shape(model: Any) -> ModelShape:
         tied=tied,
         biases=_find_biases(model, architecture),
         blocks=blocks,
+        rotary=rotary,
     )
 
 
@@ -154,16 +156,27 @@ def _read_rope(config: Any) -> dict[str, Any]:
     return found
 
 
-def _refuse_rope(config: Any) -> None:
+def _find_rotary(config: Any, architecture: str) -> tuple[float, ...]:
+    """Return by what the frequencies of rotary positions are divided, as transformers computes it."""
     rope = _read_rope(config)
     kind = rope.get("rope_type") or rope.get("type") or "default"
     share = rope.get("partial_rotary_factor") or getattr(config, "partial_rotary_factor", None) or 1.0
-    if kind != "default" or share != 1.0:
-        what = f"rope_type {kind!r}" if kind != "default" else f"partial_rotary_factor {share}"
+    if share != 1.0 or (kind != "default" and (architecture != DECI or kind not in SCALED)):
+        what = f"partial_rotary_factor {share}" if share != 1.0 else f"rope_type {kind!r}"
+        allowed = f"plain or scaled as {' or '.join(SCALED)}" if architecture == DECI else "plain"
         raise InputError(
-            f"{what}: only plain rotary positions over whole heads can be written into a GGUF file here. "
-            f"{HF_FOLDER}"
+            f"{what}: the architecture {architecture} of llama.cpp rotates whole heads with frequencies that "
+            f"are {allowed}. {HF_FOLDER}"
         )
+    if kind == "default":
+        return ()
+    import torch
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    scaled, _ = ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"))
+    steps = torch.arange(len(scaled), dtype=torch.float64) / len(scaled)
+    plain = float(rope["rope_theta"]) ** -steps
+    return tuple((plain / scaled.double()).tolist())
 
 
 def _refuse_window(config: Any, longest: int) -> None:

@@ -78,12 +78,13 @@ def test_a_file_says_what_it_is_and_holds_the_weights(pico_model, pico_tokenizer
 def test_what_gguf_cannot_hold_is_refused_before_anything_is_written(
     pico_model, pico_tokenizer, tmp_path
 ) -> None:
-    llama3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0}
-    llama3 |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 128}
+    yarn = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}
+    linear = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
     file = tmp_path / "sub" / "m.gguf"
     cases = [
         (pico_model("qwen3", 1), r"tie_word_embeddings: false.*--format hf"),
-        (pico_model("llama", 1, rope_parameters=llama3), r"rope_type 'llama3'"),
+        (pico_model("llama", 1, rope_parameters=yarn), r"rope_type 'yarn'.* scaled as linear or llama3"),
+        (pico_model("qwen3", 1, rope_parameters=linear, tie_word_embeddings=True), r"'linear'.*openelm"),
         (pico_model("llama", 1, hidden_act="gelu"), r"hidden_act='gelu'"),
         (pico_model("llama", 1, mlp_bias=True), r"down_proj, gate_proj, up_proj have biases.*deci"),
         (pico_model("mistral", 1, sliding_window=64), r"sliding_window=64 .* 512 tokens.*context=64"),
