@@ -75,18 +75,18 @@ def measure_damage(space: Space) -> ScoreTable | None:
     lost = np.array([slot.attribute("lost_importance") for slot in space.slots])
     if np.ptp(lost) <= 1e-9:
         return None
-    worths = []
+    option_scores = []
     for share, slot in zip(lost.tolist(), space.slots, strict=True):
         ranks = np.array([option for option in slot.options if isinstance(option, int)], dtype=float)
-        worths.append(tuple((share * slot.attribute("cost_per_unit") * np.log1p(ranks)).tolist()))
+        option_scores.append(tuple((share * slot.attribute("cost_per_unit") * np.log1p(ranks)).tolist()))
     options = tuple(slot.options for slot in space.slots)
-    return ScoreTable("damage", space.digest, options, tuple(worths))
+    return ScoreTable("damage", space.digest, options, tuple(option_scores))
 
 
 def shorten(table: ScoreTable) -> ScoreTable:
     """Keep six digits, which no order depends on."""
-    worths = tuple(tuple(float(f"{worth:.{DIGITS}g}") for worth in row) for row in table.worths)
-    return dataclasses.replace(table, worths=worths)
+    option_scores = tuple(tuple(float(f"{worth:.{DIGITS}g}") for worth in row) for row in table.option_scores)
+    return dataclasses.replace(table, option_scores=option_scores)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ from rankadaptor.corpus import Corpus
 from rankadaptor.files import read_json, write_bytes, write_json
 from rankadaptor.pipeline.predictor_contest import (
     benchmark_predictors,
+    compute_code_digest,
     list_judged,
     locate_summary,
-    name_code,
 )
 from rankadaptor.plots import to_png
 from rankadaptor.predictor.contest import DRAWS
@@ -99,7 +99,7 @@ def judge_all(
         seed=seed,
         siblings=siblings,
         contestants=contestants,
-        facts={"epochs": epochs, "code": name_code([Path(__file__).parent])},
+        facts={"epochs": epochs, "code": compute_code_digest([Path(__file__).parent])},
     )
     names = {row["predictor"] for row in rows}
     if DEFAULT in names:

@@ -12,7 +12,7 @@ import numpy as np
 from rankadaptor.predictor.evidence import Evidence
 from rankadaptor.predictor.observations import Observations, gather_observations, read_choices
 from rankadaptor.predictor.prediction import Choices, Floats, Prediction
-from rankadaptor.predictor.prior.layout import lay_out
+from rankadaptor.predictor.prior.layout import build_layout
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -110,4 +110,4 @@ def train_trees(seen: Sequence[Evidence], *, seed: int = 0) -> CorpusTrees:
 
 def describe(space: Space, choices: Any) -> Floats:
     """Return the shared features of the hierarchical model, `(n, d)`."""
-    return lay_out(space).build_rows(choices)[0]
+    return build_layout(space).build_rows(choices)[0]

@@ -32,7 +32,7 @@ from rankadaptor.plots import to_png
 from rankadaptor.predictor import GaussianProcess, MetaPredictor, Predictor
 from rankadaptor.predictor.evidence import Evidence, choose_trainable, list_evidence
 from rankadaptor.predictor.prior.hierarchy import Hierarchy, fit_hierarchy
-from rankadaptor.predictor.prior.width import set_width
+from rankadaptor.predictor.prior.width import calibrate_width
 from rankadaptor.report.markers import update_markers
 from rankadaptor.results.table import Table
 from rankadaptor.search.initial_design import choose_apart
@@ -83,7 +83,7 @@ def measure() -> list[dict[str, Any]]:
         if len(setting.observations) < LEAST:
             continue
         others = [(each.space, each.observations) for each in teachers if each.name != setting.name]
-        hierarchy = set_width(fit_hierarchy(others), others)
+        hierarchy = calibrate_width(fit_hierarchy(others), others)
         for way, proposals in WAYS.items():
             seeds = range(DRAWS if "thompson" in way else 1)  # the others draw nothing
             found = [

@@ -1,4 +1,4 @@
-"""Measured records, their settings and spaces, on disk."""
+"""Records on disk, with their settings and spaces."""
 
 from __future__ import annotations
 

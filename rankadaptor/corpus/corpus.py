@@ -33,8 +33,8 @@ class Corpus:
     """Records on disk, checked as they are read.
 
     A folder holds `settings/<name>.json`, `records/<name>.jsonl` and `losses/<name>.jsonl`. Several folders,
-    and folders inside a folder, read as one corpus: drop a folder of your own into `meta_data/` and train on
-    both.
+    and folders inside a folder, are read as one corpus: put a folder of your own into `meta_data/` to train
+    on both.
 
     Attributes:
         folder: Where new settings are written.
@@ -53,8 +53,8 @@ class Corpus:
     def load(cls, folder: str | Path | Sequence[str | Path], *more: str | Path) -> Corpus:
         """Read one folder or several, each with the corpora in its subfolders.
 
-        A setting that occurs twice under one name must be the same, held out in both or in neither; records
-        that occur twice count once.
+        A setting that occurs twice must have the same content and the same `held_out`; records that occur
+        twice count once.
 
         Raises:
             CorpusError: If a folder is not a corpus, or a file has a fault; the message names file and line.
@@ -152,10 +152,10 @@ class Corpus:
         return found
 
     def studies(self, setting: str) -> Study:
-        """Return what was measured in a setting beside its records; an empty study if nothing was.
+        """Return the further measurements in a setting beside its records; an empty study without any.
 
         Raises:
-            CorpusError: If its file is not sound, or two folders hold one.
+            CorpusError: If its file has a fault, or two folders hold one.
         """
         space = self.space(setting)
         paths = [part / "studies" / f"{setting}.json" for part in self._parts]
@@ -165,10 +165,10 @@ class Corpus:
         return read_study(found[0] if found else paths[0], space=space)
 
     def scores(self, setting: str) -> dict[str, ScoreTable]:
-        """Return what scores that train nothing say of a setting, by kind; empty if none was measured.
+        """Return the score tables of a setting, by kind; empty if none was measured.
 
         Raises:
-            CorpusError: If the file is not sound, or a table belongs to another space.
+            CorpusError: If the file has a fault, or a table belongs to another space.
         """
         space = self.space(setting)
         found: dict[str, ScoreTable] = {}
@@ -199,14 +199,14 @@ class Corpus:
         return [(self._settings[name], self._spaces[name], self._records[name]) for name in self.names()]
 
     def add_setting(self, setting: Setting) -> bool:
-        """Write a setting; what was measured in it may be filled in later by adding it again.
+        """Write a setting; adding it again can fill in losses that were measured later.
 
         Returns:
             False, with nothing written, if it is there already.
 
         Raises:
-            CorpusError: If another setting has this name, or this one is held out there and not here.
-            InputError: If its space is not sound.
+            CorpusError: If another setting has this name, or the same one has another `held_out`.
+            InputError: If its space is not valid.
             StorageError: If the folder cannot be written.
         """
         known = self._settings.get(setting.name)
@@ -282,7 +282,7 @@ class Corpus:
                     f"{path}: a setting of this name is in {self._homes[setting.name]} and differs in "
                     f"{', '.join(differing)}. Rename one of them, with its records."
                 )
-            elif known.held_out != setting.held_out:  # else the order of folders would decide what is taught
+            elif known.held_out != setting.held_out:  # otherwise the order of folders would decide
                 raise CorpusError(
                     f"{path}: held_out={setting.held_out}, but {known.held_out} for the same setting in "
                     f"{self._homes[setting.name]}. Give both files the same held_out: true keeps the setting "
@@ -327,7 +327,7 @@ class Corpus:
 
 
 def _order_row(row: list[Any]) -> list[Any]:
-    """Return what rows of a digest are sorted by: labels of one slot may be numbers, texts, or several."""
+    """Return the key that sorts rows of a digest: labels can be numbers, texts, or tuples of them."""
     labels, *others = row
     return [[(type(label).__name__, repr(label) if isinstance(label, tuple) else label) for label in labels],
             *others]  # fmt: skip

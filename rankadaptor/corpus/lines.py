@@ -1,4 +1,4 @@
-"""JSON Lines that survive a crash: a torn last line is dropped, any other fault is named with its line."""
+"""JSON Lines that survive a crash: an incomplete last line is dropped; other faults name their line."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ logger = logging.getLogger(__name__)
 def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield number and value of each line, counted from 1; blank lines are skipped.
 
-    A last line without its end of line that is not JSON was torn by a crash while it was written: it is
-    skipped with a warning, because what it would have recorded counts as not measured. `mend_tail` removes
-    it.
+    A last line without a newline that is not JSON was cut off by a crash while it was written. It is skipped
+    with a warning, and its measurement counts as missing. `remove_torn_line` removes it.
 
     Raises:
         CorpusError: If another line is not JSON, or the file is not UTF-8; the message names file and line.
@@ -44,42 +43,44 @@ def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
             value = json.loads(line.decode("utf-8"))
         except ValueError as error:
             if number == len(lines):
-                logger.warning("%s:%d: the last line is torn and not counted", path, number)
+                logger.warning(
+                    "%s:%d: the last line was cut off while it was written and is skipped", path, number
+                )
                 return
             raise CorpusError(
-                f"{path}:{number}: not valid JSON ({error}). Correct this line or delete it; the others are "
-                "sound."
+                f"{path}:{number}: not valid JSON ({error}). Correct this line or delete it; the lines "
+                "before it are valid."
             ) from error
         yield number, value
 
 
 def append_json(path: Path, value: dict[str, Any]) -> None:
-    """Append one object as one line, after removing what a crash left half written.
+    """Append one object as one line, after removing an incomplete last line.
 
     Raises:
         StorageError: If the folder cannot be written or the disk is full; the file is then as it was.
     """
-    with hold(path):
-        append_held(path, value)
+    with lock_file(path):
+        append_locked(path, value)
 
 
-def append_held(path: Path, value: dict[str, Any]) -> None:
-    """Append one object as `append_json` does, inside `hold`."""
+def append_locked(path: Path, value: dict[str, Any]) -> None:
+    """Append one object as `append_json` does, in a block of `lock_file`."""
     line = dump_json(value, name=str(path), separators=(",", ":"))
-    mend_tail(path)
+    remove_torn_line(path)
     append_line(path, line)
 
 
 @contextlib.contextmanager
-def hold(path: Path) -> Iterator[None]:
-    """Keep other processes from appending meanwhile: what looks torn could be a line they are writing.
+def lock_file(path: Path) -> Iterator[None]:
+    """Lock a file against appends of other processes, whose unfinished lines would look cut off.
 
-    The file is made if it is not there. It must not be held twice.
+    The file is created if it does not exist. A process must not lock it twice.
 
     Raises:
         StorageError: If the file cannot be written.
     """
-    if sys.platform == "win32":  # one process at a time writes a file there
+    if sys.platform == "win32":  # not supported there: only one process may write a file
         yield
         return
     with contextlib.ExitStack() as stack:
@@ -90,8 +91,8 @@ def hold(path: Path) -> Iterator[None]:
         yield
 
 
-def mend_tail(path: Path) -> None:
-    """Cut a torn last line off; a last line that only lacks its end of line stays."""
+def remove_torn_line(path: Path) -> None:
+    """Remove an incomplete last line; a complete one that only lacks its newline stays."""
     if not path.exists():
         return
     with name_storage_fault(path), path.open("rb+") as stream:
@@ -107,5 +108,5 @@ def mend_tail(path: Path) -> None:
         try:
             json.loads(content[start:].decode("utf-8"))
         except ValueError:
-            logger.warning("%s: removed a torn last line of %d bytes", path, size - start)
+            logger.warning("%s: removed an incomplete last line of %d bytes", path, size - start)
             stream.truncate(start)

@@ -1,7 +1,7 @@
-"""Losses of single held-out sequences, beside the records and not inside them.
+"""Losses of single held-out sequences, in files beside the records.
 
-They allow paired statistics over sequences later. A record takes some 400 bytes and its losses more, so
-keeping them apart keeps the records readable and quick to load.
+They allow paired statistics over sequences. A record has about 400 bytes and its losses have more, so that
+separate files keep the records readable and fast to load.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def append_losses(path: Path, record: Record) -> None:
 
 
 def read_losses(path: Path) -> dict[Key, tuple[float, ...]]:
-    """Return the sequence losses in nats per token by values, seed and steps; the last one written counts.
+    """Return the sequence losses in nats per token by values, seed and steps; the last entry counts.
 
     Raises:
-        CorpusError: If a line is not sound; the message names file and line.
+        CorpusError: If a line has a fault; the message names file and line.
     """
     found: dict[Key, tuple[float, ...]] = {}
     for number, line in read_lines(path):

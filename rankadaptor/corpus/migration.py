@@ -1,4 +1,4 @@
-"""Bring a corpus to the schema of this version, losing nothing."""
+"""Migration of a corpus to the schema of this version, without loss."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from rankadaptor.corpus.lines import hold, read_lines
+from rankadaptor.corpus.lines import lock_file, read_lines
 from rankadaptor.corpus.record import SCHEMA, Record
 from rankadaptor.errors import CorpusError, InputError, NonFiniteError
 from rankadaptor.files import dump_json, write_text
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Migration:
-    """What was done to one file of records.
+    """The outcome for one file of records.
 
     Attributes:
         path: The file.
-        converted: Records of an earlier schema that were written anew.
-        kept: Records that had this schema already.
+        converted: Number of records converted from an earlier schema.
+        kept: Number of records that had this schema already.
     """
 
     path: Path
@@ -31,10 +31,10 @@ class Migration:
 
 
 def migrate_corpus(folder: str | Path) -> list[Migration]:
-    """Write the records of a corpus in the schema of this version; each file is replaced as a whole.
+    """Write the records of a corpus in the schema of this version; each file is replaced atomically.
 
-    Nothing is lost: every record is read back from the new text and compared with the old one before the
-    file is replaced, and a file with a fault is left as it is. Running it again changes nothing.
+    Every record is read back from the new text and compared with the old one before the file is replaced, and
+    a file with a fault is left unchanged. A second run changes nothing.
 
     Args:
         folder: The corpus; corpora in its subfolders are migrated too.
@@ -44,8 +44,8 @@ def migrate_corpus(folder: str | Path) -> list[Migration]:
 
     Raises:
         CorpusError: If the folder holds no records, or a line is not a record; the message names file and
-            line. Files before it are migrated, and it and those after it are as they were.
-        StorageError: If a file cannot be written; it is then as it was.
+            line. Files before it are migrated; this one and those after it are unchanged.
+        StorageError: If a file cannot be written; it is then unchanged.
     """
     root = Path(folder)
     paths = sorted([*root.glob("records/*.jsonl"), *root.glob("*/records/*.jsonl")])
@@ -59,7 +59,7 @@ def migrate_corpus(folder: str | Path) -> list[Migration]:
 
 
 def _migrate_file(path: Path) -> Migration:
-    with hold(path):
+    with lock_file(path):
         lines: list[str] = []
         converted = 0
         for number, value in read_lines(path):

@@ -1,4 +1,4 @@
-"""A record: one measurement of one allocation, beside the reference measured the same way."""
+"""A record: one measurement of one allocation, paired with the reference measured in the same way."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ TEXTS = ("setting", "source", "status", "commit", "created")
 
 @dataclass(frozen=True)
 class Record:
-    """What was measured of one allocation.
+    """One measurement of one allocation.
 
     Attributes:
         setting: Name of the setting (base model, data, recipe, space).
         values: The allocation, one label per slot of the setting's space.
         source: `slice` (forward passes on shared weights), `short` or `full` (fine-tunes).
         seed: Seed of initialisation and data order; the reference was measured under the same.
-        steps: Optimiser steps taken; 0 for a slice.
-        fidelity: `steps` as a share of the full fine-tune; of a slice, the share of the tokens it
-            was scored on.
+        steps: Optimiser steps taken; of a slice, those of its shared weights, 0 if these were not trained.
+        fidelity: `steps` as a share of the full fine-tune; of a slice, the share of the text that it was
+            evaluated on.
         metrics: Losses in nats per token and other scores by name: `loss`, `loss_reference` (that of the
             space's first reference under the same seed and steps), `kl`. Without those that failed.
         costs: What the allocation costs and what measuring it took, by name: `adapter_parameters`, `tokens`,

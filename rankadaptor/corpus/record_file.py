@@ -1,11 +1,11 @@
-"""The records of one run in one file: a run that is resumed replays it and measures only what is missing."""
+"""The records of one run in one file: a resumed run reads it and measures only what is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from rankadaptor.corpus.lines import append_held, hold, read_lines
+from rankadaptor.corpus.lines import append_locked, lock_file, read_lines
 from rankadaptor.corpus.record import Record
 from rankadaptor.errors import CorpusError, InputError
 from rankadaptor.space import Label
@@ -14,15 +14,15 @@ from rankadaptor.space import Label
 class RecordFile:
     """An append-only file of records, one JSON object a line.
 
-    Each record is on disk before `append` returns. A line torn by a crash is dropped, so that measurement is
-    simply repeated.
+    Each record is on disk before `append` returns. A line cut off by a crash is dropped, and its measurement
+    is repeated.
 
     Attributes:
-        path: The file; it need not exist yet.
+        path: The file; it need not exist.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Read the records that are there.
+        """Read the existing records.
 
         Raises:
             CorpusError: If a line is not a record; the message names file and line.
@@ -48,14 +48,14 @@ class RecordFile:
         setting: str | None = None,
         fidelity: float | None = None,
     ) -> Record | None:
-        """Return the record of these values, seed and steps, one that is ok before one that failed.
+        """Return the record of these values, seed and steps; one that is ok goes before failed ones.
 
         Args:
-            values: The allocation's.
-            seed: The record's.
-            steps: The record's.
-            setting: Take records of this setting alone; of any setting by default.
-            fidelity: That of a slice, which takes no steps; None for a fine-tune.
+            values: Labels of the allocation.
+            seed: Seed of the record.
+            steps: Steps of the record.
+            setting: Only records of this setting; of any setting by default.
+            fidelity: Fidelity of a slice, which has no steps of its own; None for a fine-tune.
         """
         place = self._places.get((setting, tuple(values), seed, steps, fidelity))
         return None if place is None else self._records[place]
@@ -64,20 +64,20 @@ class RecordFile:
         """Write a record and keep it.
 
         Returns:
-            False, with nothing written, if the same measurement is there already, also if another process
-            has written it meanwhile.
+            False, with nothing written, if the file has the same measurement already, perhaps from another
+            process.
 
         Raises:
-            StorageError: If the file cannot be written; what was there before is untouched.
+            StorageError: If the file cannot be written; its earlier content is unchanged.
         """
-        with hold(self.path):
+        with lock_file(self.path):
             if self._measure_size() != self._size:
                 self._read()
             place = self._places.get((record.setting, *record.measured))
             known = None if place is None else self._records[place]
             if known is not None and (known.status == "ok" or record.status == "failed"):
                 return False
-            append_held(self.path, record.to_json())
+            append_locked(self.path, record.to_json())
             self._size = self._measure_size()
         self._keep(record)
         return True

@@ -1,4 +1,4 @@
-"""Records of schema 1, which knew fine-tunes of ranks only."""
+"""Records of schema 1, which has only fine-tunes of ranks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COSTS = {"parameters": "adapter_parameters", "tokens": "tokens", "seconds": "sec
 
 
 def convert_record(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a record of schema 1, which knew fine-tunes of ranks only, as one of schema 2.
+    """Convert a record of schema 1 to schema 2.
 
     Raises:
         InputError: If a field is missing, unknown or of the wrong kind.

@@ -19,19 +19,19 @@ IDENTITY = ("model", "pruning", "data", "recipe", "space")
 
 @dataclass(frozen=True)
 class Setting:
-    """The unit of meta-learning. Records of one setting share everything but allocation, seed and steps.
+    """The unit of meta-learning. Records of one setting differ only in allocation, seed and steps.
 
     Attributes:
         name: Also the name of its files: letters, digits, dot, dash, underscore.
-        model: What was pruned.
-        pruning: How it was pruned and what came out, per block.
-        data: What it is recovered on and measured on.
-        recipe: How it is fine-tuned.
+        model: The model that was pruned.
+        pruning: How it was pruned, with the outcome per block.
+        data: Text for recovery and for evaluation.
+        recipe: Recipe of the fine-tunes.
         space: `Space.to_json()`.
-        held_out: Never used to train a predictor that is judged.
+        held_out: Never used for training predictors.
         pruned_loss: Held-out loss after pruning, before recovery, in nats per token.
         dense_loss: Held-out loss of the model before pruning, in nats per token.
-        command: What measures its records, and measures them again.
+        command: Command that measures its records.
     """
 
     name: str
@@ -59,14 +59,14 @@ class Setting:
 
     @property
     def digest(self) -> str:
-        """Name of the setting by what it is, without its given name and what was measured in it."""
+        """Digest of its identity, without its name and what was measured in it."""
         return compute_digest({field: getattr(self, field) for field in IDENTITY})
 
     def build_space(self) -> Space:
         """Return its space.
 
         Raises:
-            InputError: If the stored space is not sound.
+            InputError: If the stored space is not valid.
         """
         return read_space(self.space)
 

@@ -1,7 +1,7 @@
-"""A study: what was measured in a setting beside its records, in `studies/<setting>.json`.
+"""A study: measurements in a setting beside its records, in `studies/<setting>.json`.
 
-Records share their setting's recipe. What varies the recipe (learning rates, scaling exponents), follows
-uniform over its length, or scores recovered models on benchmarks, is kept here. Any part may be missing.
+Records share the recipe of their setting. A study has trials with other recipes (learning rates, scaling
+exponents), the loss of uniform by length, and benchmark scores of recovered models. Any part can be missing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """One fine-tune of a study; what does not apply or was not written down is None.
+    """One fine-tune of a study; fields that do not apply or were not recorded are None.
 
     Attributes:
         loss: Held-out loss in nats per token; None if the run failed.
-        loss_uniform: That of uniform under the same seed, steps, rate and exponent.
+        loss_uniform: Loss of uniform under the same seed, steps, rate and exponent.
         values: The allocation, one option per slot; None means uniform.
-        seed: Of initialisation and data order.
-        learning_rate: Peak rate.
+        seed: Seed of initialisation and data order.
+        learning_rate: Peak learning rate.
         exponent: Scaling exponent γ.
         steps: Optimiser steps.
         tokens: Tokens trained on.
@@ -69,7 +69,7 @@ class Score:
         stderr: Its standard error from sampling items; None if unknown.
         difference: Accuracy minus that of uniform on the same items; None if not compared.
         difference_stderr: Paired standard error of `difference`.
-        items: Number of items; None if not written down.
+        items: Number of items; None if not recorded.
     """
 
     value: float
@@ -85,11 +85,11 @@ class ScoredModel:
 
     Attributes:
         values: The allocation, one option per slot.
-        seed: Of the fine-tune.
+        seed: Seed of the fine-tune.
         loss: Held-out loss in nats per token.
         role: `uniform`, or whether the allocation was among the `best` or the `worst` by loss.
         scores: By name of the benchmark.
-        steps: Optimiser steps of the recovery; None if not written down.
+        steps: Optimiser steps of the recovery; None if not recorded.
     """
 
     values: Values
@@ -102,7 +102,7 @@ class ScoredModel:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything measured in one setting beside its records; parts that were not measured are empty.
+    """All measurements in one setting beside its records; parts that were not measured are empty.
 
     Attributes:
         setting: Name of the setting.
@@ -162,7 +162,7 @@ def read_study(path: Path, *, space: Space | None = None) -> Study:
     """Read `studies/<setting>.json`; a missing file is an empty study.
 
     Raises:
-        CorpusError: If the file is not sound; the message names it and the entry.
+        CorpusError: If the file has a fault; the message names it and the entry.
     """
     if not path.exists():
         return Study(path.stem)
@@ -232,7 +232,7 @@ def _read_model(entry: Any, place: str, *, space: Space | None) -> ScoredModel:
 
 
 def add_to_study(folder: Path, setting: str, parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Add parts to a setting's study; an empty part leaves what an earlier collection measured.
+    """Add parts to a setting's study; an empty part keeps what an earlier collection measured.
 
     Args:
         folder: The corpus's, which holds `studies/<setting>.json`.
@@ -249,11 +249,11 @@ def add_to_study(folder: Path, setting: str, parts: Mapping[str, Sequence[Mappin
     stored = read_json(target) if target.exists() else {}
     if not isinstance(stored, dict):
         raise CorpusError(
-            f"{target}: a {type(stored).__name__}, not a study. Mend or remove it; nothing was written."
+            f"{target}: a {type(stored).__name__}, not a study. Correct or remove it; nothing was written."
         )
     earlier = {key: value for key, value in stored.items() if value}
     content = {**measured, **earlier, **{key: value for key, value in measured.items() if value}}
-    # Compact: an allocation written one rank a line fills pages.
+    # Compact, because an allocation with one rank per line fills pages.
     write_text(target, dump_json(content, name=str(target)) + "\n")
 
 

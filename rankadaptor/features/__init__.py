@@ -1,4 +1,4 @@
-"""A space and its allocations as arrays; numpy only."""
+"""Features of spaces and allocations as arrays, with numpy only."""
 
 from __future__ import annotations
 

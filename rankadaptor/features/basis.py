@@ -1,4 +1,4 @@
-"""Basis functions of a slot's option: a few concave curves, all of them zero at the origin."""
+"""Basis functions of a slot's option, all of them zero at the origin."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rankadaptor.space import Space
 Floats = NDArray[np.float64]
 
 BASIS = ("log", "bend", "less", "emptied")
-"""The first coordinate, which for sizes is a log-ratio to the origin; its square; the coordinate where it is
-negative, so that what a slot loses and what it gains may weigh differently; and whether the slot has nothing
-where the origin has a size of more than one. (Where the origin has one, nothing is the only step down, and
-the first function has told it.)"""
+"""`log`: the first coordinate, which for sizes is the log-ratio to the origin. `bend`: its square. `less`:
+its negative part, so that losses and gains of size can have different weights. `emptied`: 1 where the slot
+has size 0 and the origin has more than one. (Where the origin has size one, 0 is the only smaller size, and
+`less` is enough.)"""
 
 
 @functools.lru_cache(maxsize=64)
 def tabulate_basis(space: Space) -> Floats:
     """Return the basis functions by slot and choice, `(len(BASIS), n_slots, n_options)`.
 
-    A table, because looking up is faster than computing them for a hundred thousand allocations.
+    A table, because a lookup is faster than computing them for a hundred thousand allocations.
     """
     log = space.tables.coordinates[0]
     size = np.array([slot.attribute("reference") for slot in space.slots])[:, None]

@@ -1,9 +1,9 @@
-"""Linears as numbers that mean the same in every model, so that what was learned on one carries to another.
+"""Linear features: descriptions of linears that have the same meaning in every model.
 
-Whatever the slots of a space are (linears, halves, blocks), they are read down to the linears they cover: a
-slot that spans a block counts as its seven linears that share one choice. How much a linear contributes is
-then a function of its type, its depth and what pruning took from its block, and a slot contributes the sum
-over its linears. Slots that use no resource with a limit have zeros here.
+Slots of any granularity (linears, halves, blocks) are described by the linears they cover: a slot that spans
+a block counts as its seven linears with one choice. The contribution of a linear is a function of its type,
+its depth and what pruning removed from its block, and a slot contributes the sum over its linears. Slots that
+use no resource with a limit have zeros.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rankadaptor.space import Slot, Space
 Floats = NDArray[np.float64]
 
 KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""Linears that most families have; a linear of another kind has zero in all of these columns."""
+"""Types of linears that most families have; other types have zeros in all of these columns."""
 DEGREE = 3
 USUAL_REFERENCE = 4.0
 """Mean size at the origin at which the columns of the budget are 0."""
@@ -55,17 +55,18 @@ class LinearFeatures:
 
 @functools.lru_cache(maxsize=64)
 def describe_linear_features(space: Space) -> LinearFeatures:
-    """Describe what may make the choice of a slot count more or less; the same columns for every space.
+    """Describe the slots of a space by linear features; the columns are the same for every space.
 
     - `total:all`: one;
-    - `kind:<linear>`: one in the column of the linear's type; other types have their half's column alone;
+    - `kind:<linear>`: one in the column of the linear's type;
     - `half:contrast`: 1 for attention, −1 for the MLP;
     - `depth:<n>`: Legendre polynomials of the depth, from −1 for the first block to 1 for the last;
     - `tilt:<n>`: the same, with the sign of the half;
     - `slope:<linear>`: depth in the column of the linear's type;
     - `edge:first`, `edge:last`: one in the first, or the last, block;
-    - `damage:…`: share of parameters and of importance that pruning took from the block, less the mean over
-      the linears, and one where it took nothing though it took something elsewhere;
+    - `damage:removed`, `damage:lost`: share of parameters, and of importance, that pruning removed from the
+      block, minus the mean over the linears; `damage:intact`: one if the block was not pruned but others
+      were;
     - `size:cost`: logarithm of the linear's cost per rank over the mean;
     - `budget:<linear>`: the `kind` columns times the logarithm of the mean size at the origin.
     """
@@ -115,7 +116,7 @@ def list_linear_features() -> tuple[str, ...]:
 
 
 def find_uncounted(space: Space) -> NDArray[np.bool_]:
-    """Tell which slots use no resource with a limit, `(n_slots,)`."""
+    """Return whether each slot uses no resource with a limit, `(n_slots,)`."""
     return np.array([not _is_counted(space, slot) for slot in space.slots])
 
 

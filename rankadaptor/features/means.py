@@ -1,9 +1,9 @@
-"""Allocations as numbers: means of coordinates over kinds, halves and blocks, with the origin at zero.
+"""Features of allocations: means of coordinates over kinds, halves and blocks, zero at the origin.
 
-What recovers well depends on *where* the choices went, hardly on single slots: within one setting a ridge on
-the mean coordinate per linear type and per block ranks left-out allocations well, while the total says
-nothing. Everything is relative to the origin of the space, so the origin is the zero vector and a predictor
-without intercept says "no gain" for it.
+Gains depend on groups of slots more than on single ones: within one setting a ridge on the mean coordinate
+per linear type and per block orders left-out allocations well, and the mean over all slots does not. All
+features are relative to the origin of the space. The origin is the zero vector, so that a linear model
+without intercept predicts a gain of 0 for it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def mean_features(
     - `kind:<kind>`: mean coordinate of the slots of each kind, where the space has more than one;
     - `half:attention`, `half:mlp`: mean over each half of the blocks, where slots are finer than halves;
     - `block:<i>`: mean over the slots of each block (`depth="blocks"`), or `depth:1` … `depth:3`: mean of the
-      coordinate times a Legendre polynomial of depth, as many for a deep model as for a shallow one
+      coordinate times a Legendre polynomial of depth, with the same number of columns for every model
       (`depth="polynomial"`);
     - `total:mean`: mean over all slots;
 
@@ -64,8 +64,8 @@ def mean_features(
     Args:
         space: The space.
         choices: `(n, n_slots)`.
-        depth: `blocks` for predictors of one setting, `polynomial` for those that see several.
-        coordinates: `read_coordinates` of the same choices, where they are at hand already.
+        depth: `blocks` for predictors of one setting, `polynomial` for predictors of several.
+        coordinates: `read_coordinates` of the same choices, if computed before.
 
     Returns:
         `(n, d)`, as many columns as `feature_names` has names.
@@ -78,12 +78,12 @@ def mean_features(
         coordinates = read_coordinates(space, given)
     weights = _build_weights(space, depth=depth)[1]
     origin = np.asarray(space.origin, dtype=np.int64)
-    usual = space.tables.sum_costs(origin[None])[0] if space.limits else 0
-    cost = (space.tables.sum_costs(given) if space.limits else np.zeros(len(given))) / max(usual, 1)
-    cost = cost - usual / max(usual, 1)
-    starved = (given == 0).mean(axis=1) - (origin == 0).mean()
+    reference_cost = space.tables.sum_costs(origin[None])[0] if space.limits else 0
+    cost = (space.tables.sum_costs(given) if space.limits else np.zeros(len(given))) / max(reference_cost, 1)
+    cost = cost - reference_cost / max(reference_cost, 1)
+    lowest = (given == 0).mean(axis=1) - (origin == 0).mean()
     parts = np.split(coordinates, len(space.tables.coordinates), axis=1)
-    return np.concatenate([*(part @ weights.T for part in parts), cost[:, None], starved[:, None]], axis=1)
+    return np.concatenate([*(part @ weights.T for part in parts), cost[:, None], lowest[:, None]], axis=1)
 
 
 def feature_names(space: Space, *, depth: str = "blocks") -> list[str]:

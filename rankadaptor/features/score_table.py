@@ -1,4 +1,4 @@
-"""A cheap score of each option of each slot; the score of an allocation is the sum."""
+"""Scores of the options of each slot; the score of an allocation is their sum."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ if TYPE_CHECKING:
     from rankadaptor.space import Space
 
 SCHEMA = 2
-OLD = 1  # named its space by a digest that spaces no longer have; its options say whether it fits
+OLD = 1  # has a digest of the space that is no longer in use; its options are compared instead
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """A score of allocations that is a sum over slots of a score of the slot's option.
+    """A score of allocations that is a sum of scores of the slots' options.
 
-    Scores order the allocations of one space. They are not nats, and those of two spaces or two kinds cannot
-    be compared.
+    Scores order the allocations of one space. They are not in nats, and scores of different spaces or kinds
+    cannot be compared.
 
     Attributes:
         kind: How it was measured: `spectra`, `variance`, `reconstruction`, or a name of your own.
-        space: Digest of the space it belongs to; empty where only the options tell.
+        space: Digest of the space it belongs to; empty in tables of schema 1.
         options: Options of every slot, as in the space.
-        worths: Score of every option of every slot, same shape.
-        tokens: Tokens that measuring it ran through the model.
+        option_scores: Score of every option of every slot, same shape.
+        tokens: Tokens that the measurement ran through the model.
     """
 
     kind: str
     space: str
     options: tuple[tuple[Label, ...], ...] = field(repr=False)
-    worths: tuple[tuple[float, ...], ...] = field(repr=False)
+    option_scores: tuple[tuple[float, ...], ...] = field(repr=False)
     tokens: int = 0
 
     def __post_init__(self) -> None:
-        if [len(row) for row in self.options] != [len(row) for row in self.worths]:
-            raise InputError("worths and options differ in shape. Give one worth for each option of a slot.")
-        if not all(np.isfinite(row).all() for row in self.worths):
-            raise InputError("some worths are not finite. Measure again, on other sequences or in float32.")
+        if [len(row) for row in self.options] != [len(row) for row in self.option_scores]:
+            raise InputError(
+                "option_scores and options differ in shape. Give one score for each option of a slot."
+            )
+        if not all(np.isfinite(row).all() for row in self.option_scores):
+            raise InputError("some scores are not finite. Measure again, on other sequences or in float32.")
 
     def score(self, choices: ArrayLike) -> NDArray[np.float64]:
         """Return the scores `(n,)` of choices `(n, n_slots)`; more is better.
@@ -56,10 +58,10 @@ class ScoreTable:
         if given.ndim != 2 or given.shape[1] != len(self.options):
             raise InputError(f"choices of shape {given.shape}; allowed is (n, {len(self.options)}).")
         total = np.zeros(len(given))
-        for column, worths in enumerate(self.worths):
-            if ((given[:, column] < 0) | (given[:, column] >= len(worths))).any():
-                raise InputError(f"slot {column}: it has {len(worths)} options, counted from 0.")
-            total += np.asarray(worths)[given[:, column]]
+        for column, scores in enumerate(self.option_scores):
+            if ((given[:, column] < 0) | (given[:, column] >= len(scores))).any():
+                raise InputError(f"slot {column}: it has {len(scores)} options, counted from 0.")
+            total += np.asarray(scores)[given[:, column]]
         return total
 
     def check_space(self, space: Space) -> None:
@@ -83,7 +85,7 @@ class ScoreTable:
             "space": self.space,
             "tokens": self.tokens,
             "options": [list(row) for row in self.options],
-            "worths": [list(row) for row in self.worths],
+            "worths": [list(row) for row in self.option_scores],
         }
 
     @classmethod
@@ -102,7 +104,7 @@ class ScoreTable:
                 kind=str(data["kind"]),
                 space=str(data["space"]) if data["schema"] == SCHEMA else "",
                 options=tuple(tuple(read_label(value) for value in row) for row in data["options"]),
-                worths=tuple(tuple(float(value) for value in row) for row in data["worths"]),
+                option_scores=tuple(tuple(float(value) for value in row) for row in data["worths"]),
                 tokens=int(data["tokens"]),
             )
         except (KeyError, TypeError, ValueError) as error:

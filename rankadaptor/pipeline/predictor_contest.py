@@ -16,7 +16,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable
 from rankadaptor.files import append_line, compute_digest, write_json
 from rankadaptor.predictor.baselines.score_predictor import ScorePredictor
-from rankadaptor.predictor.contest import DRAWS, Train, average_rows, hold_contest, judge_setting
+from rankadaptor.predictor.contest import DRAWS, Train, average_rows, compare_predictors, judge_setting
 from rankadaptor.predictor.contestants import list_contestants
 from rankadaptor.predictor.evidence import Evidence, list_evidence
 from rankadaptor.predictor.prediction import Predictor
@@ -41,7 +41,7 @@ def benchmark_predictors(
     contestants: Mapping[str, Train] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Judge predictors on every setting of a corpus, trained on the others that are not held out.
+    """Evaluate predictors on every setting of a corpus, trained on the others that are not held out.
 
     With `output`, writes the rows to it, and averages and facts of the run to `<output>-summary.json` beside
     it. Rows are collected in `<output>.partial.jsonl` until all are there: the same call with the same corpus
@@ -85,7 +85,7 @@ def benchmark_predictors(
             "that are not held out, and leaving a model out two models. Measure more with `rankadaptor "
             "collect`."
         )
-    run = compute_digest([loaded.digest, name_code(CODE), draws, seed, siblings, facts or {}])
+    run = compute_digest([loaded.digest, compute_code_digest(CODE), draws, seed, siblings, facts or {}])
     partial = None if target is None else target.with_suffix(".partial.jsonl")
     known = {} if partial is None else _read_partial(partial, run)
     # Earlier rows are kept as long as corpus and code are the same.
@@ -107,7 +107,7 @@ def benchmark_predictors(
             progress.advance(note=f"{name} on {setting.name}")
             return known[key]
 
-        rows = hold_contest(
+        rows = compare_predictors(
             {name: contestants[name] for name in names}, evidence, judge=judge, siblings=siblings
         )
     if target is None:
@@ -178,7 +178,7 @@ def _train_nothing(_seen: Sequence[Evidence]) -> Predictor:
     raise InputError("a score is measured in its own setting and cannot be trained.")
 
 
-def name_code(folders: Sequence[Path]) -> str:
+def compute_code_digest(folders: Sequence[Path]) -> str:
     """Return the digest of the Python files of some folders."""
     return compute_digest(
         [path.read_text("utf-8") for folder in folders for path in sorted(folder.rglob("*.py"))]

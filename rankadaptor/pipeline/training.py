@@ -63,13 +63,13 @@ def write_card(card: Mapping[str, Any]) -> str:
         "# Model card: the trained predictor\n",
         f"Written by `rankadaptor meta-train`. Trained on {card['summary']} (corpus digest "
         f"`{card['corpus_digest']}`). It predicts the gain of an allocation over uniform, in nats per "
-        "token; `rankadaptor run` uses it with `search.predictor: meta`, and it decides what is measured, "
-        "never what the verdict says.\n",
+        "token; `rankadaptor run` uses it with `search.predictor: meta`. It influences what is measured and "
+        "has no influence on the verdict.\n",
         "| trained on | allocations |\n|---|---|\n" + settings + "\n",
     ]
     if card["not_trained_on"]:
         names = ", ".join(f"`{name}`" for name in card["not_trained_on"])
-        lines.append(f"Not trained on (held out, or hardly measured): {names}.\n")
+        lines.append(f"Not trained on (held out, or too few records): {names}.\n")
     lines += [
         "## Benchmark\n",
         _describe_benchmark(card.get("benchmark")),
@@ -80,14 +80,14 @@ def write_card(card: Mapping[str, Any]) -> str:
 
 
 LIMITS = """\
-- On models, lengths of fine-tune or rank menus far from those it was trained on: the order it gives is then a
-  guess that the first records of a search must correct. Its standard deviations allow for that, but only as
-  far as the settings above differ among themselves.
-- As a statement about single linears: it knows types, depth, damage and budget, and what the search has seen.
-- When a recipe's learning rate was not tuned on uniform: a larger rank then acts like a larger learning rate,
-  and gains can change their sign.
-- In settings where ranks hardly matter: after a few records it says so by a predicted spread inside the
-  noise, before the first not always. Then take uniform.
+- For models, lengths of fine-tunes or ranks far from those it was trained on: before the first records of a
+  search its order can be wrong, and its standard deviations only reflect the differences between the settings
+  above.
+- For single linears: its inputs are types, depth, pruned shares and budget, and the records of the search.
+- If the learning rate of the recipe was not tuned on uniform: a larger rank then acts like a larger learning
+  rate, and gains can change their sign.
+- In settings where ranks hardly matter: after a few records the predicted spread is below the noise, before
+  the first record not always. Use uniform then.
 """
 
 
@@ -97,11 +97,11 @@ def _read_benchmark(path: Path, digest: str) -> dict[str, Any] | None:
     try:
         summary = read_json(path)
     except InputError as error:
-        logger.warning("the card goes without a benchmark: %s", error)
+        logger.warning("the card has no benchmark: %s", error)
         return None
     if summary.get("corpus_digest") != digest:
         logger.warning(
-            "%s is about another corpus, so the card goes without a benchmark. Run "
+            "%s is about another corpus, so the card has no benchmark. Run "
             "`rankadaptor benchmark --output` first.",
             path,
         )
@@ -120,10 +120,10 @@ def _describe_benchmark(benchmark: Mapping[str, Any] | None) -> str:
             "`rankadaptor meta-train --benchmark FILE-summary.json` fills this part.\n"
         )
     lines = [
-        "Each setting judged by a predictor trained on the others with twelve allocations or more; held-out "
-        "settings by one trained on all of these, which is this one but for settings smaller than that. "
-        "Kendall's τ inside a setting between predicted and measured gains, its share of what noise allows, "
-        "and how many gains lay inside the 90 % interval.\n",
+        "Each setting is predicted by a predictor trained on the others with at least twelve allocations; "
+        "held-out settings by one trained on all of these, which is this one without the smaller settings. "
+        "Kendall's τ within a setting between predicted and measured gains, its share of the noise ceiling, "
+        "and the share of gains in the 90 % interval.\n",
         "| settings | | online records | τ | share of the ceiling | in the 90 % interval | regret of the "
         "first choice |\n|---|---|---|---|---|---|---|",
     ]

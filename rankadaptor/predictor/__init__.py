@@ -1,4 +1,4 @@
-"""Performance models: an allocation's gain over uniform, predicted before the fine-tune is paid for."""
+"""Performance models: they predict the gain of an allocation over the reference before it is measured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rankadaptor.predictor.prior.meta_predictor import MetaPredictor
     from rankadaptor.predictor.quality import Quality, assess_predictor
 
-# Imported on first use: the perceptrons need torch, which takes more than a second to import.
+# Imported on first use: the networks need torch, which takes more than a second to import.
 _MODULES = {
     "BoostedTrees": "baselines.boosted_trees",
     "Ensemble": "ensemble",

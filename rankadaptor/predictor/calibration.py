@@ -1,24 +1,24 @@
-"""How far a predictor may be believed, from the gains it predicted without having seen them.
+"""Shrinkage of predictions, estimated from predictions of gains that were left out of the fit.
 
-A flexible model fitted to ten noisy records always finds something. What it finds is multiplied by a factor b
-in 0 … 1: how much of a predicted gain showed up in records that were left out of the fit. b is not known
-exactly either; its belief is
+A flexible model overfits ten noisy records. Its predictions are therefore multiplied by a factor b in 0 … 1,
+the share of a predicted gain that is found in records that were left out of the fit. b has the posterior
 
-    prior:       P(b = 0) = `sceptic`, else uniform on (0, 1]
-    likelihood:  (sum of squares of  gain − b · left-out prediction)^(−n/2)      (normal errors of unknown
-        size)
+    prior:       P(b = 0) = `zero_probability`, else uniform on (0, 1]
+    likelihood:  (sum of squares of  gain − b · left-out prediction)^(−n/2)
+                 (normal errors of unknown variance)
 
 and the calibrated gain f = b · g, with g ~ (mean, std) of the model, has by the laws of total expectation and
 variance
 
     mean  E[b] · mean          variance  E[b²] · std² + Var(b) · mean²
 
-On a setting without signal b goes to 0, and the predicted spread with it. The origin is uniform, whose gain
-is 0.
+On a setting without signal b goes to 0, and so does the spread of the predictions. They shrink towards 0, the
+gain of the reference.
 
-What b leaves unexplained is split between the noise of a measurement and what the model does not know.
-Repeats of one allocation tell the noise; without them half is taken for noise. Where a model's own SD is too
-small for its part (the members of an ensemble tend to agree too much) it is stretched, at most threefold.
+The residual variance is split between the noise of a measurement and the uncertainty of the model. The noise
+is estimated from repeats of one allocation; without repeats, half of the residual variance counts as noise.
+Where the model's own SD is too small for the other part (the members of an ensemble tend to agree too much),
+it is multiplied by a factor of at most three.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from numpy.typing import NDArray
 from rankadaptor.predictor.prediction import Floats, Prediction
 
 GRID = np.linspace(0.0, 1.0, 41)
-SCEPTIC = 0.5
-SCEPTIC_PRETRAINED = 0.2
+ZERO_PROBABILITY = 0.5
+ZERO_PROBABILITY_PRETRAINED = 0.2
 LARGEST_STRETCH = 3.0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The belief about b, and the noise of one measurement.
+    """Posterior moments of b, and the noise of one measurement.
 
     Attributes:
         factor: E[b].
@@ -65,9 +65,11 @@ class Calibration:
         )
 
 
-def weigh_prior(sceptic: float = SCEPTIC) -> Floats:
-    """Return the prior weights of `GRID`; `sceptic` is the prior probability of b = 0."""
-    return np.concatenate([[sceptic], np.full(GRID.size - 1, (1.0 - sceptic) / (GRID.size - 1))])
+def build_prior_weights(zero_probability: float = ZERO_PROBABILITY) -> Floats:
+    """Return the prior weights of `GRID`; `zero_probability` is the prior probability of b = 0."""
+    return np.concatenate(
+        [[zero_probability], np.full(GRID.size - 1, (1.0 - zero_probability) / (GRID.size - 1))]
+    )
 
 
 def calibrate(
@@ -76,19 +78,19 @@ def calibrate(
     *,
     left_out_std: Floats | None = None,
     noise: float | None = None,
-    sceptic: float = SCEPTIC,
+    zero_probability: float = ZERO_PROBABILITY,
 ) -> Calibration:
-    """Judge predictions of gains that were left out of the fit.
+    """Estimate the shrinkage from predictions of gains that were left out of the fit.
 
     Args:
         gains: Measured gains, nats per token, shape `(n,)`.
         left_out: Predictions for them by fits that had not seen them, shape `(n,)`.
         left_out_std: Their SDs, shape `(n,)`; they explain part of the residuals, the rest counts as noise.
-        noise: SD of one measurement where repeats tell it; otherwise it is taken from the residuals.
-        sceptic: Prior probability that the predictor knows nothing here.
+        noise: SD of one measurement from repeats; None estimates it from the residuals.
+        zero_probability: Prior probability of b = 0, a predictor without any skill in this setting.
     """
     residuals = ((gains[None, :] - GRID[:, None] * left_out[None, :]) ** 2).sum(axis=1)
-    prior = weigh_prior(sceptic)
+    prior = build_prior_weights(zero_probability)
     if gains.size < 2 or residuals.max() == 0.0:
         weights = prior
     else:
@@ -107,6 +109,6 @@ def calibrate(
 
 
 def assign_folds(count: int, *, folds: int, seed: int) -> NDArray[np.int64]:
-    """Deal `count` observations into folds of nearly equal size; leave-one-out when `count <= folds`."""
+    """Assign `count` observations to folds of nearly equal size; leave-one-out when `count <= folds`."""
     used = min(folds, count)
     return np.random.default_rng(seed).permutation(np.arange(count) % max(used, 1))

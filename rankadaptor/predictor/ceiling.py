@@ -1,4 +1,4 @@
-"""What noise allows: how well a perfect predictor would order measurements like these."""
+"""The noise ceiling: the rank correlation that a perfect predictor would have with noisy measurements."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rankadaptor.predictor.prediction import Floats
 from rankadaptor.predictor.rank_agreement import compute_kendall
 
 DRAWS = 200
-SURE = 0.01  # of the F test for a difference between allocations
-PAIRS = 1 << 20  # signs of pairs held at once while shuffles are judged
+SIGNIFICANCE = 0.01  # of the F test for a difference between allocations
+PAIRS = 1 << 20  # signs of pairs held in memory at once
 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What noise leaves of one setting's measurements.
+    """The noise ceiling of one setting.
 
     Attributes:
-        kendall: τ that the true gains would reach against measurements as noisy as these; 0 if noise explains
+        kendall: Kendall's τ between the true gains and measurements as noisy as these; 0 if noise explains
             all differences, None without repeats.
-        noise: SD of one measurement around the true gain, uniform's own luck left out, nats per token; None
-            without repeats.
+        noise: SD of one measurement around the true gain, without the noise of the reference, nats per token;
+            None without repeats.
         spread: SD of the measured gains, nats per token.
         signal: Whether allocations differ by more than noise (F test at 1 %); None without repeats.
     """
@@ -38,9 +38,9 @@ class Ceiling:
 def find_ceiling(observations: Observations, *, seed: int = 0) -> Ceiling:
     """Estimate the ceiling of a setting from its repeats.
 
-    The true gains are taken to be the measured ones drawn together until their variance is what noise leaves;
-    measurements are simulated from them. Unlike a formula for normal laws this keeps the shape of their
-    distribution, a few far corners among many near ties.
+    The measured gains, shrunk towards their mean until their variance is the variance without noise, stand
+    for the true gains, and measurements are simulated from them. Unlike a formula for normal distributions,
+    this keeps the shape of the distribution: a few extreme allocations and many near ties.
     """
     gains, noise = observations.gains, observations.order_noise
     spread = float(gains.std(ddof=1)) if gains.size > 1 else 0.0
@@ -63,7 +63,7 @@ def find_ceiling(observations: Observations, *, seed: int = 0) -> Ceiling:
 def _differs(ratio: float, between: int, within: int) -> bool:
     from scipy.stats import f
 
-    return bool(f.sf(ratio, between, max(within, 1)) < SURE)
+    return bool(f.sf(ratio, between, max(within, 1)) < SIGNIFICANCE)
 
 
 def compare_with_ceiling(kendall: float, ceiling: float | None) -> float | None:
@@ -71,12 +71,12 @@ def compare_with_ceiling(kendall: float, ceiling: float | None) -> float | None:
     return kendall / ceiling if ceiling else None
 
 
-def find_null(
+def simulate_null(
     predicted: list[Floats], measured: Floats, rows: list[NDArray[np.int64]], *, count: int, seed: int
 ) -> Floats:
-    """Return mean τ of predictions `predicted[d]` of rows `rows[d]` against shuffled gains, `(count,)`.
+    """Return the mean τ of predictions `predicted[d]` of rows `rows[d]` with shuffled gains, `(count,)`.
 
-    One shuffle serves all draws, so that draws that overlap count as the little evidence that they are.
+    All draws `d` use the same shuffle, so that overlapping draws do not count as independent evidence.
     """
     generator = np.random.default_rng(seed)
     shuffled = np.stack([generator.permutation(measured) for _ in range(count)])

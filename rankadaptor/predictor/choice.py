@@ -25,14 +25,14 @@ def make_predictor(name: str, *, pretrained: str | Path | None = None, seed: int
     Raises:
         InputError: If the name is unknown, `pretrained` is missing or does not belong to it, or xgboost,
             which `boosted_trees` needs, does not load.
-        CheckpointError: If the folder holds no sound predictor.
+        CheckpointError: If the folder holds no predictor, or a damaged one.
     """
     if name not in PREDICTORS:
         raise InputError(f"predictor {name!r}: allowed are {', '.join(PREDICTORS)}.")
     if name != "ensemble" and (name == "meta") != (pretrained is not None):
         raise InputError(
             f"predictor {name!r} with pretrained={pretrained!r}: 'meta' needs the folder that "
-            "`rankadaptor meta-train` wrote, 'ensemble' may have it, the others take none ('perceptron' is "
+            "`rankadaptor meta-train` wrote, 'ensemble' can use it, the others take none ('perceptron' is "
             "the paper's network without meta-training)."
         )
     if name == "boosted_trees":

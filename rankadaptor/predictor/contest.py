@@ -1,4 +1,4 @@
-"""Predictors compared on settings that they were not trained on, after ever more records of each."""
+"""Comparison of predictors on settings that they were not trained on, with growing numbers of records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rankadaptor.predictor.ceiling import Ceiling, compare_with_ceiling, find_ceiling, find_null
+from rankadaptor.predictor.ceiling import Ceiling, compare_with_ceiling, find_ceiling, simulate_null
 from rankadaptor.predictor.evidence import Evidence
 from rankadaptor.predictor.observations import Observations
 from rankadaptor.predictor.prediction import Floats, Prediction, Predictor
@@ -21,18 +21,18 @@ logger = logging.getLogger(__name__)
 COUNTS = (0, 4, 8, 16, 32)
 DRAWS = 5
 PERMUTATIONS = 500
-LEAST_ASKED = 8
-"""Allocations that must be left to predict."""
+LEAST_PREDICTED = 8
+"""Smallest number of allocations to predict."""
 HALF, NINE_TENTHS = 0.6744897501960817, 1.6448536269514722
-"""Standard deviations of a normal law within which half, and nine tenths, of it lie."""
+"""Half widths of the central 50 % and 90 % intervals of a normal distribution, in standard deviations."""
 
 Train: TypeAlias = Callable[[Sequence[Evidence]], Predictor]
-"""Makes a predictor from the settings that it may learn from."""
+"""Makes a predictor from the settings that it may be trained on."""
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """Predictions of the allocations that were not among the records."""
+class _Predicted:
+    """Predictions for the allocations that were not among the records."""
 
     rows: NDArray[np.int64]
     prediction: Prediction
@@ -46,10 +46,10 @@ def judge_setting(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Judge a predictor on one setting that it has not been trained on.
+    """Evaluate a predictor on one setting that it has not been trained on.
 
-    For each count it is conditioned on that many allocations, drawn at random `draws` times, and asked for
-    all others. Counts that leave fewer than eight to ask for are left out.
+    For each count, the predictor is conditioned on that many allocations, drawn at random `draws` times, and
+    predicts all others. Counts that leave fewer than eight allocations to predict are left out.
 
     Returns:
         One row per count; see `docs/how-to/train-your-predictor.md` for its fields.
@@ -58,10 +58,10 @@ def judge_setting(
     ceiling = find_ceiling(observations, seed=seed)
     rows = []
     for count in counts:
-        if len(observations) - count < LEAST_ASKED:
+        if len(observations) - count < LEAST_PREDICTED:
             continue
-        answers = [
-            _ask(predictor, evidence, observations, count=count, seed=seed + draw)
+        predictions = [
+            _predict_others(predictor, evidence, observations, count=count, seed=seed + draw)
             for draw in range(draws if count else 1)
         ]
         rows.append(
@@ -70,42 +70,42 @@ def judge_setting(
                 "setting": evidence.name,
                 "held_out": evidence.held_out,
                 "records": count,
-                **_summarise(answers, observations, ceiling, seed=seed),
+                **_summarise(predictions, observations, ceiling, seed=seed),
             }
         )
     return rows
 
 
-def _ask(
+def _predict_others(
     predictor: Predictor, evidence: Evidence, observations: Observations, *, count: int, seed: int
-) -> _Answer:
+) -> _Predicted:
     order = np.random.default_rng(seed).permutation(len(observations))
-    told = {observations.labels[row] for row in order[:count]}
-    records = [record for record in evidence.records if record.values in told]
+    chosen_labels = {observations.labels[row] for row in order[:count]}
+    records = [record for record in evidence.records if record.values in chosen_labels]
     rows = np.sort(order[count:])
     conditioned = predictor.update(evidence.space, records) if count else predictor
-    return _Answer(rows, conditioned.predict(evidence.space, observations.choices[rows]))
+    return _Predicted(rows, conditioned.predict(evidence.space, observations.choices[rows]))
 
 
 def _summarise(
-    answers: Sequence[_Answer], observations: Observations, ceiling: Ceiling, *, seed: int
+    predictions: Sequence[_Predicted], observations: Observations, ceiling: Ceiling, *, seed: int
 ) -> dict[str, Any]:
     taus, rhos, first, fifth, half, most, spreads = [], [], [], [], [], [], []
-    for answer in answers:
-        measured, mean = observations.gains[answer.rows], answer.prediction.mean
+    for predicted in predictions:
+        measured, mean = observations.gains[predicted.rows], predicted.prediction.mean
         taus.append(compute_kendall(mean, measured))
         rhos.append(compute_spearman(mean, measured))
         first.append(compute_regret(mean, measured, top=1))
         fifth.append(compute_regret(mean, measured, top=5))
-        errors = np.abs(measured - mean) / _find_width(answer, observations)
+        errors = np.abs(measured - mean) / _find_width(predicted, observations)
         half.append(float(np.mean(errors <= HALF)))
         most.append(float(np.mean(errors <= NINE_TENTHS)))
         spreads.append(float(mean.std()))
     kendall = float(np.mean(taus))
-    null = find_null(
-        [answer.prediction.mean for answer in answers],
+    null = simulate_null(
+        [predicted.prediction.mean for predicted in predictions],
         observations.gains,
-        [answer.rows for answer in answers],
+        [predicted.rows for predicted in predictions],
         count=PERMUTATIONS,
         seed=seed,
     )
@@ -128,34 +128,34 @@ def _summarise(
     }
 
 
-def _find_width(answer: _Answer, observations: Observations) -> Floats:
-    """SD of a measured mean around the prediction: the unknown, and the noise as far as it is known."""
-    noise = answer.prediction.noise / np.sqrt(observations.counts[answer.rows])
-    width: Floats = np.maximum(np.hypot(answer.prediction.std, noise), 1e-12)
+def _find_width(predicted: _Predicted, observations: Observations) -> Floats:
+    """Return the SD of measured means around their predictions: model uncertainty and known noise."""
+    noise = predicted.prediction.noise / np.sqrt(observations.counts[predicted.rows])
+    width: Floats = np.maximum(np.hypot(predicted.prediction.std, noise), 1e-12)
     return width
 
 
-def hold_contest(
+def compare_predictors(
     contestants: Mapping[str, Train],
     evidence: Sequence[Evidence],
     *,
     judge: Callable[[str, Evidence, Callable[[], Predictor]], list[dict[str, Any]]],
     siblings: bool = True,
 ) -> list[dict[str, Any]]:
-    """Judge every contestant on every setting, trained on all others that are not held out.
+    """Evaluate every contestant on every setting, trained on all others that are not held out.
 
     Args:
         contestants: By name.
-        evidence: Settings with enough records to judge on.
-        judge: Called with name, setting and a function that trains the predictor; returns the rows. It may
-            know them already, and then nothing is trained.
+        evidence: Settings with enough records for an evaluation.
+        judge: Called with name, setting and a function that trains the predictor; returns the rows. If it has
+            stored rows it need not call that function, and nothing is trained.
         siblings: Whether other settings of the same model may be trained on.
     """
     rows: list[dict[str, Any]] = []
     for name, train in contestants.items():
-        trained: dict[tuple[str, ...], Predictor] = {}  # the held-out settings share one
+        trained: dict[tuple[str, ...], Predictor] = {}  # held-out settings share one predictor
         for setting in evidence:
-            others = [e for e in evidence if _may_teach(e, setting, siblings=siblings)]
+            others = [e for e in evidence if _may_train_on(e, setting, siblings=siblings)]
 
             def make(
                 train: Train = train,
@@ -171,7 +171,7 @@ def hold_contest(
     return rows
 
 
-def _may_teach(other: Evidence, setting: Evidence, *, siblings: bool) -> bool:
+def _may_train_on(other: Evidence, setting: Evidence, *, siblings: bool) -> bool:
     same_model = other.model != "" and other.model == setting.model
     return not other.held_out and other.name != setting.name and (siblings or not same_model)
 
@@ -181,7 +181,7 @@ def average_rows(rows: Sequence[Mapping[str, Any]], *, signal: bool | None = Tru
 
     Args:
         rows: Of `judge_setting`.
-        signal: Take settings with this `signal` alone; None takes all.
+        signal: Use only settings with this `signal`; None uses all.
     """
     fields = (
         "kendall", "ceiling", "kendall_ratio", "spearman", "regret1", "regret5", "coverage50", "coverage90",

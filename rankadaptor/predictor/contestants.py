@@ -1,4 +1,4 @@
-"""The predictors that a search can be given, each trained on the settings it may see."""
+"""The predictors that `search.predictor` can name, each with a function that trains it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rankadaptor.predictor.evidence import Evidence
 from rankadaptor.predictor.prediction import Predictor
 
 FROM_SCRATCH = ("gaussian_process", "ridge", "boosted_trees", "perceptron")
-"""Those that learn from a search's own records alone."""
+"""Predictors that learn only from the records of the search."""
 
 
 def list_contestants(*, seed: int = 0) -> dict[str, Train]:
-    """Return the contestants by name, those of `search.predictor`, the default first."""
-    trained: dict[tuple[str, ...], Predictor] = {}  # by settings: the ensemble takes the same one
+    """Return a training function for each value of `search.predictor`, the default first."""
+    trained: dict[tuple[str, ...], Predictor] = {}  # by settings; the ensemble uses the same predictor
 
     def train_meta(seen: Sequence[Evidence]) -> Predictor:
         key = tuple(each.name for each in seen)

@@ -1,4 +1,4 @@
-"""Several predictors as one, each weighted by how well it foresaw records that it had not seen."""
+"""A mixture of predictors, weighted by how well each predicts records that were left out of its fit."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ if TYPE_CHECKING:
     from rankadaptor.space import Space
 
 FOLDS = 3
-ENOUGH = 4  # usable allocations before members are judged
-CAUTION = 0.5  # power of the likelihood: left-out predictions of one setting are not independent
+LEAST_ALLOCATIONS = 4  # allocations from which members are cross-validated
+LIKELIHOOD_POWER = 0.5  # below 1, because left-out predictions of one setting are not independent
 
 
 @dataclass(frozen=True)
 class Ensemble:
     """A mixture of predictors.
 
-    Before the first records only members that are `pretrained` speak. From four allocations on each member
-    is conditioned on parts of the records and judged on the rest; its weight is the likelihood it gave them.
+    Before the first records only `pretrained` members have a weight, if there are any. From four allocations
+    on, each member is cross-validated, and its weight is the likelihood of the left-out records, to the power
+    of `LIKELIHOOD_POWER`.
 
     Attributes:
         members: At least one.
         weights: One per member, summing to 1.
-        seed: Folds.
+        seed: Assignment to folds.
     """
 
     members: tuple[Predictor, ...]
@@ -42,13 +43,13 @@ class Ensemble:
 
     @property
     def pretrained(self) -> bool:
-        """Whether it says something useful before the first record."""
+        """Whether any member predicts gains before the first record."""
         return any(member.pretrained for member in self.members)
 
     def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`."""
         array = read_choices(space, allocations)
-        weights = self.weights or self._weigh_blindly()
+        weights = self.weights or self._weigh_without_records()
         parts = [
             (weight, member.predict(space, array))
             for weight, member in zip(weights, self.members, strict=True)
@@ -60,30 +61,32 @@ class Ensemble:
         return Prediction(mean=mean, std=np.sqrt(np.maximum(second - mean**2, 0.0)), noise=noise)
 
     def update(self, space: Space, records: Sequence[Record]) -> Ensemble:
-        """Condition every member on all records and judge it; see `Predictor`."""
+        """Condition every member on all records and weight it by cross-validation; see `Predictor`."""
         observations = gather_observations(space, records)
         members = tuple(member.update(space, records) for member in self.members)
         count = len(observations)
-        if count < ENOUGH:
+        if count < LEAST_ALLOCATIONS:
             return dataclasses.replace(self, members=members, weights=())
         fold = assign_folds(count, folds=FOLDS, seed=self.seed)
-        logs = np.zeros(len(members))
+        log_likelihoods = np.zeros(len(members))
         for left_out in range(int(fold.max()) + 1):
             rows = fold == left_out
             kept = {observations.labels[row] for row in np.flatnonzero(~rows)}
             seen = [record for record in records if record.values in kept]
             for index, member in enumerate(self.members):
                 prediction = member.update(space, seen).predict(space, observations.choices[rows])
-                logs[index] += _score(prediction, observations.gains[rows], observations.spread)
-        weights = np.exp(CAUTION * (logs - logs.max())) + 1e-3
+                log_likelihoods[index] += _compute_log_likelihood(
+                    prediction, observations.gains[rows], observations.spread
+                )
+        weights = np.exp(LIKELIHOOD_POWER * (log_likelihoods - log_likelihoods.max())) + 1e-3
         return dataclasses.replace(self, members=members, weights=tuple((weights / weights.sum()).tolist()))
 
-    def _weigh_blindly(self) -> tuple[float, ...]:
-        speak = [float(member.pretrained or not self.pretrained) for member in self.members]
-        return tuple(each / sum(speak) for each in speak)
+    def _weigh_without_records(self) -> tuple[float, ...]:
+        used = [float(member.pretrained or not self.pretrained) for member in self.members]
+        return tuple(each / sum(used) for each in used)
 
 
-def _score(prediction: Prediction, gains: Floats, spread: float) -> float:
+def _compute_log_likelihood(prediction: Prediction, gains: Floats, spread: float) -> float:
     """Return the log likelihood of measured gains."""
     variance = prediction.std**2 + prediction.noise**2 + 1e-4 * spread**2
     return float(-0.5 * ((gains - prediction.mean) ** 2 / variance + np.log(variance)).sum())

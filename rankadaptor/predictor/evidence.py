@@ -1,4 +1,4 @@
-"""The settings that a performance model is trained on or judged by."""
+"""The settings that a performance model is trained or evaluated on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from rankadaptor.errors import InputError
 from rankadaptor.files import compute_digest
-from rankadaptor.predictor.observations import Observations, find_usual_steps, gather_observations
+from rankadaptor.predictor.observations import Observations, find_most_common_steps, gather_observations
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Corpus, Record
@@ -29,8 +29,8 @@ class Evidence:
         name: Of the setting.
         space: Its space.
         records: Runs of one length, failed ones included.
-        held_out: Whether it may not be trained on.
-        model: Name of the model that was pruned; settings of one model are siblings.
+        held_out: Whether predictors must not be trained on it.
+        model: Name of the model that was pruned; settings with the same model are called siblings.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Evidence:
 def list_evidence(source: Source, *, all_lengths: bool = False) -> list[Evidence]:
     """List the settings of a corpus, or of pairs of a space and its records.
 
-    A setting's score is its gain at the length that most of its records have: runs of another length rank
-    allocations otherwise.
+    By default only the records of a setting's most common length are used, because runs of another length
+    order allocations differently.
 
     Args:
         source: A corpus, or pairs.
-        all_lengths: List runs of each length as a setting of its own.
+        all_lengths: List the runs of each length as a separate setting.
     """
     if isinstance(source, Sequence):
         given = [
@@ -75,7 +75,7 @@ def list_evidence(source: Source, *, all_lengths: bool = False) -> list[Evidence
     found: list[Evidence] = []
     for name, space, records, left_out, model in given:
         lengths = sorted({record.steps for record in records})
-        usual = find_usual_steps(records)
+        usual = find_most_common_steps(records)
         chosen = lengths if all_lengths else [usual] if usual is not None else []
         for steps in chosen or [0]:
             part = tuple(record for record in records if record.steps == steps)
@@ -85,7 +85,7 @@ def list_evidence(source: Source, *, all_lengths: bool = False) -> list[Evidence
 
 
 def choose_trainable(evidence: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
-    """Return what may be trained on, and the names of the others: held out, or hardly measured.
+    """Return the settings to train on, and the names of those that are held out or have too few records.
 
     Raises:
         InputError: If nothing is left.
@@ -108,8 +108,8 @@ def choose_trainable(evidence: Sequence[Evidence]) -> tuple[list[Evidence], list
     return chosen, left_out
 
 
-def name_source(source: Source) -> str:
-    """Return the digest of what was trained on."""
+def compute_source_digest(source: Source) -> str:
+    """Return the digest of the settings and records trained on."""
     if not isinstance(source, Sequence):
         return source.digest
     return compute_digest(

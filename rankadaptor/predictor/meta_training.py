@@ -1,4 +1,4 @@
-"""Training the predictor that `run` uses on a corpus."""
+"""Meta-training of the predictor on a corpus."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from rankadaptor.defaults import META_TRAINING
 from rankadaptor.errors import InputError
-from rankadaptor.predictor.evidence import Source, choose_trainable, list_evidence, name_source
+from rankadaptor.predictor.evidence import Source, choose_trainable, compute_source_digest, list_evidence
 from rankadaptor.predictor.prior.hierarchy import fit_hierarchy
 from rankadaptor.predictor.prior.meta_predictor import MetaPredictor
-from rankadaptor.predictor.prior.width import set_width
+from rankadaptor.predictor.prior.width import calibrate_width
 
 if TYPE_CHECKING:
     from rankadaptor.predictor.networks.meta_network import MetaNetwork
@@ -31,25 +31,25 @@ def meta_train(
     epochs: int = META_TRAINING.epochs,
     learning_rate: float = META_TRAINING.learning_rate,
 ) -> MetaPredictor | MetaNetwork:
-    """Learn from the settings of a corpus what carries over to the next one [RankAdaptor]_.
+    """Meta-train a predictor on the settings of a corpus [RankAdaptor]_.
 
-    Settings marked `held_out` are never looked at.
+    Settings marked `held_out` are not used.
 
     Args:
         corpus: A corpus, or pairs of a space and its records, one per setting.
         seed: Initialisation and order of the settings.
-        model: `hierarchy` (a prior over what a slot's rank is worth, conditioned in closed form), or a
-            network meta-trained by gradient steps: `slots` reads a space slot by slot, `perceptron` is the
-            paper's on the rank vector.
+        model: `hierarchy` (a Gaussian prior over the weights of a linear model, conditioned in closed form),
+            or a network meta-trained by gradient steps: `slots` reads a space slot by slot, `perceptron` is
+            the paper's model on the rank vector.
         algorithm: For the networks: `maml`, `first_order`, `meta_sgd` or `anil`.
         inner_steps: For the networks: gradient steps of an episode's adaptation.
-        inner_learning_rate: For the networks: size of these steps.
+        inner_learning_rate: For the networks: learning rate of these steps.
         epochs: For the networks: passes over the settings.
-        learning_rate: For the networks: Adam's rate.
+        learning_rate: For the networks: learning rate of Adam.
 
     Raises:
         InputError: If a name is unknown, or no setting has enough usable records.
-        TrainingError: If the inner steps of a network run away.
+        TrainingError: If the inner steps of a network diverge.
     """
     if model not in MODELS:
         raise InputError(f"model={model!r}: allowed are {', '.join(MODELS)}.")
@@ -76,6 +76,6 @@ def meta_train(
             each.name: len(observations) for each, (_, observations) in zip(chosen, data, strict=True)
         },
         "not_trained_on": left_out,
-        "corpus_digest": name_source(corpus),
+        "corpus_digest": compute_source_digest(corpus),
     }
-    return MetaPredictor(hierarchy=set_width(fit_hierarchy(data), data), seed=seed, card=card)
+    return MetaPredictor(hierarchy=calibrate_width(fit_hierarchy(data), data), seed=seed, card=card)

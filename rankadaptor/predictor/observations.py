@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     Labels = tuple[Label, ...]
 
-OUTLIER = 4.0  # gains beyond this many spreads are pulled in: one broken run must not flatten all others
-BROKEN = 50.0  # beyond this many the run has broken, and how far off it is says nothing
+OUTLIER = 4.0  # gains are clipped at this many spreads, so that one diverged run does not dominate a fit
+DIVERGED = (
+    50.0  # a run with a gain beyond this many spreads has diverged; the size of its gain is meaningless
+)
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,13 @@ class Observations:
     Attributes:
         choices: Choices, shape `(n, n_slots)`, in order of first measurement.
         labels: The same as labels, by which records name allocations.
-        gains: Mean gain over the repeats, broken runs pulled in, nats per token, shape `(n,)`.
+        gains: Mean gain over the repeats, diverged runs clipped, nats per token, shape `(n,)`.
         counts: Repeats per allocation, shape `(n,)`.
-        noise: SD of one measurement from allocations measured more than once; None without repeats.
-        order_noise: The same without what all allocations of a seed have in common, uniform's own luck, which
-            moves all gains and leaves their order alone; None without repeats.
-        freedom: Degrees of freedom behind `order_noise`.
-        shares: How each mean is made up of seeds, shape `(n, n_seeds)`; rows sum to 1.
+        noise: SD of one measurement, from allocations measured more than once; None without repeats.
+        order_noise: The same without the noise of the reference, which is common to all allocations of a seed
+            and does not change their order; None without repeats.
+        freedom: Degrees of freedom of `order_noise`.
+        shares: Share of each seed in each mean, shape `(n, n_seeds)`; rows sum to 1.
     """
 
     choices: NDArray[np.int64]
@@ -52,28 +54,28 @@ class Observations:
 
     @property
     def spread(self) -> float:
-        """Robust size of the gains around 0, the gain of uniform, in nats per token; 1.0 without any.
+        """Robust scale of the gains around 0, the gain of the reference, in nats per token; 1.0 without any.
 
-        1.4826 times the median size, which is the SD of a normal law and does not follow one broken run.
+        1.4826 times the median absolute gain: the SD of a normal distribution, robust to single diverged
+        runs.
         """
         return _measure_spread(self.gains)
 
     def scale_gains(self, spread: float) -> Floats:
-        """Return the gains in units of `spread`, outliers pulled in."""
+        """Return the gains in units of `spread`, clipped at `OUTLIER`."""
         return np.clip(self.gains / spread, -OUTLIER, OUTLIER)
 
 
-def gather_observations(space: Space, records: Sequence[Record], *, steps: int | None = None) -> Observations:
-    """Average the usable records allocation by allocation, over the longest runs of each.
+def gather_observations(space: Space, records: Sequence[Record]) -> Observations:
+    """Average the usable records of each allocation, over its longest runs.
 
-    Failed records and those of uniform (whose gain is 0 by definition) are left out. Short runs rank
-    allocations otherwise than long ones, so a long one replaces the short ones of the same allocation. A run
-    that broke with a finite loss counts no worse than the worst that did not; see `_pull_in_broken`.
+    Failed records and those of the reference (whose gain is 0 by definition) are left out. Short runs order
+    allocations differently from long ones, so that a long run replaces the short runs of the same allocation.
+    Runs that diverged with a finite loss are clipped; see `_clip_diverged`.
 
     Args:
         space: The space they were measured in.
         records: In any order.
-        steps: Take runs of this length alone.
 
     Raises:
         InputError: If a record has another number of slots than the space.
@@ -90,12 +92,10 @@ def gather_observations(space: Space, records: Sequence[Record], *, steps: int |
         key, gain = tuple(record.values), record.gain
         if gain is None or key == reference or record.steps < longest.get(key, 0):
             continue
-        if steps is not None and record.steps != steps:
-            continue
         if record.steps > longest.get(key, 0):
             longest[key], groups[key] = record.steps, []
         groups.setdefault(key, []).append((float(gain), record.seed))
-    groups = _pull_in_broken(groups)
+    groups = _clip_diverged(groups)
     repeated = [np.array([gain for gain, _ in pairs]) for pairs in groups.values() if len(pairs) > 1]
     degrees = sum(gains.size - 1 for gains in repeated)
     noise = float(np.sqrt(sum(((g - g.mean()) ** 2).sum() for g in repeated) / degrees)) if degrees else None
@@ -122,18 +122,18 @@ def _measure_spread(gains: Floats) -> float:
     return spread if spread > 0.0 else 1.0
 
 
-def _pull_in_broken(
+def _clip_diverged(
     groups: dict[Labels, list[tuple[float, int]]],
 ) -> dict[Labels, list[tuple[float, int]]]:
-    """Pull gains beyond `BROKEN` spreads in to the largest size of the others, or to `OUTLIER` spreads.
+    """Clip gains beyond `DIVERGED` spreads to the largest of the others, or to `OUTLIER` spreads.
 
-    What judges a fit squares its errors, and so does every estimate of noise: a single gain a thousand times
-    the others' would leave the predictor believing nothing and the search with nothing to hope for. Far but
-    whole gains stay as they are; heavy tails (thirty spreads from the median of four) are real.
+    Calibration and estimates of noise use squared errors, so that a single gain a thousand times larger than
+    the others would shrink all predictions to 0. Large gains of runs that did not diverge stay as they are:
+    heavy tails (thirty spreads with a median of four gains) are real.
     """
     spread = _measure_spread(np.array([np.mean([gain for gain, _ in pairs]) for pairs in groups.values()]))
     sizes = np.abs([gain for pairs in groups.values() for gain, _ in pairs])
-    whole = sizes[sizes <= BROKEN * spread]
+    whole = sizes[sizes <= DIVERGED * spread]
     if whole.size == sizes.size:
         return groups
     limit = max(OUTLIER * spread, float(whole.max(initial=0.0)))
@@ -142,8 +142,8 @@ def _pull_in_broken(
     }
 
 
-def find_usual_steps(records: Sequence[Record]) -> int | None:
-    """Return the length that most usable records have, the longer one of two; None without any."""
+def find_most_common_steps(records: Sequence[Record]) -> int | None:
+    """Return the most common length of the usable records, the longest if several are; None without any."""
     lengths = [record.steps for record in records if record.gain is not None]
     return max(set(lengths), key=lambda steps: (lengths.count(steps), steps)) if lengths else None
 
@@ -158,7 +158,7 @@ def _share_seeds(groups: Sequence[Sequence[tuple[float, int]]]) -> Floats:
 
 
 def _separate_seeds(groups: Sequence[Sequence[tuple[float, int]]]) -> tuple[float | None, int]:
-    """Return the SD of what neither the allocation nor the seed explains, and its degrees of freedom."""
+    """Return the residual SD of a fit by allocation and seed, and its degrees of freedom."""
     repeated = [pairs for pairs in groups if len(pairs) > 1]
     seeds = sorted({seed for pairs in repeated for _, seed in pairs})
     rows, targets = [], []
@@ -179,7 +179,7 @@ def _separate_seeds(groups: Sequence[Sequence[tuple[float, int]]]) -> tuple[floa
 
 
 def read_choices(space: Space, allocations: Choices) -> NDArray[np.int64]:
-    """Return choices as an array `(n, n_slots)`; allocations of other spaces are read by their labels.
+    """Return choices as an array `(n, n_slots)`; allocations of other spaces are converted by their labels.
 
     Raises:
         InputError: If the number of columns is not the number of slots, or a choice is no option of its slot.

@@ -1,4 +1,4 @@
-"""What every predictor answers, and the contract it keeps."""
+"""The interface of predictors, and their predictions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ class Prediction:
 
     Attributes:
         mean: Expected gain, shape `(n,)`; exactly 0 for the origin of the space.
-        std: How unsure that is, shape `(n,)`: the standard deviation of the true gain, without the noise of
-            measuring.
-        noise: Standard deviation of one measurement around the true gain, as far as the records tell; 0 when
+        std: Standard deviation of the true gain, shape `(n,)`, without the noise of a measurement.
+        noise: Standard deviation of one measurement around the true gain, estimated from the records; 0 when
             unknown.
-        draws: Joint draws of the gains from the same belief, shape `(k, n)`, for Thompson sampling; None if
-            the predictor has none.
+        draws: Joint draws from the same distribution, shape `(k, n)`, for Thompson sampling; None if the
+            predictor has none.
     """
 
     mean: Floats
@@ -46,12 +45,12 @@ class Prediction:
         self._check_finite()
 
     def _check_finite(self) -> None:
-        """Raise rather than let a fit that ran away pass for an answer."""
+        """Raise an error if a fit diverged."""
         parts = (self.mean, self.std, np.asarray(self.noise), self.draws)
         if not all(bool(np.isfinite(part).all()) for part in parts if part is not None):
             raise RankAdaptorError(
-                "a predictor answered with numbers that are not finite. Its fit ran away: give it fewer "
-                "steps or a smaller rate, or take another predictor (search.predictor)."
+                "a prediction is not finite, because the fit of the predictor diverged. Give it fewer steps "
+                "or a smaller learning rate, or choose another predictor (search.predictor)."
             )
 
     def __len__(self) -> int:
@@ -59,10 +58,10 @@ class Prediction:
 
 
 class Predictor(Protocol):
-    """A belief about the gains of a space's allocations.
+    """Predicts the gains of allocations.
 
-    A predictor is a value: `update` leaves it as it was and returns one that has seen the records. Pass
-    **all** records of the search each time, since nothing is carried over from an earlier update:
+    A predictor is immutable: `update` returns a new one that is conditioned on the records. Pass **all**
+    records of the search each time, because records of earlier updates are not kept:
 
         one = predictor.update(space, [a])       # has seen a
         two = one.update(space, [b])             # has seen b, not a
@@ -77,16 +76,16 @@ class Predictor(Protocol):
 
     @property
     def pretrained(self) -> bool:
-        """Whether it says something useful before the first record."""
+        """Whether it predicts gains before the first record."""
 
     def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict the gains of allocations: a list of them, or their choices as an array `(n, n_slots)`."""
 
     def update(self, space: Space, records: Sequence[Record]) -> Predictor:
-        """Return a predictor that has seen these records and no others; failed ones are left out."""
+        """Return a predictor conditioned on these records and no others; failed ones are left out."""
 
 
-def predict_blindly(space: Space, choices: NDArray[np.int64]) -> Prediction:
-    """Say 0 ± 1 nat per token of every row `(n, n_slots)` but the origin: nothing is known yet."""
+def predict_without_records(space: Space, choices: NDArray[np.int64]) -> Prediction:
+    """Predict 0 ± 1 nat per token for every row of choices `(n, n_slots)`, and exactly 0 for the origin."""
     differs = np.any(choices != np.asarray(space.origin), axis=1)
     return Prediction(mean=np.zeros(len(choices)), std=differs.astype(np.float64))

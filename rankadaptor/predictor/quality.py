@@ -1,7 +1,7 @@
-"""How well a predictor orders the allocations of one setting, beside what chance and noise would allow.
+"""How well a predictor orders the allocations of one setting, compared with chance and the noise ceiling.
 
-Always within one setting: pooled over settings, a predictor that only tells easy settings from hard ones
-looks excellent.
+Always within one setting: pooled over settings, a predictor that only distinguishes easy settings from hard
+ones would look excellent.
 """
 
 from __future__ import annotations
@@ -29,19 +29,17 @@ SMALLEST = 4
 
 @dataclass(frozen=True)
 class Quality:
-    """Left-out predictions of one setting's allocations, against what was measured.
+    """Quality of cross-validated predictions in one setting.
 
     Attributes:
         kendall: Kendall's τ between predicted and measured gains; 0 if all predictions are equal.
         spearman: Spearman's ρ, likewise.
-        r2: 1 − squared errors / squared gains: the share of the gains, counted from uniform, that was
-            predicted.
+        r2: 1 − squared errors / squared gains; the baseline predicts 0, the gain of the reference.
         top1_regret: Measured gain of the best allocation minus that of the one predicted best, nats per
-        token.
+            token.
         null_kendall: 95th percentile of τ when the gains are shuffled.
-        p_value: Share of shuffles that do at least as well.
-        ceiling: The τ that a perfect predictor could expect against gains this noisy, the same as in the
-            benchmark of predictors; None without repeats.
+        p_value: Share of shuffles with at least this τ.
+        ceiling: The noise ceiling of τ, as in the benchmark of predictors; None without repeats.
         predicted: Left-out predictions, shape `(n,)`.
         measured: Mean measured gains, shape `(n,)`.
     """
@@ -71,14 +69,14 @@ def assess_predictor(
     support: int | None = None,
     seed: int = 0,
 ) -> Quality:
-    """Predict each allocation from records of others, and judge the order.
+    """Cross-validate a predictor on the records of one setting.
 
     Args:
-        predictor: Unconditioned, or meta-trained on other settings.
+        predictor: Not conditioned on records yet; it may be meta-trained on other settings.
         space: The setting's space.
         records: The setting's records; repeats of an allocation stay together.
         folds: Cross-validation folds.
-        support: Condition on this many allocations only and predict all others; 0 judges a pretrained
+        support: Condition on this many allocations only and predict all others; 0 evaluates a pretrained
             predictor before its first record. None for cross-validation.
         seed: Folds, support and permutations.
 
@@ -118,9 +116,9 @@ def judge_predictions(
     """Compare predicted with measured gains, both `(n,)` in nats per token.
 
     Args:
-        predicted: Made without having seen the gains.
+        predicted: Predictions by fits that did not include the gains.
         measured: Mean gains over the repeats.
-        ceiling: What noise allows; of `find_ceiling`.
+        ceiling: The noise ceiling, from `find_ceiling`.
         seed: Permutations.
     """
     kendall = compute_kendall(predicted, measured)

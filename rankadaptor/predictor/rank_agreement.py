@@ -1,4 +1,4 @@
-"""How far two arrays order the same things in the same way."""
+"""Rank correlations and regret."""
 
 from __future__ import annotations
 

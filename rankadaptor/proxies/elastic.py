@@ -1,4 +1,4 @@
-"""An elastic super-adapter: trained once over random allocations, then scored by forward passes alone."""
+"""An elastic super-adapter: trained once over random allocations, then evaluated by forward passes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from rankadaptor.components.adapter import compute_first_digest, read_space
 from rankadaptor.components.adapter.lora.attach import adapt_temporarily
 from rankadaptor.components.adapter.lora.nested import attach_nested, cut_slice, find_widest
 from rankadaptor.corpus import Record
+from rankadaptor.corpus.record import LOSS, LOSS_REFERENCE, PARAMETERS, SECONDS, TOKENS
 from rankadaptor.errors import CheckpointError, InputError, NonFiniteError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.files import compute_file_sha256, read_json, write_bytes, write_json
@@ -44,33 +45,34 @@ WEIGHTS_FILE = "elastic.safetensors"
 DESCRIPTION = "elastic.json"
 PLAN_FILE = "plan.json"
 CHECKPOINT_EVERY = 50  # steps
+WHOLE_TEXT = 1.0  # fidelity of a slice that is evaluated on all held-out sequences
 
 
 class ElasticAdapter:
-    """One adapter at the largest ranks, of which the leading part of each linear serves any smaller rank.
+    """One adapter at the largest ranks, whose leading rank-one terms are used for smaller ranks.
 
-    Every optimiser step of its training uses another random allocation of the space [LoNAS]_ [Shears]_; each
-    gets the LoRA scale that the recipe gives to its ranks. Afterwards `measure` scores an allocation, and
-    uniform beside it, by held-out loss of their slices, and `slice` hands an allocation's weights to the
-    final fine-tune as its start:
+    Every optimiser step of its training uses another random allocation of the space [LoNAS]_ [Shears]_, with
+    the LoRA scales that the recipe gives to its ranks. Afterwards `measure` returns the held-out loss of the
+    slice of an allocation, paired with that of uniform, and `slice` returns the weights of an allocation,
+    from which the final fine-tune can start:
 
         elastic = ElasticAdapter.train(ShortFineTune(pruned, tokenizer, data=rows), space, steps=200)
         result = Search(space, predictor).run(elastic.measure, evaluations=200)
         adapter = recover(pruned, tokenizer, result.best, data=rows, start=elastic.slice(result.best))
 
-    What a slice loses is not what its allocation loses when trained alone: use it to order allocations, and
-    confirm the winner by fine-tunes of its own.
+    The loss of a slice is not the loss of its allocation when trained alone: use it to order allocations, and
+    confirm the winner by separate fine-tunes.
 
     Attributes:
-        space: Whose allocations it serves.
+        space: The space of its allocations.
         recipe: Recipe it was trained with.
-        seed: Start, order of the data, and the allocations drawn.
+        seed: Seed of initialisation, data order and the allocations drawn.
         steps: Optimiser steps.
         sandwich: Whether largest, uniform and random allocations took turns.
         tokens: Tokens trained on, padding not counted.
         seconds: Time spent training.
         weights: `<linear>.A` and `<linear>.B` at the largest ranks.
-        records: File that every measured record is written to, or None.
+        records: File to which measured records are appended, or None.
     """
 
     def __init__(
@@ -107,11 +109,11 @@ class ElasticAdapter:
 
         Args:
             short: Gives model, training and held-out sequences, recipe, compute and the setting's name.
-            space: Whose allocations are drawn; all must lie on `short`'s model.
+            space: The space from which allocations are drawn, built from `short`'s model.
             steps: Optimiser steps; by default those of the recipe's full fine-tune.
-            seed: Start, order of the data and allocations; `short`'s by default.
-            sandwich: Let the largest ranks, uniform and a random allocation take turns, step by step, in
-                place of a random one every step.
+            seed: Seed of initialisation, data order and allocations; `short`'s by default.
+            sandwich: Alternate between the largest ranks, uniform and a random allocation, in place of a
+                random one every step.
             checkpoint: Folder to resume from and to write to.
             records: File for the records of `measure`.
 
@@ -154,10 +156,10 @@ class ElasticAdapter:
         return cls(short, space, weights, recipe=recipe, description=description, records=records)
 
     def measure(self, allocation: Allocation) -> Record:
-        """Score an allocation by forward passes, paired with uniform from the same super-adapter.
+        """Evaluate the slice of an allocation, paired with that of uniform from the same super-adapter.
 
-        The record's `steps` and `seed` are the super-adapter's, its `tokens` are 0, and its setting ends in
-        `.elastic`: it must not be mixed up with a fine-tune of the allocation's own.
+        The record has the source `slice`, the `steps` and `seed` of the super-adapter and 0 `tokens`. Its
+        setting ends in `.elastic`, so that it is not confused with a fine-tune of the allocation.
 
         Raises:
             InputError: If the allocation belongs to another space.
@@ -178,18 +180,21 @@ class ElasticAdapter:
         if allocation.is_reference:
             self._uniform_loss = loss
         if error is None and self._uniform_loss is None:
-            error = "uniform, which this record would be paired with, has no loss"
-        record = Record.of_fine_tune(
+            error = "uniform, the reference of this record, has no loss"
+        losses = {LOSS: loss, LOSS_REFERENCE: self._uniform_loss}
+        record = Record(
             setting=self._setting,
             values=allocation.values,
+            source="slice",
             seed=self.seed,
             steps=self.steps,
-            fidelity=self.steps / self.recipe.steps,
-            loss=loss,
-            loss_reference=self._uniform_loss,
-            parameters=sum(value.numel() for value in self.slice(allocation).values()),
-            tokens=0,
-            seconds=time.monotonic() - started,
+            fidelity=WHOLE_TEXT,
+            metrics={name: value for name, value in losses.items() if value is not None},
+            costs={
+                PARAMETERS: sum(value.numel() for value in self.slice(allocation).values()),
+                TOKENS: 0,
+                SECONDS: time.monotonic() - started,
+            },
             status="ok" if error is None else "failed",
             error=error,
             commit=find_commit(),
@@ -205,8 +210,8 @@ class ElasticAdapter:
 
         Args:
             allocation: Ranks, none above the largest of the space.
-            recipe: Recipe that the slice will be used under; if it scales ranks otherwise than the
-                super-adapter's, B is multiplied so that the slice computes the same.
+            recipe: Recipe that the slice will be used with; if its LoRA scales differ from those of the
+                super-adapter, B is multiplied so that the slice has the same outputs.
 
         Raises:
             InputError: If the allocation belongs to another space.
@@ -242,7 +247,7 @@ class ElasticAdapter:
 
         Raises:
             InputError: If there is none.
-            CheckpointError: If it is broken, of another version, or was trained on other weights.
+            CheckpointError: If it is damaged, of another version, or was trained on other weights.
         """
         description, weights = _read(Path(folder))
         if (stored := description.get("base")) is not None:  # earlier versions did not write it
@@ -267,29 +272,32 @@ class ElasticAdapter:
     def _find(self, allocation: Allocation) -> Record | None:
         if self.records is None:
             return None
-        return self.records.find(allocation.values, self.seed, self.steps, setting=self._setting)
+        key, setting = (allocation.values, self.seed, self.steps), self._setting
+        found = self.records.find(*key, setting=setting, fidelity=WHOLE_TEXT)
+        # Earlier versions wrote these records with the source of a fine-tune.
+        return found or self.records.find(*key, setting=setting)
 
     def _check(self, allocation: Allocation) -> None:
         if allocation.space != self.space:
             raise InputError(
-                f"the allocation belongs to space {allocation.space.digest}, the super-adapter serves "
-                f"{self.space.digest}. Take one of elastic.space."
+                f"the allocation belongs to space {allocation.space.digest}, the super-adapter to "
+                f"{self.space.digest}. Use an allocation of elastic.space."
             )
 
 
 def read_slice(folder: Path, allocation: Allocation, *, recipe: Recipe) -> dict[str, torch.Tensor]:
-    """Cut an allocation's slice out of a saved super-adapter, without the model; see `ElasticAdapter.slice`.
+    """Return the slice of an allocation from a saved super-adapter, without the model.
 
     Raises:
         InputError: If there is none.
-        CheckpointError: If it is broken or of another version.
+        CheckpointError: If it is damaged or of another version.
     """
     description, weights = _read(folder)
     return cut_slice(weights, allocation, trained=Recipe(**description["recipe"]), wanted=recipe)
 
 
 def draw_plan(space: Space, steps: int, *, seed: int, sandwich: bool = False) -> NDArray[np.int64]:
-    """Draw the choices of every step, `(steps, n_slots)`; all but sandwich's largest keep the limits.
+    """Draw the choices of every step, `(steps, n_slots)`; only the largest of `sandwich` exceed the limits.
 
     Raises:
         InputError: If `steps` is less than 1.
@@ -339,7 +347,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 def _open_checkpoint(folder: Path, space: Space, *, sandwich: bool) -> int:
-    """Check that a checkpoint folder holds this training, or mark it as such; return the steps done."""
+    """Return the steps done in a checkpoint folder; a new folder is marked with this training's identity."""
     identity = {"space": compute_first_digest(space), "sandwich": sandwich}
     path = folder / PLAN_FILE
     if not path.exists():

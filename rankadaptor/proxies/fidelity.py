@@ -1,4 +1,4 @@
-"""How well a cheap measure orders allocations: rank correlation with full-length runs, with an interval."""
+"""Rank correlation of a cheap measure with full-length runs, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Agreement:
-    """Rank correlation between a cheap measure and full-length gains inside one setting.
+    """Rank correlation between a cheap measure and full-length gains in one setting.
 
     Attributes:
         kendall: Kendall's τ-b.
@@ -33,9 +33,9 @@ class Agreement:
         spearman_high: Upper end.
         p_value: Share of shuffles with a τ at least as large: one-sided, small if the measure orders
             better than chance.
-        top1_regret: Largest full-length gain minus that of the allocation the cheap measure puts first,
+        top1_regret: Largest full-length gain minus that of the allocation with the best cheap measure,
             nats per token.
-        allocations: Number compared.
+        allocations: Number of allocations compared.
         confidence: Coverage of the intervals.
     """
 
@@ -64,15 +64,15 @@ def judge_fidelity(
 ) -> Agreement:
     """Compare a cheap measure with full-length gains over the allocations that have both.
 
-    Intervals are percentiles over allocations drawn again with replacement. Such draws hold repeats, which
-    tie in both measures; pairs of equal draws are left out of τ, and ρ takes mid-ranks. Both measures must
-    point the same way (more is better); uniform may be among the allocations, with gain 0.
+    Intervals are percentiles of a bootstrap over allocations. Bootstrap samples have repeats, which tie in
+    both measures; τ leaves tied pairs out, and ρ uses mid-ranks. In both measures more must be better;
+    uniform can be among the allocations, with gain 0.
 
     Args:
         cheap: Gains or scores by allocation values.
         full: Full-length gains by allocation values, nats per token.
         confidence: Coverage of the intervals.
-        seed: Of the draws and shuffles.
+        seed: Seed of bootstrap and shuffles.
 
     Raises:
         InputError: If fewer than four allocations have both, or a number is not finite.

@@ -1,4 +1,4 @@
-"""Reconstruction error, as in LoSA: how far each block's output has moved away from the dense model's."""
+"""Reconstruction error of each block's output relative to the dense model, as in LoSA."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ def measure_reconstruction(
 ) -> ScoreTable:
     """Score ranks by the error of each block's output against the dense model's.
 
-    LoSA gives block l a rank in proportion to e_l, the squared difference between the two models' outputs
-    of block l over the squared dense output, feature by feature, averaged over features; each model feeds
-    its blocks with its own outputs, so errors add up towards the top [LoSA]_. A slot's rank r is worth
-    e_l · k · log(1 + r) here, k being what one rank of the slot costs: the allocation that maximises the sum
-    within a budget has 1 + r in proportion to e_l, whatever a rank costs.
+    LoSA gives block l a rank in proportion to e_l, the squared difference between the two models' outputs of
+    block l over the squared dense output, per feature, averaged over features; each model uses its own
+    outputs as inputs of its blocks, so that errors accumulate with depth [LoSA]_. The score of rank r in a
+    slot is e_l · k · log(1 + r), where k is the cost per rank of the slot: in the allocation that maximises
+    the sum within a budget, 1 + r is proportional to e_l for any cost per rank.
 
     Args:
         model: The pruned model.
         dense: The model before pruning, with as many blocks.
-        space: Whose slots are scored.
+        space: The space to score.
         sequences: Training sequences.
         compute: Device and precision.
-        examples: Sequences used.
-        seed: Which ones.
+        examples: Number of sequences used.
+        seed: Seed of their choice.
 
     Raises:
         InputError: If the two models differ in blocks or width.
     """
     chosen = draw_examples(sequences, examples, seed=seed)
     errors = measure_block_errors(model, dense, chosen, compute=compute)
-    worths = []
+    option_scores = []
     for slot in space.slots:
         ranks = np.array([option for option in slot.options if isinstance(option, int)], dtype=float)
         grown = errors[slot.block] * slot.attribute("cost_per_unit") * np.log1p(ranks)
-        worths.append(tuple(float(worth) for worth in grown))
+        option_scores.append(tuple(float(score) for score in grown))
     return ScoreTable(
         kind="reconstruction",
         space=space.digest,
         options=tuple(slot.options for slot in space.slots),
-        worths=tuple(worths),
+        option_scores=tuple(option_scores),
         tokens=2 * count_tokens(chosen),
     )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rankadaptor.space import Space
 
 EXACT = 512  # widths up to this are decomposed in full
-SPARE = 8  # directions drawn beyond those wanted
+SPARE = 8  # random directions beyond those needed
 
 
 def measure_spectra(
@@ -33,20 +33,21 @@ def measure_spectra(
     examples: int = EXAMPLES,
     seed: int = 0,
 ) -> ScoreTable:
-    """Score ranks by the singular values of the first gradients, before there is any adapter.
+    """Score ranks by the singular values of the gradients of the linears, without an adapter.
 
-    The worth of rank r is the sum of a linear's r largest singular values. That is the first-order decrease
-    of the loss for an update of rank r whose terms all have the same size, which is about what Adam takes;
-    plain gradient descent would square them. Each gradient is reduced as soon as the backward pass has
-    finished it, so with up to eight examples the peak is one linear's gradient, and beyond that all of them.
+    The score of rank r is the sum of a linear's r largest singular values. That is the first-order decrease
+    of the loss for an update of rank r whose terms all have the same size, as they have approximately with
+    Adam; with plain gradient descent the values would be squared. Each gradient is reduced as soon as the
+    backward pass has computed it, so that with up to eight examples only one linear's gradient is in memory,
+    and with more examples all of them.
 
     Args:
-        model: The pruned model, without an adapter; its modes and `requires_grad` flags are left as found.
-        space: Whose linears are scored.
+        model: The pruned model, without an adapter; its modes and `requires_grad` flags are restored.
+        space: The space to score.
         sequences: Training sequences.
         compute: Device and precision.
-        examples: Sequences used.
-        seed: Which ones, and the directions of the randomised decomposition of wide linears.
+        examples: Number of sequences used.
+        seed: Seed of their choice and of the randomised decomposition of wide linears.
 
     Raises:
         InputError: If the model lacks a linear of the space, or the loss is not finite.
@@ -55,7 +56,7 @@ def measure_spectra(
     names = list(read_ranks(space.reference()))
     modules = dict(model.named_modules())
     if missing := [name for name in names if name not in modules]:
-        raise InputError(f"the model has no linear {missing[0]}. Build the space from this very model.")
+        raise InputError(f"the model has no linear {missing[0]}. Build the space from this model.")
     weights = {name: modules[name].weight for name in names}
     largest = max(read_ranks(find_widest(space)).values())
     spectra: dict[str, Sequence[float]] = {}

@@ -1,4 +1,4 @@
-"""Activation variance, as in EVA: the share of a linear's input variance that leading directions explain."""
+"""Explained variance of the inputs of each linear, as in EVA."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def measure_variance(
 ) -> ScoreTable:
     """Score ranks by the share of input variance that a linear's leading principal components explain.
 
-    The worth of rank r is the sum of the r largest explained-variance ratios of the linear's inputs [EVA]_.
-    EVA assigns a number of ranks to the largest ratios; within a budget of parameters ranks are assigned per
-    parameter (`allocate_by_scores`), which is EVA's own rule where all linears cost the same. Unlike EVA,
-    which runs incremental principal components until they settle, this decomposes one sample of at most 2048
-    tokens. It sees neither labels nor what pruning damaged.
+    The score of rank r is the sum of the r largest explained-variance ratios of the linear's inputs [EVA]_.
+    EVA assigns a number of ranks to the largest ratios; within a budget of parameters, ranks are assigned by
+    ratio per parameter (`allocate_by_scores`), which is EVA's rule where all linears have the same cost. EVA
+    computes incremental principal components until they converge; this function decomposes one sample of at
+    most 2048 tokens. The score depends neither on labels nor on the damage by pruning.
 
     Args:
-        model: The pruned model, without an adapter; left as found.
-        space: Whose linears are scored.
+        model: The pruned model, without an adapter; it is not changed.
+        space: The space to score.
         sequences: Training sequences.
         compute: Device and precision.
-        examples: Sequences used.
-        seed: Which sequences, and which of their tokens if there are too many.
+        examples: Number of sequences used.
+        seed: Seed of the choice of sequences, and of tokens if there are too many.
 
     Raises:
         InputError: If the model lacks a linear of the space, or a linear's inputs do not vary.
@@ -84,7 +84,7 @@ def _collect_inputs(
     modules = dict(model.named_modules())
     names = list(read_ranks(space.reference()))
     if missing := [name for name in names if name not in modules]:
-        raise InputError(f"the model has no linear {missing[0]}. Build the space from this very model.")
+        raise InputError(f"the model has no linear {missing[0]}. Build the space from this model.")
     share = min(1.0, LARGEST_SAMPLE / count_tokens(chosen))
     generator = torch.Generator().manual_seed(seed)
     taken: list[torch.Tensor] = []  # the rows wanted of the current batch

@@ -33,16 +33,16 @@ def allocate_by_scores(space: Space, table: ScoreTable) -> Allocation:
         raise InputError(f"{space}: scores are turned into an allocation under exactly one limit.")
     table.check_space(space)
     tables, columns = space.tables, space.tables.columns
-    worths = np.zeros(tables.costs[0].shape)
-    for row, slot_worths in enumerate(table.worths):
-        worths[row, : len(slot_worths)], worths[row, len(slot_worths) :] = slot_worths, slot_worths[-1]
+    scores = np.zeros(tables.costs[0].shape)
+    for row, of_slot in enumerate(table.option_scores):
+        scores[row, : len(of_slot)], scores[row, len(of_slot) :] = of_slot, of_slot[-1]
     last = tables.n_options - 1
 
     def fill(choices: Ints) -> None:
         left = space.bounds[0] - int(tables.costs[0][columns, choices].sum())
         while True:
             step = _find_steps(space, choices)
-            added = worths[columns, np.minimum(choices + 1, last)] - worths[columns, choices]
+            added = scores[columns, np.minimum(choices + 1, last)] - scores[columns, choices]
             rate = np.where((step > 0) & (step <= left), added / np.maximum(step, 1), -np.inf)
             best = int(np.argmax(rate))
             if np.isneginf(rate[best]):
@@ -53,8 +53,8 @@ def allocate_by_scores(space: Space, table: ScoreTable) -> Allocation:
     counted = tables.costs[0].max(axis=1) > 0
     choices = np.where(counted, tables.lowest, np.asarray(space.origin))
     fill(choices)
-    for _ in range(worths.size):  # enough for any table that grows with the options; bounded for others
-        if (exchange := _find_exchange(space, worths, choices)) is None:
+    for _ in range(scores.size):  # enough for any table that grows with the options; bounded for others
+        if (exchange := _find_exchange(space, scores, choices)) is None:
             break
         down, up = exchange
         choices[down] -= 1
@@ -71,15 +71,15 @@ def _find_steps(space: Space, choices: Ints) -> Ints:
     return steps
 
 
-def _find_exchange(space: Space, worths: Floats, choices: Ints) -> tuple[int, int] | None:
+def _find_exchange(space: Space, scores: Floats, choices: Ints) -> tuple[int, int] | None:
     """Return the pair (slot to lower, slot to raise) that adds most score, or None if no pair adds any."""
     tables, columns = space.tables, space.tables.columns
-    last = worths.shape[1] - 1
+    last = scores.shape[1] - 1
     below = np.maximum(choices - 1, 0)
-    now = worths[columns, choices]
+    now = scores[columns, choices]
     freed = tables.costs[0][columns, choices] - tables.costs[0][columns, below]
-    lost = np.where((choices > tables.lowest) & (freed > 0), now - worths[columns, below], np.inf)
-    added = worths[columns, np.minimum(choices + 1, last)] - now
+    lost = np.where((choices > tables.lowest) & (freed > 0), now - scores[columns, below], np.inf)
+    added = scores[columns, np.minimum(choices + 1, last)] - now
     step = _find_steps(space, choices)
     left = space.bounds[0] - int(tables.costs[0][columns, choices].sum())
     fits = (step > 0) & (step <= left + freed[:, None])

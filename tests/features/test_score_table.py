@@ -36,8 +36,10 @@ def test_scores_add_up_over_slots_and_come_back_from_json(space):
     allocations = space.sample(20, seed=0)
     by_hand = [
         sum(
-            worths[options.index(label)]
-            for options, worths, label in zip(table.options, table.worths, allocation.values, strict=True)
+            option_scores[options.index(label)]
+            for options, option_scores, label in zip(
+                table.options, table.option_scores, allocation.values, strict=True
+            )
         )
         for allocation in allocations
     ]
@@ -49,7 +51,7 @@ def test_modules_of_a_slot_are_summed_and_ranks_past_the_end_add_nothing():
     names = space.slots[0].modules
     terms = {module: [3.0, 2.0, 1.0] for slot in space.slots for module in slot.modules}
     table = build_score_table("drawn", space, terms)
-    assert table.worths[0] == tuple(len(names) * worth for worth in (0.0, 5.0, 6.0, 6.0))
+    assert table.option_scores[0] == tuple(len(names) * worth for worth in (0.0, 5.0, 6.0, 6.0))
 
 
 def test_faulty_tables_are_refused(space):

@@ -23,9 +23,9 @@ def test_exaggerated_predictions_are_scaled_down() -> None:
 
 
 def test_without_evidence_the_prior_speaks() -> None:
-    sceptic = calibrate(np.zeros(0), np.zeros(0), sceptic=0.5)
-    trusting = calibrate(np.zeros(0), np.zeros(0), sceptic=0.2)
-    assert sceptic.factor == pytest.approx(0.5 * 0.5, abs=0.02)
+    cautious = calibrate(np.zeros(0), np.zeros(0), zero_probability=0.5)
+    trusting = calibrate(np.zeros(0), np.zeros(0), zero_probability=0.2)
+    assert cautious.factor == pytest.approx(0.5 * 0.5, abs=0.02)
     assert trusting.factor == pytest.approx(0.8 * 0.5, abs=0.02)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rankadaptor.predictor import ceiling
-from rankadaptor.predictor.ceiling import find_null
+from rankadaptor.predictor.ceiling import simulate_null
 from rankadaptor.predictor.rank_agreement import compute_kendall
 
 
@@ -14,7 +14,7 @@ def test_the_null_is_the_kendall_of_shuffles(monkeypatch: pytest.MonkeyPatch) ->
     rng = np.random.default_rng(0)
     measured, rows = rng.normal(size=20), [np.arange(4, 20), np.arange(12)]
     predicted = [rng.normal(size=len(each)) for each in rows]
-    whole = find_null(predicted, measured, rows, count=30, seed=5)
+    whole = simulate_null(predicted, measured, rows, count=30, seed=5)
     generator = np.random.default_rng(5)
     shuffled = [generator.permutation(measured) for _ in range(30)]
     expected = [
@@ -22,13 +22,13 @@ def test_the_null_is_the_kendall_of_shuffles(monkeypatch: pytest.MonkeyPatch) ->
     ]
     np.testing.assert_allclose(whole, expected, atol=1e-6)
     monkeypatch.setattr(ceiling, "PAIRS", 1000)
-    np.testing.assert_array_equal(find_null(predicted, measured, rows, count=30, seed=5), whole)
+    np.testing.assert_array_equal(simulate_null(predicted, measured, rows, count=30, seed=5), whole)
 
 
 def test_the_null_of_many_allocations_takes_little_memory() -> None:
     measured = np.random.default_rng(0).normal(size=300)
     tracemalloc.start()
-    find_null([measured], measured, [np.arange(300)], count=200, seed=0)
+    simulate_null([measured], measured, [np.arange(300)], count=200, seed=0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 60e6  # all shuffles at once take 200 times 300 times 300 doubles and more, 144 MB

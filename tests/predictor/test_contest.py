@@ -12,7 +12,7 @@ from rankadaptor.pipeline import benchmark_predictors
 from rankadaptor.pipeline.training import write_card
 from rankadaptor.predictor import make_predictor
 from rankadaptor.predictor.ceiling import find_ceiling
-from rankadaptor.predictor.contest import average_rows, hold_contest, judge_setting
+from rankadaptor.predictor.contest import average_rows, compare_predictors, judge_setting
 from rankadaptor.predictor.evidence import Evidence, list_evidence
 from rankadaptor.predictor.observations import gather_observations
 from rankadaptor.predictor.rank_agreement import compute_kendall
@@ -115,7 +115,7 @@ def test_a_model_can_be_left_out_with_all_its_settings() -> None:
             seen.setdefault(str(siblings), set()).add("+".join(each.name for each in others))
             return make_predictor("ridge")
 
-        hold_contest({"one": train}, evidence, judge=judge, siblings=siblings)
+        compare_predictors({"one": train}, evidence, judge=judge, siblings=siblings)
     assert seen == {"True": {"a2+b1", "a1+b1", "a1+a2"}, "False": {"b1", "a1+a2"}}
 
 

@@ -20,11 +20,11 @@ def space() -> RankSpace:
 
 
 def make_table(space: RankSpace, weights: np.ndarray) -> ScoreTable:
-    worths = tuple(
+    option_scores = tuple(
         tuple(float(weight * np.log1p(option)) for option in slot.options)
         for slot, weight in zip(space.slots, weights, strict=True)
     )
-    return ScoreTable("worth", space.digest, tuple(slot.options for slot in space.slots), worths)
+    return ScoreTable("worth", space.digest, tuple(slot.options for slot in space.slots), option_scores)
 
 
 def test_a_score_orders_at_once_and_finds_its_scale_online(space: RankSpace) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from typing import Any
 
@@ -94,6 +95,7 @@ def test_training_learns_and_leaves_the_model_bare(short, space, mixed):
     assert record.loss_reference == elastic.measure(space.reference()).loss < before - 0.5
     assert elastic.measure(space.reference()).gain == 0
     assert record.tokens == 0 < elastic.tokens
+    assert (record.source, record.steps) == ("slice", 25)
     assert record.setting.startswith(f"{short.name_setting(space)}.elastic-")
     assert record.parameters == mixed.cost()
     assert torch.equal(read_logits(short.model), logits)
@@ -160,6 +162,9 @@ def test_it_is_saved_and_read_back(elastic, short, mixed, tmp_path):
     assert (again.steps, again.seed, again.tokens) == (elastic.steps, elastic.seed, elastic.tokens)
     assert len(records) == 2  # uniform too
     assert again.measure(mixed) is records.records[-1]
+    again.records = RecordFile(tmp_path / "earlier.jsonl")  # earlier versions wrote another source
+    again.records.append(dataclasses.replace(records.records[-1], source="short", fidelity=0.5))
+    assert again.measure(mixed) is again.records.records[-1]
     (tmp_path / "kept" / "elastic.safetensors").write_bytes(b"torn")
     with pytest.raises(CheckpointError, match="not what was written"):
         ElasticAdapter.load(tmp_path / "kept", short)

@@ -18,8 +18,8 @@ from rankadaptor.training.loss import make_device_batch, sum_losses
 
 def is_concave(table) -> bool:
     rises = [
-        np.diff(worths) / np.diff(options)
-        for options, worths in zip(table.options, table.worths, strict=True)
+        np.diff(option_scores) / np.diff(options)
+        for options, option_scores in zip(table.options, table.option_scores, strict=True)
     ]
     return all((rise >= 0).all() and (np.diff(rise) <= 1e-9).all() for rise in rises)
 
@@ -31,12 +31,12 @@ def test_spectra_are_the_singular_values_of_the_first_gradients(model, space, se
     weight = model.get_submodule(name).weight
     (sum_losses(model, make_device_batch(chosen, compute)).sum() / sum(s.targets for s in chosen)).backward()
     values = torch.linalg.svdvals(weight.grad)
-    assert table.worths[5] == pytest.approx(
+    assert table.option_scores[5] == pytest.approx(
         [float(values[:rank].sum()) for rank in space.slots[5].options], rel=1e-4
     )
     assert is_concave(table)
     assert table.tokens == sum(len(sequence) for sequence in chosen)
-    assert np.ptp([worths[-1] for worths in table.worths]) > 0
+    assert np.ptp([option_scores[-1] for option_scores in table.option_scores]) > 0
 
 
 def test_scores_of_ranks_leave_scales_as_they_are(model, space, sequences, compute):
@@ -87,7 +87,9 @@ def test_variance_agrees_with_principal_components_and_is_shared_by_equal_inputs
     )
     assert explain_variance(torch.ones(5, 3), count=2) is None
     table = measure_variance(model, space, sequences, compute=compute)
-    by_kind = {slot.kind: table.worths[index] for index, slot in enumerate(space.slots) if slot.block == 1}
+    by_kind = {
+        slot.kind: table.option_scores[index] for index, slot in enumerate(space.slots) if slot.block == 1
+    }
     assert by_kind["q_proj"] == by_kind["k_proj"] == by_kind["v_proj"]
     assert by_kind["gate_proj"] == by_kind["up_proj"] != by_kind["q_proj"]
     assert is_concave(table)

@@ -1,4 +1,4 @@
-"""LoRA adapters: a rank per slot, and optionally a scale; slots, costs, coordinates, and what they mean."""
+"""LoRA adapters: spaces of ranks, and optionally scales, and the meaning of their allocations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a user asks for to an exact budget and the uniform rank that is compared with."""
+"""Conversion of a requested budget to an exact budget and a uniform rank."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rankadaptor.errors import BudgetError
 logger = logging.getLogger(__name__)
 
 NEARLY = 0.98
-"""Share of the budget asked for below which it is worth a warning that uniform takes less."""
+"""A warning is logged if the budget of uniform is below this share of the requested budget."""
 BYTES_PER_PARAMETER = 4
 """Adapters are trained and saved in float32."""
 
@@ -45,13 +45,13 @@ class BudgetRequest:
 
     @property
     def most_parameters(self) -> int:
-        """Adapter parameters allowed; 0 for `like_uniform`, which has none of its own."""
+        """Adapter parameters allowed; 0 for `like_uniform`, which does not give a number."""
         if self.megabytes is not None:
             return int(self.megabytes * 1e6 / BYTES_PER_PARAMETER)
         return self.parameters or 0
 
     def find_rank(self, parameters_per_rank: int) -> int:
-        """Return the rank asked for, or the largest that fits everywhere."""
+        """Return the requested rank, or the largest that fits in every slot."""
         return self.like_uniform or self.most_parameters // parameters_per_rank
 
 
@@ -59,34 +59,34 @@ def choose_budget(
     request: BudgetRequest,
     *,
     groups: Sequence[Group],
-    menus: Sequence[tuple[int, ...]],
-    rates: Sequence[int],
+    options: Sequence[tuple[int, ...]],
+    costs_per_rank: Sequence[int],
     pins: Mapping[int, int],
     mode: str,
 ) -> tuple[int, int]:
-    """Return the budget and the rank of the free slots in the uniform allocation.
+    """Return the budget, and the rank of the slots that are not pinned in the uniform allocation.
 
-    The uniform rank is the largest that all free slots can take, beside the pinned ones, within what was
-    asked for; with `like_uniform=r` that is the cost of rank r in every slot, pinned or not. The budget is
-    what this uniform allocation costs, which may be less than was asked for: gains over uniform are gains at
-    equal size.
+    The uniform rank is the largest that all free slots can have within the requested budget, with the pinned
+    slots at their ranks; with `like_uniform=r` the requested budget is the cost of rank r in every slot,
+    pinned or not. The budget is the cost of this uniform allocation, which can be less than requested, so
+    that gains over uniform are gains at equal size.
 
     Args:
-        request: What was asked for.
-        groups: The slots' linears.
-        menus: Ranks allowed in each slot.
-        rates: Cost of one rank in each slot.
+        request: The requested budget.
+        groups: The linears of each slot.
+        options: Ranks allowed in each slot.
+        costs_per_rank: Cost per rank of each slot.
         pins: Rank of each pinned block.
         mode: Unit of the budget.
 
     Raises:
-        BudgetError: If the rank asked for is not in every menu, or no uniform rank fits.
+        BudgetError: If the requested rank is not allowed in every slot, or no uniform rank fits.
     """
     free = [index for index, group in enumerate(groups) if group.block not in pins]
-    common = sorted(set.intersection(*(set(menus[index]) for index in free)) - {0})
+    common = sorted(set.intersection(*(set(options[index]) for index in free)) - {0})
     if request.like_uniform is not None:
-        _check_uniform_rank(request.like_uniform, groups, menus, free)
-        asked = request.like_uniform * sum(rates)
+        _check_uniform_rank(request.like_uniform, groups, options, free)
+        asked = request.like_uniform * sum(costs_per_rank)
     elif mode == "rank_sum":
         raise BudgetError(
             "a budget in parameters or megabytes with mode='rank_sum'. Give like_uniform=8 for a rank sum "
@@ -94,12 +94,14 @@ def choose_budget(
         )
     else:
         asked = request.most_parameters
-    held = sum(rates[index] * pins[group.block] for index, group in enumerate(groups) if group.block in pins)
-    rate = sum(rates[index] for index in free)
+    held = sum(
+        costs_per_rank[index] * pins[group.block] for index, group in enumerate(groups) if group.block in pins
+    )
+    rate = sum(costs_per_rank[index] for index in free)
     fitting = [rank for rank in common if held + rank * rate <= asked]
     if not fitting:
         smallest = (
-            f"rank {common[0]} costs {held + common[0] * rate:,}" if common else "the menu has only rank 0"
+            f"rank {common[0]} costs {held + common[0] * rate:,}" if common else "only rank 0 is allowed"
         )
         raise BudgetError(
             f"budget {asked:,}: no uniform rank fits, "
@@ -112,15 +114,15 @@ def choose_budget(
         between = (asked - held) // rate
         more = f" With {between} among the ranks it is {held + between * rate:,}." if between > rank else ""
         logger.warning(
-            "the budget of %s is lowered to %s, which uniform r=%d takes: what is compared with uniform must "
-            "be of its size.%s",
+            "the budget of %s is lowered to %s, the cost of uniform rank %d, so that "
+            "allocations are compared at equal size.%s",
             f"{asked:,}", f"{budget:,}", rank, more,
         )  # fmt: skip
     return budget, rank
 
 
 def _check_uniform_rank(
-    rank: int, groups: Sequence[Group], menus: Sequence[tuple[int, ...]], free: Sequence[int]
+    rank: int, groups: Sequence[Group], options: Sequence[tuple[int, ...]], free: Sequence[int]
 ) -> None:
     narrowest = min((groups[index] for index in free), key=lambda group: group.width)
     if rank > narrowest.width:
@@ -128,9 +130,9 @@ def _check_uniform_rank(
             f"like_uniform={rank}: slot {narrowest.name!r} allows at most {narrowest.width}, the smaller "
             "side of its narrowest linear. Give a smaller uniform rank, or a budget in parameters."
         )
-    missing = [index for index in free if rank not in menus[index]]
+    missing = [index for index in free if rank not in options[index]]
     if missing:
         raise BudgetError(
-            f"like_uniform={rank}: not among the ranks {menus[missing[0]]}. Add {rank} to ranks, or choose "
+            f"like_uniform={rank}: not among the ranks {options[missing[0]]}. Add {rank} to ranks, or choose "
             "one of them."
         )

@@ -1,4 +1,4 @@
-"""Which linears share a rank: by block, by half of a block, or each on its own."""
+"""Grouping of linears that share a rank: by block, by half of a block, or singly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GRANULARITIES = ("block", "half_block", "linear")
 
 
 class LinearLike(Protocol):
-    """What a linear must tell about itself; `rankadaptor.model.families.Linear` does."""
+    """The description of a linear, for example a `rankadaptor.model.families.Linear`."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -35,10 +35,10 @@ class Group:
         block: Index of the block.
         kind: `block`, `attention`, `mlp`, or the linear's own kind.
         modules: Full names of the linears.
-        width: Largest rank that every linear can take: the smallest of their in- and out-features.
-        parameters_per_rank: Summed in- and out-features.
-        mean_in_features: Mean over the linears.
-        mean_out_features: Mean over the linears.
+        width: Largest rank that every linear allows: the smallest of their in- and out-features.
+        parameters_per_rank: Sum of their in- and out-features.
+        mean_in_features: Mean of their in-features.
+        mean_out_features: Mean of their out-features.
     """
 
     name: str
@@ -84,7 +84,7 @@ def group_linears(linears: Sequence[LinearLike], *, slots: str) -> list[Group]:
 
 
 def find_half(module: str) -> str:
-    """Tell from a module's full name whether it belongs to `attention` or `mlp`.
+    """Return `attention` or `mlp` for the full name of a module.
 
     >>> find_half("model.layers.3.self_attn.q_proj"), find_half("model.layers.3.mlp.up_proj")
     ('attention', 'mlp')

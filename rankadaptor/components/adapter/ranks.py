@@ -1,7 +1,7 @@
 """The space of LoRA ranks of a pruned model.
 
-A rank costs `in + out` parameters of its linear, which differs between pruned and intact blocks; the budget
-is therefore counted in adapter parameters, exactly. `mode="rank_sum"` counts ranks instead, as the paper does
+A rank costs `in + out` parameters of its linear, which differs between pruned and intact blocks. The budget
+is therefore an exact number of adapter parameters. `mode="rank_sum"` counts ranks instead, as the paper does
 ([RankAdaptor]_): a sum of ranks over the slots, with the unpruned blocks pinned.
 """
 
@@ -29,19 +29,19 @@ from rankadaptor.space import Limit, Slot, Space
 logger = logging.getLogger(__name__)
 
 DEFAULT_RANKS = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
-"""Fine steps near the usual ranks, so that slight tilts of uniform are in the menu; 0 leaves a linear out."""
+"""Small steps near common ranks, so that small changes of uniform are possible; 0 means no adapter."""
 
 
 ADAPTER_PARAMETERS, RANKS = "adapter_parameters", "ranks"
-"""Resources of an adapter: its parameters, and the sum of its slots' ranks as the paper counts it."""
+"""Resources of an adapter: its parameters, and the sum of the ranks of its slots, as in the paper."""
 MODES = {"parameters": ADAPTER_PARAMETERS, "rank_sum": RANKS}
-"""Resource that each mode of counting the budget limits."""
+"""The limited resource in each mode."""
 UNIFORM = "uniform"
 """Name of the reference: the same rank everywhere but in pinned blocks."""
 
 
 class RankSpace(Space):
-    """All rank allocations of one model inside one budget."""
+    """All rank allocations of one model within one budget."""
 
     @classmethod
     def from_model(
@@ -62,15 +62,15 @@ class RankSpace(Space):
         Args:
             model: A Hugging Face causal LM of a supported family.
             like_uniform: Budget as the exact cost of this rank in every linear.
-            parameters: Budget as a number of adapter parameters. It is lowered to what the largest uniform
-                rank takes within it, so that a gain over uniform is none of size.
+            parameters: Budget as a number of adapter parameters. It is lowered to the cost of the largest
+                uniform rank within it, so that allocations and uniform have equal size.
             megabytes: Budget as megabytes (10^6 bytes) of adapter weights saved in float32, 4 bytes a
                 parameter; lowered likewise.
-            slots: What shares a rank: `block` (the paper), `half_block` (attention, MLP) or `linear`.
-            ranks: Ranks allowed. By default a menu from 0 to 64, cut to each slot's width, plus the uniform
+            slots: Granularity of the ranks: `block` (the paper), `half_block` (attention, MLP) or `linear`.
+            ranks: Ranks allowed. By default 20 ranks from 0 to 64, up to each slot's width, and the uniform
                 rank.
             mode: Count the budget in `parameters`, or as `rank_sum` over slots for parity with the paper.
-            pinned: Rank of blocks that the search leaves alone; they count against the budget at that rank.
+            pinned: Fixed ranks by block; they count towards the budget.
             blocks: First and last block (both inclusive) that carry adapters; default all.
 
         Raises:
@@ -132,7 +132,7 @@ class RankSpace(Space):
             pinned: See `from_model`.
             blocks: See `from_model`.
             attributes: Named numbers of each block, such as `removed_share`; kept in its slots.
-            model: Words that tell which model it is for.
+            model: Short description of the model.
 
         Raises:
             BudgetError: If no allocation meets the budget, or the uniform rank is not usable.
@@ -146,9 +146,11 @@ class RankSpace(Space):
         groups = group_linears(chosen, slots=slots)
         pins = check_pins(pinned, groups, blocks=(first, last))
         request = BudgetRequest(like_uniform=like_uniform, parameters=parameters, megabytes=megabytes)
-        menus = _choose_menus(groups, ranks, request=request, pins=pins)
-        rates = [group.parameters_per_rank if mode == "parameters" else 1 for group in groups]
-        budget, rank = choose_budget(request, groups=groups, menus=menus, rates=rates, pins=pins, mode=mode)
+        options = _choose_options(groups, ranks, request=request, pins=pins)
+        costs_per_rank = [group.parameters_per_rank if mode == "parameters" else 1 for group in groups]
+        budget, rank = choose_budget(
+            request, groups=groups, options=options, costs_per_rank=costs_per_rank, pins=pins, mode=mode
+        )
         limited = MODES[mode]
         chosen_slots = tuple(
             make_rank_slot(
@@ -163,7 +165,7 @@ class RankSpace(Space):
                 attributes=_describe_group(group, n_blocks, (attributes or {}).get(group.block, {})),
                 pinned=pins.get(group.block),
             )
-            for group, menu, rate in zip(groups, menus, rates, strict=True)
+            for group, menu, rate in zip(groups, options, costs_per_rank, strict=True)
         )
         origin = tuple(
             slot.find_choice(pins.get(group.block, rank))
@@ -244,7 +246,7 @@ def make_rank_slot(
     )
 
 
-def _choose_menus(
+def _choose_options(
     groups: Sequence[Group], ranks: Sequence[int] | None, *, request: BudgetRequest, pins: Mapping[int, int]
 ) -> list[tuple[int, ...]]:
     if ranks is None:
@@ -260,7 +262,7 @@ def _choose_menus(
         if faulty or not common:
             raise BudgetError(
                 f"ranks={tuple(ranks)}: allowed are whole numbers ≥ 0, at least one of them. Leave ranks out "
-                "for a menu from 0 to 64."
+                "for the default, 0 to 64."
             )
         free = [group for group in groups if group.block not in pins]
         narrowest = min(free, key=lambda group: group.width)
@@ -268,14 +270,14 @@ def _choose_menus(
             raise BudgetError(
                 f"rank {max(common)} in ranks={tuple(ranks)}: slot {narrowest.name!r} allows at most "
                 f"{narrowest.width}, the smaller side of its narrowest linear. Leave larger ranks out, or "
-                "leave ranks out altogether for a menu cut to each slot's width."
+                "leave `ranks` out for a default limited to each slot's width."
             )
-    menus = []
+    options = []
     for group in groups:
         menu = {rank for rank in common if rank <= group.width}
         menu |= {pins[group.block]} if group.block in pins else set()
-        menus.append(tuple(sorted(menu)))
-    return menus
+        options.append(tuple(sorted(menu)))
+    return options
 
 
 def _is_rank(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What an allocation means to LoRA: a rank and a scale for every module."""
+"""The rank and the scale that an allocation gives to every module."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rankadaptor.components.adapter.coordinates import RANK, SCALE
-from rankadaptor.components.adapter.ranks import ADAPTER_PARAMETERS
+from rankadaptor.components.adapter.ranks import ADAPTER_PARAMETERS, RANKS
 
 if TYPE_CHECKING:
-    from rankadaptor.space import Allocation, Label
+    from rankadaptor.space import Allocation, Label, Limit
     from rankadaptor.space.allocation import SlotSpace
 
-MODES = {ADAPTER_PARAMETERS: "parameters"}
-"""How run files and results name the unit of a budget; any other is a sum of ranks."""
+MODES = {ADAPTER_PARAMETERS: "parameters", RANKS: "rank_sum"}
+"""Names of budget units in run files and results."""
 
 
 def read_ranks(allocation: Allocation) -> dict[str, int]:
@@ -42,17 +42,23 @@ def read_scales(allocation: Allocation) -> dict[str, float]:
 
 
 def count_parameters(space: SlotSpace, values: Sequence[Label]) -> int:
-    """Return the adapter parameters of ranks, whatever the space counts its budget in."""
+    """Return the adapter parameters of an allocation, for any unit of the budget."""
     return sum(
         slot.costs_in(ADAPTER_PARAMETERS)[slot.find_choice(value)]
         for slot, value in zip(space.slots, values, strict=True)
     )
 
 
-def describe_budget(space: SlotSpace) -> tuple[int, str]:
-    """Return the budget of a space of ranks and its unit, `parameters` or `rank_sum`."""
-    limit = space.limits[0]
-    return limit.bound, MODES.get(limit.resource, "rank_sum")
+def find_budget(space: SlotSpace) -> Limit | None:
+    """Return the limit on adapter parameters or ranks; in other spaces the first limit, if any."""
+    limited = {limit.resource: limit for limit in space.limits}
+    return next((limited[name] for name in MODES if name in limited), next(iter(space.limits), None))
+
+
+def describe_budget(space: SlotSpace) -> tuple[int | None, str | None]:
+    """Return the bound of `find_budget` and its unit, for adapters `parameters` or `rank_sum`."""
+    limit = find_budget(space)
+    return (limit.bound, MODES.get(limit.resource, limit.resource)) if limit else (None, None)
 
 
 def _read_size(label: object) -> int:

@@ -1,7 +1,7 @@
-"""A space whose slots choose more than ranks: LoRA scales beside them, under the same limit.
+"""Slots of LoRA scales in addition to slots of ranks.
 
-A scale costs no parameters. Under Adam it acts on a linear much as a learning rate of its own would, and it
-is written into PEFT's `alpha_pattern`, so the adapter stays plain.
+A scale costs no parameters. With Adam it acts on a linear like a learning rate of its own, and it is written
+into PEFT's `alpha_pattern`, so that PEFT loads the adapter without this package.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rankadaptor.errors import InputError
 from rankadaptor.space import Slot, Space
 
 SCALES = (18, 25, 35, 50, 71, 100, 141, 200, 283, 400, 566)
-"""Per cent of the recipe's scale, half an octave apart."""
+"""Per cent of the recipe's scale, a factor of √2 apart."""
 STANDARD = 100
 THIRDS = 3
 OF_RANKS = ("parameters_per_rank", "cost_per_unit", "reference")
-"""Attributes of slots of ranks that mean nothing for a scale."""
+"""Attributes of slots of ranks that do not apply to a scale."""
 
 
 def make_scale_slot(

@@ -1,4 +1,4 @@
-"""Allocations of ranks with a given shape; they use the limit up as the search's own do."""
+"""Allocations of ranks as a function of depth that use up the limit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rankadaptor.space import Allocation, Label, Slot, Space
 def linear_in_depth(space: Space, *, slope: float = 0.5) -> Allocation:
     """Return ranks that grow (or fall) linearly with depth [PRILoRA]_.
 
-    The first block gets (1 − slope) times its uniform rank, the last (1 + slope) times, before rounding to
-    the options and filling up the limit.
+    The first block gets (1 − slope) times its uniform rank, the last (1 + slope) times, before the ranks are
+    rounded to options and changed to use up the limit.
 
     Raises:
         InputError: If `slope` is not within −1 … 1.
@@ -32,7 +32,7 @@ def linear_in_depth(space: Space, *, slope: float = 0.5) -> Allocation:
 
 
 def round_to_options(space: Space, wanted: Sequence[float]) -> list[Label]:
-    """Return the rank of each slot that is nearest to a number; other slots keep the origin's option."""
+    """Return the option of each slot nearest to a wanted rank; slots without ranks keep the origin's."""
     return [
         _find_nearest(slot, target) if slot.component == RANK else slot.options[usual]
         for slot, target, usual in zip(space.slots, wanted, space.origin, strict=True)

@@ -1,4 +1,4 @@
-"""Spaces of ranks as files hold them: schema 2, and schema 1, which knew ranks and one budget only."""
+"""Spaces of ranks in files of schema 2 and of schema 1, which has only ranks and one budget."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from rankadaptor.components.adapter.coordinates import RANK
 from rankadaptor.components.adapter.ranks import MODES, UNIFORM, make_rank_slot
-from rankadaptor.components.adapter.reading import describe_budget
+from rankadaptor.components.adapter.reading import describe_budget, find_budget
 from rankadaptor.components.adapter.scales import make_scale_slot
 from rankadaptor.errors import InputError
 from rankadaptor.files import compute_digest
@@ -17,7 +17,7 @@ from rankadaptor.space.space import SCHEMA
 
 FIRST = 1
 LATER = ("cost_per_unit", "reference")
-"""Attributes of slots of ranks that schema 1 did not write."""
+"""Attributes of slots of ranks that schema 1 does not have."""
 
 
 def read_space(data: Any) -> Space:
@@ -81,18 +81,19 @@ def _read_slot(data: Mapping[str, Any], *, reference: int, mode: str) -> Slot:
 
 
 def compute_first_digest(space: SlotSpace) -> str:
-    """Return the digest that schema 1 gives a space of ranks, with or without scales.
+    """Return the digest of a space of ranks, with or without scales, in schema 1.
 
-    Names of settings and of checkpoints hold it, so that what earlier versions measured is found.
+    It is part of the names of settings and checkpoints, so that measurements of earlier versions are found.
+    It does not depend on the order of the limits.
     """
-    budget, mode = describe_budget(space)
-    resource = space.limits[0].resource
+    limit, (budget, mode) = find_budget(space), describe_budget(space)
+    others = {each.resource: each.bound for each in space.limits if each is not limit}
     slots = [
         {
             "name": slot.name,
             "modules": list(slot.modules),
             "options": list(slot.options),
-            "costs": list(slot.costs_in(resource)),
+            "costs": list(slot.costs_in(limit.resource)) if limit else [],
             "block": slot.block,
             "kind": slot.kind,
             "attributes": {name: value for name, value in slot.attributes if name not in LATER},
@@ -102,5 +103,12 @@ def compute_first_digest(space: SlotSpace) -> str:
         for slot in space.slots
     ]
     reference = list(space.reference().values)
-    content = {"schema": FIRST, "model": space.model, "mode": mode, "budget": budget, "reference": reference}
-    return compute_digest({**content, "slots": slots})
+    content: dict[str, Any] = {
+        "schema": FIRST,
+        "model": space.model,
+        "mode": mode,
+        "budget": budget,
+        "reference": reference,
+        "slots": slots,
+    }
+    return compute_digest(content if not others else {**content, "limits": others})

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees, a few with different seeds."""
+"""An ensemble of gradient-boosted trees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from rankadaptor.features import mean_features, read_coordinates
 from rankadaptor.predictor.calibration import Calibration, assign_folds, calibrate
 from rankadaptor.predictor.observations import gather_observations, read_choices
-from rankadaptor.predictor.prediction import Choices, Floats, Prediction, predict_blindly
+from rankadaptor.predictor.prediction import Choices, Floats, Prediction, predict_without_records
 from rankadaptor.requirements import XGBOOST, load_package
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class BoostedTreesFit:
-    """Fitted boosters, their unit and how far to believe them."""
+    """Fitted boosters, the unit of their outputs in nats per token, and their calibration."""
 
     boosters: tuple[Any, ...]
     spread: float
@@ -37,13 +37,13 @@ class BoostedTreesFit:
 class BoostedTrees:
     """Shallow boosted trees (xgboost) on log-ratios of the options and their means over kinds and blocks.
 
-    Each member sees a bootstrap of the records and, tree by tree, a third of the columns; their disagreement
-    is the standard deviation. Trees need more records than the other predictors before they say anything.
+    Each member is fitted to a bootstrap of the records, and each tree to a third of the columns; the
+    disagreement of the members is the standard deviation. Trees need more records than the other predictors.
 
     Attributes:
         members: Boosters.
         trees: Trees per booster.
-        depth: Splits from root to leaf.
+        depth: Largest depth of a tree.
         learning_rate: Shrinkage of each tree.
         seed: Bootstrap, columns and folds.
     """
@@ -61,8 +61,8 @@ class BoostedTrees:
         """Predict gains; see `Predictor`."""
         array = read_choices(space, allocations)
         if self.fitted is None or not len(array):
-            return predict_blindly(space, array)
-        outputs = self._ask(self.fitted.boosters, _join(space, array)) * self.fitted.spread
+            return predict_without_records(space, array)
+        outputs = self._predict(self.fitted.boosters, _join(space, array)) * self.fitted.spread
         return self.fitted.calibration.apply(outputs.mean(axis=0), _measure_disagreement(outputs), outputs)
 
     def update(self, space: Space, records: Sequence[Record]) -> BoostedTrees:
@@ -78,7 +78,7 @@ class BoostedTrees:
         for left_out in range(int(fold.max()) + 1 if count > 1 else 0):
             kept = fold != left_out
             boosters = self._boost(rows[kept], targets[kept], observations.counts[kept])
-            unseen[:, ~kept] = self._ask(boosters, rows[~kept]) * spread
+            unseen[:, ~kept] = self._predict(boosters, rows[~kept]) * spread
         calibration = calibrate(
             observations.gains if count > 1 else np.zeros(0),
             unseen.mean(axis=0) if count > 1 else np.zeros(0),
@@ -90,7 +90,7 @@ class BoostedTrees:
 
     def _boost(self, rows: Floats, targets: Floats, counts: NDArray[np.int64]) -> tuple[Any, ...]:
         xgboost = load_package(XGBOOST)
-        # Uniform, the zero row with gain 0, is as good an observation as any.
+        # The reference, a zero row with gain 0, is an observation too.
         data = np.concatenate([np.zeros((1, rows.shape[1])), rows])
         labels = np.concatenate([[0.0], targets])
         boosters = []
@@ -115,8 +115,8 @@ class BoostedTrees:
         return tuple(boosters)
 
     @staticmethod
-    def _ask(boosters: Sequence[Any], rows: Floats) -> Floats:
-        """Return outputs anchored at uniform, `(members, n)`."""
+    def _predict(boosters: Sequence[Any], rows: Floats) -> Floats:
+        """Return outputs minus those for the reference, `(members, n)`."""
         xgboost = load_package(XGBOOST)
         matrix = xgboost.DMatrix(np.concatenate([np.zeros((1, rows.shape[1])), rows]), nthread=1)
         outputs = np.stack([booster.predict(matrix) for booster in boosters]).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Allocations as descriptors for predictors that learn one setting from scratch; zero at uniform."""
+"""Descriptors of allocations for predictors that learn one setting from scratch; zero at the origin."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ REFERENCE_SAMPLE = 256
 def describe_choices(space: Space, choices: NDArray[np.int64]) -> Floats:
     """Return descriptors `(n, d)` of choices `(n, n_slots)`: coordinates of slots and of groups of them.
 
-    Each family of descriptors (slots, kinds, halves, blocks, totals) has about unit mean square as a whole
-    over random allocations. A ridge or a kernel on them then believes, before any record, that each family
-    explains equally much: with few records the means over kinds and blocks carry most, with many the single
-    slots speak.
+    Each family of descriptors (slots, kinds, halves, blocks, totals) has about unit mean square in total over
+    random allocations. A ridge or a kernel on them gives each family the same prior variance: with few
+    records the means over kinds and blocks dominate, with many records the single slots.
     """
     return _join(space, choices) * _measure_scales(space)
 

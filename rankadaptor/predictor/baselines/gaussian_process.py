@@ -1,4 +1,4 @@
-"""A Gaussian process that adds up over slots, learned on one setting from scratch."""
+"""A Gaussian process with a kernel that is a sum over slots, learned on one setting from scratch."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ import numpy as np
 from rankadaptor.features import find_uncounted
 from rankadaptor.features.means import find_slot_half
 from rankadaptor.predictor.observations import Observations, gather_observations, read_choices
-from rankadaptor.predictor.prediction import Choices, Floats, Prediction, predict_blindly
-from rankadaptor.predictor.prior.mixing import mix, weigh, whiten
-from rankadaptor.predictor.prior.noise import describe_noise
+from rankadaptor.predictor.prediction import Choices, Floats, Prediction, predict_without_records
+from rankadaptor.predictor.prior.mixing import mix_normals, normalise_weights, whiten
+from rankadaptor.predictor.prior.noise import build_noise_covariances
 from rankadaptor.predictor.prior.slot_posterior import SlotPosterior, find_root, flatten_basis
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
     from rankadaptor.space import Space
 
-CURVES = 4  # directions of the kernel over ranks that are kept
+CURVES = 4  # leading eigenvectors of the kernel over ranks
 RANK_LENGTHS = (0.7, 2.0)  # in log-ratio
 DEPTH_LENGTH = 0.5  # of −1 … 1
-# How much of a slot's worth it shares with all slots, its half, its kind, its neighbours in depth, its
-# neighbours of the same kind, and nobody.
-SHARINGS = (
+# Weights of the parts of the kernel over slots: constant, same half, same kind, near in depth, near and of
+# the same kind, identity.
+KERNEL_SHARES = (
     (0.4, 0.2, 0.4, 0.4, 0.2, 0.1),
     (0.4, 0.2, 1.0, 0.1, 0.1, 0.05),
     (0.4, 0.2, 0.1, 1.0, 0.1, 0.05),
     (0.4, 0.1, 0.2, 0.2, 0.4, 0.6),
 )
-SIZES = ((0.05, 0.3), (0.5, 0.15), (1.0, 0.3), (2.0, 0.25))  # in spreads, and their prior probability
+SIZES = ((0.05, 0.3), (0.5, 0.15), (1.0, 0.3), (2.0, 0.25))  # in spreads, with prior probabilities
 NOISES = (0.1, 0.2, 0.35, 0.6, 1.0)
-LUCK = 0.3  # variance of uniform's luck over that of an allocation's own
+REFERENCE_NOISE = 0.3  # noise variance of the reference over that of an allocation
 SAMPLE = 256
 
 
@@ -44,10 +44,10 @@ SAMPLE = 256
 class GaussianProcess:
     """A Gaussian process whose kernel is a sum over slots.
 
-    f(allocation) = Σ over slots of g(slot, rank), and the kernel of g is a product: a smooth one over the
-    log-ratio of the rank to uniform's, 0 at uniform, and one over slots by which slots of one kind, half or
-    depth share what they are worth. Length scales, sharing, size and noise are averaged by their marginal
-    likelihood instead of chosen, because few records cannot tell them apart.
+    f(allocation) = Σ over slots of g(slot, rank). The kernel of g is a product of a smooth kernel over the
+    log-ratio of the rank to uniform's, 0 at uniform, and a kernel over slots that correlates slots of the
+    same kind, half or depth. Length scales, kernels over slots, size and noise are averaged by marginal
+    likelihood and not selected, because few records cannot distinguish them.
 
     Attributes:
         seed: Draws for Thompson sampling.
@@ -62,7 +62,7 @@ class GaussianProcess:
         """Predict gains; see `Predictor`."""
         array = read_choices(space, allocations)
         if self.seen is None or self.seen[0] != space:
-            return predict_blindly(space, array)
+            return predict_without_records(space, array)
         return self.seen[1].predict(array, seed=self.seed)
 
     def update(self, space: Space, records: Sequence[Record]) -> GaussianProcess:
@@ -76,14 +76,15 @@ class GaussianProcess:
 def _condition(space: Space, observations: Observations) -> SlotPosterior:
     tables = np.concatenate([_tabulate_curves(space, length=length) for length in RANK_LENGTHS])
     rows = flatten_basis(tables, observations.choices)
-    kernels = _share_worth(space)
+    kernels = _build_slot_kernels(space)
     curves = CURVES * len(space.tables.coordinates)
     used = [slice(index * curves * space.n_slots, (index + 1) * curves * space.n_slots) for index in (0, 1)]
     pairs = list(itertools.product(used, kernels))
     priors = [np.kron(np.eye(curves), kernel) for kernel in kernels]
-    grams = [_square(rows[:, part], np.kron(np.eye(curves), kernel)) for part, kernel in pairs]
-    spread, (error, luck) = max(observations.spread, 1e-12), describe_noise(space, observations)
-    unit = error + LUCK * luck
+    grams = [_build_gram(rows[:, part], np.kron(np.eye(curves), kernel)) for part, kernel in pairs]
+    spread = max(observations.spread, 1e-12)
+    error, reference_noise = build_noise_covariances(space, observations)
+    unit = error + REFERENCE_NOISE * reference_noise
     grid = [
         (index, spread * size, spread * noise, np.log(chance))
         for index, (size, chance), noise in itertools.product(range(len(pairs)), SIZES, NOISES)
@@ -93,7 +94,7 @@ def _condition(space: Space, observations: Observations) -> SlotPosterior:
     )
     gains = np.tile(observations.scale_gains(spread) * spread, (len(grid), 1))
     logs, factors, whitened = whiten(covariances, gains, spread=spread)
-    weights = weigh(logs + np.array([chance for *_, chance in grid]))
+    weights = normalise_weights(logs + np.array([chance for *_, chance in grid]))
     width = rows.shape[1]
 
     def build(one: int) -> tuple[Floats, Floats]:
@@ -106,22 +107,23 @@ def _condition(space: Space, observations: Observations) -> SlotPosterior:
         covariance[part, part] = prior - half.T @ half
         return mean, covariance
 
-    centre, covariance = mix(weights, build)
-    noise = float(np.sqrt((1.0 + LUCK) * weights @ np.array([noise**2 for _, _, noise, _ in grid])))
+    centre, covariance = mix_normals(weights, build)
+    variances = np.array([noise**2 for _, _, noise, _ in grid])
+    noise = float(np.sqrt((1.0 + REFERENCE_NOISE) * weights @ variances))
     return SlotPosterior(tables=tables, mean=centre, root=find_root(covariance), noise=noise)
 
 
-def _square(rows: Floats, prior: Floats) -> Floats:
+def _build_gram(rows: Floats, prior: Floats) -> Floats:
     gram: Floats = rows @ prior @ rows.T
     return gram
 
 
 @functools.lru_cache(maxsize=16)
 def _tabulate_curves(space: Space, *, length: float) -> Floats:
-    """Return curves over each coordinate by slot and choice, zero at the origin.
+    """Return features of each coordinate by slot and choice, zero at the origin.
 
-    Their products summed are the anchored kernel k(a, b) − k(a, 0) − k(0, b) + k(0, 0) of each coordinate;
-    the coordinates of a slot add up.
+    The sum of their products is the kernel k(a, b) − k(a, 0) − k(0, b) + k(0, 0) of each coordinate, which is
+    0 at the origin; the kernel of a slot is the sum over its coordinates.
 
     Returns:
         `(k · CURVES, n_slots, n_options)` for k coordinates.
@@ -143,7 +145,7 @@ def _tabulate_one(ratios: Floats, *, length: float) -> Floats:
 
 
 @functools.lru_cache(maxsize=16)
-def _share_worth(space: Space) -> tuple[Floats, ...]:
+def _build_slot_kernels(space: Space) -> tuple[Floats, ...]:
     """Return kernels over slots `(n_slots, n_slots)` of unit mean square over random allocations."""
     tables = space.tables
     halves = np.unique([find_slot_half(s.kind, s.modules) for s in space.slots], return_inverse=True)[1]
@@ -155,11 +157,10 @@ def _share_worth(space: Space) -> tuple[Floats, ...]:
     curves = _tabulate_curves(space, length=RANK_LENGTHS[0])
     sample = flatten_basis(curves, space.sample_choices(SAMPLE, 0)).reshape(SAMPLE, len(curves), -1)
     uncounted = find_uncounted(space)
-    alike = (uncounted[:, None] == uncounted[None, :]).astype(
-        np.float64
-    )  # a scale is worth nothing like a rank
+    # Slots of ranks and of scales, which use no limited resource, are independent.
+    alike = (uncounted[:, None] == uncounted[None, :]).astype(np.float64)
     kernels = []
-    for sharing in SHARINGS:
+    for sharing in KERNEL_SHARES:
         kernel = alike * sum(share * part for share, part in zip(sharing, parts, strict=True))
         size = float(np.einsum("ncs,st,nct->n", sample, kernel, sample, optimize=True).mean())
         kernels.append(np.asarray(kernel) / max(size, 1e-12))

@@ -12,7 +12,7 @@ import numpy as np
 from rankadaptor.predictor.baselines.descriptors import describe_choices
 from rankadaptor.predictor.calibration import Calibration, calibrate
 from rankadaptor.predictor.observations import gather_observations, read_choices
-from rankadaptor.predictor.prediction import Choices, Floats, Prediction, predict_blindly
+from rankadaptor.predictor.prediction import Choices, Floats, Prediction, predict_without_records
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -24,15 +24,15 @@ DRAWS = 16
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """The posterior of a Bayesian linear model in its dual form.
+    """The posterior of a Bayesian linear model in dual form.
 
     Attributes:
-        descriptors: Of the observations, `(n, d)`.
+        descriptors: Descriptors of the observations, `(n, d)`.
         inverse: (K + penalty · I)⁻¹, `(n, n)`.
         targets: Gains in nats per token, `(n,)`.
         penalty: Ratio of noise variance to the prior variance of a coefficient.
         noise: SD of one measurement, nats per token.
-        calibration: How far to believe it.
+        calibration: Shrinkage of its predictions.
     """
 
     descriptors: Floats
@@ -64,20 +64,20 @@ class Ridge:
         array = read_choices(space, allocations)
         fit = self.fitted
         if fit is None:
-            return predict_blindly(space, array)
+            return predict_without_records(space, array)
         rows = describe_choices(space, array)
         cross = rows @ fit.descriptors.T
         mean = cross @ (fit.inverse @ fit.targets)
         explained = np.einsum("ij,jk,ik->i", cross, fit.inverse, cross, optimize=True)
         width = fit.noise / np.sqrt(fit.penalty)
         std = width * np.sqrt(np.maximum((rows**2).sum(axis=1) - explained, 0.0))
-        # Draws of the posterior without its covariance: a draw of the prior, corrected by what it misses of
-        # the records.
+        # Matheron's rule: a draw of the prior, corrected by its residuals at the records, is one of the
+        # posterior.
         generator = np.random.default_rng(self.seed)
         prior = width * generator.standard_normal((DRAWS, rows.shape[1]))
         errors = fit.noise * generator.standard_normal((DRAWS, len(fit.targets)))
-        missed = fit.targets - prior @ fit.descriptors.T - errors
-        draws = prior @ rows.T + missed @ fit.inverse @ cross.T
+        residuals = fit.targets - prior @ fit.descriptors.T - errors
+        draws = prior @ rows.T + residuals @ fit.inverse @ cross.T
         return fit.calibration.apply(mean, std, draws)
 
     def update(self, space: Space, records: Sequence[Record]) -> Ridge:

@@ -1,4 +1,4 @@
-"""Any cheap score of allocations as a predictor: its order is kept, its size is learned online."""
+"""A score without training as a predictor: gains are linear in the score, with a slope learned online."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from rankadaptor.space import Space
 
 SIZE = 0.005
-"""Nats per token that allocations of a space differ by, before a record tells."""
+"""Prior SD of the gains in a space, nats per token."""
 PRIOR_RECORDS = 2.0
 SAMPLE = 256
 
 
 class Score(Protocol):
-    """What orders the allocations of one space; `rankadaptor.features.ScoreTable` does."""
+    """A score of the allocations of one space, for example a `rankadaptor.features.ScoreTable`."""
 
     def score(self, choices: NDArray[np.int64]) -> Floats:
         """Return `(n,)` scores of choices `(n, n_slots)`; more is better."""
@@ -33,7 +33,7 @@ class Score(Protocol):
 
 @dataclass(frozen=True)
 class _Line:
-    """gain = slope · standardised score, with the SD of the slope and of what the score does not explain."""
+    """gain = slope · standardised score + residual: SD of the slope, of the residual and of the noise."""
 
     slope: float
     slope_std: float
@@ -43,14 +43,14 @@ class _Line:
 
 @dataclass(frozen=True)
 class ScorePredictor:
-    """A score measured without any fine-tune, on the scale of gains.
+    """Predicts gains from a score that is measured without training.
 
-    Before the first record the gain is taken as `SIZE` per standard deviation of the score; records then tell
-    the slope, which may turn out 0 or negative, and how much of the gains the score leaves unexplained.
+    Before the first record the slope is `SIZE` per standard deviation of the score. The records then
+    determine the slope, which can be 0 or negative, and the residual variance.
 
     Attributes:
-        table: Scores allocations of the space that it was made for.
-        name: For results, for example `score:spectra`.
+        table: Scores allocations of one space.
+        name: Name in results, for example `score:spectra`.
     """
 
     table: Score
@@ -61,8 +61,8 @@ class ScorePredictor:
     def predict(self, space: Space, allocations: Choices) -> Prediction:
         """Predict gains; see `Predictor`."""
         array = read_choices(space, allocations)
-        scores, strayed = self._standardise(space, array)
-        variance = (self.line.slope_std * scores) ** 2 + (self.line.unexplained * strayed) ** 2
+        scores, distances = self._standardise(space, array)
+        variance = (self.line.slope_std * scores) ** 2 + (self.line.unexplained * distances) ** 2
         return Prediction(mean=self.line.slope * scores, std=np.sqrt(variance), noise=self.line.noise)
 
     def update(self, space: Space, records: Sequence[Record]) -> ScorePredictor:
@@ -73,7 +73,7 @@ class ScorePredictor:
         scores, _ = self._standardise(space, observations.choices)
         spread = observations.spread
         gains = observations.scale_gains(spread) * spread
-        # A prior slope of half the spread, worth so many records.
+        # The prior slope is half the spread, with the weight of `PRIOR_RECORDS` records.
         weight = PRIOR_RECORDS + float(scores @ scores)
         slope = (PRIOR_RECORDS * 0.5 * spread + float(scores @ gains)) / weight
         count = len(gains)
@@ -90,7 +90,7 @@ class ScorePredictor:
         return dataclasses.replace(self, line=line)
 
     def _standardise(self, space: Space, choices: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Return scores less the origin's, and distances from it, both of unit mean square over the space."""
+        """Return scores minus the origin's, and distances from it; of unit mean square over the space."""
         origin = np.asarray(space.origin)[None]
         sample = space.sample_choices(SAMPLE, 0)
         scores = self.table.score(np.concatenate([origin, sample, choices]))

@@ -1,8 +1,8 @@
-"""The inner loop of meta-learning: a few differentiable gradient steps away from an initialisation.
+"""The inner loop of meta-learning: a few differentiable gradient steps from an initialisation.
 
 Model-agnostic meta-learning [MAML]_, its first-order form, [MetaSGD]_, which also learns one rate per
-weight, and [ANIL]_, which adapts the head alone. learn2learn takes the steps where it is installed (the
-extra `meta`); otherwise `torch.func` takes the same ones, bit for bit.
+weight, and [ANIL]_, which adapts only the head. learn2learn computes the steps where it is installed (the
+extra `meta`); otherwise `torch.func` does, with bit-identical results.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Weights: TypeAlias = dict[str, Tensor]
 
 
 class Learner(Protocol):
-    """An initialisation, perhaps with learned rates, and the way to adapt it."""
+    """An initialisation that can be adapted, with learned rates for `meta_sgd`."""
 
     network: nn.Module
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What the outer optimiser trains: the network's weights, then the learned rates if there are any."""
+        """Yield what the outer optimiser trains: the network's weights, then learned rates if any."""
 
     def adapt(self, loss: Loss, *, steps: int) -> Weights:
         """Take gradient steps on `loss` from the initialisation; return the adapted weights by name.
@@ -57,12 +57,12 @@ def make_learner(
     Args:
         network: The initialisation; its weights are trained in place.
         algorithm: `maml`, `first_order` (no second derivatives), `meta_sgd` (a learned rate per weight) or
-            `anil` (the steps move the parameters in `head_names()` alone).
-        rate: Size of an inner step; where it starts, for `meta_sgd`.
+            `anil` (the steps change only the parameters in `head_names()`).
+        rate: Learning rate of an inner step; its initial value for `meta_sgd`.
         backend: `learn2learn`, `torch`, or `auto` for the first if installed.
 
     Raises:
-        InputError: If a name is unknown or learn2learn is asked for but absent.
+        InputError: If a name is unknown, or learn2learn is asked for but not installed.
     """
     if algorithm not in ALGORITHMS or backend not in BACKENDS:
         raise InputError(
@@ -71,7 +71,7 @@ def make_learner(
     if backend == "learn2learn" and not is_learn2learn_installed():
         raise InputError(
             "backend='learn2learn', but it is not installed. In a checkout, run "
-            "`pip install ./third_party/learn2learn`, or use backend='torch', which takes the same steps."
+            "`pip install ./third_party/learn2learn`, or use backend='torch', which computes the same steps."
         )
     if backend == "torch" or not is_learn2learn_installed():
         return FunctionalLearner(network, algorithm=algorithm, rate=rate)
@@ -85,14 +85,14 @@ class Learn2LearnLearner:
         from learn2learn.algorithms import MAML, MetaSGD
 
         self.network = network
-        self._head = choose_moving(network, algorithm) if algorithm == "anil" else []
+        self._head = list_adapted(network, algorithm) if algorithm == "anil" else []
         self._learner: nn.Module
         if algorithm == "meta_sgd":
             self._learner = MetaSGD(network, lr=rate)
         else:
             parameters = dict(network.named_parameters())
-            moving = nn.ParameterList([parameters[name] for name in self._head]) if self._head else network
-            self._learner = MAML(moving, lr=rate, first_order=algorithm == "first_order")
+            adapted = nn.ParameterList([parameters[name] for name in self._head]) if self._head else network
+            self._learner = MAML(adapted, lr=rate, first_order=algorithm == "first_order")
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """See `Learner`."""
@@ -125,7 +125,7 @@ class FunctionalLearner:
 
     def __init__(self, network: nn.Module, *, algorithm: str, rate: float) -> None:
         self.network, self.rate, self.first_order = network, rate, algorithm == "first_order"
-        self._moving = choose_moving(network, algorithm)
+        self._adapted = list_adapted(network, algorithm)
         learned = network.parameters() if algorithm == "meta_sgd" else ()
         self._rates = [nn.Parameter(torch.ones_like(parameter) * rate) for parameter in learned]
 
@@ -139,11 +139,11 @@ class FunctionalLearner:
         weights: Weights = dict(self.network.named_parameters())
         for _ in range(steps):
             value = loss(functools.partial(call_network, self.network, weights))
-            current = [weights[name] for name in self._moving]
+            current = [weights[name] for name in self._adapted]
             gradients = torch.autograd.grad(value, current, create_graph=not self.first_order)
             rates: Sequence[Tensor | float] = self._rates or [self.rate] * len(gradients)
             moved = [w - rate * g for w, rate, g in zip(current, rates, gradients, strict=True)]
-            weights = weights | dict(zip(self._moving, moved, strict=True))
+            weights = weights | dict(zip(self._adapted, moved, strict=True))
         return weights
 
     @property
@@ -152,14 +152,14 @@ class FunctionalLearner:
         return list(self._rates)
 
 
-def choose_moving(network: nn.Module, algorithm: str) -> list[str]:
-    """Return the names of the parameters that an inner step moves."""
+def list_adapted(network: nn.Module, algorithm: str) -> list[str]:
+    """Return the names of the parameters that an inner step changes."""
     if algorithm == "anil":
         return cast("Callable[[], list[str]]", network.head_names)()
     return [name for name, _ in network.named_parameters()]
 
 
 def call_network(network: nn.Module, weights: Weights, inputs: Any) -> Tensor:
-    """Run a network with other weights than its own."""
+    """Run a network with the given weights instead of its own."""
     outputs: Tensor = torch.func.functional_call(network, weights, (inputs,))
     return outputs

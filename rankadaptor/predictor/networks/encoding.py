@@ -1,4 +1,4 @@
-"""The performance model's input: the rank vector and the number of its slots [RankAdaptor]_."""
+"""The input of the perceptron: the rank vector and the number of slots [RankAdaptor]_."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from rankadaptor.space import Space
 
 WIDTH = 256
-SCALE = 0.25  # keeps the first hidden layer in the nearly linear middle of its activation
+SCALE = 0.25  # keeps the first hidden layer near the linear range of its activation
 
 
 def encode_choices(space: Space, choices: NDArray[np.int64], *, width: int = WIDTH) -> Floats:
     """Encode choices, shape `(n, n_slots)`, as inputs of shape `(n, width + 1)`.
 
-    Each option becomes its coordinates over log 2: for a rank r whose uniform rank is u, this is
-    log2((1 + r) / (1 + u)). Doublings matter more than units (recovery saturates with rank), rank 0 stays
-    finite, and uniform is the origin in every space, so that the zeros that pad short vectors mean "as in
-    uniform". The numbers are multiplied by sqrt(width / n): a first layer then answers equally strongly
-    whether a space has n = 30 coordinates of slots or 210. The last column is n / width.
+    Each option becomes its coordinates divided by log 2: log2((1 + r) / (1 + u)) for a rank r in a slot of
+    uniform rank u. The scale is logarithmic because recovery saturates with rank; rank 0 stays finite; and
+    uniform is the origin of every space, so that zero padding means "as in uniform". The numbers are
+    multiplied by sqrt(width / n), so that the activations of the first layer have the same size whether a
+    space has n = 30 coordinates or 210. The last column is n / width.
 
     Raises:
         InputError: If the space has more slots than `width`.

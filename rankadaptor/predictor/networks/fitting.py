@@ -1,4 +1,4 @@
-"""Fitting an ensemble of networks to the records of one search, and judging the fit in the same pass."""
+"""Fitting an ensemble of networks to the records of one search, with cross-validation in the same pass."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# (network, inputs, targets (n,), weights (members, n)) -> trained weights by name, one dict
-# for each way of training that is worth comparing, the most cautious first
 Train: TypeAlias = Callable[[Ensemble, Any, Tensor, Tensor], Sequence[dict[str, Tensor]]]
+"""(network, inputs, targets (n,), weights (members, n)) → trained weights by name, one dict for each variant
+of training to compare, the one with fewest steps first."""
 PROBES = 128
-LARGEST_OUTPUT = 1e6  # in spreads of gains, whose targets are about one
-BOLDNESS = 0.9  # a bolder way must leave this share of the error at most
+LARGEST_OUTPUT = 1e6  # in spreads of gains; targets are about one
+LARGEST_ERROR_SHARE = (
+    0.9  # a later variant is chosen only if its error is below this share of the best before
+)
 
 
 @dataclass(frozen=True)
 class FittedEnsemble:
-    """Networks that have seen some records.
+    """Networks fitted to the records of one search.
 
     Attributes:
         network: The members.
         spread: Nats per token of one unit of their output.
-        calibration: How far they may be believed.
+        calibration: Shrinkage of their predictions.
     """
 
     network: Ensemble
@@ -45,7 +47,7 @@ class FittedEnsemble:
     calibration: Calibration
 
     def predict(self, space: Space, choices: NDArray[np.int64]) -> Prediction:
-        """Predict the gains of options, shape `(n, n_slots)`; the draws are the members."""
+        """Predict the gains of choices, shape `(n, n_slots)`; the draws are the members."""
         with torch.no_grad():
             inputs = self.network.encode(space, choices)
             outputs = self.network(inputs).numpy().astype(np.float64) * self.spread
@@ -66,13 +68,13 @@ def fit_ensemble(
     spread: float,
     folds: int,
     seed: int,
-    sceptic: float,
+    zero_probability: float,
 ) -> FittedEnsemble:
-    """Fit all observations and, side by side, all but each fold; the folds' predictions calibrate the fit.
+    """Fit all observations and, in the same batch, all but each fold; left-out predictions calibrate the fit.
 
-    Of several ways of training, the one that predicts left-out records best is kept. The members see the
-    records with different random weights (a Bayesian bootstrap), so that they disagree where the records say
-    little.
+    Of several variants of training, the one that predicts left-out records best is kept. The records have
+    different random weights for each member (a Bayesian bootstrap), so that the members disagree where the
+    records are uninformative.
     """
     count, members = len(observations), initial.members
     fold = assign_folds(count, folds=folds, seed=seed)
@@ -84,39 +86,43 @@ def fit_ensemble(
     inputs = initial.encode(space, observations.choices)
     targets = torch.from_numpy(observations.scale_gains(spread).astype(np.float32))
     network = initial.repeat(copies)
-    ways = train(network, inputs, targets, torch.from_numpy(weights.reshape(-1, count).astype(np.float32)))
-    ways = _keep_sound(network, ways, initial.encode(space, space.sample_choices(PROBES, seed)))
-    chosen, unseen = ways[0], None
+    variants = train(
+        network, inputs, targets, torch.from_numpy(weights.reshape(-1, count).astype(np.float32))
+    )
+    variants = _drop_diverged(network, variants, initial.encode(space, space.sample_choices(PROBES, seed)))
+    chosen, unseen = variants[0], None
     if copies > 1:
-        outputs = [_predict_unseen(network, way, inputs, fold=fold) * spread for way in ways]
+        outputs = [_predict_unseen(network, variant, inputs, fold=fold) * spread for variant in variants]
         errors = [float(((np.mean(o, axis=0) - observations.gains) ** 2).sum()) for o in outputs]
         index = 0
-        for bolder in range(1, len(ways)):
-            index = bolder if errors[bolder] < BOLDNESS * errors[index] else index
-        chosen, unseen = ways[index], outputs[index]
+        for later in range(1, len(variants)):
+            index = later if errors[later] < LARGEST_ERROR_SHARE * errors[index] else index
+        chosen, unseen = variants[index], outputs[index]
     calibration = calibrate(
         observations.gains if unseen is not None else np.zeros(0),
         unseen.mean(axis=0) if unseen is not None else np.zeros(0),
         left_out_std=measure_disagreement(unseen) if unseen is not None else None,
         noise=observations.noise,
-        sceptic=sceptic,
+        zero_probability=zero_probability,
     )
     return FittedEnsemble(initial.load(chosen), spread, calibration)
 
 
-def _keep_sound(
-    network: Ensemble, ways: Sequence[dict[str, Tensor]], probe: Any
+def _drop_diverged(
+    network: Ensemble, variants: Sequence[dict[str, Tensor]], probe: Any
 ) -> Sequence[dict[str, Tensor]]:
-    """Leave out ways whose steps ran away, told by what they say of other allocations; never all of them."""
+    """Drop variants that diverged, judged by outputs for other allocations; keep the start if all did."""
     sound = []
-    for way in ways:
+    for variant in variants:
         with torch.no_grad():
-            outputs = torch.func.functional_call(cast(nn.Module, network), way, (probe,))
+            outputs = torch.func.functional_call(cast(nn.Module, network), variant, (probe,))
         if bool(torch.isfinite(outputs).all()) and float(outputs.abs().max()) <= LARGEST_OUTPUT:
-            sound.append(way)
-    if len(sound) < len(ways):
+            sound.append(variant)
+    if len(sound) < len(variants):
         logger.warning(
-            "an online update ran away; %d of %d ways are left out", len(ways) - len(sound), len(ways)
+            "an online update diverged; %d of %d variants are dropped",
+            len(variants) - len(sound),
+            len(variants),
         )
     return sound or [dict(network.named_parameters())]
 
@@ -124,7 +130,7 @@ def _keep_sound(
 def _predict_unseen(
     network: Ensemble, weights: dict[str, Tensor], inputs: Any, *, fold: NDArray[np.int64]
 ) -> Floats:
-    """Return what each member says of each record, `(members, n)`, from the copy that has not seen it."""
+    """Return the left-out prediction of each member for each record, `(members, n)`."""
     with torch.no_grad():
         outputs = (
             torch.func.functional_call(cast(nn.Module, network), weights, (inputs,))

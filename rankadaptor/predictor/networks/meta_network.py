@@ -1,4 +1,4 @@
-"""A network with a meta-trained initialisation, adapted online by gradient steps to the running search."""
+"""A network with a meta-trained initialisation, adapted to the records of a search by gradient steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from rankadaptor.predictor import storage
-from rankadaptor.predictor.calibration import LARGEST_STRETCH, SCEPTIC_PRETRAINED, Calibration, calibrate
+from rankadaptor.predictor.calibration import (
+    LARGEST_STRETCH,
+    ZERO_PROBABILITY_PRETRAINED,
+    Calibration,
+    calibrate,
+)
 from rankadaptor.predictor.networks.adaptation import make_learner
 from rankadaptor.predictor.networks.fitting import FittedEnsemble, fit_ensemble
 from rankadaptor.predictor.networks.perceptron_layers import Ensemble, PerceptronEnsemble, weigh_errors
@@ -28,9 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LENGTHS = (1, 4, 16)  # a setting unlike the corpus needs more steps than the initialisation was trained for
-ENOUGH = 8  # usable allocations before longer updates are tried
-PRIOR_RECORDS = 2.0  # the corpus's spread counts as much as so many records of the running search
+LENGTHS = (1, 4, 16)  # factors on the steps; a setting unlike the corpus needs more than meta-training used
+LEAST_ALLOCATIONS = 8  # allocations from which longer updates are tried
+PRIOR_RECORDS = 2.0  # weight of the corpus's spread of gains, in records of the search
 
 KIND = "rankadaptor.MetaNetwork"
 """Names this model in `predictor.json`."""
@@ -38,19 +43,19 @@ KIND = "rankadaptor.MetaNetwork"
 
 @dataclass(frozen=True)
 class MetaNetwork:
-    """Offline meta-learning and online learning in one model [RankAdaptor]_ [MAML]_.
+    """A meta-trained network that learns online [RankAdaptor]_ [MAML]_.
 
-    `train_network` makes one from a corpus, of the paper's perceptron on the rank vector or of the network
-    that reads slots. Before the first record of a search it predicts from what the
-    corpus's settings have in common; each `update` takes a fixed number of gradient steps from there on all
-    records of the search. From eight allocations on it also tries four and sixteen times as many steps, and
-    takes them if they predict left-out records clearly better: the way out of a corpus unlike the setting.
+    `train_network` meta-trains one on a corpus: the paper's perceptron on the rank vector, or the network
+    that reads a space slot by slot. Before the first record of a search the initialisation predicts; each
+    `update` takes a fixed number of gradient steps from the initialisation on all records of the search. From
+    eight allocations on it also tries four and sixteen times as many steps and keeps them if they predict
+    left-out records clearly better, which helps in settings unlike the corpus.
 
     Attributes:
         network: The meta-trained initialisation, an ensemble.
         spread: Typical size of a gain in the corpus, nats per token.
         algorithm: `maml`, `first_order`, `meta_sgd` or `anil`.
-        rate: Size of an online step.
+        rate: Learning rate of an online step.
         rates: One learned rate per weight tensor, for `meta_sgd`.
         steps: Gradient steps of an update, as many as in meta-training.
         folds: Left-out fits that calibrate the predictions.
@@ -72,7 +77,7 @@ class MetaNetwork:
     pretrained: bool = dataclasses.field(default=True, init=False)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors) and all else (JSON), without what a search taught it, into a folder.
+        """Write the initialisation (safetensors) and its description (JSON); online updates are not saved.
 
         Raises:
             StorageError: If the folder cannot be written.
@@ -96,7 +101,7 @@ class MetaNetwork:
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], arrays: storage.Arrays) -> Self:
-        """Rebuild a network from what `save_pretrained` wrote; `MetaPredictor.from_pretrained` reads it."""
+        """Rebuild a network from the description and arrays that `save_pretrained` wrote."""
         shape = dict(description["network"])
         network: Ensemble = (
             SlotNetwork(**shape)
@@ -122,7 +127,7 @@ class MetaNetwork:
         Raises:
             InputError: If the space has more slots than the network's width.
         """
-        fitted = self.fitted or FittedEnsemble(self.network, self.spread, _believe_corpus())
+        fitted = self.fitted or FittedEnsemble(self.network, self.spread, _calibrate_without_records())
         return fitted.predict(space, read_choices(space, allocations))
 
     def update(self, space: Space, records: Sequence[Record]) -> MetaNetwork:
@@ -143,7 +148,7 @@ class MetaNetwork:
             spread=blend_spread(observations, self.spread),
             folds=self.folds,
             seed=self.seed,
-            sceptic=SCEPTIC_PRETRAINED,
+            zero_probability=ZERO_PROBABILITY_PRETRAINED,
         )
         return dataclasses.replace(self, fitted=fitted)
 
@@ -160,19 +165,20 @@ class MetaNetwork:
             learner.adapt(
                 lambda forward: weigh_errors(forward(inputs), targets, weights), steps=factor * self.steps
             )
-            for factor in (LENGTHS if len(targets) >= ENOUGH else LENGTHS[:1])
+            for factor in (LENGTHS if len(targets) >= LEAST_ALLOCATIONS else LENGTHS[:1])
         ]
 
 
-def _believe_corpus() -> Calibration:
-    """Believe the corpus before the first record; its members agree too much about a new setting."""
+def _calibrate_without_records() -> Calibration:
+    """Return the calibration before the first record; the SD is stretched, as members agree too much."""
     return dataclasses.replace(
-        calibrate(np.zeros(0), np.zeros(0), sceptic=SCEPTIC_PRETRAINED), stretch=LARGEST_STRETCH
+        calibrate(np.zeros(0), np.zeros(0), zero_probability=ZERO_PROBABILITY_PRETRAINED),
+        stretch=LARGEST_STRETCH,
     )
 
 
 def blend_spread(observations: Observations, prior: float) -> float:
-    """Return the spread of a search's gains, leaning on the corpus's while records are few ."""
+    """Return the spread of a search's gains, shrunk towards that of the corpus while records are few."""
     count = len(observations)
     logs = (count * np.log(observations.spread) + PRIOR_RECORDS * np.log(prior)) / (count + PRIOR_RECORDS)
     return float(np.exp(logs))

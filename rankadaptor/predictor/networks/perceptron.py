@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rankadaptor.predictor.calibration import SCEPTIC
+from rankadaptor.predictor.calibration import ZERO_PROBABILITY
 from rankadaptor.predictor.networks.encoding import WIDTH, encode_choices
 from rankadaptor.predictor.networks.fitting import FittedEnsemble, fit_ensemble
 from rankadaptor.predictor.networks.perceptron_layers import (
@@ -20,7 +20,7 @@ from rankadaptor.predictor.networks.perceptron_layers import (
     weigh_errors,
 )
 from rankadaptor.predictor.observations import gather_observations, read_choices
-from rankadaptor.predictor.prediction import Choices, Prediction, predict_blindly
+from rankadaptor.predictor.prediction import Choices, Prediction, predict_without_records
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -31,17 +31,16 @@ if TYPE_CHECKING:
 class Perceptron:
     """Five fully connected layers on the rank vector and the number of slots [RankAdaptor]_.
 
-    An ensemble of them: where the members disagree, the records say little. Without records it predicts gain
-    0 ± 1 nat for everything; `MetaPredictor` is the same model with an initialisation that already knows
-    something.
+    An ensemble of them, whose disagreement is the standard deviation. Without records it predicts 0 ± 1 nat
+    for every allocation; `MetaNetwork` is the same model with a meta-trained initialisation.
 
     Attributes:
         members: Perceptrons in the ensemble.
         width: The largest number of slots.
         hidden: Units per hidden layer.
         steps: Full-batch Adam steps of an update.
-        learning_rate: Adam's rate.
-        weight_decay: Decay of the weights per step, times the rate.
+        learning_rate: Learning rate of Adam.
+        weight_decay: Decoupled weight decay, as in AdamW.
         folds: Left-out fits that calibrate the predictions.
         seed: Initialisation, bootstrap weights and folds.
     """
@@ -68,7 +67,7 @@ class Perceptron:
         if self.fitted is not None:
             return self.fitted.predict(space, array)
         encode_choices(space, array[:0], width=self.width)
-        return predict_blindly(space, array)
+        return predict_without_records(space, array)
 
     def update(self, space: Space, records: Sequence[Record]) -> Perceptron:
         """Train a fresh ensemble on all records; see `Predictor`.
@@ -90,7 +89,7 @@ class Perceptron:
             spread=observations.spread,
             folds=self.folds,
             seed=self.seed,
-            sceptic=SCEPTIC,
+            zero_probability=ZERO_PROBABILITY,
         )
         return dataclasses.replace(self, fitted=fitted)
 

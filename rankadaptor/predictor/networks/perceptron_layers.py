@@ -1,4 +1,4 @@
-"""The performance model: five fully connected layers [RankAdaptor]_, several members side by side."""
+"""The paper's performance model, five fully connected layers [RankAdaptor]_, as a batched ensemble."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ BEND = 2.0
 
 
 class Ensemble(Protocol):
-    """Networks side by side: what fitting and meta-training need of a performance model."""
+    """A batched ensemble of networks, as fitting and meta-training use it."""
 
     members: int
     kind: str
 
     @property
     def settings(self) -> dict[str, int]:
-        """What the class takes to build another of the same shape."""
+        """Arguments of the class that give an ensemble of the same shape."""
 
     def head_names(self) -> list[str]:
         """Return the names of the parameters that ANIL adapts."""
 
     def encode(self, space: Space, choices: NDArray[np.int64]) -> Any:
-        """Turn options `(n, n_slots)` into what `forward` takes."""
+        """Return the inputs of `forward` for choices `(n, n_slots)`."""
 
     def __call__(self, inputs: Any) -> Tensor:
         """Return outputs, shape `(members, n)`, 0 for uniform."""
 
     def load(self, weights: Mapping[str, Tensor]) -> Ensemble:
-        """Return an ensemble with the first `members` members of these weights, cut off from any gradient."""
+        """Return an ensemble with the first `members` members of these weights, detached from gradients."""
 
     def repeat(self, times: int) -> Ensemble:
         """Return a new ensemble with `times` copies of each member: all members, then all again."""
@@ -63,8 +63,7 @@ class Ensemble(Protocol):
 class PerceptronEnsemble(nn.Module):
     """`members` independent perceptrons whose weights are stacked, so that one matrix product serves all.
 
-    The output is anchored: what a member says of uniform (the zero rank vector) is subtracted, so that its
-    gain is 0.
+    The output of each member for uniform (the zero vector) is subtracted, so that the gain of uniform is 0.
 
     Attributes:
         members: Number of perceptrons.
@@ -87,7 +86,7 @@ class PerceptronEnsemble(nn.Module):
 
     @property
     def settings(self) -> dict[str, int]:
-        """What `PerceptronEnsemble` takes to build another of the same shape."""
+        """Arguments that give an ensemble of the same shape."""
         return {"members": self.members, "width": self.width, "hidden": self.hidden}
 
     def head_names(self) -> list[str]:
@@ -95,7 +94,7 @@ class PerceptronEnsemble(nn.Module):
         return [f"weights.{LAYERS - 1}", f"biases.{LAYERS - 1}"]
 
     def encode(self, space: Space, choices: NDArray[np.int64]) -> Tensor:
-        """Encode options `(n, n_slots)` as `(n, width + 1)`.
+        """Encode choices `(n, n_slots)` as `(n, width + 1)`.
 
         Raises:
             InputError: If the space has more slots than `width`.
@@ -116,7 +115,7 @@ class PerceptronEnsemble(nn.Module):
         return outputs[:, 1:] - outputs[:, :1]
 
     def load(self, weights: Mapping[str, Tensor]) -> PerceptronEnsemble:
-        """Return an ensemble with the first `members` members of these weights, cut off from any gradient."""
+        """Return an ensemble with the first `members` members of these weights, detached from gradients."""
         copy = PerceptronEnsemble(members=self.members, width=self.width, hidden=self.hidden)
         copy.load_state_dict({name: tensor.detach()[: self.members] for name, tensor in weights.items()})
         return copy
@@ -133,10 +132,10 @@ class PerceptronEnsemble(nn.Module):
 
 
 def weigh_errors(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Sum the members' weighted mean errors: squared where small, linear beyond two units (Huber).
+    """Return the sum over members of their weighted mean Huber error: squared up to two units, then linear.
 
-    A sum, not a mean: each member's gradient is then its own, however many stand beside it. Linear, because a
-    few gradient steps of fixed size must not run away from one broken record.
+    A sum and not a mean, so that the gradient of a member does not depend on the number of members. Linear
+    for large errors, so that a few gradient steps of fixed size do not diverge because of one outlier.
 
     Args:
         outputs: Shape `(members, n)`.

@@ -1,4 +1,4 @@
-"""A performance model that reads a space as a set of slots, however many there are [DeepSets]_."""
+"""A performance model on a set of slots of any number [DeepSets]_."""
 
 from __future__ import annotations
 
@@ -28,24 +28,26 @@ HIDDEN = 24
 PARTS = 4
 HEAD_HIDDEN = 12
 SCALES = (0.4, 0.1, 0.4, 0.4)
-"""Factors on the responses: sums over many slots must not be so large that an inner step overshoots."""
+"""Factors on the basis functions, so that sums over many slots stay small enough for an inner step."""
 SlotInputs: TypeAlias = tuple[Tensor, Tensor]
 
 
 class SlotNetwork(nn.Module):
-    """`members` independent networks, each the same small network on every slot, a sum, and a head.
+    """`members` independent networks: one small network applied to every slot, a sum over slots, and a head.
 
-    From what is known of a slot (depth, types of its linears, what pruning took, cost, budget) the body makes
-    weights for its responses to rank; their products, summed over slots, are what the head reads:
+    The body maps the description of a slot (depth, types of its linears, pruned share, cost, budget) to
+    weights of the basis functions of its option. Their products, summed over slots, are the input of the
+    head:
 
-        parts = Σ over slots of responses(rank) · body(slot)        gain = head(parts) − head(0)
+        parts = Σ over slots of basis(option) · body(slot)        gain = head(parts) − head(0)
 
-    Uniform's responses are 0, so its gain is. Neither the number of slots nor their order is built in.
+    The basis functions are 0 at uniform, and so is its gain. The number of slots and their order do not
+    matter.
 
     Attributes:
         members: Number of networks.
         hidden: Units of the body's two hidden layers.
-        parts: Sums that the head reads.
+        parts: Number of sums that are the input of the head.
     """
 
     kind = "slots"
@@ -73,7 +75,7 @@ class SlotNetwork(nn.Module):
 
     @property
     def settings(self) -> dict[str, int]:
-        """What `SlotNetwork` takes to build another of the same shape."""
+        """Arguments that give a network of the same shape."""
         return {"members": self.members, "hidden": self.hidden, "parts": self.parts}
 
     def head_names(self) -> list[str]:
@@ -83,31 +85,31 @@ class SlotNetwork(nn.Module):
     def encode(self, space: Space, choices: NDArray[np.int64]) -> SlotInputs:
         """Return slots `(n_slots, inputs)` and basis functions `(n, n_slots, k)` of choices."""
         tables = tabulate_basis(space)
-        responses = np.stack([table[space.tables.columns, choices] for table in tables], axis=2) * SCALES
-        # A slot of many linears responds with all of them.
+        basis_values = np.stack([table[space.tables.columns, choices] for table in tables], axis=2) * SCALES
+        # A slot with many linears counts as many times.
         share = count_linears(space) / math.sqrt(float(count_linears(space).sum()))
         return (
             torch.from_numpy(_describe_slots(space)),
-            torch.from_numpy((responses * share[None, :, None]).astype(np.float32)),
+            torch.from_numpy((basis_values * share[None, :, None]).astype(np.float32)),
         )
 
     def forward(self, inputs: SlotInputs) -> Tensor:
         """Return outputs, shape `(members, n)`, 0 for uniform."""
-        slots, responses = inputs
+        slots, basis_values = inputs
         hidden = slots.expand(self.members, -1, -1)
         for layer in range(3):
             hidden = torch.baddbmm(self.body[f"bias{layer}"], hidden, self.body[f"weight{layer}"])
             if layer < 2:
                 hidden = F.silu(hidden) * 1.6
         weights = hidden.reshape(self.members, len(slots) * len(BASIS), self.parts)
-        parts = torch.matmul(responses.flatten(1), weights)
+        parts = torch.matmul(basis_values.flatten(1), weights)
         bend = torch.baddbmm(self.head["bent_bias"], parts, self.head["bent_in"])
         bent = torch.bmm(F.silu(bend) - F.silu(self.head["bent_bias"]), self.head["bent_out"])
         outputs: Tensor = (torch.bmm(parts, self.head["straight"]) + bent)[..., 0]
         return outputs
 
     def load(self, weights: Mapping[str, Tensor]) -> SlotNetwork:
-        """Return a network with the first `members` members of these weights, cut off from any gradient."""
+        """Return a network with the first `members` members of these weights, detached from gradients."""
         copy = SlotNetwork(**self.settings)
         copy.load_state_dict({name: tensor.detach()[: self.members] for name, tensor in weights.items()})
         return copy
@@ -122,7 +124,7 @@ class SlotNetwork(nn.Module):
 
 
 def _describe_slots(space: Space) -> NDArray[np.float32]:
-    """Return the means of the strengths over each slot's linears, and how many linears it has."""
+    """Return the means of the linear features over each slot, and the logarithm of its number of linears."""
     linears = np.maximum(count_linears(space), 1).astype(np.float64)
     matrix = describe_linear_features(space).matrix * math.sqrt(float(linears.sum())) / linears[:, None]
     return np.concatenate([matrix, np.log(linears)[:, None]], axis=1).astype(np.float32)

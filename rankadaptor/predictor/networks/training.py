@@ -1,4 +1,4 @@
-"""Meta-training of networks: an initialisation from which few records of a new setting suffice."""
+"""Meta-training of networks: an initialisation that adapts to a new setting with few records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rankadaptor.defaults import META_TRAINING
 from rankadaptor.errors import InputError, TrainingError
-from rankadaptor.predictor.evidence import Source, choose_trainable, list_evidence, name_source
+from rankadaptor.predictor.evidence import Source, choose_trainable, compute_source_digest, list_evidence
 from rankadaptor.predictor.networks.adaptation import (
     ALGORITHMS,
     Learner,
@@ -35,7 +35,7 @@ NETWORKS = ("slots", "perceptron")
 
 @dataclass(frozen=True)
 class Episodes:
-    """One setting: the network's inputs and gains in units of the setting's own spread `(n,)`."""
+    """One setting: inputs of the network, and gains in units of the setting's own spread `(n,)`."""
 
     name: str
     inputs: Any
@@ -56,26 +56,27 @@ def train_network(
 ) -> MetaNetwork:
     """Meta-train a network over the settings of a corpus [RankAdaptor]_ [MAML]_.
 
-    An episode takes one setting, adapts each member of the ensemble to a few of its records (its own draw, of
-    a random size) and asks it for the others. Some episodes adapt to nothing: the initialisation itself must
-    predict, which is what a search asks of it before its first record. Gains are in units of each setting's
-    own spread, so that a setting with large losses does not drown the others. Settings marked `held_out` are
-    never looked at.
+    An episode takes one setting, adapts each member of the ensemble to a few of its records (a draw of random
+    size for each member) and predicts the others. Some episodes have no adaptation, so that the
+    initialisation itself learns to predict, as it must before the first record of a search. Gains are in
+    units of each setting's own spread, so that settings with large losses do not dominate. Settings marked
+    `held_out` are not used.
 
     Args:
         corpus: A corpus, or pairs of a space and its records, one per setting.
         seed: Initialisation, order of settings and episodes.
         algorithm: `maml`, `first_order`, `meta_sgd` or `anil`.
         inner_steps: Gradient steps of an episode's adaptation.
-        inner_learning_rate: Their size; the start of the learned rates for `meta_sgd`.
+        inner_learning_rate: Learning rate of these steps; for `meta_sgd` the initial value of the learned
+            rates.
         epochs: Passes over the settings.
-        learning_rate: Adam's rate for the initialisation.
-        network: `slots` (reads a space slot by slot), `perceptron` (the paper's, on the rank vector), or an
-            ensemble to start from.
+        learning_rate: Learning rate of Adam for the initialisation.
+        network: `slots` (reads a space slot by slot), `perceptron` (the paper's model on the rank vector), or
+            an ensemble to start from.
 
     Raises:
         InputError: If a name is unknown, or no setting has enough usable records.
-        TrainingError: If the inner steps run away.
+        TrainingError: If the inner steps diverge.
     """
     if algorithm not in ALGORITHMS or inner_steps < 1 or epochs < 1:
         raise InputError(
@@ -105,7 +106,7 @@ def train_network(
         "summary": f"{count} allocations in {len(settings)} settings",
         "settings": {setting.name: len(setting.targets) for setting in settings},
         "not_trained_on": left_out,
-        "corpus_digest": name_source(corpus),
+        "corpus_digest": compute_source_digest(corpus),
         "backend": "learn2learn" if is_learn2learn_installed() else "torch.func",
         "algorithm": algorithm,
         "seed": seed,
@@ -175,7 +176,7 @@ def _train(
             losses.append(total / len(settings) / int(members))
             if not np.isfinite(losses[-1]):
                 raise TrainingError(
-                    f"meta-training broke down in epoch {len(losses)}: the inner steps run away. "
+                    f"meta-training diverged in epoch {len(losses)}, in the inner steps. "
                     f"Use a smaller inner_learning_rate, for example {rate / 4:g} instead of {rate:g}.",
                     step=len(losses),
                 )

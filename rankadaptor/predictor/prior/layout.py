@@ -1,4 +1,4 @@
-"""The weights of the hierarchical model: which every setting shares, and which a setting has to itself."""
+"""The weights of the hierarchical model: those shared by all settings, and those of a single setting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rankadaptor.predictor.prior.slot_posterior import flatten_basis
 if TYPE_CHECKING:
     from rankadaptor.space import Space
 
-# Basis function × linear features that weigh it: gain = Σ over linears of basis function · weight.
+# Basis function → families of linear features: gain = Σ over linears of basis function · weight(features).
 SHARED = {
     "log": ("total", "half", "kind", "depth", "tilt", "slope", "edge", "damage", "size", "budget"),
     "bend": ("total", "half", "kind", "depth"),
@@ -30,20 +30,20 @@ SHARED = {
     "emptied": ("total", "half", "kind"),
 }
 OWN = {"log": ("block", "slot", "uncounted"), "bend": ("block", "slot", "uncounted")}
-"""What a setting may have to itself beside its own deviation of every shared weight; `uncounted` are slots
-that use no resource with a limit, of which nothing is shared."""
+"""Weights of a single setting, in addition to its deviation from every shared weight; `uncounted` are slots
+that use no resource with a limit, which have no shared weights."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """How weights act on the basis functions of the slots in one space.
+    """Design matrices of one space: from weights to coefficients of the slots' basis functions.
 
     Attributes:
         tables: Basis functions by slot and choice, `(k, n_slots, n_options)`.
         shared: `(k · n_slots, n_shared)`.
         own: `(k · n_slots, n_own)`.
         shared_families: Index into `list_families()` of each shared column, `(n_shared,)`.
-        own_families: The same of each own column, `(n_own,)`.
+        own_families: The same for each column of `own`, `(n_own,)`.
     """
 
     tables: Floats
@@ -70,18 +70,8 @@ def count_shared_families() -> int:
     return sum(len(families) for families in SHARED.values())
 
 
-def name_weights(space: Space) -> list[str]:
-    """Return the names of the shared weights, the same for every space."""
-    features = describe_linear_features(space)
-    return [
-        f"{name}.{function}"
-        for function, families in SHARED.items()
-        for name in features.choose(families).names
-    ]
-
-
 @functools.lru_cache(maxsize=64)
-def lay_out(space: Space) -> Layout:
+def build_layout(space: Space) -> Layout:
     """Build the layout of a space."""
     features, names = describe_linear_features(space), list_families()
     linears = count_linears(space).astype(np.float64)
@@ -109,7 +99,7 @@ def lay_out(space: Space) -> Layout:
 
 
 def _place(matrix: Floats, function: str) -> Floats:
-    """Put columns over slots `(n_slots, m)` where one basis function finds them, `(k · n_slots, m)`."""
+    """Place columns over slots `(n_slots, m)` in the rows of one basis function, `(k · n_slots, m)`."""
     placed = np.zeros((len(BASIS), *matrix.shape))
     placed[BASIS.index(function)] = matrix
     return placed.reshape(len(BASIS) * len(matrix), matrix.shape[1])

@@ -1,4 +1,4 @@
-"""The default performance model: what a corpus's settings share, conditioned in closed form on the search."""
+"""The default performance model: a hierarchical Gaussian prior, conditioned in closed form on the records."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ KIND = "rankadaptor.MetaPredictor"
 
 @dataclass(frozen=True)
 class MetaPredictor:
-    """Offline meta-learning and online learning in one model that reads a space as a set of slots.
+    """The default performance model: meta-learned offline, updated online.
 
-    The gain is a sum over slots of concave responses to rank, weighted by what a slot is: types and depth of
-    its linears, what pruning took, cost, budget. `meta_train` learns from a corpus how these weights are
-    distributed over settings ([EmpiricalBayes]_, `hierarchy`); that is the belief before the first record of
-    a search. Each `update` conditions it on all records at once (`conditioning`), which for a linear model
-    with normal laws is exact, so nothing is forgotten and nothing depends on the order of the records.
+    The gain is a sum over slots of concave basis functions of the rank, with weights that depend on the slot:
+    types and depth of its linears, pruned share, cost, budget. `meta_train` learns the distribution of these
+    weights over the settings of a corpus ([EmpiricalBayes]_, `hierarchy`); this is the prior before the first
+    record of a search. Each `update` conditions it on all records at once (`conditioning`), which is exact
+    for a linear Gaussian model and independent of the order of the records.
 
     Attributes:
         hierarchy: The prior.
@@ -57,10 +57,10 @@ class MetaPredictor:
 
     @staticmethod
     def from_pretrained(folder: str | Path | None = None) -> MetaPredictor | MetaNetwork:
-        """Read what `save_pretrained` wrote, of this model or of a meta-trained network.
+        """Read a predictor that `save_pretrained` wrote, of this model or a meta-trained network.
 
         Args:
-            folder: Where it lies; None takes the trained predictor that comes with the package.
+            folder: Its folder; None reads the trained predictor that comes with the package.
 
         Raises:
             CheckpointError: If the folder or a file is missing, cut short, or of another schema.
@@ -70,7 +70,7 @@ class MetaPredictor:
         return storage.read_predictor(Path(folder).expanduser(), _build_predictor)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the prior (safetensors) and all else (JSON), without what a search taught it, into a folder.
+        """Write the prior (safetensors) and its description (JSON); records of a search are not saved.
 
         Raises:
             StorageError: If the folder cannot be written.
@@ -82,7 +82,7 @@ class MetaPredictor:
             "families": list(list_families()),
             "size": list(prior.size),
             "noise": list(prior.noise),
-            "luck": prior.luck,
+            "luck": prior.reference_noise,
             "width": prior.width,
             "seed": self.seed,
         }
@@ -95,7 +95,7 @@ class MetaPredictor:
         if self.seen is not None and self.seen[0] == space:
             posterior = self.seen[1]
         else:
-            posterior = _believe(self.hierarchy, space)
+            posterior = _condition_without_records(self.hierarchy, space)
         return posterior.predict(array, seed=self.seed)
 
     def update(self, space: Space, records: Sequence[Record]) -> MetaPredictor:
@@ -111,8 +111,8 @@ class MetaPredictor:
 
 
 @functools.lru_cache(maxsize=8)
-def _believe(hierarchy: Hierarchy, space: Space) -> SlotPosterior:
-    """Return the belief before the first record; a search asks for it many times."""
+def _condition_without_records(hierarchy: Hierarchy, space: Space) -> SlotPosterior:
+    """Return the prior over gains; cached, because a search needs it many times."""
     return condition(hierarchy, space, None)
 
 
@@ -137,7 +137,7 @@ def _build_predictor(description: dict[str, Any], arrays: storage.Arrays) -> Met
         own=arrays["own"],
         size=(float(description["size"][0]), float(description["size"][1])),
         noise=(float(description["noise"][0]), float(description["noise"][1])),
-        luck=float(description["luck"]),
+        reference_noise=float(description["luck"]),
         width=float(description.get("width", 1.0)),  # earlier versions wrote none
     )
     return MetaPredictor(hierarchy=hierarchy, seed=int(description["seed"]), card=description["card"])

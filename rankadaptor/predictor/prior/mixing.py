@@ -1,4 +1,4 @@
-"""Averaging normal beliefs over what is not known for certain."""
+"""Mixtures of normal distributions over hyperparameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rankadaptor.predictor.prediction import Floats
 KEPT = 1e-3
 
 
-def weigh(log_weights: Floats) -> Floats:
+def normalise_weights(log_weights: Floats) -> Floats:
     """Return weights that sum to 1; those below a thousandth of the largest become 0."""
     weights = np.exp(log_weights - log_weights.max())
     weights = np.where(weights > KEPT * weights.max(), weights, 0.0)
@@ -20,12 +20,12 @@ def weigh(log_weights: Floats) -> Floats:
     return normalised
 
 
-def mix(weights: Floats, build: Callable[[int], tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+def mix_normals(weights: Floats, build: Callable[[int], tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
     """Return mean and covariance of a mixture, by the laws of total expectation and variance.
 
     Args:
         weights: `(k,)`, summing to 1.
-        build: Makes mean `(d,)` and covariance `(d, d)` of a part; called for weights above 0.
+        build: Returns mean `(d,)` and covariance `(d, d)` of a component; called for weights above 0.
     """
     kept: Sequence[int] = np.flatnonzero(weights).tolist()
     means = []

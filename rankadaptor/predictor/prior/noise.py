@@ -1,4 +1,4 @@
-"""How the measured means of a setting scatter around the true gains."""
+"""Noise of the measured gains of a setting."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from rankadaptor.space import Space
 
 FAR = 0.5
-"""Root mean square log-ratio to uniform at which the noise is one."""
+"""Root mean square coordinate, a log-ratio to the reference, at which the noise is one."""
 NEAR_SHARE = 0.3
-"""Share of the noise variance there that does not grow with the distance from uniform."""
+"""Share of the noise variance there that does not grow with the distance from the reference."""
 
 
-def describe_noise(space: Space, observations: Observations) -> tuple[Floats, Floats]:
+def build_noise_covariances(space: Space, observations: Observations) -> tuple[Floats, Floats]:
     """Return two parts of the covariance `(n, n)` of the mean gains, for a noise of one.
 
-    The first is each allocation's own luck: less the more often it was measured, and more the farther it is
-    from uniform, because a gain is a difference of two runs on one seed, and runs that differ little have
-    most of their luck in common. The second is uniform's own luck, which all gains of a seed share; how much
-    of it there is beside the first is for the caller to say.
+    The first is the noise of each allocation. It falls with the number of repeats and grows with the distance
+    from the reference: a gain is a difference of two runs with one seed, and the noise of similar runs
+    largely cancels. The second is the noise of the reference, common to all gains of a seed; its size
+    relative to the first is a factor that the caller applies.
     """
     own = np.diag(scale_noise(space, observations.choices) ** 2 / observations.counts)
     return own, observations.shares @ observations.shares.T

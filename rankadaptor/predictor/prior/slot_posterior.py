@@ -1,4 +1,4 @@
-"""A Gaussian belief about gains that add up over slots, and the fast way to ask it about many allocations."""
+"""A Gaussian posterior over gains that are sums over slots, with fast predictions for many allocations."""
 
 from __future__ import annotations
 
@@ -16,23 +16,21 @@ NEGLIGIBLE = 1e-10  # share of the variance below which a direction is left out
 
 @dataclass(frozen=True, eq=False)
 class SlotPosterior:
-    """gain = Σ over slots and coordinates of weight · coordinate(option), with normal weights.
+    """gain = Σ over slots and basis functions of weight · basis(option), with normal weights.
 
     Attributes:
         tables: Basis functions by slot and choice, `(k, n_slots, n_options)`; 0 at the origin.
-        mean: Expected weights, nats per token, `(k · n_slots,)`.
-        root: A root of their covariance, `(k · n_slots, m)`.
+        mean: Means of the weights, nats per token, `(k · n_slots,)`.
+        root: A square root of their covariance, `(k · n_slots, m)`.
         noise: SD of one measurement, nats per token.
-        stretch: Factor on the SD.
-        width: Factor on what is said of the SD and the noise, for intervals that hold; the draws are not
-            touched, so that a search explores as the belief has it.
+        width: Factor on the SD and the noise that calibrates intervals. Draws are not scaled, so that it does
+            not change the exploration of a search.
     """
 
     tables: Floats
     mean: Floats
     root: Floats
     noise: float
-    stretch: float = 1.0
     width: float = 1.0
 
     def predict(self, choices: NDArray[np.int64], *, seed: int = 0) -> Prediction:
@@ -41,7 +39,7 @@ class SlotPosterior:
         columns = np.arange(slots)
         generator = np.random.default_rng(seed)
         sample = generator.standard_normal((self.root.shape[1], DRAWS))
-        # Products in single precision: rounding is far below any noise, and it halves the time.
+        # Products in single precision: the rounding is far below the noise, and it halves the time.
         drawn = (self.root @ sample).astype(np.float32)
         root = self.root.astype(np.float32)
         gains = np.einsum("rsk,rs->sk", self.tables, self.mean.reshape(functions, slots))
@@ -56,9 +54,9 @@ class SlotPosterior:
             draws[:, start : start + CHUNK] = (rows @ drawn).T
         return Prediction(
             mean=mean,
-            std=np.sqrt(variance) * self.stretch * self.width,
+            std=np.sqrt(variance) * self.width,
             noise=self.noise * self.width,
-            draws=mean + draws * self.stretch,
+            draws=mean + draws,
         )
 
 
@@ -69,7 +67,7 @@ def flatten_basis(tables: Floats, choices: NDArray[np.int64]) -> Floats:
 
 
 def find_root(covariance: Floats) -> Floats:
-    """Return R with R Rᵀ = covariance `(d, d)`, without the directions that hardly vary."""
+    """Return R with R Rᵀ = covariance `(d, d)`, without directions of negligible variance."""
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2.0)
     kept = values > NEGLIGIBLE * max(float(values[-1]), 1e-300)
     root: Floats = vectors[:, kept] * np.sqrt(values[kept])

@@ -1,4 +1,4 @@
-"""How wide intervals have to be before the first record, learned from settings left out in turn."""
+"""Calibration of the intervals before the first record, by leaving settings out in turn."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SHARE, QUANTILE = 0.90, 1.645  # of gains inside mean ± 1.645 SD, were the belief normal
-SETTINGS = 5  # fewer tell nothing about the next one
+SHARE, QUANTILE = 0.90, 1.645  # of a normal distribution lie within mean ± 1.645 SD
+SETTINGS = 5  # fewer are too few to calibrate
 LEAST, LARGEST = 0.05, 3.0
 
 
-def set_width(hierarchy: Hierarchy, settings: Sequence[tuple[Space, Observations]]) -> Hierarchy:
-    """Return the prior with the factor on its SDs that makes its first 90 % intervals hold.
+def calibrate_width(hierarchy: Hierarchy, settings: Sequence[tuple[Space, Observations]]) -> Hierarchy:
+    """Return the prior with a factor on its SDs that gives its 90 % intervals their nominal coverage.
 
-    A normal law with the variance of all the sizes that a setting may have is far too wide for most of them:
-    one wild setting of the corpus is enough. Each setting is foretold by a prior learned from the others, and
-    the factor is the one at which nine tenths of the measured gains lie inside, settings counting alike.
+    A normal distribution with the variance over all sizes of settings is too wide for most settings: one
+    extreme setting in the corpus is enough. Each setting is predicted by a prior fitted to the others, and
+    the factor is the one at which 90 % of the measured gains lie in their intervals, with equal weight for
+    each setting.
 
     Args:
-        hierarchy: Learned from all settings.
+        hierarchy: Fitted to all settings.
         settings: The same settings. With fewer than five the prior is returned as it is.
     """
     if len(settings) < SETTINGS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from rankadaptor.components.adapter import (
 from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable
 from rankadaptor.files import compute_digest
-from rankadaptor.space import Space
+from rankadaptor.space import Limit, Space
 from tests.documents import ROOT
 from tests.space.shapes import Linear, build_linears
 
@@ -113,6 +114,10 @@ def test_pins_scales_and_sums_of_ranks_are_read(mode: str) -> None:
         assert read_space(old).slots == space.slots
         assert read_space(space.to_json()) == space
         assert compute_first_digest(space) == compute_digest(old)
+    more = dataclasses.replace(ranks, limits=(Limit("bytes", 10**9), *ranks.limits))
+    turned = dataclasses.replace(ranks, limits=more.limits[::-1])
+    assert describe_budget(more) == describe_budget(ranks)
+    assert compute_first_digest(more) == compute_first_digest(turned) != compute_first_digest(ranks)
 
 
 def test_the_first_digest_is_the_one_that_score_tables_of_schema_1_name() -> None:
@@ -125,7 +130,7 @@ def test_the_first_digest_is_the_one_that_score_tables_of_schema_1_name() -> Non
             assert stored["space"] == compute_first_digest(space) == compute_digest(data), path
             table = ScoreTable.from_json(stored)
             table.check_space(space)
-            assert [list(row) for row in table.worths] == stored["worths"]
+            assert [list(row) for row in table.option_scores] == stored["worths"]
 
 
 def test_faulty_spaces_of_schema_1_are_refused() -> None:

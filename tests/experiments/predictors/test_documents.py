@@ -92,11 +92,14 @@ def test_scores_of_the_corpus_compete(corpus: Path, tmp_path: Path) -> None:
         table = _tabulate(loaded.space(name))
         if name == "twin":
             table = dataclasses.replace(
-                table, worths=tuple(tuple(-worth for worth in row) for row in table.worths)
+                table, option_scores=tuple(tuple(-worth for worth in row) for row in table.option_scores)
             )
         (corpus / "scores").mkdir(exist_ok=True)
         (corpus / "scores" / f"{name}.jsonl").write_text(json.dumps(table.to_json()) + "\n")
-    assert Corpus.load(corpus).scores("one")["distance"].worths == _tabulate(loaded.space("one")).worths
+    assert (
+        Corpus.load(corpus).scores("one")["distance"].option_scores
+        == _tabulate(loaded.space("one")).option_scores
+    )
     rows = judge_all(corpus, output=tmp_path / "p.json", predictors=["distance", "score_distance"], draws=1)
     by_name = {
         name: [{**row, "predictor": ""} for row in rows if row["predictor"] == name]

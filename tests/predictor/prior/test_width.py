@@ -11,7 +11,7 @@ from rankadaptor.components.adapter import RankSpace
 from rankadaptor.predictor import MetaPredictor
 from rankadaptor.predictor.observations import Observations, gather_observations
 from rankadaptor.predictor.prior.hierarchy import Hierarchy, fit_hierarchy
-from rankadaptor.predictor.prior.width import SETTINGS, set_width
+from rankadaptor.predictor.prior.width import SETTINGS, calibrate_width
 from tests.predictor.oracle import make_oracle, make_space, measure_sample, with_losses
 
 SHARED = 7
@@ -38,7 +38,7 @@ def raw(settings: list[Setting]) -> Hierarchy:
 def test_one_wild_setting_does_not_make_every_interval_useless(
     settings: list[Setting], raw: Hierarchy
 ) -> None:
-    set_right = set_width(raw, settings)
+    set_right = calibrate_width(raw, settings)
     assert set_right.width < 0.5
     inside = []
     for seed in range(20, 26):
@@ -70,7 +70,7 @@ def test_only_what_is_said_of_the_width_changes_and_fades_with_records(raw: Hier
 
 
 def test_few_settings_leave_the_prior_as_it_is(settings: list[Setting], raw: Hierarchy) -> None:
-    assert set_width(raw, settings[: SETTINGS - 1]) is raw
+    assert calibrate_width(raw, settings[: SETTINGS - 1]) is raw
 
 
 def test_the_width_survives_saving(raw: Hierarchy, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -28,9 +28,8 @@ ADAPTER_NAME = "default"
 def lora_config(allocation: Allocation, recipe: Recipe) -> LoraConfig:
     """Write an allocation as one `LoraConfig` that plain PEFT reads.
 
-    Every adapted linear stands in `target_modules`, `rank_pattern` and `alpha_pattern` under its full name,
-    so neither a default rank nor a default alpha is ever used. A linear of rank 0 is left out of the
-    targets.
+    Every adapted linear is listed in `target_modules`, `rank_pattern` and `alpha_pattern` with its full name,
+    so that the default rank and alpha are never used. A linear of rank 0 is not a target.
 
     Raises:
         InputError: If all ranks are 0.
@@ -60,23 +59,22 @@ def lora_config(allocation: Allocation, recipe: Recipe) -> LoraConfig:
 def _write_pattern_key(name: str) -> str:
     r"""Write a module name as a PEFT pattern key.
 
-    PEFT reads keys as regular expressions, `(.*\.)?(KEY)$`. The dots of a name match themselves, and names
-    stay readable in `adapter_config.json`; other signs that mean something to `re` are escaped. Two names
-    of which one ends in the other are told apart by order: PEFT takes the first match, so longer keys are
-    written first.
+    PEFT reads keys as regular expressions, `(.*\.)?(KEY)$`. The dots of a name match themselves and are not
+    escaped, so that names stay readable in `adapter_config.json`; other special characters are escaped. Where
+    one name is a suffix of another, the order of the keys decides: PEFT uses the first match, so that longer
+    keys are written first.
     """
     escaped = re.escape(name)
     return name if escaped.replace(r"\.", ".") == name else escaped
 
 
 def attach_adapter(model: Any, allocation: Allocation, recipe: Recipe, *, seed: int) -> PeftModel:
-    """Put an untrained adapter on `model`, in place, such that adapters of one seed are nested.
+    """Attach an untrained adapter to `model`, in place; adapters with the same seed are nested.
 
-    The rows of each linear's A come one after the other from a generator that depends on `seed` and the
-    linear's name alone. Two allocations under one seed therefore share the leading rows of every A,
-    whatever else they adapt, so the difference of their losses is not due to different initialisations. The
-    distribution is PEFT's own (Kaiming-uniform with a = √5); B is 0. Adapter weights are float32 also on a
-    bfloat16 model.
+    The rows of each linear's A are drawn one after the other from a generator that depends only on `seed` and
+    the linear's name. Two allocations with the same seed therefore share the leading rows of every A, so that
+    the difference of their losses is not due to different initialisations. The distribution is PEFT's default
+    (Kaiming-uniform with a = √5); B is 0. Adapter weights are float32 also on a bfloat16 model.
 
     Args:
         model: A causal language model without an adapter; its weights are frozen until `detach_adapter`.
@@ -88,9 +86,7 @@ def attach_adapter(model: Any, allocation: Allocation, recipe: Recipe, *, seed: 
         InputError: If the allocation names linears that `model` does not have, or all its ranks are 0.
     """
     if isinstance(model, PeftModel) or any(isinstance(module, LoraLayer) for module in model.modules()):
-        raise InputError(
-            "This model carries an adapter already. Call detach_adapter on it first, or merge it."
-        )
+        raise InputError("This model has an adapter already. Call detach_adapter on it first, or merge it.")
     config = lora_config(allocation, recipe)
     ranks = {name: rank for name, rank in read_ranks(allocation).items() if rank > 0}
     _check_linears(model, ranks)
@@ -114,7 +110,7 @@ def attach_adapter(model: Any, allocation: Allocation, recipe: Recipe, *, seed: 
 
 
 def detach_adapter(peft_model: PeftModel) -> Any:
-    """Take the adapter off and return the model as it was: the same object, weights and `requires_grad`."""
+    """Remove the adapter and return the original model: the same object, weights and `requires_grad`."""
     flags: dict[str, bool] = getattr(peft_model, "flags_before", {})
     model = peft_model.unload()
     _restore(model, flags)
@@ -146,7 +142,7 @@ def _check_linears(model: Any, ranks: dict[str, int]) -> None:
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise InputError(
             f"The allocation gives ranks to {shown}, but the model has no such linear. "
-            "Build the space from this very model with RankSpace.from_model."
+            "Build the space from this model with RankSpace.from_model."
         )
 
 
@@ -161,7 +157,7 @@ def _start_nested(peft_model: PeftModel, ranks: dict[str, int], *, seed: int) ->
     if wrong:
         raise InputError(
             f"PEFT did not adapt exactly the linears of the allocation (first difference: {wrong[0]}). "
-            "Two linears of this model have names of which one ends in the other; leave one out of the space."
+            "The name of one linear of this model is a suffix of another's; leave one out of the space."
         )
     with torch.no_grad():
         for name, rank in ranks.items():

@@ -1,4 +1,4 @@
-"""The short card beside an adapter that was saved from Python; a run replaces it by one with its results."""
+"""The model card of an adapter that was saved from Python; a run replaces it by a card with its results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Described(Protocol):
 
 
 def is_replaceable(path: Path) -> bool:
-    """Tell whether a card may be written: there is none yet, or this package or PEFT's template wrote it."""
+    """Return whether a card may be written: there is none, or this package or PEFT wrote it."""
     if not path.is_file():
         return True
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -30,7 +30,7 @@ def render_adapter_card(peft_model: Any, *, base: dict[str, Any], verdict: Descr
     """Render the card of a LoRA adapter as Markdown with a YAML header.
 
     Args:
-        peft_model: The model that carries it.
+        peft_model: The model with the adapter.
         base: `name` (a folder, a hub id, or None), `digest` and `precision` of the weights it was trained on.
         verdict: Verdict on its ranks, or None.
     """
@@ -67,9 +67,9 @@ def render_adapter_card(peft_model: Any, *, base: dict[str, Any], verdict: Descr
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n{MARK}\n\n"
         "# LoRA adapter\n\n"
         f"{parameters:,} parameters on {linears} linears, {spread}{trained}.\n\n"
-        f"It belongs to the weights with the digest `{base['digest']}` ({base['precision']}){called}. On a "
-        "model with other weights it does not work, even where the shapes fit. `rankadaptor.load_adapter` "
-        "compares the digest; plain PEFT compares shapes only.\n\n"
+        f"It belongs to the weights with the digest `{base['digest']}` ({base['precision']}){called} and does "
+        "not work on a model with other weights, even if the shapes fit. `rankadaptor.load_adapter` "
+        "compares the digest; plain PEFT compares only shapes.\n\n"
         f"Layer-wise ranks against uniform ranks: {judged}\n\n"
         "## Load it\n\n"
         "```python\n"

@@ -1,4 +1,4 @@
-"""Adapter folders: PEFT's files, the base's identity, and a card; written completely or not at all."""
+"""Adapter folders: PEFT's files, the identity of the base, and a card; written atomically."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ AGAIN = "Copy the whole folder, or save the adapter again."
 
 
 class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
-    """A PEFT model that knows which weights its adapter was trained on.
+    """A PEFT model that stores which weights its adapter was trained on.
 
-    It is used like any other; `save_pretrained` writes a folder that plain PEFT reads, and beside it
-    `rankadaptor.json` and a card.
+    It is used like any PEFT model; `save_pretrained` writes a folder that plain PEFT reads, with the further
+    file `rankadaptor.json` and a card.
     """
 
     _base: BaseIdentity | None
@@ -57,12 +57,12 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *, verdict: Described | None = None, **given: Any
     ) -> None:
-        """Write the adapter so that an interruption or a full disk leaves what was there before.
+        """Write the adapter; after an interruption or with a full disk the earlier files remain.
 
         Args:
-            save_directory: Folder; made if absent. Other files in it stay.
-            verdict: Verdict on its ranks, from `confirm`; one sentence of it goes onto the card.
-            given: Further arguments of PEFT's own `save_pretrained`.
+            save_directory: Folder; created if it does not exist. Other files in it are kept.
+            verdict: Verdict on its ranks, from `confirm`, for one sentence of the card.
+            given: Further arguments of PEFT's `save_pretrained`.
 
         Raises:
             InputError: If `save_directory` is a file.
@@ -93,8 +93,8 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
     def merge_and_unload(self, *args: Any, **given: Any) -> Any:
         """Merge the adapter into the weights and return the plain model; see PEFT.
 
-        Weights that are shared with the recovered model are copied first, so that model does not change.
-        The result is no longer the model that was loaded, so it does not keep that name.
+        Weights shared with the recovered model are copied first, so that that model does not change. The
+        result is no longer the model that was loaded and does not keep its name.
         """
         self._own_weights()
         merged = self.base_model.merge_and_unload(*args, **given)
@@ -109,7 +109,7 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
     def remember_base(
         self, base: BaseIdentity | None, name_base: Callable[[], str | None], *, shared: bool
     ) -> None:
-        """Remember which weights the adapter belongs to, how to name them, and whether they are shared."""
+        """Store the base's identity, a function that returns its name, and whether weights are shared."""
         self._base, self._name_base, self._shared = base, name_base, shared
 
     def _own_weights(self) -> None:
@@ -135,9 +135,9 @@ def remember_base(
     """Record which weights the adapter of a PEFT model belongs to.
 
     Args:
-        peft_model: What PEFT made; it becomes a `RecoveredModel`, in place.
+        peft_model: A PEFT model; it becomes a `RecoveredModel`, in place.
         model: The model that the adapter was trained for. Its name is read when the adapter is saved.
-        base: Its identity, if it is known already; else it is taken from the weights when it is needed.
+        base: Its identity, if known; otherwise it is computed from the weights when it is needed.
         shared: Whether the PEFT model shares the weights of `model`, which must not change.
     """
     if isinstance(peft_model, PeftModelForCausalLM):
@@ -147,19 +147,19 @@ def remember_base(
 
 
 def load_adapter(model: Any, folder: str | Path) -> PeftModel:
-    """Put a saved adapter on a model, in place, after checking that the two belong together.
+    """Attach a saved adapter to a model, in place, after checking that they belong together.
 
     Args:
         model: The model that it was trained for.
-        folder: What `save_pretrained` of a recovered model, or plain PEFT, wrote. The latter does not say
-            which weights it was trained on; then names and shapes decide alone.
+        folder: Written by `save_pretrained` of a recovered model or of plain PEFT. The latter does not store
+            which weights it was trained on, so that only names and shapes are compared.
 
     Returns:
         The PEFT model in eval mode.
 
     Raises:
         CheckpointError: If a file is missing, damaged or not what was written, if the adapter was trained on
-            other weights, or if names or shapes differ. The model is then as it was.
+            other weights, or if names or shapes differ. The model is then unchanged.
     """
     place = Path(folder).expanduser()
     about = check_adapter(place)
@@ -188,14 +188,14 @@ def load_adapter(model: Any, folder: str | Path) -> PeftModel:
 
 
 def check_adapter(folder: Path, *, remedy: str | None = None) -> dict[str, Any] | None:
-    """Check that an adapter's files are there and what was written, and return what `rankadaptor.json` says.
+    """Check that an adapter's files are complete and unchanged, and return the content of `rankadaptor.json`.
 
     Args:
-        folder: The adapter's.
-        remedy: What to do about a fault, the end of the message; by default to copy or save it again.
+        folder: Folder of the adapter.
+        remedy: End of an error message; by default to copy or save the adapter again.
 
     Returns:
-        None where there is no such file: plain PEFT, and earlier versions, write none.
+        None if there is no such file: plain PEFT and earlier versions write none.
 
     Raises:
         CheckpointError: If a file is missing, damaged, or not what was written; the message names it.
@@ -294,7 +294,7 @@ def _name_origin(model: Any) -> str | None:
         return None
     try:
         kept = snapshot_download(name, local_files_only=True)
-    except Exception:  # not kept here, so there is nothing to compare with
+    except Exception:  # not in the local cache, so that it cannot be compared
         return name
     return name if holds_weights(kept, model) else None
 

@@ -1,8 +1,8 @@
-"""A super-adapter: one adapter at the largest ranks; each training step may use another nested slice of it.
+"""A super-adapter: one adapter at the largest ranks; each training step can use another nested slice.
 
 Rank r of a linear means the first r rows of its A, the first r columns of its B, and the LoRA scale that the
-recipe gives to rank r. A slice therefore computes what an adapter of that allocation with those weights
-computes. Gradients reach only what the slice used.
+recipe gives to rank r. A slice therefore has the outputs of an adapter of that allocation with those weights,
+and only the weights of the slice receive gradients.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class LeadingLinear(torch.nn.Module):
     """A linear without bias of which only the leading rows or columns are used.
 
     Attributes:
-        whole: The weight at the largest rank; this is what is trained.
+        whole: The trained weight at the largest rank.
         axis: 0 if ranks are rows (A), 1 if they are columns (B).
-        rank: How many of them are used.
+        rank: Number of rows or columns in use.
     """
 
     def __init__(self, whole: torch.nn.Parameter, *, axis: int) -> None:
@@ -43,7 +43,7 @@ class LeadingLinear(torch.nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """The rows or columns in use; code that reads the weight of an adapter reads these."""
+        """The rows or columns in use."""
         return self.whole.narrow(self.axis, 0, self.rank)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -52,11 +52,11 @@ class LeadingLinear(torch.nn.Module):
 
 
 class SuperAdapter:
-    """The nested layers on a model, and the switch that sets their ranks.
+    """The nested layers of a model, with a method that sets their ranks.
 
     Attributes:
-        peft_model: The model that carries them; `fine_tune` trains it like any other.
-        space: Whose allocations can be chosen.
+        peft_model: The model with these layers; `fine_tune` trains it like any other.
+        space: The space of the allocations.
         recipe: Gives the scale of each rank.
     """
 
@@ -91,7 +91,7 @@ class SuperAdapter:
 
 
 def find_widest(space: Space) -> Allocation:
-    """Return the allocation of the largest ranks, whatever they cost; scales are uniform's."""
+    """Return the allocation of the largest ranks, without regard to limits; scales are uniform's."""
     choices = tuple(
         len(slot.options) - 1 if slot.pinned is None and slot.component == RANK else usual
         for slot, usual in zip(space.slots, space.origin, strict=True)
@@ -101,13 +101,13 @@ def find_widest(space: Space) -> Allocation:
 
 @contextlib.contextmanager
 def attach_nested(model: Any, space: Space, recipe: Recipe, *, seed: int) -> Iterator[SuperAdapter]:
-    """Put a super-adapter on `model` for a `with` block; the model is restored afterwards.
+    """Attach a super-adapter to `model` for a `with` block; the model is restored afterwards.
 
-    Its initialisation is that of `attach_adapter` under the same seed, so each slice equals a new adapter of
-    that allocation.
+    The initialisation is that of `attach_adapter` with the same seed, so that each slice equals a new adapter
+    of that allocation.
 
     Raises:
-        InputError: If the space names linears that `model` does not have, or the model carries an adapter.
+        InputError: If the space names linears that `model` does not have, or the model has an adapter.
     """
     was_training = model.training
     peft_model = attach_adapter(model, find_widest(space), recipe, seed=seed)
@@ -120,16 +120,16 @@ def attach_nested(model: Any, space: Space, recipe: Recipe, *, seed: int) -> Ite
 def cut_slice(
     weights: Mapping[str, torch.Tensor], allocation: Allocation, *, trained: Recipe, wanted: Recipe
 ) -> dict[str, torch.Tensor]:
-    """Cut an allocation's adapter out of a super-adapter's weights.
+    """Return the adapter weights of an allocation from a super-adapter's weights.
 
-    Where two recipes scale a rank differently, B is multiplied by the ratio: the slice computes the same
-    under the wanted recipe as it did under the one it was trained with.
+    Where two recipes have different scales for a rank, B is multiplied by their ratio, so that the slice has
+    the same outputs with both.
 
     Args:
         weights: From `SuperAdapter.read_weights`.
         allocation: Ranks; linears of rank 0 are left out.
         trained: Recipe of the super-adapter's training.
-        wanted: Recipe that the slice will be used under.
+        wanted: Recipe that the slice will be used with.
 
     Returns:
         Tensors by PEFT's names, as in `adapter_model.safetensors`.
