@@ -64,7 +64,7 @@ class SlotValues:
         Raises:
             InputError: If the scores do not fit the space's options.
         """
-        rows = scores.worths if isinstance(scores, ScoreTable) else scores
+        rows = scores.option_scores if isinstance(scores, ScoreTable) else scores
         if len(rows) != space.n_slots:
             raise InputError(
                 f"scores of {len(rows)} slots for a space of {space.n_slots}. Give one row per slot."
