@@ -1,4 +1,4 @@
-"""The damage that each option of each slot does on its own; an allocation's is approximated by their sum."""
+"""Values of single options of slots; the value of an allocation is approximated by their sum."""
 
 from __future__ import annotations
 
