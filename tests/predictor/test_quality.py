@@ -29,6 +29,8 @@ def test_signal_stands_out_of_the_null_and_below_the_ceiling() -> None:
     assert quality.p_value < 0.05
     assert quality.ceiling is not None
     assert quality.null_kendall < quality.ceiling < 1.0
+    chosen = quality.measured[np.argmax(quality.predicted)]
+    assert quality.top1_regret == pytest.approx(quality.measured.max() - chosen)
     assert quality.to_json()["allocations"] == 40
 
 
