@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 EPOCHS = 60
 LEARNING_RATE = 3e-3
 RATES = (0.02, 0.005, 0.001)
-"""Inner rates; the next is tried where the steps of one run away."""
+"""Inner rates; the next is tried where the steps of one diverge."""
 NETWORKS = {
     "slots_maml": ("slots", "maml"),
     "slots_first_order": ("slots", "first_order"),

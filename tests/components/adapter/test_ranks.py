@@ -148,7 +148,7 @@ def test_attributes_describe_the_slot() -> None:
         ({"like_uniform": 4, "ranks": (-1, 4)}, "whole numbers ≥ 0"),
         ({"like_uniform": 4, "ranks": ()}, "at least one"),
         ({"parameters": 10**6, "mode": "rank_sum"}, "rank_sum"),
-        ({"parameters": 10**6, "ranks": (0,)}, "menu has only rank 0"),
+        ({"parameters": 10**6, "ranks": (0,)}, "only rank 0 is allowed"),
         ({"like_uniform": 1, "pinned": {0: 12}}, "no uniform rank fits"),
         ({"like_uniform": 4, "pinned": {0: 25}}, "block 0 allows ranks 0 to 24, the smaller side"),
         ({"like_uniform": 4, "pinned": {0: -1}}, "allows ranks 0 to"),

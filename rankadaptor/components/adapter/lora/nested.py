@@ -107,7 +107,7 @@ def attach_nested(model: Any, space: Space, recipe: Recipe, *, seed: int) -> Ite
     of that allocation.
 
     Raises:
-        InputError: If the space names linears that `model` does not have, or the model has an adapter.
+        InputError: If the space names linears that `model` does not have, or the model carries an adapter.
     """
     was_training = model.training
     peft_model = attach_adapter(model, find_widest(space), recipe, seed=seed)
