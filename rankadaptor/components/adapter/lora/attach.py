@@ -86,7 +86,9 @@ def attach_adapter(model: Any, allocation: Allocation, recipe: Recipe, *, seed: 
         InputError: If the allocation names linears that `model` does not have, or all its ranks are 0.
     """
     if isinstance(model, PeftModel) or any(isinstance(module, LoraLayer) for module in model.modules()):
-        raise InputError("This model carries an adapter already. Call detach_adapter on it first, or merge it.")
+        raise InputError(
+            "This model carries an adapter already. Call detach_adapter on it first, or merge it."
+        )
     config = lora_config(allocation, recipe)
     ranks = {name: rank for name, rank in read_ranks(allocation).items() if rank > 0}
     _check_linears(model, ranks)
