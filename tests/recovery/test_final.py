@@ -4,9 +4,14 @@ import pytest
 import torch
 from peft import PeftModel
 
+from rankadaptor.components.adapter import RankSpace
+from rankadaptor.components.composition import LiveModel, build_space
 from rankadaptor.data.sequences import tokenise_rows
 from rankadaptor.errors import TrainingError
 from rankadaptor.evaluation.heldout import measure_loss
+from rankadaptor.model import save_pruned
+from rankadaptor.model.checkpoint import load_checkpoint
+from rankadaptor.pruning import prune
 from rankadaptor.recovery import recover
 
 
@@ -25,6 +30,30 @@ def test_recovered_adapter_lowers_the_loss_and_loads_plainly(
     adapter.save_pretrained(tmp_path / "adapter")
     loaded = PeftModel.from_pretrained(pico_model("llama", 2), str(tmp_path / "adapter"))
     assert measure_loss(loaded, held_out, compute=compute) == after
+
+
+def test_an_extracted_model_without_some_halves_is_recovered(
+    pico_model, recipe, rows, pico_tokenizer, compute, tmp_path
+):
+    model = pico_model("llama", 3)
+    space = build_space(model, precision="F16")
+    values = [slot.options[-1] for slot in space.slots]
+    values[2], values[5] = (0, "none"), (32, "F16")  # no attention in block 0, half an MLP in block 1
+    small, _ = LiveModel(model, importance="random").extract(space.allocation(values))
+    ranks = RankSpace.from_model(small, like_uniform=4)
+    assert "model.layers.0.self_attn.q_proj" not in {name for slot in ranks.slots for name in slot.modules}
+    held_out = tokenise_rows(rows[16:], pico_tokenizer, max_length=96)
+    before = measure_loss(small, held_out, compute=compute)
+    adapter = recover(
+        small, pico_tokenizer, ranks.reference(), data=rows[:16], recipe=recipe, compute=compute
+    )
+    assert measure_loss(adapter, held_out, compute=compute).mean < before.mean - 1
+    adapter.save_pretrained(tmp_path / "adapter")
+    save_pruned(small, None, tmp_path / "small")
+    loaded = PeftModel.from_pretrained(load_checkpoint(tmp_path / "small"), str(tmp_path / "adapter"))
+    assert measure_loss(loaded, held_out, compute=compute) == measure_loss(adapter, held_out, compute=compute)
+    again = prune(small, None, ratio=0.3, importance="l2")
+    assert again.num_parameters() < small.num_parameters()
 
 
 def test_a_failed_recovery_leaves_the_model_bare(model, mixed, recipe, rows, pico_tokenizer, compute):

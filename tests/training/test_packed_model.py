@@ -12,6 +12,8 @@ from rankadaptor.components.adapter import RankSpace
 from rankadaptor.components.adapter.lora.attach import attach_adapter, list_adapter_parameters
 from rankadaptor.components.adapter.lora.nested import attach_nested
 from rankadaptor.data.sequences import TokenSequence, make_batch
+from rankadaptor.model.dropped import drop_half
+from rankadaptor.model.families import find_family
 from rankadaptor.pruning import prune
 from rankadaptor.runtime import Compute
 from rankadaptor.training import fine_tune, products
@@ -57,6 +59,24 @@ def build(pico_model: Any, family: str, tokenizer: Any) -> Any:
 def test_it_is_peft(pico_model, pico_tokenizer, recipe, sequences, compute, family, share, monkeypatch):
     monkeypatch.setattr(products, "MERGE_SHARE", share)
     peft_model = attach(build(pico_model, family, pico_tokenizer), recipe)
+    mine = SequenceLosses(peft_model, compute, training=True)
+    assert mine.packed is not None
+    given = sequences[:7]
+    theirs = differentiate(peft_model, sum_losses(peft_model, make_device_batch(given, compute)))
+    losses, gradients = differentiate(peft_model, mine(given))
+    torch.testing.assert_close(losses, theirs[0], rtol=1e-6, atol=2e-5)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, theirs[1][name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_blocks_without_attention_or_mlp_are_packed_too(
+    pico_model, pico_tokenizer, recipe, sequences, compute, family
+):
+    model = build(pico_model, family, pico_tokenizer)
+    for block, half in ((0, "attention"), (1, "mlp"), (2, "attention"), (2, "mlp")):
+        drop_half(model.model.layers[block], half, family=find_family(model))
+    peft_model = attach(model, recipe)
     mine = SequenceLosses(peft_model, compute, training=True)
     assert mine.packed is not None
     given = sequences[:7]

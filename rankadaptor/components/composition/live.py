@@ -94,7 +94,7 @@ class LiveModel:
         )
         self._ends = tuple(describe_ends(model))
         self._copies = RoundedCopies()
-        self._recent: dict[str, OrderedDict[tuple[int, str], Tensors]] = {}
+        self._recent: dict[str, OrderedDict[tuple[object, ...], Tensors]] = {}
         self._busy = False
 
     @property
@@ -212,7 +212,8 @@ class LiveModel:
         if width == half.full:
             return {part.name: self._take_whole(part, kind) for part in half.parts}
         recent = self._recent.setdefault(half.name, OrderedDict())
-        key = (width, kind or "")
+        weight = self.model.get_submodule(half.parts[0].name).weight
+        key = (width, kind, weight.device, weight.dtype)
         if key not in recent:
             recent[key] = {part.name: self._take_first(half, part, width, kind) for part in half.parts}
             while len(recent) > RECENT:

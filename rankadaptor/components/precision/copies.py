@@ -10,13 +10,14 @@ from rankadaptor.components.precision.formats import find_format, round_trip
 class RoundedCopies:
     """Copies of weight matrices, one per matrix, type and order of its columns.
 
-    They have the precision and the device of the weights: in float32 a copy is exactly what the engine reads
-    from its file; in bfloat16 every number is rounded once more, by at most one part in 256, which is what a
-    model in bfloat16 does to any weight. A copy that equals its weights takes no memory.
+    They are of the weights as they are when a copy is first needed, and have their precision and device: in
+    float32 a copy is exactly what the engine reads from its file; in bfloat16 every number is rounded once
+    more, by at most one part in 256, which is what a model in bfloat16 does to any weight. A copy that equals
+    its weights takes no memory.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str, bool], torch.Tensor] = {}
+        self._kept: dict[tuple[object, ...], torch.Tensor] = {}
 
     @property
     def bytes(self) -> int:
@@ -40,7 +41,7 @@ class RoundedCopies:
             InputError: If the rows do not fit the type.
             NonFiniteError: If a weight is not finite or out of range.
         """
-        key = (name, type_name, columns is not None)
+        key = (name, type_name, columns is not None, weight.device, weight.dtype)
         if key not in self._kept:
             exact = weight.detach()
             if columns is not None:

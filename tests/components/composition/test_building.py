@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from rankadaptor.components.composition import build_space
+from rankadaptor.corpus import Record
 from rankadaptor.errors import BudgetError, InputError
-from rankadaptor.space import Space
+from rankadaptor.predictor import make_predictor
+from rankadaptor.space import Allocation, Space
 
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
 
@@ -144,3 +147,20 @@ def test_limits_that_exclude_each_other_name_what_is_possible(model) -> None:
         read_limits(limits, traded, space.origin)
     found = read_limits(limits | {"macs": changes}, traded, space.origin)
     assert [limit.bound for limit in found] == [fixed + changes // 2, changes]
+
+
+def test_search_and_predictors_take_the_space_as_it_is(model) -> None:
+    space = build_space(model, limits={"bytes": "70%", "parameters": "80%"})
+    allocations = space.sample(40, seed=0)
+    records = [
+        Record(
+            setting="pico", values=allocation.values, source="slice", seed=0, steps=0, fidelity=0.0,
+            metrics={"loss": 4.0 - allocation.cost("macs") / 1e5, "loss_reference": 3.0},
+            costs={"bytes": allocation.cost("bytes"), "tokens": 20},
+        )
+        for allocation in allocations
+    ]  # fmt: skip
+    predictor = make_predictor("ridge").update(space, records[:30])
+    predicted = predictor.predict(space, allocations[30:]).mean
+    assert np.corrcoef(predicted, [record.gain for record in records[30:]])[0, 1] > 0.5
+    assert Allocation.from_json(allocations[0].to_json(), space) == allocations[0]
