@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankadaptor.measure.fine_tune import ShortFineTune
+    from rankadaptor.measure.slice_pool import SlicePool, measure_slices
     from rankadaptor.measure.slice_score import SliceScore
 
-__all__ = ["ShortFineTune", "SliceScore"]
+__all__ = ["ShortFineTune", "SlicePool", "SliceScore", "measure_slices"]
 
-_MODULES = {"ShortFineTune": "fine_tune", "SliceScore": "slice_score"}
+_MODULES = {
+    "ShortFineTune": "fine_tune",
+    "SlicePool": "slice_pool",
+    "SliceScore": "slice_score",
+    "measure_slices": "slice_pool",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -120,9 +120,12 @@ class SliceScore:
         """Return the stored record of an allocation, if there is one."""
         if self.records is None:
             return None
-        fidelity = self.engine.compute_share(self.engine.count_batches(tokens))
-        setting = self.name_setting(allocation.space)
+        setting, fidelity = self.name_setting(allocation.space), self.compute_fidelity(tokens)
         return self.records.find(allocation.values, 0, 0, setting=setting, fidelity=fidelity)
+
+    def compute_fidelity(self, tokens: int | None = None) -> float:
+        """Return the fidelity of records that are measured with `tokens`; see `measure`."""
+        return self.engine.compute_share(self.engine.count_batches(tokens))
 
     def name_setting(self, space: SlotSpace) -> str:
         """Return the setting's name as records of this space bear it."""

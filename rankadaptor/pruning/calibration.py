@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rankadaptor.data.chats import encode_whole_chat
 from rankadaptor.data.model_limits import check_length, check_tokens, find_positions
-from rankadaptor.data.row import Row
 from rankadaptor.data.rows import load_rows
+from rankadaptor.data.windows import encode_document
 from rankadaptor.errors import InputError
 
 
@@ -48,7 +47,7 @@ def make_calibration(
     rest: list[list[int]] = []
     tokens = 0
     for place in generator.permutation(len(rows)):
-        ids = _encode_row(rows[place], tokenizer, place=f"row {place}")
+        ids = encode_document(rows[place], tokenizer, place=f"row {place}")
         if model is not None:
             check_tokens(ids, tokenizer, model)
         tokens += len(ids)
@@ -69,10 +68,3 @@ def make_calibration(
         f"The calibration text gives {len(windows)} windows of {length} tokens from {len(rows)} rows "
         f"({tokens} tokens), but examples={examples} are asked for. Give more text, or lower one of them."
     )
-
-
-def _encode_row(row: Row, tokenizer: Any, *, place: str) -> list[int]:
-    if row.is_chat:
-        return encode_whole_chat(row.turns, tokenizer, place=place)
-    text = row.prompt + row.response
-    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -11,7 +11,11 @@ from typing import Any
 
 import torch
 
+from rankadaptor.data.sequences import TokenSequence
+from rankadaptor.measure import SliceScore
 from rankadaptor.model.families import find_blocks
+from rankadaptor.named_models import load
+from rankadaptor.runtime import Compute
 from rankadaptor.space import Allocation, Limit, Slot, Space
 
 WIDTHS = (64, 48, 16)
@@ -86,3 +90,16 @@ class ViewedModel:
         finally:
             for parameter, weight in before:
                 parameter.data = weight
+
+
+def draw_sequences(count: int = 6, length: int = 16, *, seed: int = 0) -> list[TokenSequence]:
+    """Return random windows of the pico tokenizer's vocabulary."""
+    ids = torch.randint(0, 128, (count, length), generator=torch.Generator().manual_seed(seed))
+    return [TokenSequence(tuple(row), tuple(row)) for row in ids.tolist()]
+
+
+def build_saved(folder: str) -> SliceScore:
+    """Build the score of a saved model; workers call it."""
+    compute = Compute(device="cpu", dtype="float32", threads=1, reason="tests")
+    model, _ = load(folder, compute=compute)
+    return SliceScore(ViewedModel(model), draw_sequences(), compute=compute, batch_tokens=32)

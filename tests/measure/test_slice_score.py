@@ -14,18 +14,13 @@ from rankadaptor.errors import InputError, NonFiniteError
 from rankadaptor.measure import SliceScore
 from rankadaptor.model import digest_model
 from rankadaptor.runtime import Compute
-from tests.measure.slices import ViewedModel, make_space
+from tests.measure.slices import ViewedModel, draw_sequences, make_space
 
 COMPUTE = Compute(device="cpu", dtype="float32", threads=1, reason="tests")
 FIRST = [
     (0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 0, 2), (0, 0, 1, 0), (0, 1, 0, 0), (1, 0, 0, 0), (0, 2, 1, 1),
     (1, 2, 1, 2),
 ]  # fmt: skip
-
-
-def draw_sequences(count: int = 6, length: int = 16, *, seed: int = 0) -> list[TokenSequence]:
-    ids = torch.randint(0, 128, (count, length), generator=torch.Generator().manual_seed(seed))
-    return [TokenSequence(tuple(row), tuple(row)) for row in ids.tolist()]
 
 
 def build(live, sequences=None, **options):
