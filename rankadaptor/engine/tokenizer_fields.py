@@ -8,6 +8,17 @@ from types import MappingProxyType
 from typing import Any
 
 from rankadaptor.engine.file_plan import Field
+from rankadaptor.engine.sentencepiece import (
+    BYTE,
+    SPACE,
+    UNKNOWN,
+    count_scores,
+    find_fault,
+    find_kind,
+    find_prefix,
+    is_sentencepiece,
+    read_pairs,
+)
 from rankadaptor.errors import InputError
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
@@ -30,7 +41,8 @@ def list_tokenizer_fields(tokenizer: Any, *, vocabulary: int) -> list[Field]:
     """List the metadata that lets llama.cpp tokenize as a tokenizer does.
 
     Args:
-        tokenizer: A fast tokenizer with byte-level BPE, as GPT-2, Llama 3, SmolLM and Qwen have.
+        tokenizer: A fast tokenizer with byte-level BPE, as GPT-2, Llama 3, SmolLM and Qwen have, or one
+            that was converted from SentencePiece BPE, as Llama 2 and Mistral have.
         vocabulary: Rows of the model's embedding; ids without a token get a placeholder.
 
     Raises:
@@ -42,18 +54,27 @@ def list_tokenizer_fields(tokenizer: Any, *, vocabulary: int) -> list[Field]:
     if backend is None:
         raise _refuse(tokenizer, "has no tokenizer.json form (a slow tokenizer)")
     described = json.loads(backend.to_str())
-    pre = _find_splitter(tokenizer, described)
+    _check_model(tokenizer, described["model"])
+    pieces = is_sentencepiece(described)
+    pre = "default" if pieces else _find_splitter(tokenizer, described)
+    if pieces and (fault := find_fault(described)):
+        raise _refuse(tokenizer, fault)
     tokens, kinds = _list_tokens(tokenizer, described, vocabulary=vocabulary)
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in described["model"]["merges"]]
+    if pieces:
+        tokens = _restore_spaces(tokens, kinds)
+        order = Field("tokenizer.ggml.scores", "float32s", count_scores(described, tokens))
+    else:
+        merges = [" ".join(pair) for pair in read_pairs(described["model"])]
+        order = Field("tokenizer.ggml.merges", "strings", merges)
     begins, ends = _find_additions(tokenizer)
     fields = [
-        Field("tokenizer.ggml.model", "string", "gpt2"),
+        Field("tokenizer.ggml.model", "string", "llama" if pieces else "gpt2"),
         Field("tokenizer.ggml.pre", "string", pre),
         Field("tokenizer.ggml.tokens", "strings", tokens),
         Field("tokenizer.ggml.token_type", "int32s", kinds),
-        Field("tokenizer.ggml.merges", "strings", merges),
+        order,
         *_list_special_tokens(tokenizer),
-        Field("tokenizer.ggml.add_space_prefix", "bool", False),
+        Field("tokenizer.ggml.add_space_prefix", "bool", pieces and bool(find_prefix(described))),
         Field("tokenizer.ggml.add_bos_token", "bool", begins),
         Field("tokenizer.ggml.add_eos_token", "bool", ends),
     ]
@@ -67,22 +88,23 @@ def _refuse(tokenizer: Any, why: str) -> InputError:
     return InputError(f"The tokenizer {type(tokenizer).__name__} {why}, which GGUF cannot hold. {INSTEAD}")
 
 
+def _check_model(tokenizer: Any, model: Mapping[str, Any]) -> None:
+    if model.get("type") != "BPE":
+        raise _refuse(tokenizer, f"is of the kind {model.get('type')}, not BPE")
+    if not model.get("merges"):
+        raise _refuse(tokenizer, "has no merges")
+    odd = [key for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix") if model.get(key)]
+    if odd:
+        raise _refuse(tokenizer, f"uses {', '.join(odd)}")
+
+
 def _find_splitter(tokenizer: Any, described: Mapping[str, Any]) -> str:
     """Return llama.cpp's name of how text is split before merging.
 
     Raises:
-        InputError: If llama.cpp splits, merges or normalises differently.
+        InputError: If llama.cpp splits or normalises differently.
     """
-    model, normaliser = described["model"], described.get("normalizer")
-    if model.get("type") != "BPE":
-        raise _refuse(tokenizer, f"is of the kind {model.get('type')}, not byte-level BPE")
-    if not model.get("merges"):
-        raise _refuse(tokenizer, "has no merges")
-    odd = [key for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix") if model.get(key)]
-    if model.get("byte_fallback"):
-        odd.append("byte_fallback (SentencePiece)")
-    if odd:
-        raise _refuse(tokenizer, f"uses {', '.join(odd)}")
+    normaliser = described.get("normalizer")
     if normaliser is not None and normaliser.get("type") != "NFC":  # llama.cpp leaves text as it is given
         raise _refuse(tokenizer, f"normalises text ({normaliser.get('type')})")
     parts = _flatten(described.get("pre_tokenizer"))
@@ -117,9 +139,13 @@ def _list_tokens(
     """Return text and kind of every id of the embedding."""
     texts = {index: text for text, index in described["model"]["vocab"].items()}
     kinds = dict.fromkeys(texts, NORMAL)
+    if is_sentencepiece(described):
+        unknown = described["model"].get("unk_token") or tokenizer.unk_token
+        kinds = {index: find_kind(text, unknown=unknown) or NORMAL for index, text in texts.items()}
     for added in described.get("added_tokens", ()):
         texts[added["id"]] = added["content"]
-        kinds[added["id"]] = CONTROL if added["special"] else USER_DEFINED
+        if kinds.get(added["id"]) not in (BYTE, UNKNOWN):
+            kinds[added["id"]] = CONTROL if added["special"] else USER_DEFINED
     if (largest := max(texts)) >= vocabulary:
         raise InputError(
             f"The tokenizer has ids up to {largest}, the model's embedding {vocabulary} rows. Give the "
@@ -129,6 +155,14 @@ def _list_tokens(
     if len(set(tokens)) < len(tokens):
         raise _refuse(tokenizer, "gives one text to several ids")
     return tokens, [kinds.get(index, UNUSED) for index in range(vocabulary)]
+
+
+def _restore_spaces(tokens: Sequence[str], kinds: Sequence[int]) -> list[str]:
+    """Write spaces into tokens that llama.cpp looks for in the text before it replaces them."""
+    return [
+        text.replace(SPACE, " ") if kind == USER_DEFINED else text
+        for text, kind in zip(tokens, kinds, strict=True)
+    ]
 
 
 def _list_special_tokens(tokenizer: Any) -> list[Field]:
