@@ -1,4 +1,4 @@
-"""The model card beside an adapter: what it is, whether its ranks helped, how to load it with plain PEFT."""
+"""The model card of an adapter: description, verdict on its ranks, and how to load it with plain PEFT."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CARD = "README.md"
 
 
 def write_card(folder: str | Path, document: Document, *, adapter: str | None = None) -> Path:
-    """Write `README.md` beside an adapter, over the empty template that PEFT leaves there.
+    """Write `README.md` beside an adapter, in place of PEFT's empty template.
 
     Args:
         folder: The adapter's folder.
@@ -78,7 +78,7 @@ def _render_header(run: dict[str, Any], result: dict[str, Any]) -> str:
     config = run.get("config") or {}
     model = config.get("model")
     header: dict[str, Any] = {"library_name": "peft"}
-    # The adapter does not fit the model that the run pruned, and only a hub id means something to others.
+    # The base is named only by a hub id: the adapter does not fit the dense model.
     cut = bool(config.get("prune")) and bool((result.get("pruning") or {}).get("achieved_ratio"))
     if not cut and model and "/" in model and not Path(model).exists():
         header["base_model"] = model

@@ -1,4 +1,4 @@
-"""Progress with an estimate of the time left, in log lines that a terminal, a file and CI show alike."""
+"""Progress with an estimate of the time left, as log lines for terminals, files and CI."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rankadaptor.credentials import mask_credentials
 logger = logging.getLogger(__name__)
 
 INNER_INTERVAL = 60.0
-"""Seconds between two lines of what is inside another progress, such as the steps of a trial."""
+"""Seconds between two lines of a progress inside another one, such as the steps of a trial."""
 
 
 class StderrHandler(logging.Handler):
-    """Write to whatever stderr is at the moment, also where it is exchanged while the program runs.
+    """Write to the current `sys.stderr`, also if it is replaced while the program runs.
 
     Passwords in addresses are masked, also those in other packages' messages and in tracebacks.
     """
@@ -35,10 +35,10 @@ class StderrHandler(logging.Handler):
 
 
 def show_progress() -> None:
-    """Show on stderr what is being done: a line for each step, trial and measurement, with the time left.
+    """Show progress on stderr: a line for each step, trial and measurement, with the time left.
 
-    The command line does this by itself. In Python the package says nothing below a warning unless this is
-    called, or the program sets up logging of its own: then its handlers receive the same lines.
+    The command line calls this. In Python the package shows only warnings unless this is called or the
+    program sets up logging itself; its handlers then receive the same lines.
     """
     own = logging.getLogger("rankadaptor")
     own.setLevel(logging.INFO)
@@ -47,7 +47,7 @@ def show_progress() -> None:
 
 
 def format_seconds(seconds: float) -> str:
-    """Write a duration for people: `42 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Write a duration as text: `42 s`, `3 min 20 s`, `2 h 05 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -57,14 +57,14 @@ def format_seconds(seconds: float) -> str:
 
 
 class Outlook:
-    """How long the steps of a run that are still to come will take.
+    """Estimated time of the remaining steps of a run.
 
-    They take what the plan estimates, times how long the work that was done took against its estimate. Until
-    something was measured, that factor is 1.
+    The plan's estimates are multiplied by the ratio of measured to estimated time of the finished work, which
+    is 1 before anything was measured.
 
     Args:
         estimates: Estimated seconds of each step, in order.
-        measured: Steps whose duration is taken into the factor.
+        measured: Steps whose duration enters the ratio.
     """
 
     def __init__(self, estimates: Mapping[str, float], *, measured: tuple[str, ...]) -> None:
@@ -74,7 +74,7 @@ class Outlook:
 
     @contextlib.contextmanager
     def follow(self, step: str) -> Iterator[None]:
-        """Time a step; what is inside knows what comes after it."""
+        """Time a step; progress inside it includes the later steps."""
         self._step, self._begun = step, time.monotonic()
         yield
         estimate = self._left.pop(step, 0.0)
@@ -83,7 +83,7 @@ class Outlook:
             self._estimated += estimate
 
     def skip(self, step: str) -> None:
-        """Leave out a step that was done before."""
+        """Skip a step that was done before."""
         self._left.pop(step, None)
 
     def count_later(self, share: float) -> float:
@@ -102,7 +102,7 @@ _open: ContextVar[tuple[Progress, ...]] = ContextVar("open", default=())
 
 @contextlib.contextmanager
 def look_ahead(outlook: Outlook | None) -> Iterator[None]:
-    """Let the progress inside show the time left of the whole run too."""
+    """Make the progress inside also show the time left of the whole run."""
     token = _outlook.set(outlook)
     try:
         yield
@@ -111,18 +111,18 @@ def look_ahead(outlook: Outlook | None) -> Iterator[None]:
 
 
 def find_outlook() -> Outlook | None:
-    """Return the outlook of the run that is going on here, if there is one."""
+    """Return the outlook of the current run, if there is one."""
     return _outlook.get()
 
 
 class Progress:
     """Report `done/total`, a note and the time left, at most every `interval` seconds.
 
-    Inside another progress it reports once a minute, and its end is the other's to report. The time left of
-    the whole run is added where `look_ahead` gave its steps.
+    Inside another progress it reports once a minute, and the other one reports its end. The time left of the
+    whole run is added inside `look_ahead`.
 
     Attributes:
-        label: What is being done.
+        label: Name of the work.
         total: Number of units.
         unit: Name of one unit.
     """
@@ -153,12 +153,12 @@ class Progress:
 
     @property
     def left(self) -> float | None:
-        """Seconds left at the pace so far; None before there is one."""
+        """Seconds left at the pace so far; None before the first unit."""
         fresh = self.done - self._skipped
         return self.elapsed / fresh * max(self.total - self.done, 0) if fresh > 0 else None
 
     def skip(self, count: int) -> None:
-        """Count units that were done before, which say nothing about the pace."""
+        """Count units that were done before; they do not enter the pace."""
         self.done += count
         self._skipped += count
 
@@ -175,19 +175,19 @@ class Progress:
         self._reported, self._told = now, finished
         parts = [f"{self.label} {self.done}/{self.total}{' ' + self.unit if self.unit else ''}"]
         parts += [note] if note else []
-        if finished and not inner and find_outlook() is None:  # there the step's own line says it
+        if finished and not inner and find_outlook() is None:  # the step's own line reports it
             parts.append(f"done in {format_seconds(self.elapsed)}")
         parts += [foreseen] if (foreseen := self._foresee()) else []
         logger.info(" · ".join(parts))
 
     def _foresee(self) -> str:
-        """Say how long this, and the whole run, will take."""
+        """Return the time left of this work and of the whole run, as text."""
         left = self.left
         if left is None:
             return ""
         whole, share, unit = left, self._share(0.0), self.elapsed + left
         for outer in reversed(getattr(self, "_outer", ())):
-            # The unit in hand ends with what is inside it; the others take as long as those before.
+            # The current unit ends with the inner progress; the others take as long as the earlier ones.
             fresh = outer.done - outer._skipped
             unit = outer.elapsed / fresh if fresh > 0 else unit
             whole += max(outer.total - outer.done - 1, 0) * unit
@@ -199,5 +199,5 @@ class Progress:
         return f"ETA {format_seconds(left)}, of the run {end}" if left else f"ETA of the run {end}"
 
     def _share(self, inner: float) -> float:
-        """Return the share that is done, the unit inside counted by its own share."""
+        """Return the finished share, with the current unit's own share."""
         return min((self.done + inner) / self.total, 1.0) if self.total else 1.0

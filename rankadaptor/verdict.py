@@ -1,9 +1,9 @@
-"""A verdict on an allocation, from fresh seeds that no search has seen.
+"""A verdict on an allocation, from fresh seeds that the search did not use.
 
 The best measurement of a search is biased upwards: with noise as large as the differences, the best of a
-dozen identical allocations looks better than uniform. So the search's own measurements never enter here. The
-candidate and uniform are measured again under seeds of their own, paired seed by seed, and Student's t says
-what the pairs support.
+dozen identical allocations looks better than uniform. The search's own measurements are therefore not used
+here. The candidate and uniform are measured again under further seeds, paired seed by seed, and judged by
+Student's t interval of the mean gain.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 Outcome = Literal["better", "no difference", "worse"]
 
 SMALLEST_SHARE = 0.8
-"""Share of the seeds that must give a pair: runs that break down are not missing at random."""
+"""Share of the seeds that must give a pair, since failures are not random."""
 
 
 class SeededMeasure(Protocol):
@@ -41,17 +41,17 @@ class SeededMeasure(Protocol):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a handful of paired gains supports.
+    """The judgement of paired gains.
 
     Attributes:
-        outcome: `better` or `worse` if the interval leaves out zero, else `no difference`.
+        outcome: `better` or `worse` if the interval excludes zero, else `no difference`.
         gain: Mean gain over uniform in nats per token, positive = better; None without any pair.
         low: Lower end of the interval; None with fewer than two pairs.
         high: Upper end of the interval; None with fewer than two pairs.
         noise: Standard deviation of the paired gains over seeds (n − 1); None with fewer than two pairs.
         confidence: Coverage of the interval, two-sided.
         count: Number of pairs.
-        reason: Why the numbers alone do not decide, or a caveat on them; empty if there is nothing to say.
+        reason: Why the interval alone does not decide, or a caveat; may be empty.
     """
 
     outcome: Outcome
@@ -67,9 +67,9 @@ class Judgement:
 def judge_gains(gains: Sequence[float], *, confidence: float = 0.95) -> Judgement:
     """Judge paired gains by Student's t interval of their mean.
 
-    One pair says nothing about the noise, so it never gives more than `no difference`. Pairs that agree to
-    the last digit give an interval of width zero; the judgement then carries the caveat that the measure may
-    ignore its seed.
+    One pair gives no estimate of the noise, so its outcome is `no difference`. Pairs that agree to the last
+    digit give an interval of width zero; the judgement then has the caveat that the measure may ignore its
+    seed.
 
     Args:
         gains: Loss of uniform minus loss of the candidate, nats per token, one per seed, finite.
@@ -93,7 +93,7 @@ def judge_gains(gains: Sequence[float], *, confidence: float = 0.95) -> Judgemen
     from scipy import stats
 
     gain = float(values.mean())
-    # Equal values have no spread; summing and dividing them can leave one of a last digit.
+    # The standard deviation of equal values is 0, without the rounding error of their mean.
     noise = 0.0 if np.ptp(values) == 0 else float(values.std(ddof=1))
     half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * noise / math.sqrt(count)
     low, high = gain - half, gain + half
@@ -106,7 +106,7 @@ def judge_gains(gains: Sequence[float], *, confidence: float = 0.95) -> Judgemen
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a confirmation, and the allocation to use because of it.
+    """The outcome of a confirmation, and the recommended allocation.
 
     Attributes:
         outcome: `better`, `no difference` or `worse` than uniform at the same budget.
@@ -118,10 +118,10 @@ class Verdict:
         gains: One paired gain per seed that gave a pair.
         seeds: The fresh seeds, those of failed runs included.
         failures: One line per seed without a pair.
-        allocation: What to use: the candidate if it is better, else uniform.
-        candidate: What was put to the test.
+        allocation: The recommendation: the candidate if it is better, else uniform.
+        candidate: The tested allocation.
         records: The records measured here, failed ones included.
-        reason: Why the interval alone did not decide, or a caveat; empty if there is nothing to say.
+        reason: Why the interval alone did not decide, or a caveat; may be empty.
     """
 
     outcome: Outcome
@@ -140,17 +140,17 @@ class Verdict:
 
     @property
     def steps(self) -> int | None:
-        """Optimiser steps of each fine-tune; None where nothing was measured."""
+        """Optimiser steps of each fine-tune; None if nothing was measured."""
         return max((record.steps for record in self.records), default=None)
 
     def __str__(self) -> str:
         return self.describe()
 
     def describe(self, *, recovery_steps: int | None = None) -> str:
-        """Say the verdict in one sentence, with the length of the fine-tunes that it rests on.
+        """Describe the verdict in one sentence, with the length of its fine-tunes.
 
         Args:
-            recovery_steps: Optimiser steps of the full recovery, named where they are others.
+            recovery_steps: Optimiser steps of the full recovery, added if they differ.
         """
         named = {"better": "better than uniform", "worse": "worse than uniform"}
         parts = [named.get(self.outcome, "no difference from uniform")]
@@ -202,27 +202,26 @@ def confirm(
     searched: Iterable[Record] = (),
     quiet: bool = False,
 ) -> Verdict:
-    """Measure a search's best allocation and uniform again on fresh seeds, and say what that supports.
+    """Measure a search's best allocation and uniform again on fresh seeds, and judge the paired gains.
 
-    All seeds are measured before any is looked at: stopping once the interval looks good would flatter the
-    candidate just as picking the best of a search does. A seed whose run breaks down is reported and gives
-    no pair; if fewer than `SMALLEST_SHARE` of the seeds give one, the outcome is `no difference`, whatever
-    the rest say.
+    The number of seeds is fixed: stopping once the interval excludes zero would bias the verdict.
+    A seed whose run fails is reported and gives no pair; if fewer than `SMALLEST_SHARE` of the seeds give one,
+    the outcome is `no difference`.
 
     Args:
         measure: Gives a paired record for an allocation and a seed, such as `ShortFineTune`.
         allocation: The candidate.
-        seeds: How many fresh seeds; at least 2, and 5 find an effect of two noise SDs nine times in ten.
+        seeds: Number of fresh seeds, at least 2; 5 detect an effect of two noise SDs nine times in ten.
         first_seed: The seeds are `first_seed, first_seed + 1, …`.
         confidence: Coverage of the two-sided interval.
         searched: The search's records, whose seeds must not be used again.
-        quiet: Log no line a seed, where `measure` does.
+        quiet: Log no line per seed, for a `measure` that logs its own.
 
     Raises:
         InputError: If there are too few seeds, a seed was used by the search, or `measure` ignores its seed.
     """
     if seeds < 2:
-        raise InputError(f"seeds={seeds}: at least 2 are needed to see the noise; 5 is usual.")
+        raise InputError(f"seeds={seeds}: at least 2 are needed to estimate the noise; 5 is usual.")
     fresh = tuple(range(first_seed, first_seed + seeds))
     _refuse_used_seeds(fresh, measure, searched)
     uniform = allocation.space.reference()
@@ -239,7 +238,7 @@ def confirm(
         if record.seed != seed:
             raise InputError(
                 f"measure(allocation, seed={seed}) returned a record of seed {record.seed}, so the seeds "
-                "would not be fresh. Let the measure pass the seed on to its fine-tune and its record."
+                "would not be fresh. The measure must pass the seed on to its fine-tune and its record."
             )
         if not quiet:
             gain = "failed" if record.gain is None else f"{record.gain:+.4f}"
@@ -283,5 +282,5 @@ def _refuse_used_seeds(fresh: Sequence[int], measure: SeededMeasure, searched: I
     if overlap := sorted(used.intersection(fresh)):
         raise InputError(
             f"first_seed={fresh[0]}: seed(s) {', '.join(map(str, overlap))} were already used by the "
-            f"search, so they would repeat its luck. Choose first_seed > {max(used)}."
+            f"search, so they would repeat its noise. Choose first_seed > {max(used)}."
         )

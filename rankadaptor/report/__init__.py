@@ -1,4 +1,4 @@
-"""What people look at after a run: one HTML page, tables for the terminal, and tables for documents.
+"""Reports of a run: one HTML page, tables for the terminal, and tables for documents.
 
 Importing this loads neither torch nor matplotlib.
 """

@@ -1,4 +1,4 @@
-"""The end of a run on the terminal."""
+"""The summary of a run on the terminal."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ STYLES = {"better": "green", "worse": "red", "no difference": "yellow", "no verd
 def render_console(document: Document) -> RenderableType:
     """Render losses, accuracies and verdict of a run for a terminal; print it with `rich.console.Console`.
 
-    The verdict is short: what to use, what was measured over which length, and which predictor chose. The
-    report has the rest.
+    The verdict is short: the recommendation, what was measured at which length, and the predictor. The
+    report has the details.
     """
     from rich.console import Group
     from rich.panel import Panel

@@ -40,7 +40,7 @@ def render_markdown(document: Document) -> dict[str, str]:
         One text per block: `verdict`, every table by its name (`overview`, `losses`, `accuracy`,
         `differences`, `pruning`, `blocks`, `ranks`, `recipe`, `tuning`, `search`, `cost`, `environment`),
         and `results`, which is verdict, losses, accuracies and paired differences one after another. A table
-        that the run has no data for is one sentence that says so.
+        without data is one sentence that says so.
     """
     blocks = {"verdict": _render_verdict(document)}
     for name, build in BUILDERS.items():

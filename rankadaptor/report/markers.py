@@ -1,4 +1,4 @@
-"""Generated parts of documents, kept between marker comments so that no figure is ever typed by hand."""
+"""Generated parts of documents, between marker comments."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rankadaptor.files import write_text
 
 
 def update_markers(file: str | Path, blocks: Mapping[str, str]) -> list[str]:
-    """Replace what stands between `<!-- generated:NAME -->` and `<!-- /generated:NAME -->`.
+    """Replace the text between `<!-- generated:NAME -->` and `<!-- /generated:NAME -->`.
 
-    Markers that `blocks` does not name stay as they are, and blocks without a marker are ignored: a document
-    shows the parts that it wants. The file is written only if something changed.
+    Markers without a block stay unchanged, and blocks without a marker are ignored: a document chooses its
+    parts by its markers. The file is written only if something changed.
 
     Args:
         file: A Markdown or HTML file.

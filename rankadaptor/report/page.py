@@ -1,4 +1,4 @@
-"""One HTML page per run: everything inside the file, so that it opens without a network."""
+"""One HTML page per run, complete in one file so that it opens without a network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEMPLATE = "template.html.j2"
 
 @dataclass(frozen=True)
 class Part:
-    """A figure or a table of the page, or the sentence that stands in its place.
+    """A figure or a table of the page, or the sentence in its place.
 
     Attributes:
         name: Anchor.
@@ -39,7 +39,7 @@ class Part:
         svg: The figure, if it is one.
         narrow: The same figure for a narrow screen.
         caption: What the figure shows.
-        sentence: Why it is missing, else empty.
+        sentence: Why it is missing; empty if it is there.
     """
 
     name: str
@@ -76,7 +76,7 @@ def write_report(path: str | Path, *, output: str | Path | None = None) -> Path:
 
 
 def render_page(document: Document) -> str:
-    """Render the report as one HTML text without any outside reference.
+    """Render the report as one HTML text without external references.
 
     Raises:
         InputError: If the document is of another schema.
@@ -112,7 +112,7 @@ def render_page(document: Document) -> str:
 
 
 def _describe_duration(run: dict[str, Any], result: dict[str, Any]) -> str:
-    """Return the time of all steps; that of the last start alone where the steps' were not kept."""
+    """Return the time of all steps; only that of the last start if the steps have none."""
     steps = [each for each in ((result.get("cost") or {}).get("seconds") or {}).values() if each is not None]
     seconds = sum(steps) if steps else run.get("seconds")
     return "" if seconds is None else format_seconds(seconds)
@@ -132,8 +132,8 @@ def _draw_parts(document: Document) -> dict[str, Part]:
     drawings: dict[str, tuple[Callable[..., Figure], str]] = {
         "ranks": (
             plots.plot_ranks,
-            "Ranks of the candidate over depth, and under them what pruning took from each block. Uniform's "
-            "rank is the dashed line, or the pale colour in a table of cells.",
+            "Ranks of the candidate over depth; below, the share that pruning removed from each block. "
+            "Uniform's rank is the dashed line, or the pale colour in a table of cells.",
         ),
         "search": (
             plots.plot_search,
@@ -150,7 +150,7 @@ def _draw_parts(document: Document) -> dict[str, Part]:
         ),
         "accuracy": (
             plots.plot_accuracy,
-            "Zero-shot accuracy with standard errors; dotted lines mark guessing.",
+            "Zero-shot accuracy with standard errors; dotted lines mark chance level.",
         ),
     }
     parts = {}

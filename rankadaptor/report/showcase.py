@@ -1,4 +1,4 @@
-"""A run shown in a Markdown document: tables and a figure generated from its result."""
+"""Tables and a figure of a run in a Markdown document, generated from its result."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FIGURES = Path("figures")
 def fill_document(path: str | Path, *, file: str | Path, figures: str | Path = FIGURES) -> list[str]:
     """Fill the generated parts of a Markdown document from a run's result.
 
-    The parts are those of `render_markdown`, and `figure`: the ranks over depth beside what each block lost,
-    as a PNG.
+    The parts are those of `render_markdown`, and `figure`: the ranks over depth with the share removed from
+    each block, as a PNG.
 
     Args:
         path: The run's output folder, or its result file.
@@ -37,7 +37,5 @@ def fill_document(path: str | Path, *, file: str | Path, figures: str | Path = F
     name = document["run"]["name"]
     picture = Path(figures) / f"{name}-ranks.png"
     write_bytes(target.parent / picture, to_png(plot_ranks(document)))
-    blocks["figure"] = (
-        f"![Ranks over depth, and under them what pruning took from each block]({picture.as_posix()})"
-    )
+    blocks["figure"] = f"![Ranks over depth; below, the share removed from each block]({picture.as_posix()})"
     return update_markers(target, blocks)

@@ -1,4 +1,4 @@
-"""Result documents: one JSON file per run, and the tables and sentences that are generated from it."""
+"""Result documents: one JSON file per run, and the tables and sentences generated from it."""
 
 from __future__ import annotations
 

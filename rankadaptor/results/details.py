@@ -1,4 +1,4 @@
-"""Tables of how a run was made: pruning, ranks, recipe, search, cost, environment."""
+"""Tables of a run's steps: pruning, ranks, recipe, search, cost, environment."""
 
 from __future__ import annotations
 
@@ -43,14 +43,16 @@ def build_pruning_table(document: Document) -> Table:
         )
         rows.append((label, write_count(before), write_count(after), ratio))
     note = (
-        f"Asked for: {write_percent(pruning.get('ratio'))} of the prunable blocks' parameters. "
-        f"Gone from the whole model: {write_percent(pruning.get('achieved_ratio'))}. Speed is this machine's."
+        f"Requested: {write_percent(pruning.get('ratio'))} of the prunable blocks' parameters. "
+        f"Removed from the model: {write_percent(pruning.get('achieved_ratio'))}. Speed on this machine."
     )
-    return Table("pruning", "What pruning changed", ("", "before", "after", "change"), tuple(rows), note)
+    return Table(
+        "pruning", "The model before and after pruning", ("", "before", "after", "change"), tuple(rows), note
+    )
 
 
 def build_block_table(document: Document) -> Table:
-    """Build the table of what is left of every block.
+    """Build the table of the remaining widths of every block.
 
     Raises:
         InputError: If the run recorded no blocks.
@@ -67,7 +69,7 @@ def build_block_table(document: Document) -> Table:
         for block in blocks
     )  # fmt: skip
     header = ("block", "heads", "key-value heads", "MLP channels", "parameters removed", "importance lost")
-    return Table("blocks", "What is left of each block", header, rows)
+    return Table("blocks", "Remaining widths of each block", header, rows)
 
 
 def build_rank_table(document: Document, *, values: list[int] | None = None) -> Table:
@@ -107,7 +109,11 @@ def build_recipe_table(document: Document) -> Table:
         document, "recipe", sentence="No recipe: the run stopped before it was tuned."
     )
     rows = tuple((name.replace("_", " "), write_value(value)) for name, value in recipe.items())
-    note = "Tuned on uniform before any allocation was compared." if document["result"].get("tuning") else ""
+    note = (
+        "Tuned on uniform ranks before any allocation was compared."
+        if document["result"].get("tuning")
+        else ""
+    )
     return Table("recipe", "Recipe of every fine-tune", ("field", "value"), rows, note)
 
 
@@ -118,7 +124,7 @@ def build_tuning_table(document: Document) -> Table:
         InputError: If the recipe was not tuned.
     """
     trials: list[dict[str, Any]] = get_part(
-        document, "tuning", sentence="No tuning: the recipe was taken as the run file gives it."
+        document, "tuning", sentence="No tuning: the recipe is that of the run file."
     )
     several = any(trial.get("initialisation", RANDOM) != RANDOM for trial in trials)
     rows = tuple(
@@ -131,7 +137,7 @@ def build_tuning_table(document: Document) -> Table:
     )  # fmt: skip
     start = ("initialisation",) if several else ()
     header = ("learning rate", "scaling exponent", *start, "held-out loss", "status")
-    note = "Short fine-tunes; the loss is comparable within this table only."
+    note = "Short fine-tunes; losses are comparable within this table only."
     return Table("tuning", "Tuning of the recipe on uniform", header, rows, note)
 
 
@@ -142,7 +148,7 @@ def build_search_table(document: Document) -> Table:
         InputError: If nothing has been measured.
     """
     history: list[dict[str, Any]] = get_part(
-        document, "search", "history", sentence="No search: the run has no measured allocation yet."
+        document, "search", "history", sentence="No search: the run has measured no allocation yet."
     )
     rows = []
     for entry in history:
@@ -182,9 +188,9 @@ def build_cost_table(document: Document) -> Table:
     ]
     known = [value for value in seconds.values() if value is not None]
     total = (write_count(sum(value for value in tokens.values() if value)), format_seconds(sum(known)))
-    note = "Wall time of this machine, an interrupted run's repeated waiting left out."
+    note = "Wall time on this machine, without repeated waiting of an interrupted run."
     return Table(
-        "cost", "What the run cost", ("stage", "tokens trained", "time"), (*rows, ("all", *total)), note
+        "cost", "Cost of the run", ("stage", "tokens trained", "time"), (*rows, ("all", *total)), note
     )
 
 

@@ -17,7 +17,7 @@ Document = Mapping[str, Any]
 
 
 def find_result_file(path: str | Path) -> Path:
-    """Return the result file meant by `path`, which is the file itself or a run's output folder.
+    """Return the result file of `path`, which is the file itself or a run's output folder.
 
     Raises:
         InputError: If there is no such file or the folder holds none.
@@ -54,7 +54,7 @@ def read_result(path: str | Path) -> Document:
 
 
 def check_schema(document: Document, *, source: str = "result document") -> None:
-    """Refuse a document that this version cannot read.
+    """Refuse a document with another schema.
 
     Raises:
         InputError: If the schema number differs, or the inner part `result` was given instead of the whole.
@@ -74,15 +74,15 @@ def check_schema(document: Document, *, source: str = "result document") -> None
 
 
 def get_part(document: Document, *keys: str, sentence: str) -> Any:
-    """Return `document["result"][key]...`, or say in one sentence why it is not there.
+    """Return `document["result"][key]...`; the error says in one sentence why it is missing.
 
-    A run may have been stopped early or asked to leave a stage out, so any part may be absent. Tables and
-    figures call this and let the error through; the report prints its sentence in their place.
+    A run may have been stopped early or configured without a stage, so any part may be missing. Tables and
+    figures pass the error on, and the report prints its sentence in their place.
 
     Args:
         document: The whole result document.
         keys: Path inside `result`.
-        sentence: What to say if the part is missing or empty.
+        sentence: Message if the part is missing or empty.
 
     Raises:
         InputError: With `sentence`, if the part is missing, null or empty.

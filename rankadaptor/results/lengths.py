@@ -1,4 +1,4 @@
-"""How long the fine-tunes of a run are: in its search, its verdict and its recovery."""
+"""Lengths of a run's fine-tunes: in its search, its verdict and its recovery."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rankadaptor.results.document import Document
 
 @dataclass(frozen=True)
 class Lengths:
-    """Optimiser steps of a run's fine-tunes; None where the document does not say.
+    """Optimiser steps of a run's fine-tunes; None if the document does not say.
 
     Attributes:
         search: Of one measurement of the search; 0 where ranks are allocated by a score.
-        verdict: Of each fine-tune of the pairs that the verdict rests on.
+        verdict: Of each fine-tune of the pairs behind the verdict.
         recovery: Of the full fine-tunes at the end.
     """
 
@@ -24,12 +24,12 @@ class Lengths:
 
     @property
     def shorter(self) -> bool:
-        """Whether the verdict rests on fine-tunes that are known to be shorter than the recovery."""
+        """Whether the fine-tunes of the verdict are known to be shorter than the recovery."""
         return self.verdict is not None and self.recovery is not None and self.verdict < self.recovery
 
 
 def find_lengths(document: Document) -> Lengths:
-    """Find the lengths in a result document; the configuration fills in what older documents leave out."""
+    """Find the lengths in a result document; missing ones of older documents come from the configuration."""
     config: dict[str, Any] = (document.get("run") or {}).get("config") or {}
     result: dict[str, Any] = document.get("result") or {}
     search, recipe = result.get("search") or {}, result.get("recipe") or {}
@@ -45,7 +45,7 @@ def find_lengths(document: Document) -> Lengths:
 
 
 def describe_pairs(count: int, lengths: Lengths) -> str:
-    """Write what a verdict rests on, for example `3 pairs of 5-step fine-tunes`, and how long recovery is."""
+    """Describe the pairs of a verdict (`3 pairs of 5-step fine-tunes`) and the recovery's length."""
     kind = "fine-tune" if lengths.verdict is None else f"{lengths.verdict}-step fine-tune"
     text = f"{count} pair{'s' if count != 1 else ''} of {kind}s on fresh seeds"
     if lengths.recovery is None or lengths.verdict is None:

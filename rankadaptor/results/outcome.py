@@ -1,4 +1,4 @@
-"""The verdict in words: what was found, over which length, how sure that is, and what to use."""
+"""The verdict in words: the finding, its length and uncertainty, and the recommended adapter."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rankadaptor.results.table import write_gain
 
 @dataclass(frozen=True)
 class Outcome:
-    """A verdict put for a reader who has seen nothing else.
+    """A verdict for a reader who knows nothing else of the run.
 
     Attributes:
         word: `better`, `no difference`, `worse` or `no verdict`.
         headline: One short line, with the length of the fine-tunes behind it.
         advice: What to use.
-        evidence: What was measured, over which length, and what is known at the full one; complete sentences.
-        sentences: The evidence, then how sure it is and what it does not say; complete sentences.
+        evidence: What was measured, at which length, and what is known at full length; complete sentences.
+        sentences: The evidence, then its uncertainty and limits; complete sentences.
     """
 
     word: str
@@ -35,7 +35,7 @@ class Outcome:
 
 
 def explain_outcome(document: Document) -> Outcome:
-    """Put the verdict of a run into words; a run without one gets the word `no verdict`."""
+    """Describe the verdict of a run in words; a run without one gets the word `no verdict`."""
     check_schema(document)
     result = document.get("result", {})
     verdict: dict[str, Any] = result.get("verdict") or {}
@@ -43,8 +43,8 @@ def explain_outcome(document: Document) -> Outcome:
     uniform = _name_uniform(result)
     if word is None:
         sentences = (
-            "The run stopped before its candidate was measured again on fresh seeds. What the search "
-            "itself measured flatters its winner and is no evidence.",
+            "The run stopped before its candidate was measured again on fresh seeds. The search's own "
+            "measurement of its winner is biased upwards and is no evidence.",
             "The same command continues the run.",
         )
         return Outcome(
@@ -72,7 +72,7 @@ def explain_outcome(document: Document) -> Outcome:
         more = (*scale,)
     elif word == "worse":
         headline, advice = f"The searched ranks are worse than {uniform}", f"Use {uniform}."
-        more = ("The search had expected this allocation to be its best; on seeds it had not seen, it lost.",)
+        more = ("The search expected this allocation to be the best; on fresh seeds it is worse.",)
     else:
         headline = f"No difference from {uniform} was found"
         advice = f"Use {uniform}: it is simpler, and no gain of other ranks was shown."
@@ -104,7 +104,7 @@ def _write_distance(gain: float) -> str:
 
 
 def _describe_full_length(result: dict[str, Any], verdict: dict[str, Any], lengths: Lengths) -> list[str]:
-    """Say what is known at the length of the recovery, where the pairs are shorter."""
+    """Describe what is known at the length of the recovery, if the pairs are shorter."""
     gain = verdict.get("gain")
     if not lengths.shorter or gain is None or not verdict.get("gains"):
         return []
@@ -115,7 +115,7 @@ def _describe_full_length(result: dict[str, Any], verdict: dict[str, Any], lengt
     )
     if uniform is None or searched is None:
         return [
-            f"At the full length of {lengths.recovery} steps the two were not compared, so this says nothing "
+            f"At the full length of {lengths.recovery} steps the two were not compared, so nothing is known "
             f"about the recovery itself. {advice}"
         ]
     full = uniform - searched
@@ -131,14 +131,14 @@ def _describe_resolution(verdict: dict[str, Any]) -> list[str]:
     if low is None or high is None or not low <= 0 <= high:
         return []
     return [
-        "The interval includes zero, so chance alone could explain what was seen.",
-        f"This does not prove the two equal: a gain of up to {high:.4f} nats per token, or a loss of up to "
-        f"{-low:.4f}, would fit the measurements too. More seeds would narrow it.",
+        "The interval includes zero, so chance alone could explain the difference.",
+        f"This does not prove the two equal: a gain of up to {high:.4f} nats per token, or a loss "
+        f"of up to {-low:.4f}, is consistent with the measurements. More seeds narrow the interval.",
     ]
 
 
 def _compare_with_recovery(result: dict[str, Any], verdict: dict[str, Any], lengths: Lengths) -> list[str]:
-    """Say how large the gain is beside what recovery itself wins back."""
+    """Compare the gain with the loss that recovery wins back."""
     pruned = (result.get("losses") or {}).get("pruned")
     uniform = ((result.get("recovered") or {}).get("uniform") or {}).get("loss")
     gain = verdict.get("gain")

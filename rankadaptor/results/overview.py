@@ -1,4 +1,4 @@
-"""What was run, in one table: model, pruning, data, predictor, lengths, precision, cost."""
+"""The run in one table: model, pruning, data, predictor, lengths, precision, cost."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from rankadaptor.results.table import Table, write_count, write_percent, write_v
 TARGETS = {"heads": "attention heads", "channels": "MLP channels", "blocks": "whole blocks"}
 PREDICTORS = {
     "meta": "meta, trained on a corpus of earlier measurements",
-    "ensemble": "ensemble of the trained predictor, where there is one, and two that learn from this search",
+    "ensemble": "ensemble of the trained predictor, if there is one, and two that learn from this search",
 }
-"""What a predictor's name stands for, where the name alone does not say whether a corpus has taught it."""
-MEASURES = {"elastic": "slices of one super-adapter", "successive_halving": "successive halving"}
+"""Descriptions of predictors whose name does not say whether they were trained on a corpus."""
+MEASURES = {"elastic": "slices of one elastic adapter", "successive_halving": "successive halving"}
 
 
 def build_overview_table(document: Document) -> Table:
-    """Build the table of what was run; a stage that the run has not reached has no row.
+    """Build the overview table; a stage that the run has not reached has no row.
 
     Raises:
-        InputError: If the document says nothing about the run.
+        InputError: If the document does not describe the run.
     """
     check_schema(document)
     config: dict[str, Any] = (document.get("run") or {}).get("config") or {}
@@ -46,12 +46,12 @@ def build_overview_table(document: Document) -> Table:
     }
     rows = tuple((name, text) for name, text in lines.items() if text)
     if not rows:
-        raise InputError("No overview: the result does not say what was run.")
+        raise InputError("No overview: the result does not describe the run.")
     return Table("overview", "Model, data, lengths, precision and cost", ("step", "what"), rows)
 
 
 def describe_predictor(document: Document) -> str:
-    """Name the predictor that guided the search, and the one asked for where that is another."""
+    """Name the predictor of the search, and the requested one if it differs."""
     search: Mapping[str, Any] = (document.get("result") or {}).get("search") or {}
     config = (document.get("run") or {}).get("config") or {}
     given: Mapping[str, Any] = config.get("search") or {}
@@ -61,13 +61,13 @@ def describe_predictor(document: Document) -> str:
     if search.get("proposal") == "greedy" and not search.get("evaluations"):
         return f"none: ranks were allocated by the score {used}"
     if asked and asked != used:
-        return f"{used}, in place of {asked}, which was asked for: no trained predictor was found"
+        return f"{used} instead of the requested {asked}: no trained predictor was found"
     place = f" (from {given['predictor_path']})" if used in PREDICTORS and given.get("predictor_path") else ""
     return PREDICTORS.get(used, f"{used}, which learns from this search alone") + place
 
 
 def describe_compute(document: Document) -> str:
-    """Say on which device and in which precision the run was; what was not recorded, as it was asked for."""
+    """Describe device and precision of the run; values that were not recorded are those of the run file."""
     config = (document.get("run") or {}).get("config") or {}
     recorded: Mapping[str, Any] = (document.get("result") or {}).get("compute") or {}
     asked: Mapping[str, Any] = config.get("compute") or {}
@@ -78,7 +78,7 @@ def describe_compute(document: Document) -> str:
     if "auto" in (dtype, device):
         text = "chosen for the machine (auto) and not recorded"
         text += "".join(
-            f"; {name} as asked for: {value}"
+            f"; {name} requested: {value}"
             for name, value in (("precision", dtype), ("device", device))
             if value not in ("auto", None)
         )

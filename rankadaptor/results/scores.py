@@ -25,7 +25,7 @@ FEWEST_ITEMS = 500
 
 
 def list_models(scores: dict[str, Any]) -> list[str]:
-    """Return the evaluated models: dense, pruned, uniform, searched first, then the rest as they come."""
+    """Return the evaluated models: dense, pruned, uniform and searched first, then the others in order."""
     return [name for name in MODEL_ORDER if name in scores] + [
         name for name in scores if name not in MODEL_ORDER
     ]
@@ -38,13 +38,13 @@ def list_benchmarks(scores: dict[str, Any]) -> list[str]:
 
 
 def explain_few_items(scores: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say that a benchmark has too few items to compare models, and how large one standard error is.
+    """Explain that a benchmark has too few items to compare models, with the size of a standard error.
 
     Args:
         scores: Per model and benchmark, as in `benchmarks` of a result.
 
     Returns:
-        Two sentences; empty where no benchmark was evaluated or each has `FEWEST_ITEMS` or more.
+        Two sentences; empty if no benchmark was evaluated or each has `FEWEST_ITEMS` or more.
     """
     cells = [cell for model in scores.values() for cell in model.values() if isinstance(cell, dict)]
     few = [cell for cell in cells if cell.get("n") is not None and cell["n"] < FEWEST_ITEMS]
@@ -135,7 +135,7 @@ def build_difference_table(document: Document) -> Table:
     note = "In percentage points, ± one standard error, paired item by item. " + (
         explain_few_items(document["result"].get("benchmarks") or {})
         or f"{beyond} of these {total} single-benchmark differences are larger than 1.96 standard errors; "
-        "one in twenty would be by chance alone."
+        "by chance alone one in twenty would be."
     )
     title = "Paired differences of accuracy"
     return Table("differences", title, ("pair", *benchmarks, "mean"), tuple(rows), note)

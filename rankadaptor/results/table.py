@@ -1,4 +1,4 @@
-"""A table of ready-made texts, shown alike in HTML, Markdown and the terminal; how numbers become text."""
+"""A table of texts for HTML, Markdown and the terminal, and the format of numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Table:
         title: What it shows, units included.
         header: Column names.
         rows: Cells as text, each row as long as the header; the first cell names the row.
-        note: What a reader must know to read it rightly; may be empty.
+        note: Explanation of the columns; may be empty.
     """
 
     name: str
@@ -41,7 +41,7 @@ def _join(cells: tuple[str, ...]) -> str:
 
 
 def write_loss(loss: float | None) -> str:
-    """Write a loss in nats per token; the noise of a short run lies in the third or fourth decimal."""
+    """Write a loss in nats per token; the noise of a short run is in the third or fourth decimal."""
     return ABSENT if loss is None else f"{loss:.4f}"
 
 
@@ -82,7 +82,7 @@ def write_moment(text: str) -> str:
 
 
 def write_value(value: Any) -> str:
-    """Write any setting: numbers briefly, nothing as a dash."""
+    """Write any value: numbers briefly, None as a dash."""
     if value is None:
         return ABSENT
     if isinstance(value, bool):

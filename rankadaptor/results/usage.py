@@ -1,4 +1,4 @@
-"""The code that uses what a run left: the pruned model, an adapter, and both merged into one model."""
+"""Python code that loads a run's pruned model and adapter, and merges them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rankadaptor.results.document import Document
 def write_loading_code(adapter: str) -> str:
     """Write Python that loads a recovered adapter with plain transformers and PEFT, and merges it.
 
-    Its paths count from the run's output folder.
+    Its paths are relative to the run's output folder.
 
     Args:
         adapter: Name of the recovered allocation.
@@ -19,7 +19,7 @@ def write_loading_code(adapter: str) -> str:
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-pruned = "pruned"  # paths count from the run's output folder
+pruned = "pruned"  # relative to the run's output folder
 tokenizer = AutoTokenizer.from_pretrained(pruned)
 model = AutoModelForCausalLM.from_pretrained(pruned, trust_remote_code=True)
 model = PeftModel.from_pretrained(model, "adapters/{adapter}")
@@ -27,7 +27,7 @@ model = PeftModel.from_pretrained(model, "adapters/{adapter}")
 
 
 def write_merging_code() -> str:
-    """Write Python that goes on from `write_loading_code`: one model without an adapter, saved."""
+    """Write Python that continues `write_loading_code`: it merges the adapter and saves the model."""
     return """\
 model = model.merge_and_unload()
 model.save_pretrained("merged")
@@ -36,7 +36,7 @@ tokenizer.save_pretrained("merged")
 
 
 def explain_quantised(document: Document) -> str:
-    """Say in which precision an adapter was trained where the code above loads another; else empty."""
+    """Explain that an adapter was trained on quantised weights, if it was; else empty."""
     recorded: dict[str, Any] = (document.get("result") or {}).get("compute") or {}
     asked: dict[str, Any] = ((document.get("run") or {}).get("config") or {}).get("compute") or {}
     quantise = recorded.get("quantise") or asked.get("quantise")
@@ -44,5 +44,5 @@ def explain_quantised(document: Document) -> str:
         return ""
     return (
         f"The adapter was trained over frozen linears in {quantise}. This code loads them in the precision "
-        "of the checkpoint, so losses differ a little from those below."
+        "of the checkpoint, so losses differ slightly from those below."
     )

@@ -117,7 +117,7 @@ def test_precision_is_what_was_used_where_it_was_recorded(compute, asked, expect
     ("used", "asked", "expected"),
     [
         ("meta", "meta", "meta, trained on a corpus of earlier measurements"),
-        ("ridge", "meta", "ridge, in place of meta, which was asked for: no trained predictor was found"),
+        ("ridge", "meta", "ridge instead of the requested meta: no trained predictor was found"),
         ("gaussian_process", None, "gaussian_process, which learns from this search alone"),
         (None, "meta", ""),
     ],
