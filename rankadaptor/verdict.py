@@ -205,8 +205,8 @@ def confirm(
     """Measure a search's best allocation and uniform again on fresh seeds, and judge the paired gains.
 
     The number of seeds is fixed: stopping once the interval excludes zero would bias the verdict.
-    A seed whose run fails is reported and gives no pair; if fewer than `SMALLEST_SHARE` of the seeds give one,
-    the outcome is `no difference`.
+    A seed whose run fails is reported and gives no pair; with pairs for fewer than `SMALLEST_SHARE` of the
+    seeds the outcome is `no difference`.
 
     Args:
         measure: Gives a paired record for an allocation and a seed, such as `ShortFineTune`.

@@ -299,7 +299,7 @@ def measure_scores(bench: Bench) -> dict[str, ScoreTable]:
 
 
 def train_elastic(bench: Bench, label: str, *, sandwich: bool) -> ElasticAdapter:
-    """Train a super-adapter for the full length, or read the one that is there."""
+    """Train an elastic adapter for the full length, or read the one that is there."""
     folder = bench.folder.path / label
     records = RecordFile(folder / "records.jsonl")
     if (folder / DESCRIPTION).exists():

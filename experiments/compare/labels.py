@@ -35,7 +35,7 @@ DESCRIPTIONS = {
     "eva": "ranks by explained variance of the inputs (EVA, by PEFT); no trials",
     "spectra": "ranks by singular values of the first gradients; no trials",
     "adalora": "the ranks that AdaLoRA (by PEFT) ends with",
-    "elastic": "a search among slices of one elastic super-adapter",
+    "elastic": "a search among slices of one elastic adapter",
     "boosted_trees": "a search guided by XGBoost, expected improvement",
     "paper": "the paper's meta-trained network on the rank vector; the best measured allocation",
     "run_default": "what `rankadaptor run` does without a `search` section: the trained predictor, its "

@@ -1,4 +1,4 @@
-"""The commands. Each reads the run file, calls one function of the package, and shows what came out."""
+"""The commands. Each reads the run file, calls one function of the package, and shows the result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="A.B=C", help="Override a key of the run file; may be repeated."),
 ]
 Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Throw away what an earlier run left in the output folder.")
+    bool, typer.Option("--fresh", help="Delete the files of an earlier run in the output folder.")
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log details too.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
@@ -56,7 +56,9 @@ def show_plan(
     overrides: Overrides = None,
     measure: Annotated[
         bool,
-        typer.Option("--measure", help="Measure this machine's speed for a second instead of guessing it."),
+        typer.Option(
+            "--measure", help="Measure this machine's speed for a second instead of using a typical value."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -78,7 +80,7 @@ def run(
     fresh: Fresh = False,
     until: Annotated[
         Literal["verdict"] | None,
-        typer.Option(help="Stop after the verdict; the same command without this goes on."),
+        typer.Option(help="Stop after the verdict; the same command without this continues."),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
@@ -132,7 +134,7 @@ def collect(
     start_logging(verbose=verbose)
     if repeat:
         if fresh:
-            raise InputError("--repeat measures stored records again, --fresh throws them away: give one.")
+            raise InputError("--repeat measures stored records again, --fresh deletes them: give one.")
         from rankadaptor.cli.tables import show_repetitions
         from rankadaptor.pipeline import repeat_records
 
@@ -157,7 +159,7 @@ def train_predictor(
     overrides: Overrides = None,
     benchmark: Annotated[
         Path | None,
-        typer.Option(help="Summary that `benchmark --output` wrote; what it found goes on the card."),
+        typer.Option(help="Summary that `benchmark --output` wrote; its results are added to the card."),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
@@ -226,7 +228,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Show a finished run and write its HTML report again, or pass its result on to a document."""
+    """Show a finished run and write its HTML report again, or fill a document from its result."""
     source = path if path.is_dir() or path.suffix == ".json" else Path(_load(path, overrides).output)
     if into is not None:
         from rankadaptor.report import fill_document
@@ -243,7 +245,7 @@ def report(
 
 def check_machine(
     network: Annotated[
-        bool, typer.Option("--network", help="Also see whether the package index answers.")
+        bool, typer.Option("--network", help="Also check that the package index answers.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -279,7 +281,7 @@ def _is_pruned(model: str) -> bool:
 
 
 def _name_file(path: Path) -> str:
-    """Name a file from the current folder, or by its own name alone: records travel, folders do not."""
+    """Return a file's path relative to the current folder, or its name alone: records may be moved."""
     try:
         return path.resolve().relative_to(Path.cwd()).as_posix()
     except ValueError:

@@ -11,12 +11,12 @@ from rankadaptor.progress import StderrHandler
 def start_logging(*, verbose: bool = False) -> None:
     """Send this package's messages to stderr: progress by default, everything with `verbose`.
 
-    Other packages are heard from warnings upwards; their progress bars are switched off, since a run's log is
-    often a file. Handlers that a host program has set stay.
+    Other packages are shown from warnings upwards; their progress bars are switched off, since a run's log is
+    often a file. Existing handlers of the calling program are kept.
     """
     from rankadaptor.runtime import find_commit
 
-    find_commit()  # now: what is checked out may be another by the time the first result is written
+    find_commit()  # now, since another commit may be checked out before the first result is written
     root = logging.getLogger()
     if not any(isinstance(handler, StderrHandler) for handler in root.handlers):
         root.addHandler(StderrHandler())

@@ -22,17 +22,17 @@ def benchmark(
         list[str] | None, typer.Option(help="Only this predictor; may be repeated. All if not given.")
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Random choices of the online records per figure.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     siblings: Annotated[
         bool,
         typer.Option(
-            help="Train on other settings of the same model too; without, only what carries over to another "
-            "model counts."
+            help="Train on other settings of the same model too; without, the benchmark measures transfer to "
+            "another model."
         ),
     ] = True,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details too.")] = False,
 ) -> None:
-    """Judge predictors on settings that they were not trained on. With --output, continues where it was."""
+    """Judge predictors on settings without training on these. With --output, an interrupted one continues."""
     start_logging(verbose=verbose)
     from rankadaptor.pipeline import benchmark_predictors
 

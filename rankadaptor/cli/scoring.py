@@ -21,7 +21,7 @@ def score_models(
     """Score models on the run's benchmarks and write the scores into its output folder.
 
     Args:
-        config: The run; its evaluate section says what is asked of whom.
+        config: The run; its evaluate section names benchmarks and models.
         model: One model to score instead of the run's own.
         adapter: Adapter to put on `model`, or on the run's pruned model.
 

@@ -12,16 +12,16 @@ ENDING = ("SIGTERM", "SIGHUP")
 
 
 class Ended(KeyboardInterrupt):
-    """A signal asked this process to end; whatever acts on Ctrl-C acts on it."""
+    """A signal asked this process to end; it is handled like Ctrl-C."""
 
 
 @contextlib.contextmanager
 def end_in_order() -> Iterator[list[signal.Signals]]:
-    """Let signals that would kill the process interrupt it instead, so that it ends what it has begun.
+    """Turn signals that would kill the process into an exception, so that it can clean up.
 
     The first one raises `Ended` in the main thread, where a step may finish its record, end its workers and
-    mark the tracker's run; later ones change nothing. Signals that whoever started the process has set to be
-    ignored (`nohup`) stay ignored. Nothing is changed outside the main thread.
+    mark the tracker's run; later ones are ignored. Ignored signals (`nohup`) stay ignored.
+    Outside the main thread nothing changes.
 
     Yields:
         The signals received so far.

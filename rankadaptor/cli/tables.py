@@ -24,7 +24,7 @@ STATES = {"ok": "green", "note": "yellow", "missing": "red"}
 
 
 def show_plan_table(plan: Plan) -> None:
-    """Show what a run will do and cost."""
+    """Show the plan of a run and its cost."""
     console = Console()
     console.print(
         f"{plan.name} ({plan.digest}) → {plan.output}\n"
@@ -61,11 +61,11 @@ def show_plan_table(plan: Plan) -> None:
 
 
 def show_result(document: Mapping[str, Any], *, place: Path) -> None:
-    """Show a run's losses, its verdict in short and where the rest lies.
+    """Show a run's losses, a short verdict and the paths of its files.
 
     Args:
         document: The result document.
-        place: The run's folder, whose files and next commands are then shown, or the report alone.
+        place: The run's folder, whose files and next commands are shown, or the path of the report.
     """
     from rankadaptor.report import render_console
     from rankadaptor.results import explain_outcome
@@ -150,7 +150,7 @@ def _write_agreement(entry: Mapping[str, Any] | None) -> str:
 
 
 def show_checks(checks: Sequence[Check]) -> None:
-    """Show what `doctor` found."""
+    """Show the checks of `doctor`."""
     table = Table("state", "what", box=None, pad_edge=False)
     for heading in ("found", "next"):
         table.add_column(heading, overflow="fold")  # addresses are never cut
@@ -162,7 +162,7 @@ def show_checks(checks: Sequence[Check]) -> None:
 
 
 def show_repetitions(repeated: Sequence[Repetition]) -> None:
-    """Show stored records beside what measuring them again gave."""
+    """Show stored and repeated losses of records."""
     table = Table("seed", "steps", "stored", "again", "difference", "", box=None, pad_edge=False)
     for one in repeated:
         numbers = [

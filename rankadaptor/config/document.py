@@ -24,7 +24,7 @@ class Document:
 
     Attributes:
         values: The mapping it holds.
-        places: For each dotted key where it stands, for example `line 12` or `--set`.
+        places: For each dotted key its place, for example `line 12` or `--set`.
     """
 
     values: dict[str, Any]
@@ -32,7 +32,7 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads numbers as YAML 1.2 and people do.
+    """SafeLoader that reads numbers as in YAML 1.2.
 
     `1e-3` is a number, `010` is ten and not eight, and `1:30` is text and not ninety.
     """
@@ -65,7 +65,7 @@ def _construct_integer(_loader: _Loader, node: yaml.ScalarNode) -> int:
     base = {"0b": 2, "0o": 8, "0x": 16}.get(digits.lstrip("-+")[:2], 10)
     try:
         return int(digits, base)
-    except ValueError as error:  # thousands of digits, which Python does not read
+    except ValueError as error:  # Python reads at most 4300 digits
         raise yaml.constructor.ConstructorError(
             None, None, f"a number of {len(digits)} digits is too long", node.start_mark
         ) from error
@@ -189,7 +189,7 @@ def _refuse_multiplied(node: yaml.Node, *, source: str) -> None:
 
 
 def _locate(node: yaml.MappingNode, prefix: str, places: dict[str, str], faults: list[str]) -> None:
-    """Note the line of each key, and each key that stands twice: YAML would silently take the last."""
+    """Note the line of each key, and duplicate keys, of which YAML would silently take the last."""
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.tag.endswith((":timestamp", ":binary")):
             faults.append(f"line {key.start_mark.line + 1}: this key is no name. Write keys as in `seed: 0`.")

@@ -1,4 +1,4 @@
-"""Faults of a run file in words: what was given, what is allowed, what was probably meant."""
+"""Messages for faults of a run file: the given value, the allowed ones, and a suggestion."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORDS = {
 
 
 def list_keys(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
-    """Return every dotted key of a run file and its field, sections before what they hold."""
+    """Return every dotted key of a run file and its field, sections before their keys."""
     keys: dict[str, FieldInfo] = {}
     for name, field in model.model_fields.items():
         section = find_section(field.annotation)
@@ -54,7 +54,7 @@ def find_section(annotation: Any) -> type[BaseModel] | None:
 def suggest_key(unknown: str, keys: Mapping[str, Any]) -> str | None:
     """Return the known dotted key that was probably meant.
 
-    Looked at first is the same section, then the whole file: by spelling, by initials (`lr`), by a part.
+    The same section is searched first, then the whole file: by spelling, by initials (`lr`), by a part.
     """
     section, _, leaf = unknown.rpartition(".")
     near = {key.rpartition(".")[2]: key for key in keys if key.rpartition(".")[0] == section}
@@ -108,7 +108,7 @@ def describe_fault(error: ErrorDetails, *, keys: Mapping[str, FieldInfo]) -> tup
 
 
 def _describe_range(field: FieldInfo) -> str:
-    """Put a number's bounds in words, both of them whichever was broken."""
+    """Describe both bounds of a number in words."""
     bounds = {}
     for constraint in field.metadata:
         for sign, words in (("gt", "above"), ("ge", "at least"), ("lt", "below"), ("le", "at most")):

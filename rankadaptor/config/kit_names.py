@@ -1,4 +1,4 @@
-"""Names of the kit in a run file, checked at once instead of hours later, when a step first asks for them."""
+"""Names of the kit in a run file, checked when the file is read."""
 
 from __future__ import annotations
 

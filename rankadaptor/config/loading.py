@@ -21,7 +21,7 @@ from rankadaptor.errors import ConfigError
 
 _GENERIC_NAMES = ("run", "config")
 _RETIRED = (("collect", "study"), ("collect", "benchmarks"))
-"""Keys of earlier versions, whose run files hold them; null, their default, is passed over."""
+"""Keys of earlier versions, which run files may still contain; null, their default, is ignored."""
 
 
 Job = RunConfig | CompressConfig
@@ -53,7 +53,7 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
         key, separator, text = override.partition("=")
         key = key.strip()
         if not separator or not key:
-            faults.append(f"--set {override}: must read key=value, for example --set recover.steps=50.")
+            faults.append(f"--set {override}: must be key=value, for example --set recover.steps=50.")
             continue
         value = parse_value(text, source=f"--set {override}")
         if blocked := assign_value(values, key, value):
@@ -187,7 +187,7 @@ def _find_conflicts(config: Job) -> list[Conflict]:
 
 
 def _take_out_retired_keys(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """Take the keys of earlier versions out; return the faults of those that ask for something."""
+    """Remove the keys of earlier versions; return a fault for each that is not null."""
     faults = []
     for section, key in _RETIRED:
         inner = values.get(section)

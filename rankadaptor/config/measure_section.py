@@ -12,17 +12,17 @@ from rankadaptor.defaults import SEARCH
 ScoreName = Literal["spectra", "variance", "reconstruction"]
 MeasureName = Literal["short_run", "successive_halving", "elastic", "spectra", "variance", "reconstruction"]
 SCORES: tuple[str, ...] = get_args(ScoreName)
-RUNGS = 3  # rungs that are made where none are given
+RUNGS = 3  # number of rungs if none are given
 
 
 class MeasureSection(Section):
-    """How the search measures an allocation. The verdict always rests on fine-tunes of their own."""
+    """How the search measures an allocation. The verdict always uses separate fine-tunes."""
 
     kind: MeasureName = Field(
         default="short_run",
         description="short_run: a fine-tune of search.steps. successive_halving: many short ones, the best "
-        "go on to longer ones. elastic: slices of one super-adapter. spectra, variance, reconstruction: no "
-        "search, the ranks are allocated by a score that trains nothing.",
+        "continue with longer ones. elastic: slices of one elastic adapter. spectra, variance, "
+        "reconstruction: no search; the ranks are allocated by a score without training.",
     )
     rungs: tuple[int, ...] = Field(
         default=(),
@@ -33,22 +33,22 @@ class MeasureSection(Section):
         default=SEARCH.keep,
         gt=0,
         lt=1,
-        description="successive_halving: share that goes on to the next rung.",
+        description="successive_halving: share that continues to the next rung.",
     )
     steps: int | None = Field(
         default=None,
         ge=1,
-        description="elastic: optimiser steps of the super-adapter; null takes recover.steps.",
+        description="elastic: optimiser steps of the elastic adapter; null takes recover.steps.",
     )
     sandwich: bool = Field(
         default=False,
-        description="elastic: largest ranks, uniform and a random allocation take turns, in place of a "
+        description="elastic: train the largest ranks, uniform and a random allocation in turn, instead of a "
         "random one every step.",
     )
     warm_start: bool = Field(
         default=False,
         description="elastic: every full fine-tune, uniform's too, starts from its slice of the "
-        "super-adapter.",
+        "elastic adapter.",
     )
     examples: int = Field(
         default=SEARCH.examples,
@@ -57,7 +57,7 @@ class MeasureSection(Section):
     )
 
     def list_rungs(self, steps: int) -> tuple[int, ...]:
-        """Return the rungs, by default a ninth, a third and all of `steps`, those that are equal once."""
+        """Return the rungs, by default a ninth, a third and all of `steps`, without duplicates."""
         if self.rungs:
             return self.rungs
         return tuple(dict.fromkeys(max(1, round(steps / 3**power)) for power in range(RUNGS - 1, -1, -1)))

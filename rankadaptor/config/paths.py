@@ -1,8 +1,8 @@
-"""Where the paths of a run file lead: `~` is the home folder, and inputs may lie beside the run file.
+"""Resolving the paths of a run file: `~` is the home folder, and inputs may be beside the run file.
 
-What a run reads (model, rows, task files, a predictor) is looked for beside the run file first, then in the
-working folder. What it writes (results, corpus, tracking store) goes to the working folder. The run keeps the
-paths as they were written: its digest does not depend on the machine.
+Inputs (model, rows, task files, a predictor) are searched beside the run file first, then in the working
+folder. Outputs (results, corpus, tracking store) are relative to the working folder. The run keeps the paths
+as they were written, so its digest does not depend on the machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sections of a run file that describe its inputs: machine, pruning, data, space, recipe.
 
-Configuration objects exist at the YAML border only. Everything behind it takes plain keyword arguments: no
-function needs a run file to be called.
+Only the pipeline uses configuration objects; all other functions take plain keyword arguments and need no run
+file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rankadaptor.defaults import PRUNING, SPACE, TRIAL
 from rankadaptor.recipe import Recipe
 
 RECIPE = Recipe()
-"""The recipe where a run file says nothing."""
+"""The default recipe."""
 
 Importance = Literal[
     "param_first",
@@ -61,13 +61,13 @@ class ComputeSection(Section):
     workers: int = Field(
         default=1,
         ge=1,
-        description="Trials measured side by side, each in its own process; never more than have a core for "
-        "each of their threads. Does not change any result.",
+        description="Trials measured in parallel, one process each; limited to one core for "
+        "each of their threads. Changes no result.",
     )
     executor: Literal["local", "ray"] = Field(
         default="local",
         description="Where trials run: processes of this machine, or a Ray cluster (RAY_ADDRESS names it). "
-        "Does not change any result.",
+        "Changes no result.",
     )
     gpus_per_trial: float | None = Field(
         default=None,
@@ -78,13 +78,13 @@ class ComputeSection(Section):
     trial_timeout: float | None = Field(
         default=None,
         gt=0,
-        description="Seconds after which a trial's worker counts as hung and is replaced; null learns a "
-        "generous limit from the trials that ended. If given, one worker too is a process of its own.",
+        description="Seconds after which a trial's worker counts as hung and is replaced; null derives a "
+        "generous limit from finished trials. If given, a single worker is a separate process too.",
     )
 
 
 class CalibrationSection(Section):
-    """Text from which importance is estimated."""
+    """Text for estimating importance."""
 
     source: str = Field(
         default="kit:boolq-passages",
@@ -141,12 +141,12 @@ class PruneSection(Section):
         description="Keep MLP widths at a multiple of this; odd widths are slow on most processors.",
     )
     calibration: CalibrationSection = Field(
-        default=CalibrationSection(), description="Text from which importance is estimated."
+        default=CalibrationSection(), description="Text for estimating importance."
     )
 
 
 class DataSection(Section):
-    """What the adapter learns from, and the text its loss is measured on."""
+    """Training rows and held-out rows."""
 
     train: str = Field(
         default="kit:alpaca",
@@ -177,8 +177,8 @@ class SpaceSection(Section):
     ranks: tuple[int, ...] | None = Field(
         default=None,
         min_length=1,
-        description="The menu of ranks, ascending, for example [0, 2, 4, 8, 16]; 0 leaves a linear "
-        "without an adapter. null takes a fine menu from 0 to 64, cut to the linears' widths.",
+        description="The ranks to choose from, ascending, for example [0, 2, 4, 8, 16]; 0 leaves a "
+        "linear without an adapter. null takes ranks from 0 to 64, limited by the linears' widths.",
     )
     like_uniform: int | None = Field(
         default=8,
@@ -210,7 +210,7 @@ class SpaceSection(Section):
 
 
 class TuneSection(Section):
-    """What is tried on uniform before any allocation is compared."""
+    """Values that are tried on uniform before allocations are compared."""
 
     learning_rates: tuple[float, ...] = Field(
         default=(1e-3, 3e-3, 6e-3),
@@ -229,15 +229,15 @@ class TuneSection(Section):
         default=None,
         ge=1,
         description="Optimiser steps of each try; null takes search.steps. Runs much shorter "
-        "than recover.steps choose too high a rate: take recover.steps where you can afford it.",
+        "than recover.steps choose too high a rate: take recover.steps if you can afford it.",
     )
 
 
 class RecipeSection(Section):
     """The fine-tuning recipe; the same for every allocation.
 
-    It has the fields of `rankadaptor.recipe.Recipe` but for two that a run knows already: the number of steps
-    (`recover.steps`) and the reference rank (that of uniform).
+    It has the fields of `rankadaptor.recipe.Recipe` except the number of steps (`recover.steps`) and the
+    reference rank (that of uniform).
     """
 
     learning_rate: float = Field(
@@ -283,11 +283,11 @@ class RecipeSection(Section):
     )
     initialisation: Literal["random", "gradient"] = Field(
         default=cast("Any", RECIPE.initialisation),
-        description="Where A begins: at random, or along the leading directions of each linear's first "
-        "gradient. B begins at zero.",
+        description="Initialisation of A: random, or the leading directions of each linear's first "
+        "gradient. B is zero.",
     )
     tune: TuneSection | None = Field(
         default=TuneSection(),
-        description="What is tried on uniform before any allocation is compared; null keeps the recipe "
-        "as it stands.",
+        description="Values that are tried on uniform before allocations are compared; null keeps the "
+        "recipe unchanged.",
     )

@@ -18,7 +18,7 @@ BaselineName = Literal["uniform", "random", "linear_in_depth"]
 ModelName = Literal["dense", "pruned", "uniform", "searched", "random", "linear_in_depth"]
 
 TRAINED = ("meta", "ensemble")
-"""Predictors that a corpus has taught, or that have one among them."""
+"""Predictors that are trained on a corpus, or contain such a one."""
 SEVEN = ("boolq", "piqa", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa")
 
 
@@ -53,8 +53,8 @@ class SearchSection(Section):
     batch: int = Field(
         default=SEARCH.batch,
         ge=1,
-        description="Allocations proposed at a time. More can run side by side, but each is then "
-        "proposed with fewer results known. Changes results, unlike compute.workers.",
+        description="Allocations proposed at a time. More can run in parallel, but each is then "
+        "proposed from fewer results. Changes results, unlike compute.workers.",
     )
     objectives: tuple[Literal["loss", "parameters"], ...] = Field(
         default=("loss",),
@@ -67,7 +67,7 @@ class SearchSection(Section):
     )
     stop_below_noise: bool = Field(
         default=SEARCH.stop_below_noise,
-        description="Stop early when no candidate promises more than the noise of repeated measurements.",
+        description="Stop early when no candidate is expected to gain more than the noise of a measurement.",
     )
 
 
@@ -123,12 +123,12 @@ class EvaluateSection(Section):
         "compare models, take at least 500. With fewer, the report says that they are too few.",
     )
     models: tuple[ModelName, ...] = Field(
-        default=("dense", "pruned", "uniform", "searched"), description="Which models answer them."
+        default=("dense", "pruned", "uniform", "searched"), description="Models that are evaluated."
     )
 
 
 class TrackSection(Section):
-    """MLflow tracking. Does not change any result."""
+    """MLflow tracking. Changes no result."""
 
     enabled: bool = Field(default=True, description="Log the run to MLflow.")
     uri: str | None = Field(
@@ -145,7 +145,7 @@ class TrackSection(Section):
 
     @field_serializer("uri", when_used="json")
     def _write_uri(self, uri: str | None) -> str | None:
-        """Mask passwords in all that is written of a run: run.yaml, result.json, MLflow, messages."""
+        """Mask passwords in run.yaml, result.json, MLflow and messages."""
         return None if uri is None else mask_credentials(uri)
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:

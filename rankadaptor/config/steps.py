@@ -59,7 +59,7 @@ def list_step_keys(config: JobConfig, step: str) -> tuple[str, ...]:
     keys = config.kind.steps[step].keys
     measure = getattr(config, "measure", None)
     if step == "search" and measure is not None and measure.kind == "elastic" and measure.steps is None:
-        return (*keys, "recover.steps")  # as long as a super-adapter is trained then
+        return (*keys, "recover.steps")  # as long as an elastic adapter is trained then
     return keys
 
 

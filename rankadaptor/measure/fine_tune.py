@@ -32,14 +32,14 @@ class ShortFineTune:
     """Measure allocations by short fine-tunes of one pruned model.
 
     Calling it with an allocation trains an adapter of those ranks for a few steps, measures the held-out
-    loss, takes the adapter off again and returns a record. Each record is paired: uniform of the
-    allocation's space, trained under the same seed and steps, stands in `loss_uniform`. One seed means one
-    order of the data and one nested start of the adapters, so the difference of the two losses is due to
-    the ranks; on one thread it repeats exactly.
+    loss, takes the adapter off again and returns a record. Each record is paired: its
+    `loss_uniform` is that of uniform, trained under the same seed and steps. A seed fixes the order of the
+    data and the nested initialisation of the adapters, so the difference of the two losses is due to the
+    ranks; on one thread it repeats exactly.
 
     Args:
-        pruned: The pruned model. It is the same after every trial, also after a failed one. Its weights are
-            named once: do not change them while this object is in use.
+        pruned: The pruned model. It is unchanged after every trial, also a failed one. The digest of its
+            weights is computed once: do not change them while this object is in use.
         tokenizer: Its tokenizer.
         data: Training rows, a path, or a kit name.
         held_out: Rows to score on; by default `held_out_rows` rows of `data` are set aside for it. A
@@ -51,7 +51,7 @@ class ShortFineTune:
         held_out_rows: Number of rows set aside if `held_out` is not given; a given one is used whole.
         records: File that every record is written to, and from which a resumed run repeats nothing.
         setting: Name of the setting, written into the records. Without one, the name is a digest of the
-            model's weights, the data, recipe, precision and space: a file never answers for another of them.
+            model's weights, the data, recipe, precision and space, so that records are never mixed up.
         compute: Device, precision and threads; chosen and logged by default.
 
     Attributes:
@@ -87,7 +87,7 @@ class ShortFineTune:
         if held_out_rows < 1:
             raise InputError(f"held_out_rows={held_out_rows}: must be at least 1.")
         if held_out is None:
-            # One seeded shuffle, cut in two: the same split for every trial of this object.
+            # One seeded shuffle gives the same split for every trial of this object.
             rows = load_rows(data)  # once, since an iterator cannot be read again
             held_out = load_rows(rows, limit=held_out_rows, seed=seed)
             data = load_rows(rows, skip=held_out_rows, seed=seed)
@@ -108,8 +108,8 @@ class ShortFineTune:
         """Measure one allocation.
 
         Args:
-            allocation: What to train.
-            seed: Start and data order; the object's seed by default.
+            allocation: The allocation to train.
+            seed: Initialisation and data order; the object's seed by default.
             steps: Optimiser steps; the object's by default.
 
         Returns:
@@ -131,18 +131,17 @@ class ShortFineTune:
     def run_trial(
         self, allocation: Allocation, *, seed: int, steps: int, loss_uniform: float | None
     ) -> Record:
-        """Measure one allocation against a reference that is known already, and write nothing.
+        """Measure one allocation with a known loss of uniform, and write nothing.
 
         Args:
-            allocation: What to train.
-            seed: Start and data order.
+            allocation: The allocation to train.
+            seed: Initialisation and data order.
             steps: Optimiser steps.
-            loss_uniform: Uniform's loss under this seed and these steps. Not read if `allocation` is
-                uniform; None otherwise means that uniform failed, and then this record fails too,
-                untrained.
+            loss_uniform: Uniform's loss under this seed and these steps; not read if `allocation` is uniform.
+                None means that uniform failed: this record then fails too, without training.
         """
         if loss_uniform is None and not allocation.is_reference:
-            reason = "uniform, which this record would be paired with, has no loss under this seed"
+            reason = "uniform, which this record is paired with, has no loss under this seed"
             return self._describe(allocation, seed=seed, steps=steps, error=reason)
         done = train_trial(
             self.model,
@@ -173,7 +172,7 @@ class ShortFineTune:
         return measure_loss(self.model, self.held_out, compute=self.compute)
 
     def name_setting(self, space: SlotSpace) -> str:
-        """Return the setting's name as records of this space bear it."""
+        """Return the setting's name in records of this space."""
         if self.setting is not None:
             return self.setting
         parts = {

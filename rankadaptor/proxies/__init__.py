@@ -1,4 +1,4 @@
-"""Substitutes for fine-tunes: an elastic super-adapter, scores without training, their rank correlation."""
+"""Substitutes for fine-tunes: an elastic adapter, scores without training, their rank correlation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An elastic super-adapter: trained once over random allocations, then evaluated by forward passes."""
+"""An elastic adapter: trained once over random allocations, then evaluated by forward passes."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class ElasticAdapter:
         checkpoint: str | Path | None = None,
         records: RecordFile | None = None,
     ) -> Self:
-        """Train a super-adapter on a short fine-tune's model and data, with its recipe.
+        """Train an elastic adapter on a short fine-tune's model and data, with its recipe.
 
         Args:
             short: Gives model, training and held-out sequences, recipe, compute and the setting's name.
@@ -152,13 +152,13 @@ class ElasticAdapter:
             "tokens": result.tokens,
             "seconds": result.seconds,
         }
-        logger.info("trained a super-adapter in %d steps, %d tokens", steps, result.tokens)
+        logger.info("trained an elastic adapter in %d steps, %d tokens", steps, result.tokens)
         return cls(short, space, weights, recipe=recipe, description=description, records=records)
 
     def measure(self, allocation: Allocation) -> Record:
-        """Evaluate the slice of an allocation, paired with that of uniform from the same super-adapter.
+        """Evaluate the slice of an allocation, paired with that of uniform from the same elastic adapter.
 
-        The record has the source `slice`, the `steps` and `seed` of the super-adapter and 0 `tokens`. Its
+        The record has the source `slice`, the `steps` and `seed` of the elastic adapter and 0 `tokens`. Its
         setting ends in `.elastic`, so that it is not confused with a fine-tune of the allocation.
 
         Raises:
@@ -211,7 +211,7 @@ class ElasticAdapter:
         Args:
             allocation: Ranks, none above the largest of the space.
             recipe: Recipe that the slice will be used with; if its LoRA scales differ from those of the
-                super-adapter, B is multiplied so that the slice has the same outputs.
+                elastic adapter, B is multiplied so that the slice has the same outputs.
 
         Raises:
             InputError: If the allocation belongs to another space.
@@ -243,7 +243,7 @@ class ElasticAdapter:
 
     @classmethod
     def load(cls, folder: str | Path, short: ShortFineTune, *, records: RecordFile | None = None) -> Self:
-        """Read a super-adapter written by `save`, for the model and data of `short`.
+        """Read an elastic adapter written by `save`, for the model and data of `short`.
 
         Raises:
             InputError: If there is none.
@@ -254,7 +254,7 @@ class ElasticAdapter:
             trained, given = BaseIdentity(**stored), identify_base(short.model)
             if trained.differs_from(given):
                 raise CheckpointError(
-                    f"{folder}: this super-adapter was trained on the weights {trained.digest}, but the "
+                    f"{folder}: this elastic adapter was trained on the weights {trained.digest}, but the "
                     f"model has {given.digest}. Give the model that it was trained on, or train one for this."
                 )
         space, recipe = read_space(description["space"]), Recipe(**description["recipe"])
@@ -280,13 +280,13 @@ class ElasticAdapter:
     def _check(self, allocation: Allocation) -> None:
         if allocation.space != self.space:
             raise InputError(
-                f"the allocation belongs to space {allocation.space.digest}, the super-adapter to "
+                f"the allocation belongs to space {allocation.space.digest}, the elastic adapter to "
                 f"{self.space.digest}. Use an allocation of elastic.space."
             )
 
 
 def read_slice(folder: Path, allocation: Allocation, *, recipe: Recipe) -> dict[str, torch.Tensor]:
-    """Return the slice of an allocation from a saved super-adapter, without the model.
+    """Return the slice of an allocation from a saved elastic adapter, without the model.
 
     Raises:
         InputError: If there is none.
@@ -325,12 +325,12 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not isinstance(description, dict) or not wanted <= description.keys():
         raise CheckpointError(
             f"{folder / DESCRIPTION}: must be an object of JSON with {', '.join(sorted(wanted))}. Delete the "
-            "folder and train the super-adapter again."
+            "folder and train the elastic adapter again."
         )
     if description["schema"] != SCHEMA:
         raise CheckpointError(
             f"{folder / DESCRIPTION}: schema {description['schema']}, this version reads {SCHEMA}. "
-            "Train the super-adapter again."
+            "Train the elastic adapter again."
         )
     weights: dict[str, torch.Tensor] = {}
     try:
@@ -341,7 +341,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not intact:
         raise CheckpointError(
             f"{folder / WEIGHTS_FILE}: not what was written beside {DESCRIPTION}. Delete the folder and "
-            "train the super-adapter again."
+            "train the elastic adapter again."
         )
     return description, weights
 
@@ -354,7 +354,7 @@ def _open_checkpoint(folder: Path, space: Space, *, sandwich: bool) -> int:
         write_json(path, identity)
     elif (kept := read_json(path)) != identity:
         raise CheckpointError(
-            f"{folder} holds a super-adapter trained over other allocations ({kept}, now {identity}). Choose "
+            f"{folder} holds an elastic adapter of other allocations ({kept}, now {identity}). Choose "
             "another checkpoint folder, or delete this one to start over."
         )
     state = folder / STATE_FILE

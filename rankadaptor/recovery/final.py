@@ -49,26 +49,26 @@ def train_adapter(
     start: Mapping[str, torch.Tensor] | None = None,
     group: ProcessGroup = ALONE,
 ) -> tuple[PeftModel, TrainingResult]:
-    """Put an allocation's adapter on a model and fine-tune it in full: what `recover` and a run do.
+    """Attach an allocation's adapter to a model and fine-tune it in full; used by `recover` and by runs.
 
     Args:
         model: A model without an adapter; it gets one, in place.
         allocation: Ranks.
-        recipe: How to train.
+        recipe: The recipe.
         sequences: Training data.
-        held_out: What the loss is measured on while it trains; may be empty.
+        held_out: Sequences for the held-out loss during training; may be empty.
         steps: Optimiser steps.
-        seed: Start of the adapter and order of the data.
+        seed: Initialisation of the adapter and order of the data.
         compute: Device, precision and threads.
         evaluate_every: Steps between two measurements of the held-out loss; None takes a fifth of the steps.
         patience: Stop after so many measurements without a new lowest loss, and keep the adapter of the
             lowest one; None never stops early.
         checkpoint: Folder to resume from and to write to.
-        start: Adapter weights to begin with, by PEFT's names.
+        start: Initial adapter weights, by PEFT's names.
         group: The processes that share the fine-tune.
 
     Returns:
-        The model with its adapter, and what the fine-tune did.
+        The model with its adapter, and the result of the fine-tune.
 
     Raises:
         InputError: If data, allocation or start do not fit.
@@ -78,7 +78,7 @@ def train_adapter(
     peft_model = attach_adapter(model, allocation, recipe, seed=seed)
     if start is not None:
         load_start(peft_model, start)
-        recipe = recipe.replace(initialisation=RANDOM)  # it has begun elsewhere
+        recipe = recipe.replace(initialisation=RANDOM)  # the weights are given
     result = fine_tune(
         peft_model,
         sequences,
@@ -129,7 +129,7 @@ def recover(
         tokenizer: Its tokenizer.
         allocation: Ranks, from a search, a verdict, or `space.reference()`.
         data: Training rows, a path, or a kit name.
-        held_out: Rows to measure the loss on while it trains, disjoint from `data`.
+        held_out: Rows for the held-out loss during training, disjoint from `data`.
         recipe: Defaults to `Recipe()`.
         steps: Optimiser steps; the recipe's by default.
         seed: Seed of the adapter's initialisation and of the data order.
@@ -137,8 +137,8 @@ def recover(
         patience: Measurements without a new lowest loss before it stops; None never stops early.
         compute: Device, precision and threads; chosen and logged by default.
         checkpoint: Folder to resume from and to write to.
-        start: Adapter weights to begin with, by PEFT's names, in place of A at random and B at zero; for
-            example `ElasticAdapter.slice(allocation)`.
+        start: Initial adapter weights, by PEFT's names, instead of random A and zero B; for example
+            `ElasticAdapter.slice(allocation)`.
         group: The processes that share the fine-tune, from `join_process_group`; all end with the same
             adapter.
 
@@ -160,7 +160,9 @@ def recover(
     place(pruned, compute)
     shared = share_weights(pruned)
     base = identify_base(pruned)
-    if start is not None and checkpoint is not None:  # a run with another start must not be continued here
+    if (
+        start is not None and checkpoint is not None
+    ):  # a checkpoint with other initial weights must not be continued
         checkpoint = Path(checkpoint) / f"start-{digest_start(start)}"
     peft_model, result = train_adapter(
         shared,

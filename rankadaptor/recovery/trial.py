@@ -1,4 +1,4 @@
-"""One trial: a short fine-tune of an allocation and its held-out loss; the model is the same afterwards."""
+"""One trial: a short fine-tune of an allocation and its held-out loss; the model is unchanged afterwards."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial came to.
+    """The outcome of a trial.
 
     Attributes:
         sums: Nats of each held-out sequence, in the order given; empty if the fine-tune diverged.
         counts: Predicted tokens of each of them.
         tokens: Tokens trained.
         seconds: Duration.
-        error: Why there are no losses, else None.
+        error: Why there are no losses; None if there are.
     """
 
     sums: tuple[float, ...]
@@ -57,16 +57,16 @@ def train_trial(
     seed: int,
     compute: Compute,
 ) -> Trial:
-    """Train an allocation's adapter for a few steps, measure the held-out loss, and take the adapter off.
+    """Train an allocation's adapter for a few steps, measure the held-out loss, and remove the adapter.
 
     Args:
-        model: The pruned model; the same afterwards, also after a failure.
-        allocation: What to train.
-        recipe: How.
+        model: The pruned model; unchanged afterwards, also after a failure.
+        allocation: The allocation to train.
+        recipe: The recipe.
         sequences: Training data.
-        held_out: What the loss is measured on.
+        held_out: Sequences for the held-out loss.
         steps: Optimiser steps.
-        seed: Start of the adapter and order of the data.
+        seed: Initialisation of the adapter and order of the data.
         compute: Device, precision and threads.
 
     Returns:

@@ -1,7 +1,7 @@
 """Recipe tuning: learning rate and scaling exponent are tuned before any allocation is compared.
 
-The learning rate moves the loss ten times more than the allocation does, and with one LoRA scale for all
-ranks a larger rank acts like a larger learning rate; see the design notes in docs/concepts.
+The learning rate changes the loss ten times more than the allocation, and with one LoRA scale for all ranks a
+larger rank acts like a larger learning rate; see docs/concepts.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RecipeTrial:
         loss: Held-out loss in nats per token; None if the run diverged.
         seconds: Its duration.
         error: Why it diverged, else None.
-        initialisation: Where the adapter began.
+        initialisation: Initialisation of the adapter.
     """
 
     learning_rate: float
@@ -59,14 +59,14 @@ class RecipeTrial:
 
 @dataclass(frozen=True)
 class TunedRecipe:
-    """The recipe chosen, and every trial it was chosen from, in order."""
+    """The chosen recipe, and all trials in order."""
 
     recipe: Recipe
     trials: tuple[RecipeTrial, ...] = field(repr=False)
 
 
 class Outcome(Protocol):
-    """What tuning reads of a trial; a `Record` has these attributes."""
+    """The attributes of a trial that tuning reads; a `Record` has them."""
 
     @property
     def values(self) -> Values:
@@ -91,15 +91,14 @@ def choose_recipe(
     recipe: Recipe,
     learning_rates: Sequence[float],
 ) -> TunedRecipe:
-    """Choose the learning rate at which `measure`, normally uniform's short fine-tune, ends lowest.
+    """Choose the learning rate with the lowest loss of `measure`, normally a short fine-tune of uniform.
 
-    If the best rate is the smallest or largest tried, the grid grows beyond it by its own factor, at most
-    three times; a grid of one rate is taken as it is. Diverged trials are kept in the list and never
-    chosen.
+    If the best rate is the smallest or largest one, the grid is extended beyond it by its own factor, at most
+    three times; a grid of one rate is not extended. Diverged trials stay in the list and are never chosen.
 
     Args:
-        measure: Gives one outcome per recipe; recipes of one call may run side by side.
-        recipe: Where all but the rate comes from.
+        measure: Gives one outcome per recipe; recipes of one call may run in parallel.
+        recipe: Gives all values but the rate.
         learning_rates: Rates to try.
 
     Raises:
@@ -126,9 +125,7 @@ def choose_recipe(
         if best not in (lowest, highest):
             break
         further = best / factor if best == lowest else best * factor
-        logger.info(
-            "the best learning rate %.3g lies at the edge of the grid; trying %.3g too", best, further
-        )
+        logger.info("the best learning rate %.3g is at the edge of the grid; trying %.3g too", best, further)
         try_rates([further])
     best = min(trials, key=lambda rate: (_rank_loss(trials[rate]), rate))
     if trials[best].loss is None:
@@ -158,9 +155,9 @@ def choose_both(
     wins; with one exponent nothing more is run.
 
     Args:
-        measure: Gives one outcome per allocation and recipe; those of one call may run side by side.
+        measure: Gives one outcome per allocation and recipe; those of one call may run in parallel.
         space: Gives uniform and the random allocations.
-        recipe: Where all else comes from.
+        recipe: Gives all other values.
         learning_rates: Rates to try.
         scaling_exponents: Exponents to try; the recipe's own by default.
         initialisations: Initialisations to try, each at every rate; the recipe's own by default.
@@ -248,12 +245,12 @@ def tune_recipe(
         space: Gives uniform and the random allocations.
         data: Training rows, a path, or a kit name.
         held_out: Rows to score on, disjoint from `data`.
-        recipe: Where all else comes from.
+        recipe: Gives all other values.
         learning_rates: Rates to try.
         scaling_exponents: Exponents to try; the recipe's own by default.
         initialisations: Initialisations to try, each at every rate; the recipe's own by default.
         steps: Optimiser steps of each trial.
-        seed: Start, data order and the random allocations.
+        seed: Initialisation, data order and the random allocations.
         compute: Device, precision and threads.
         on_trial: Called after each new trial.
         known: Trials measured already under this seed and these steps, which are not run again.
@@ -313,7 +310,7 @@ def tune_recipe(
 def _tell(trial: RecipeTrial) -> None:
     loss = "diverged" if trial.loss is None else f"held-out loss {trial.loss:.4f}"
     logger.info(
-        "learning rate %.3g, exponent %g, %s start: %s",
+        "learning rate %.3g, exponent %g, %s initialisation: %s",
         trial.learning_rate, trial.scaling_exponent, trial.initialisation, loss,
     )  # fmt: skip
 

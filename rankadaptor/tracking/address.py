@@ -1,4 +1,4 @@
-"""Which store a run is logged to: what the run file says, else MLflow's own variables, else a folder here."""
+"""The store of a run: `track.uri`, else MLflow's own variables, else a local folder."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Store:
     """A place that MLflow writes to.
 
     Attributes:
-        uri: What MLflow is given. A server's credentials are taken out of it; a database's password stays,
-            so this is never shown: `shown` is.
+        uri: The address for MLflow, without a server's credentials but with a database's password; `shown`
+            is the one for messages.
         folder: The folder that holds the database, if it is a local one.
         origin: Where the address comes from: `track.uri`, `MLFLOW_TRACKING_URI` or `the default`.
         user: User name for a server, None to leave that to MLflow's own settings.
@@ -57,7 +57,7 @@ class Store:
 
     @property
     def exists(self) -> bool:
-        """Whether a local store's database is there; True for others, which are asked."""
+        """Whether a local store's database exists; True for other stores, which are contacted."""
         if self.folder is None or "file:" in self.uri:
             return True
         from sqlalchemy.engine import make_url
@@ -71,7 +71,7 @@ class Store:
 
     @contextlib.contextmanager
     def log_in(self) -> Iterator[None]:
-        """Give MLflow the server's credentials for a while, by the variables that it reads."""
+        """Set the server's credentials in MLflow's environment variables inside this block."""
         given = {
             name: value
             for name, value in ((USER_VARIABLE, self.user), (PASSWORD_VARIABLE, self.password))
@@ -90,7 +90,7 @@ class Store:
 
 
 def locate_store(target: Store | str | Path | None) -> Store:
-    """Return the store that `target` means; None takes `MLFLOW_TRACKING_URI`, else the folder `mlruns`.
+    """Return the store of `target`; None takes `MLFLOW_TRACKING_URI`, else the folder `mlruns`.
 
     A folder becomes the sqlite database `mlflow.db` in it. A `sqlite:` URI keeps its own path, read as
     SQLAlchemy reads it, with artifacts beside the file. Credentials in a server's address are taken out of
@@ -109,15 +109,15 @@ def locate_store(target: Store | str | Path | None) -> Store:
 
 
 def explain_choice(store: Store) -> str:
-    """Say where a store's address comes from, and what was passed over for it."""
+    """Describe where a store's address comes from, and which setting it overrides."""
     other = os.environ.get(URI_VARIABLE, "").strip()
     if store.origin == KEY and other and other != store.uri:
-        return f"from {KEY}, which goes before {URI_VARIABLE}"
+        return f"from {KEY}, which overrides {URI_VARIABLE}"
     return f"from {store.origin}" if store.origin in (KEY, URI_VARIABLE) else store.origin
 
 
 def tell_viewing(uri: str | None) -> str:
-    """Return the command, or the place, that shows the runs of the store that `track.uri` means."""
+    """Return the command or the address that shows the runs of the store of `track.uri`."""
     try:
         store = locate_store(uri)
     except InputError as error:
@@ -163,7 +163,7 @@ def _read_sqlite(text: str, rest: str, *, origin: str) -> Store:
         path = make_url(f"sqlite:///{path}").database or ""
     if path in ("", ":memory:"):
         raise InputError(
-            f"{origin}={text!r}: a database in memory is gone when the run ends. Give a folder, or a file as "
+            f"{origin}={text!r}: a database in memory is lost when the run ends. Give a folder, or a file as "
             "in sqlite:///mlruns/mlflow.db."
         )
     if path.startswith("file:"):  # sqlite's own form of an address, which is left to sqlite
@@ -179,7 +179,7 @@ def _write_sqlite(database: Path) -> str:
         return plain
     from sqlalchemy.engine import URL, make_url
 
-    # With the driver's name: MLflow makes a stray folder where a URI that begins with sqlite:/// has quotes.
+    # With the driver's name: for a sqlite:/// URI with quotes MLflow creates an unrelated folder.
     quoted = URL.create("sqlite+pysqlite", database=str(database)).render_as_string(hide_password=False)
     for uri in (plain, quoted):
         if make_url(uri).database == str(database) and not make_url(uri).query:
@@ -209,6 +209,6 @@ def _split_user(parts: urllib.parse.SplitResult) -> tuple[str | None, str | None
 
 
 _FORM = (
-    "It must read http://host:port, with %40 for an @, %2F for a / in a password; better, leave the password "
+    "It must be http://host:port, with %40 for an @, %2F for a / in a password; better, leave the password "
     f"out and set {USER_VARIABLE} and {PASSWORD_VARIABLE}."
 )

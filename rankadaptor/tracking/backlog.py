@@ -1,4 +1,4 @@
-"""Entries on their way to a store: what a store does not take now it is given again later."""
+"""A queue of entries for a store that may be unavailable for a while."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rankadaptor.tracking.store import hush, is_tracking_fault, knock, may_pass,
 logger = logging.getLogger(__name__)
 
 PAUSE = 60.0
-"""Seconds until a store that took nothing is asked again."""
+"""Seconds between two attempts at an unavailable store."""
 TOLERATED = 3
-"""Entries in a row that a store may refuse for what they are before it gets no more."""
+"""Consecutive entries that a store may reject before tracking stops."""
 
 
 class Backlog:
-    """Writes entries in order, and never costs the run more than a warning.
+    """Writes entries in order; faults of the store give a warning and never stop the run.
 
-    A store that does not answer, is locked, full or read-only is left in peace for a minute; what was meant
-    for it waits here and is written once it works again, at the latest when the run ends. An entry that a
-    store refuses for what it is is given up.
+    After a failure (no answer, locked, full, read-only) the next attempt is made a minute later. Entries wait
+    here and are written once the store works again, at the latest when the run ends. An entry that the store
+    rejects as invalid is dropped.
 
     Args:
-        store: Where the entries go.
-        pause: Seconds between two attempts at a store that took nothing.
+        store: The store.
+        pause: Seconds between two attempts at an unavailable store.
     """
 
     def __init__(self, store: Store, *, pause: float = PAUSE) -> None:
@@ -46,7 +46,7 @@ class Backlog:
             self._flush()
 
     def close(self) -> None:
-        """Write what still waits, or say that it is missing there and how to add it."""
+        """Write the waiting entries, or log that they are missing and how to add them."""
         lost = self._flush(last=True)
         if lost:
             logger.warning(
@@ -57,7 +57,7 @@ class Backlog:
             )
 
     def _flush(self, *, last: bool = False) -> int:
-        """Write what waits, and return the number of entries that the store does not take."""
+        """Write the waiting entries, and return the number of those that the store does not take."""
         failures = 0
         while self._waiting:
             try:

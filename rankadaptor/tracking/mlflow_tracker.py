@@ -1,4 +1,4 @@
-"""One parent run per experiment run, one child per trial, continued after an interruption."""
+"""MLflow runs: one parent per experiment run and one child per trial, continued after an interruption."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ TRIAL_TAG = "rankadaptor.trial"
 PARENT_TAG = "mlflow.parentRunId"
 
 LONGEST_PARAMETER = 500
-"""Longer values go to `parameters.json` alone: MLflow cuts long ones with a mere warning."""
+"""Longer values are written to `parameters.json` only, since MLflow cuts them."""
 LONGEST_TAG = 5000
 
 
 class MlflowTracker(Tracker):
     """Writes one run and its trials to an MLflow store.
 
-    The store is an account of the run, never a part of it: once opened, a store that stops working costs
-    a warning, not the run, and one that works again is told what it missed. Everything may be logged twice,
-    as a resumed run does: what is there already is not repeated.
+    The run does not depend on the store: once opened, a store that fails gives a warning, and it receives the
+    missing entries when it works again. A resumed run logs everything again; existing entries are not
+    repeated.
 
     Args:
         target: The store, a folder or a tracking URI; None takes MLflow's own variables or `mlruns`.
         experiment: MLflow's experiment; None takes MLflow's own variables or `rankadaptor`.
         name: Name of the parent run.
-        digest: Names the run; a parent run with the same one is continued.
-        fresh: Start a new parent run all the same.
+        digest: Digest of the run; a parent run with the same digest is continued.
+        fresh: Always start a new parent run.
         settings: The run's settings, kept whole as the file `parameters.json`.
 
     Attributes:
@@ -55,7 +55,7 @@ class MlflowTracker(Tracker):
         client: The `MlflowClient` in use.
         experiment_id: MLflow's id of the experiment.
         run_id: MLflow's id of the parent run.
-        resumed: Whether the parent run was there before.
+        resumed: Whether the parent run existed before.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class MlflowTracker(Tracker):
         )
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Log a nested mapping as parameters with dotted names; those that are there stay as they are."""
-        # A parameter cannot change in MLflow: what a resumed run changed (a folder, a thread count) stands
-        # in `parameters.json`.
+        """Log a nested mapping as parameters with dotted names; existing ones are kept."""
+        # MLflow cannot change a parameter: what a resumed run changed (a folder, a thread count) is in
+        # `parameters.json`.
         new = {
             key: value
             for key, value in _flatten(parameters)
@@ -128,7 +128,7 @@ class MlflowTracker(Tracker):
         self._backlog.put(write)
 
     def log_metrics(self, metrics: Mapping[str, float | None], *, step: int = 0) -> None:
-        """Log figures of the parent run at a step; None and what is not finite is left out."""
+        """Log figures of the parent run at a step; None and values that are not finite are left out."""
         points = [
             (key, step, float(value))
             for key, value in metrics.items()
@@ -140,7 +140,7 @@ class MlflowTracker(Tracker):
             self._backlog.put(lambda: self._write_metrics(self.run_id, points, time=now))
 
     def log_record(self, record: Record, *, name: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Log one trial as a child run that lasted as long as the trial did.
+        """Log one trial as a child run with the duration of the trial.
 
         Args:
             record: The measured trial.
@@ -197,7 +197,7 @@ class MlflowTracker(Tracker):
         return points
 
     def _read_trials(self) -> dict[str, str]:
-        """Return the children that were written whole; what an interruption left half-written is deleted."""
+        """Return the complete children; incomplete ones of an interruption are deleted."""
         trials: dict[str, str] = {}
         token = None
         while True:
@@ -224,7 +224,7 @@ class MlflowTracker(Tracker):
         tags |= {"mlflow.user": find_user(), "mlflow.source.name": SOURCE}
         if record.error:
             tags["rankadaptor.error"] = record.error[:LONGEST_PARAMETER]
-        if key in self._begun:  # an attempt that the store's failure cut off
+        if key in self._begun:  # an attempt that failed with the store
             self.client.delete_run(self._begun.pop(key))
         child = self.client.create_run(
             self.experiment_id, run_name=name, tags=tags, start_time=begun
@@ -283,10 +283,10 @@ def _read_clock() -> int:
 
 
 def _find_times(record: Record, *, now: int) -> tuple[int, int]:
-    """Return when a trial began and ended, in milliseconds; a record notes its end and its duration."""
+    """Return when a trial began and ended, in milliseconds; a record has its end and its duration."""
     try:
         ended = int(datetime.fromisoformat(record.created).timestamp() * 1000)
-    except ValueError:  # a record that notes no time
+    except ValueError:  # a record without a time
         ended = now
     return ended - round(record.seconds * 1000), ended
 

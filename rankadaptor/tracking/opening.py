@@ -1,4 +1,4 @@
-"""Opening the tracker that a run file asks for."""
+"""Opening the tracker of a run file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def open_tracker(config: RunConfig, digest: str, *, fresh: bool = False) -> Iterator[Tracker]:
-    """Open the tracker that a run file asks for and end its parent run as the block ends.
+    """Open the tracker of a run file, and end its parent run at the end of the block.
 
-    A parent run with the same digest is continued, so that an interrupted run stays one run in MLflow. Where
-    the run's folder is new, what is measured is too: then `fresh` asks for a parent run of its own.
+    A parent run with the same digest is continued, so that an interrupted run is one run in MLflow. With
+    `fresh`, for a new folder, a new parent run is started.
 
     Args:
         config: The run; `track.enabled`, `track.uri`, `track.experiment` and `name` are read.
-        digest: Names the run, as in its folder.
+        digest: Digest of the run, as in its folder.
         fresh: Start a new parent run even if there is one with this digest.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Who ran what from where, in the tags that MLflow's pages read."""
+"""User, source and versions of a run, as MLflow tags."""
 
 from __future__ import annotations
 

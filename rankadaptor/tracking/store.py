@@ -1,4 +1,4 @@
-"""Opening the store that runs are logged to, and what is said when it does not work."""
+"""Opening a store, and messages for its faults."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 ARTIFACTS = "artifacts"
 PATIENCE = 10.0
-"""Seconds that a server or a database has to answer before a run starts."""
+"""Seconds to wait for a server or a database before a run starts."""
 
 DRIVERS = {
     "psycopg": "psycopg[binary]",
@@ -51,10 +51,10 @@ _LATER = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED",
 
 
 def connect(target: Store | str | Path | None) -> Any:
-    """Return an `MlflowClient` on the store that `target` means, its database made if need be.
+    """Return an `MlflowClient` for the store of `target`; a missing database is created.
 
-    The client carries its own address: nothing global is set, so a host program's own MLflow use is not
-    disturbed.
+    The address belongs to the client and nothing global is set, so MLflow in the calling program is not
+    affected.
 
     Raises:
         InputError: See `locate_store`; or MLflow does not load.
@@ -121,7 +121,7 @@ def find_experiment(client: Any, given: str | None, *, store: Store) -> str:
 
 
 def knock(store: Store) -> None:
-    """Fail within seconds where a store does not answer; MLflow itself would retry for minutes or an hour.
+    """Fail within seconds if a store does not answer; MLflow itself would retry for minutes or an hour.
 
     Raises:
         InputError: If a database's address has options that its driver does not know, or MLflow is missing.
@@ -136,14 +136,14 @@ def knock(store: Store) -> None:
 
 @contextlib.contextmanager
 def open_session(store: Store) -> Iterator[None]:
-    """Let MLflow work on a store: quietly, with the store's credentials, and with its faults named."""
+    """Use MLflow on a store without its log lines, with credentials and with plain errors."""
     with name_tracking_fault(store), hush(), store.log_in():
         yield
 
 
 @contextlib.contextmanager
 def name_tracking_fault(store: Store) -> Iterator[None]:
-    """Turn what MLflow, its database or its server raise into a `StorageError` that names the store."""
+    """Turn errors of MLflow, its database or its server into a `StorageError` that names the store."""
     try:
         yield
     except StorageError:
@@ -152,7 +152,7 @@ def name_tracking_fault(store: Store) -> Iterator[None]:
         if not is_tracking_fault(error):
             raise
         text = shorten(error)
-        # The chain would show the original's text, which may hold a database's password.
+        # The original error is not chained, since its text may contain a password.
         hidden = None if mask_credentials(str(error)) != str(error) else error
         raise StorageError(
             f"{store.shown}: the tracking store does not work ({text}). {_advise(store, str(error))}"
@@ -165,13 +165,13 @@ def is_tracking_fault(error: Exception) -> bool:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    # A CommandError is that of tables which another version of MLflow made; an ImportError that of a place
-    # for files, such as boto3 for s3://.
+    # CommandError: tables of another MLflow version. ImportError: missing client of an artifact store, such
+    # as boto3 for s3://.
     return isinstance(error, MlflowException | SQLAlchemyError | CommandError | OSError | ImportError)
 
 
 def may_pass(error: Exception) -> bool:
-    """Tell whether the same entry may be taken later: the store is locked, full or read-only just now."""
+    """Tell whether the store may accept the same entry later: it is locked, full or read-only now."""
     return getattr(error, "error_code", None) in _LATER or isinstance(error, OSError)
 
 
@@ -191,7 +191,7 @@ def load_mlflow() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    # A server that is gone: a few seconds of trying, not the default's many minutes.
+    # For a missing server: a few seconds of retries instead of minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     load_package(MLFLOW)
@@ -199,7 +199,7 @@ def load_mlflow() -> None:
 
 @contextlib.contextmanager
 def hush() -> Iterator[None]:
-    """Silence MLflow's notices and progress bars for a while, and its usage reports for good."""
+    """Suppress MLflow's notices and progress bars inside this block, and its usage reports permanently."""
     load_mlflow()  # it resets its loggers' levels when imported
     loggers = [logging.getLogger(name) for name in _CHATTY]
     loggers += [
@@ -241,12 +241,12 @@ def _ask_server(store: Store) -> None:
             ) from error
     if answer.status_code >= 500:  # below, something answers; whether it lets us in shows at the first call
         raise StorageError(
-            f"{store.shown}: the tracking server is out of order (status {answer.status_code}). {_REMEDY}"
+            f"{store.shown}: the tracking server has a fault (status {answer.status_code}). {_REMEDY}"
         )
 
 
 def _open_database(store: Store) -> None:
-    """Open a database once: MLflow would try fifteen times, with pauses that grow to half an hour."""
+    """Open a database once; MLflow would try fifteen times, for up to half an hour."""
     import socket
 
     import sqlalchemy
@@ -262,7 +262,7 @@ def _open_database(store: Store) -> None:
     except (SQLAlchemyError, ValueError) as error:
         raise InputError(
             f"{store.origin}={store.shown!r}: SQLAlchemy cannot read this address ({shorten(error)}). It "
-            "must read scheme://user:password@host/database, with %40 for an @ in the password."
+            "must be scheme://user:password@host/database, with %40 for an @ in the password."
         ) from None
     try:
         if address.host and not address.host.startswith("/"):
@@ -286,7 +286,7 @@ def _open_database(store: Store) -> None:
 
 
 def _find_reason(error: BaseException) -> str:
-    """Return what the system said, which lies under several layers of libraries."""
+    """Return the message of the operating system inside nested library errors."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:
@@ -314,7 +314,7 @@ _OTHER = {
 
 
 def _advise(store: Store, text: str) -> str:
-    """Say what to do about a fault."""
+    """Return the remedy for a fault."""
     if "locate revision" in text:
         return f"Its tables are those of a newer MLflow: pip install --upgrade mlflow. Or: {_REMEDY}"
     if store.scheme in SERVERS and any(code in text for code in ("401", "403")):

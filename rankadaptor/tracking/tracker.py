@@ -1,4 +1,4 @@
-"""What a run tells about itself: parameters, figures by step, trials and files."""
+"""The interface of a tracker: parameters, metrics by step, trials and files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Tracker:
-    """What a run tells about itself; this one keeps nothing, as for a run with tracking off."""
+    """A tracker that stores nothing, for runs without tracking."""
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Log a nested mapping as parameters of the run."""

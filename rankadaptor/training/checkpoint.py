@@ -1,4 +1,4 @@
-"""The state of an interrupted fine-tune on disk: tensors as safetensors, the rest as JSON that names them."""
+"""Checkpoints of a fine-tune: tensors as safetensors, the rest as JSON with their digest."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CurvePoint:
 
 @dataclass
 class TrainingState:
-    """What a fine-tune knows after `step` optimiser steps, besides weights and optimiser moments.
+    """State of a fine-tune after `step` optimiser steps, besides weights and optimiser moments.
 
     Attributes:
         step: Optimiser steps done.
@@ -144,7 +144,7 @@ def load_state(
 
 
 def digest_sequences(sequences: Sequence[TokenSequence]) -> str:
-    """Name token sequences by their content."""
+    """Return the digest of token sequences."""
     digest = hashlib.sha256()
     for sequence in sequences:
         digest.update(repr((sequence.input_ids, sequence.labels)).encode())
@@ -152,7 +152,7 @@ def digest_sequences(sequences: Sequence[TokenSequence]) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read what `training.json` says of a checkpoint.
+    """Read `training.json` of a checkpoint.
 
     Raises:
         CheckpointError: If it cannot be read, is of another schema, or lacks something.
@@ -176,7 +176,7 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, torch.Tensor]:
     try:
         if compute_file_sha256(path) == sha256:
             return dict(load_file(path))
-        fault = "its content is not what was written"
+        fault = "its content has changed"
     except (OSError, SafetensorError) as error:
         fault = str(error)
     raise CheckpointError(f"{path}: cannot be read ({fault}). {START_OVER}")

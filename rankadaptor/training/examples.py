@@ -28,7 +28,7 @@ class ExampleBatch:
     Attributes:
         tokens: `input_ids` and `labels`, both `(n, length)`, right-padded.
         real: `(n, length)`, False on padding.
-        targets: Number of labels that count.
+        targets: Number of predicted labels.
     """
 
     tokens: dict[str, torch.Tensor]
@@ -37,10 +37,10 @@ class ExampleBatch:
 
 
 def draw_examples(sequences: Sequence[TokenSequence], count: int, *, seed: int) -> list[TokenSequence]:
-    """Draw `count` distinct sequences that carry a label, or all if there are fewer.
+    """Draw `count` distinct sequences with a label, or all if there are fewer.
 
     Raises:
-        InputError: If none carries a label, or `count` is less than 1.
+        InputError: If none has a label, or `count` is less than 1.
     """
     usable = [sequence for sequence in sequences if sequence.targets]
     if count < 1 or not usable:
@@ -55,7 +55,7 @@ def draw_examples(sequences: Sequence[TokenSequence], count: int, *, seed: int) 
 def iterate_batches(
     sequences: Sequence[TokenSequence], compute: Compute, *, at_once: int = AT_ONCE
 ) -> Iterator[ExampleBatch]:
-    """Yield the sequences in batches of like length."""
+    """Yield the sequences in batches of similar length."""
     ordered = sorted(sequences, key=len)
     for start in range(0, len(ordered), at_once):
         part = ordered[start : start + at_once]
@@ -66,5 +66,5 @@ def iterate_batches(
 
 
 def count_tokens(sequences: Sequence[TokenSequence]) -> int:
-    """Count input tokens, padding left out."""
+    """Count input tokens without padding."""
     return sum(len(sequence) for sequence in sequences)

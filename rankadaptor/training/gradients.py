@@ -34,14 +34,14 @@ def reduce_gradients(
 ) -> None:
     """Pass the gradient of the mean loss with respect to each weight to `reduce`, in float32.
 
-    Each gradient is passed on and freed as soon as the last backward pass has finished it. Where one pass
-    takes all sequences, the peak is one linear's gradient; otherwise the weights are split into groups that
-    fit into memory, with separate passes for each group. Modes and `requires_grad` flags are left as found.
+    Each gradient is passed on and freed as soon as its last backward pass is done. If one pass holds all
+    sequences, the peak memory is one linear's gradient; otherwise the weights are split into groups that fit
+    into memory, with separate passes for each group. Modes and `requires_grad` flags are restored.
 
     Args:
         model: A causal language model, with or without an adapter.
         weights: Weights by name; nothing else gets a gradient.
-        sequences: What the loss is measured on.
+        sequences: Sequences of the loss.
         reduce: Called once for each weight, with its name and its gradient.
         compute: Device and precision.
         at_once: Sequences per pass.
@@ -49,13 +49,13 @@ def reduce_gradients(
 
     Raises:
         InputError: If a weight is quantised.
-        NonFiniteError: If the loss is not finite; the message names the tensor where it shows first.
+        NonFiniteError: If the loss is not finite; the message names the first tensor with it.
     """
     for name, weight in weights.items():
         if not weight.is_floating_point():
             raise InputError(
                 f"{name} is held in {weight.dtype}, which has no gradient. Load the model unquantised "
-                "(compute.quantise: null), or do without gradients (recipe.initialisation: random)."
+                "(compute.quantise: null), or use no gradients (recipe.initialisation: random)."
             )
     compute.apply()
     place(model, compute)
@@ -130,7 +130,7 @@ def _run_backward(
             loss = sum_losses(model, batch.tokens).sum() / targets
         if not torch.isfinite(loss):
             raise NonFiniteError(
-                f"The loss on the examples is {loss.item()}, so no gradient can be trusted. "
+                f"The loss on the examples is {loss.item()}, so its gradients are not usable. "
                 f"{explain_nonfinite_loss(model, batch.tokens['input_ids'])}"
             )
         loss.backward()  # type: ignore[no-untyped-call]

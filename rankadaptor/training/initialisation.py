@@ -1,9 +1,8 @@
 """Gradient initialisation: A along the leading directions of the first gradient, B at zero.
 
-With B at zero an adapter changes nothing, whatever A is, and A decides which directions the first steps can
-take. The best A of rank r for a first step down the gradient of a linear holds the gradient's r leading
-right singular vectors [LoRA-GA]_. B stays at zero here, unlike there, so the base model is untouched and the
-adapter remains one that plain PEFT reads.
+With zero B the adapter's output is zero, and A determines the directions of the first steps. The best A of
+rank r for a first gradient step of a linear contains the r leading right singular vectors of its gradient
+[LoRA-GA]_. Unlike there, B is zero here, so the base model does not change and plain PEFT reads the adapter.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from rankadaptor.runtime import Compute
 
 ROW_NORM = 0.5 / math.sqrt(3.0)
-"""Norm of a row of A: half of what PEFT's own distribution has in expectation."""
+"""Norm of a row of A: half the expected norm of PEFT's distribution."""
 EXACT = 512  # narrower gradients are decomposed in full
 SKETCH = 72  # directions of a randomised decomposition; more only for ranks beyond it, so ranks stay nested
 
@@ -41,13 +40,13 @@ def aim_at_gradients(
     """Set the rows of each linear's A to the leading directions of its first gradient, in place.
 
     The rows of a smaller rank are the first of a larger one (up to rank 72 where widths are above 512), so
-    adapters of one seed stay nested. A linear without a gradient keeps its random rows. Gradients are held
+    adapters of one seed stay nested. A linear without a gradient keeps its random rows. Gradients are kept
     in groups of 2 GiB, in float32, and activations are not recomputed.
 
     Args:
         peft_model: A model with an untrained adapter, from `attach_adapter`.
-        sequences: Training data; 64 of them are looked at.
-        seed: Which ones.
+        sequences: Training data; 64 sequences are read.
+        seed: Seed of their choice.
         compute: Device and precision.
         at_once: Sequences per pass.
 
@@ -66,7 +65,7 @@ def aim_at_gradients(
 
     def aim(name: str, gradient: torch.Tensor) -> None:
         down: Any = layers[name].lora_A[ADAPTER_NAME]
-        rows = getattr(down, "whole", down.weight)  # of a super-adapter, all rows
+        rows = getattr(down, "whole", down.weight)  # of an elastic adapter, all rows
         directions = find_directions(gradient, count=rows.shape[0], seed=seed)
         if directions is not None:
             with torch.no_grad():

@@ -46,15 +46,15 @@ HELD_OUT_BATCH = 16
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a fine-tune did.
+    """The result of a fine-tune.
 
     Attributes:
         losses: Training loss of each optimiser step, nats per token.
         curve: Held-out losses measured on the way.
-        tokens: Input tokens seen, padding not counted; those read for the initialisation too.
+        tokens: Input tokens without padding, including those read for the initialisation.
         seconds: Time spent, over all resumed parts.
-        best_step: The step whose adapter the model now carries, if early stopping chose it; else None.
-        stopped_early: Whether patience ran out before the last step.
+        best_step: The step of the returned adapter if early stopping chose it; else None.
+        stopped_early: Whether training stopped before the last step.
     """
 
     losses: tuple[float, ...] = field(repr=False)
@@ -72,7 +72,7 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What `on_step` is told after each optimiser step; losses in nats per token."""
+    """The argument of `on_step` after each optimiser step; losses in nats per token."""
 
     step: int
     steps: int
@@ -113,7 +113,7 @@ def fine_tune(
     """Train the adapter of `peft_model` in place.
 
     The order of the data depends on `seed` alone, so two adapters trained under one seed see the same
-    batches. A step's loss is the sum over all its labelled tokens divided by their number, whatever the
+    batches. A step's loss is the sum over all its labelled tokens divided by their number, for any
     micro batches: gradient accumulation changes memory, not the result. On one thread a run repeats exactly.
 
     Args:

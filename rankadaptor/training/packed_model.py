@@ -1,8 +1,8 @@
-"""A causal language model evaluated on packed batches: no padding, adapters inside products, no PEFT call.
+"""A causal language model on packed batches: no padding, adapters inside products, no PEFT call.
 
-The model itself is not changed: the parts hold the same parameters, so training through them trains the PEFT
-adapter. They are read again for every batch, because a super-adapter's ranks change from step to step. What
-is computed is what the model's own forward computes, up to rounding.
+The model itself does not change: the parts hold the same parameters, so training them trains the PEFT
+adapter. They are read again for every batch, because an elastic adapter's ranks change from step to step. The
+result is that of the model's own forward pass, up to rounding.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class PackedModel:
 
             def run(given: torch.Tensor, block: PackedBlock = block, last: bool = last) -> torch.Tensor:
                 given = block.attend(given, turn, batch.prefix_groups)
-                # Nothing reads the other tokens any more.
+                # The other tokens are not needed any more.
                 return block.transform(given[batch.predicting] if last else given)
 
             hidden = checkpoint(run, hidden, use_reentrant=False) if saving else run(hidden)
@@ -96,7 +96,7 @@ def attend_prefix_groups(
 ) -> torch.Tensor:
     """Attend causally inside each sequence.
 
-    A shared prefix is put before the rest of each sequence again, for the attention alone.
+    A shared prefix is repeated before the rest of each sequence for the attention only.
 
     Args:
         query: `(tokens, heads, head_dim)`.
@@ -146,12 +146,12 @@ def get_causal_lm(model: Any) -> Any:
 
 
 def find_obstacle(model: Any, *, dtype: torch.dtype, training: bool) -> str | None:
-    """Say why a model cannot be read as a `PackedModel`, or None if it can.
+    """Return why a model cannot be read as a `PackedModel`, or None if it can.
 
     Args:
         model: A causal language model, with or without an adapter.
         dtype: Precision of the products; frozen weights must have it.
-        training: Whether gradients will be wanted; then nothing but adapters may be trained.
+        training: Whether gradients are needed; then only adapters may be trained.
     """
     causal_lm = get_causal_lm(model)
     config = causal_lm.config
@@ -167,7 +167,7 @@ def find_obstacle(model: Any, *, dtype: torch.dtype, training: bool) -> str | No
 
 
 def find_window(model: Any) -> int | None:
-    """Return how far attention reaches back, None if all the way."""
+    """Return the length of the attention window, None if there is none."""
     causal_lm = get_causal_lm(model)
     windows = [getattr(block.self_attn, "sliding_window", None) for block in causal_lm.model.layers]
     if causal_lm.config.model_type == "mistral":

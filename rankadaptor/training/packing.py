@@ -1,7 +1,7 @@
 """A batch without padding, in which a prefix that several sequences share is stored once.
 
-A causal model computes the same for a token whatever follows it. Rows made from one template share a prefix,
-so the template's tokens are read, multiplied and differentiated once per batch instead of once per row.
+The result of a causal model for a token does not depend on later tokens. Rows of one template share a prefix,
+so the template's tokens are processed once per batch instead of once per row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rankadaptor.data.row import IGNORED
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
 
-SHORTEST_PREFIX = 16  # sharing less costs more in copies than it saves
+SHORTEST_PREFIX = 16  # shorter prefixes cost more in copies than they save
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class PackedBatch:
         input_ids: Token ids, `(tokens,)`.
         positions: Position of each token in its own sequence, `(tokens,)`.
         prefix_groups: How the tokens belong together, in their order.
-        predicting: Indices of the tokens after which a label is wanted, `(targets,)`.
-        targets: Those labels, `(targets,)`.
-        owners: For each of them the sequence it belongs to, counted in the order given, `(targets,)`.
+        predicting: Indices of the tokens that predict a label, `(targets,)`.
+        targets: The labels, `(targets,)`.
+        owners: Index of the sequence of each label, in the given order, `(targets,)`.
         count: Number of sequences.
     """
 
@@ -59,13 +59,13 @@ class PackedBatch:
 
 
 def pack_sequences(sequences: Sequence[TokenSequence], *, device: str) -> PackedBatch:
-    """Lay sequences one after the other; at least one of them must have a label."""
+    """Concatenate sequences; at least one of them must have a label."""
     prefix_groups, ids, positions, labels, owners = [], [], [], [], []
 
     def lay(index: int, start: int, end: int) -> None:
         sequence = sequences[index]
         ids.append(np.asarray(sequence.input_ids[start:end], dtype=np.int64))
-        # The label of a token stands at the token itself; it is predicted one place earlier.
+        # The label of a token is at the token itself; it is predicted one position earlier.
         following = (*sequence.labels[start + 1 : end + 1], IGNORED)[: end - start]
         labels.append(np.asarray(following, dtype=np.int64))
         positions.append(np.arange(start, end))
@@ -99,7 +99,7 @@ def pack_sequences(sequences: Sequence[TokenSequence], *, device: str) -> Packed
 
 
 def _find_prefix_groups(sequences: Sequence[TokenSequence]) -> list[tuple[int, list[int]]]:
-    """Group sequences by how they begin; return the length of each shared prefix and the members."""
+    """Group sequences by their prefix; return the length of each shared prefix and the members."""
     order = sorted(range(len(sequences)), key=lambda index: sequences[index].input_ids)
     groups: list[tuple[int, list[int]]] = [(_count_sharable(sequences[order[0]]), [order[0]])]
     for before, index in pairwise(order):
@@ -122,7 +122,7 @@ def _count_common(left: TokenSequence, right: TokenSequence) -> int:
 
 
 def _count_sharable(sequence: TokenSequence) -> int:
-    """Count the leading tokens that predict no label; one token at least is left to the sequence itself."""
+    """Count the leading tokens that predict no label; at least one token stays in the sequence itself."""
     for position, label in enumerate(sequence.labels[1:]):
         if label != IGNORED:
             return position

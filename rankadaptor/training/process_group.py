@@ -1,8 +1,8 @@
-"""Processes that share one fine-tune, each on a device of its own, as `accelerate launch` starts them.
+"""Data-parallel fine-tuning by the processes of `accelerate launch`, one device each.
 
-Every process holds the whole frozen model and the whole adapter, takes its part of each batch, and adds its
-gradient to the others' before the step. A batch stays what the recipe says it is: more devices change the
-time of a fine-tune, not its result.
+Every process holds the frozen model and the adapter, computes its part of each batch, and sums gradients with
+the others before the step. The batch is that of the recipe: more devices change the time of a fine-tune, not
+its result.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ProcessGroup:
         return self.index == 0
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Return this process's part; parts of a list sorted by length are of like length."""
+        """Return this process's part; parts of a list sorted by length have similar lengths."""
         return items[self.index :: self.count]
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
@@ -92,7 +92,7 @@ class ProcessGroup:
             torch.distributed.barrier()
 
     def check_batch(self, recipe: Recipe) -> None:
-        """Check that a batch can be shared out evenly.
+        """Check that a batch can be divided evenly.
 
         Raises:
             InputError: If it cannot.
@@ -114,7 +114,7 @@ class ProcessGroup:
             step * step * self.count,
         ):
             raise CheckpointError(
-                "The processes of this fine-tune found different checkpoints. The checkpoint folder must lie "
+                "The processes of this fine-tune found different checkpoints. The checkpoint folder must be "
                 "on storage that all of them see; copy it there, or delete it everywhere to start over."
             )
 

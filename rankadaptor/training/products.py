@@ -1,8 +1,8 @@
 """Frozen linears that share an input, with their adapters: forward and backward products written out.
 
-PEFT computes x Wᵀ + s·(x Aᵀ) Bᵀ linear by linear, and autograd keeps and adds up what lies between. Written
-out, the A of all linears that share an input make one product, every sum happens inside a product, and no
-gradient of a frozen weight is ever formed.
+PEFT computes x Wᵀ + s·(x Aᵀ) Bᵀ for each linear, and autograd stores and adds the intermediate results. Here
+the A of all linears that share an input form one product, sums are part of the products, and no gradient of a
+frozen weight is computed.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 Adapter = tuple[torch.Tensor, torch.Tensor]
 """A, `(rank, in)`, and B, `(out, rank)`, of one linear."""
 
-# W + s·BA is formed first where that touches clearly fewer numbers than adding (x Aᵀ) Bᵀ to every token's
-# output. Only in float32: a bfloat16 weight would round it away.
+# W + s·BA is computed first where that needs less memory traffic than adding (x Aᵀ) Bᵀ to every token's
+# output. Only in float32, since a bfloat16 weight would round the sum.
 MERGE_SHARE = 1.5
 
 
@@ -97,7 +97,7 @@ def multiply_back(
         adapters: As given to `multiply`.
         low: As returned by it.
         gradients: Of each output.
-        wanted: Whether the gradient of the inputs is wanted.
+        wanted: Whether the gradient of the inputs is needed.
 
     Returns:
         Gradient of the inputs or None, and the gradients of A, B, A, B … of the adapters there are.
@@ -158,5 +158,5 @@ def _stack_downs(adapters: Sequence[Adapter], dtype: torch.dtype) -> torch.Tenso
 
 
 def _scale(linear: Frozen) -> float:
-    assert linear.scale is not None, "asked for the scale of a linear without an adapter"
+    assert linear.scale is not None, "the linear has no adapter"
     return linear.scale

@@ -12,16 +12,15 @@ def share_weights(model: Any) -> Any:
     """Return a copy of a model that reads the same weights in memory.
 
     An adapter on one of the two does not change the other. Modules, configuration and flags are copied;
-    parameters and buffers are views of the given model's. The copy's parameters are frozen, whatever the
-    given one's are.
+    parameters and buffers are views of the given model's. The copy's parameters are always frozen.
 
     Args:
         model: A causal language model, quantised or not.
     """
     shared: dict[int, Any] = {}
     for module in model.modules():
-        # bitsandbytes hands int8 weights from the parameter to the module at the first forward pass; done
-        # now, the parameter can serve both.
+        # bitsandbytes moves int8 weights from the parameter to the module at the first forward pass. Done
+        # now, both models can use the parameter.
         if hasattr(module, "init_8bit_state"):
             if getattr(module.weight, "CB", None) is not None:
                 module.init_8bit_state()
@@ -29,7 +28,7 @@ def share_weights(model: Any) -> Any:
     for parameter in model.parameters():
         if type(parameter) is torch.nn.Parameter:
             shared[id(parameter)] = torch.nn.Parameter(parameter.data, requires_grad=False)
-        else:  # quantised: frozen anyway, and with state beside the tensor
+        else:  # quantised: frozen, with further state beside the tensor
             shared[id(parameter)] = parameter
     shared |= {id(buffer): buffer for buffer in model.buffers()}
     return copy.deepcopy(model, shared)

@@ -1,4 +1,4 @@
-"""Training and held-out data from what the user gave."""
+"""Training and held-out sequences from the user's data."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def load_pair(
         data: Training rows.
         held_out: Rows to score on.
         tokenizer: The model's tokenizer.
-        max_length: Most tokens in a sequence.
-        model: The model that is to read them.
+        max_length: Maximum number of tokens in a sequence.
+        model: The model that reads them.
 
     Returns:
         Training sequences and held-out sequences; the latter are empty if `held_out` is None.

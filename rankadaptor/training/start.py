@@ -1,4 +1,4 @@
-"""A warm start: weights that an adapter begins its fine-tune with instead of A at random and B at zero."""
+"""Given initial weights of an adapter, instead of random A and zero B."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def load_start(peft_model: PeftModel, start: Mapping[str, torch.Tensor]) -> None
     if faults:
         raise InputError(
             f"The start does not fit the allocation ({len(faults)} differences, first: {min(faults)}). "
-            "Cut it for this very allocation, for example with ElasticAdapter.slice(allocation)."
+            "Create it for this allocation, for example with ElasticAdapter.slice(allocation)."
         )
     with torch.no_grad():
         for name, value in parameters.items():
@@ -47,7 +47,7 @@ def load_start(peft_model: PeftModel, start: Mapping[str, torch.Tensor]) -> None
 
 
 def digest_start(start: Mapping[str, torch.Tensor]) -> str:
-    """Name a start by its content."""
+    """Return the digest of initial weights."""
     digest = hashlib.sha256()
     for name in sorted(start):
         digest.update(name.encode())

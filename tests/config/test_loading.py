@@ -101,7 +101,7 @@ def test_all_faults_of_file_and_overrides_come_at_once(tmp_path):
     faults = list_faults(path, "compute.workers=x", "seed.b=1", "nothing")
     expected = [
         "--set seed.b: seed holds a value, not a section. Set seed itself.",
-        "--set nothing: must read key=value, for example --set recover.steps=50.",
+        "--set nothing: must be key=value, for example --set recover.steps=50.",
         "line 1: seed: given -1; must be at least 0.",
         "--set compute.workers: given 'x'; must be a whole number.",
         "line 3: prune.ratio: given 1.5; must be above 0 and below 1.",

@@ -55,7 +55,7 @@ def test_elastic_trains_once_keeps_its_records_apart_and_starts_the_finals(pico_
     )
     for name in ("uniform", "searched"):
         assert warm["recovered"][name]["curve"][0] != cold["recovered"][name]["curve"][0]
-    # cut off after the search, by an earlier version too: the super-adapter is read, not trained again
+    # cut off after the search, by an earlier version too: the elastic adapter is read, not trained again
     age_folder(folder)
     (folder / "steps" / "search.json").unlink()
     (folder / "result.json").unlink()

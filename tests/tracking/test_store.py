@@ -126,7 +126,7 @@ def test_mlflow_s_variables_are_honoured_and_the_choice_is_told(here, store, mon
     with caplog.at_level(logging.INFO, logger="rankadaptor"):
         tracker = MlflowTracker(store, experiment="ours", name="x", digest="x")
     assert tracker.client.get_experiment(tracker.experiment_id).name == "ours"
-    assert "from track.uri, which goes before MLFLOW_TRACKING_URI" in caplog.text
+    assert "from track.uri, which overrides MLFLOW_TRACKING_URI" in caplog.text
     with pytest.raises(StorageError, match="no tracking server"), open_tracker(config, "env"):
         pass
     assert "SECRET" not in caplog.text

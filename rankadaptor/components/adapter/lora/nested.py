@@ -1,4 +1,4 @@
-"""A super-adapter: one adapter at the largest ranks; each training step can use another nested slice.
+"""An elastic adapter: one adapter at the largest ranks; each training step can use another nested slice.
 
 Rank r of a linear means the first r rows of its A, the first r columns of its B, and the LoRA scale that the
 recipe gives to rank r. A slice therefore has the outputs of an adapter of that allocation with those weights,
@@ -101,7 +101,7 @@ def find_widest(space: Space) -> Allocation:
 
 @contextlib.contextmanager
 def attach_nested(model: Any, space: Space, recipe: Recipe, *, seed: int) -> Iterator[SuperAdapter]:
-    """Attach a super-adapter to `model` for a `with` block; the model is restored afterwards.
+    """Attach an elastic adapter to `model` for a `with` block; the model is restored afterwards.
 
     The initialisation is that of `attach_adapter` with the same seed, so that each slice equals a new adapter
     of that allocation.
@@ -120,7 +120,7 @@ def attach_nested(model: Any, space: Space, recipe: Recipe, *, seed: int) -> Ite
 def cut_slice(
     weights: Mapping[str, torch.Tensor], allocation: Allocation, *, trained: Recipe, wanted: Recipe
 ) -> dict[str, torch.Tensor]:
-    """Return the adapter weights of an allocation from a super-adapter's weights.
+    """Return the adapter weights of an allocation from an elastic adapter's weights.
 
     Where two recipes have different scales for a rank, B is multiplied by their ratio, so that the slice has
     the same outputs with both.
@@ -128,7 +128,7 @@ def cut_slice(
     Args:
         weights: From `SuperAdapter.read_weights`.
         allocation: Ranks; linears of rank 0 are left out.
-        trained: Recipe of the super-adapter's training.
+        trained: Recipe of the elastic adapter's training.
         wanted: Recipe that the slice will be used with.
 
     Returns:
