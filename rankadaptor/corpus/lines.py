@@ -24,7 +24,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield number and value of each line, counted from 1; blank lines are skipped.
 
     A last line without a newline that is not JSON was cut off by a crash while it was written. It is skipped
-    with a warning, and its measurement counts as missing. `remove_torn_line` removes it.
+    with a warning, and its measurement counts as missing. `remove_incomplete_line` removes it.
 
     Raises:
         CorpusError: If another line is not JSON, or the file is not UTF-8; the message names file and line.
@@ -67,7 +67,7 @@ def append_json(path: Path, value: dict[str, Any]) -> None:
 def append_locked(path: Path, value: dict[str, Any]) -> None:
     """Append one object as `append_json` does, in a block of `lock_file`."""
     line = dump_json(value, name=str(path), separators=(",", ":"))
-    remove_torn_line(path)
+    remove_incomplete_line(path)
     append_line(path, line)
 
 
@@ -91,7 +91,7 @@ def lock_file(path: Path) -> Iterator[None]:
         yield
 
 
-def remove_torn_line(path: Path) -> None:
+def remove_incomplete_line(path: Path) -> None:
     """Remove an incomplete last line; a complete one that only lacks its newline stays."""
     if not path.exists():
         return

@@ -86,10 +86,10 @@ def test_a_benchmark_that_is_cut_off_continues(corpus: Path, tmp_path: Path, cap
 
     partial = output.with_suffix(".partial.jsonl")
     lines = partial.read_text().splitlines()
-    partial.write_text("\n".join([*lines[:3], lines[3][:40]]))  # torn in the fourth
+    partial.write_text("\n".join([*lines[:3], lines[3][:40]]))  # cut off in the fourth
     more = benchmark_predictors(corpus, output=output, predictors=["meta", "ridge"], draws=2)
     assert more == rows
-    assert "torn line" in caplog.text
+    assert "incomplete line" in caplog.text
     listed = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
     assert benchmark_predictors(corpus, predictors=["ridge"], draws=2)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == listed  # only a table
