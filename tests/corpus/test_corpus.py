@@ -116,7 +116,7 @@ def test_a_bad_line_is_named_with_file_and_line(corpus: Corpus) -> None:
             Corpus.load(corpus.folder)
 
 
-def test_a_torn_last_line_is_dropped_and_mended(corpus: Corpus) -> None:
+def test_an_incomplete_last_line_is_dropped_and_removed(corpus: Corpus) -> None:
     path = corpus.folder / "records" / "pico-third.jsonl"
     path.write_bytes(path.read_bytes()[:-30])
     again = Corpus.load(corpus.folder)

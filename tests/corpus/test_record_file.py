@@ -60,7 +60,7 @@ def test_a_failure_may_be_measured_again_and_both_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 40, 200])
-def test_a_line_torn_by_a_crash_costs_one_measurement(
+def test_an_incomplete_last_line_costs_one_measurement(
     tmp_path: Path, cut: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "records.jsonl"
@@ -72,7 +72,7 @@ def test_a_line_torn_by_a_crash_costs_one_measurement(
     path.write_bytes(content[: last + cut])
     with caplog.at_level(logging.WARNING):
         resumed = RecordFile(path)
-    assert "torn" in caplog.text
+    assert "records.jsonl:3: the last line was cut off" in caplog.text
     assert [record.seed for record in resumed.records] == [0, 1]
     resumed.append(build_record(seed=2))
     assert [record.seed for record in RecordFile(path).records] == [0, 1, 2]
