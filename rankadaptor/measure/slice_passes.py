@@ -213,7 +213,7 @@ class SliceEngine:
                 targets = self.batches[index]
                 hidden = given[place] if step.start else self.passes.embed(targets.ids)
                 known = index < len(scores)
-                ends = [*step.saves, *([] if known else [self.blocks])]
+                ends = sorted({*step.saves, *([] if known else [self.blocks])})
                 for first, last in itertools.pairwise([step.start, *ends]):
                     hidden = self.passes.run(hidden, targets.ids, first=first, last=last)
                     if last in step.saves:

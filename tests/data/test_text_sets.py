@@ -94,4 +94,4 @@ def test_too_little_text_and_bad_numbers_are_refused(pico_tokenizer, sources):
     with pytest.raises(InputError, match="length=1"):
         build(pico_tokenizer, sources, length=1)
     with pytest.raises(InputError, match="must be a list of sources"):
-        build(pico_tokenizer, sources, sources="kit:c4")
+        build_text_sets(pico_tokenizer, sources="kit:c4")

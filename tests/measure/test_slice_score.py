@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from rankadaptor.components.composition import LiveModel, build_space
 from rankadaptor.corpus import RecordFile
 from rankadaptor.data.row import IGNORED
 from rankadaptor.data.sequences import TokenSequence
@@ -14,6 +15,7 @@ from rankadaptor.errors import InputError, NonFiniteError
 from rankadaptor.measure import SliceScore
 from rankadaptor.model import digest_model
 from rankadaptor.runtime import Compute
+from rankadaptor.space import Allocation
 from tests.measure.slices import ViewedModel, draw_sequences, make_space
 
 COMPUTE = Compute(device="cpu", dtype="float32", threads=1, reason="tests")
@@ -175,3 +177,31 @@ def test_bfloat16_stays_near_float32(pico_model):
     rounded = build(live, compute=dataclasses.replace(COMPUTE, dtype="bfloat16"))
     assert rounded(space.reference()).kl == 0.0
     assert rounded(allocation).kl == pytest.approx(exact.kl, rel=0.05, abs=2e-3)
+
+
+def test_widths_depth_and_types_of_a_live_model_score_as_the_extracted_model(pico_model):
+    model = pico_model("qwen3", 2, tie_word_embeddings=False)
+    live, space = LiveModel(model, importance="l2"), build_space(model, precision=("Q8_0", "F16"))
+    sequences = draw_sequences(4)
+    sweep = [space.origin]
+    for place, slot in enumerate(space.slots):
+        sweep += [
+            (*space.origin[:place], choice, *space.origin[place + 1 :])
+            for choice in range(len(slot.options))
+            if choice != space.origin[place]
+        ]
+    allocations = [Allocation(choices, space) for choices in sweep]
+    score = build(live, sequences)
+    records = score.measure(allocations)
+    alone = build(live, sequences, memory=0).measure(allocations)
+    assert [record.metrics for record in records] == [record.metrics for record in alone]
+    assert sum(record.tokens for record in records) < 0.85 * sum(record.tokens for record in alone)
+    ids = torch.tensor([sequence.input_ids for sequence in sequences])
+    with torch.no_grad():
+        for allocation, record in list(zip(allocations, records, strict=True))[::5]:
+            small, _ = live.extract(allocation, rounded=True)
+            logs = small(ids).logits[:, :-1].flatten(0, 1).log_softmax(-1)
+            assert record.loss == pytest.approx(float(F.nll_loss(logs, ids[:, 1:].flatten())), abs=1e-5)
+    # Another order of the channels is another setting.
+    other = build(LiveModel(model, importance="random", seed=3), sequences)
+    assert other.name_setting(space) != score.name_setting(space)
