@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from rankadaptor.search.account import Account
+from rankadaptor.search.alternatives import (
+    allocate_by_sums,
+    allocate_uniformly,
+    allow_part,
+    list_alternatives,
+    search_blindly,
+    search_randomly,
+)
 from rankadaptor.search.baselines import check_choice, draw_random
+from rankadaptor.search.early_elimination import EarlyElimination
 from rankadaptor.search.exact import solve_exact
 from rankadaptor.search.front import Front, find_front
 from rankadaptor.search.greedy import allocate_by_scores
@@ -10,23 +20,13 @@ from rankadaptor.search.halving import Halving, Rung, halve
 from rankadaptor.search.interpolation import estimate_slot_values
 from rankadaptor.search.loop import Search
 from rankadaptor.search.proposals import PROPOSALS
+from rankadaptor.search.refinement import Refinement
 from rankadaptor.search.result import SearchResult, Step
 from rankadaptor.search.sweep import plan_sweep
 
 __all__ = [
-    "PROPOSALS",
-    "Front",
-    "Halving",
-    "Rung",
-    "Search",
-    "SearchResult",
-    "Step",
-    "allocate_by_scores",
-    "check_choice",
-    "draw_random",
-    "estimate_slot_values",
-    "find_front",
-    "halve",
-    "plan_sweep",
-    "solve_exact",
+    "PROPOSALS", "Account", "EarlyElimination", "Front", "Halving", "Refinement", "Rung", "Search",
+    "SearchResult", "Step", "allocate_by_scores", "allocate_by_sums", "allocate_uniformly", "allow_part",
+    "check_choice", "draw_random", "estimate_slot_values", "find_front", "halve", "list_alternatives",
+    "plan_sweep", "search_blindly", "search_randomly", "solve_exact",
 ]  # fmt: skip

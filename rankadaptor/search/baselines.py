@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rankadaptor.corpus import Record
     from rankadaptor.space import Allocation, Space
 
+KL = "kl"
+
 ONLY_UNIFORM = (
     "this space holds no allocation but uniform inside its budget, so there is nothing to search. Use "
     "uniform, or give it finer slots (`slots: linear`) or a larger menu of ranks, some above uniform's."
@@ -50,7 +52,11 @@ def imagine_records(
         dataclasses.replace(
             template,
             values=values,
-            metrics={**template.metrics, LOSS: (template.loss_reference or 0.0) - float(gain)},
+            metrics={
+                **template.metrics,
+                LOSS: (template.loss_reference or 0.0) - float(gain),
+                **({KL: -float(gain)} if KL in template.metrics else {}),
+            },
             sequence_losses=None,
         )
         for values, gain in zip(space.read_labels(choices), gains, strict=True)

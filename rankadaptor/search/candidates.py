@@ -1,19 +1,22 @@
-"""Where proposals are looked for: all over the space, and around what has been good so far."""
+"""Generate candidate allocations: all over the space, and around the best so far."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankadaptor.space import breed
+from rankadaptor.space.tables import compute_keys
 
 if TYPE_CHECKING:
     from rankadaptor.space import Space
 
 LOCAL_SHARE = 0.4
+ROUNDS = 4
+SURVIVORS = 32
 
 
 def draw_candidates(
@@ -49,13 +52,25 @@ def drop_seen(choices: NDArray[np.int64], seen: Collection[tuple[int, ...]]) -> 
     return rows
 
 
-def compute_keys(choices: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return a number for each row of `(n, n_slots)`, equal for equal rows.
+def climb(
+    pool: NDArray[np.int64],
+    rate: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    derive: Callable[[NDArray[np.int64], int], NDArray[np.int64]],
+    *,
+    seen: Collection[tuple[int, ...]],
+) -> tuple[int, ...]:
+    """Return the choices with the highest score, after some rounds of hill climbing.
 
-    Different rows share one with a probability of about 2⁻⁶⁰; a candidate that is lost to it is no loss.
+    Args:
+        pool: Candidates that have not been measured, `(n, n_slots)`, at least one.
+        rate: Returns the scores `(n,)` of choices `(n, n_slots)`.
+        derive: Returns candidates near the best ones in a round of that number, limits kept.
+        seen: Choices to leave out.
     """
-    multipliers = np.random.default_rng(choices.shape[1]).integers(
-        1 << 63, size=choices.shape[1], dtype=np.uint64
-    ) * np.uint64(2) + np.uint64(1)
-    keys: NDArray[np.uint64] = choices.astype(np.uint64) @ multipliers
-    return keys
+    scores = rate(pool)
+    for number in range(ROUNDS):
+        order = np.argsort(-scores, kind="stable")[:SURVIVORS]
+        derived = drop_seen(derive(pool[order], number), seen)
+        pool = np.concatenate([pool[order], derived])
+        scores = np.concatenate([scores[order], rate(derived)])
+    return tuple(int(choice) for choice in pool[int(np.argmax(scores))])

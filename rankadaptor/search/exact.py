@@ -39,6 +39,7 @@ def solve_exact(
     excluded: Iterable[Sequence[int]] = (),
     around: Sequence[int] | None = None,
     changes: int | None = None,
+    allowed: Flags | None = None,
     gap: float = GAP,
 ) -> tuple[int, ...]:
     """Return the choices with the smallest sum of slot values that keep all limits.
@@ -50,6 +51,7 @@ def solve_exact(
         excluded: Choices that must not be returned, for example those measured before.
         around: Choices from which at most `changes` slots may differ.
         changes: See `around`; without it, no bound.
+        allowed: Options that may be taken, `(n_slots, n_options)`; all by default.
         gap: Relative gap at which the solver stops.
 
     Raises:
@@ -64,10 +66,11 @@ def solve_exact(
         raise InputError(f"values of shape {table.shape}; allowed is {space.tables.costs[0].shape}.")
     bounds = space.limits if limits is None else tuple(limits)
     cut = [tuple(row) for row in excluded]
-    allowed = _find_allowed(space)
+    open_options = _find_open(space) & (True if allowed is None else allowed)
+    useful = open_options
     if not cut:
-        allowed &= ~_find_dominated(space, table, bounds, allowed=allowed, kept=around)
-    program = _Program(space, allowed, bounds)
+        useful = open_options & ~_find_dominated(space, table, bounds, allowed=open_options, kept=around)
+    program = _Program(space, useful, bounds)
     if around is not None and changes is not None:
         program.add_row(program.mark(around), at_least=space.n_slots - changes)
     for row in cut:
@@ -75,7 +78,7 @@ def solve_exact(
     found = program.solve(table, gap=gap)
     if found is not None:
         return found
-    if nearest := find_nearest_bounds(space, bounds):
+    if nearest := find_nearest_bounds(space, bounds, allowed=open_options):
         raise BudgetError(f"no allocation keeps {_name_limits(bounds)} at once. {nearest}")
     raise InputError(
         f"no allocation is left: {len(cut)} are excluded"
@@ -84,9 +87,9 @@ def solve_exact(
     )
 
 
-def find_nearest_bounds(space: Space, limits: Sequence[Limit]) -> str:
+def find_nearest_bounds(space: Space, limits: Sequence[Limit], *, allowed: Flags | None = None) -> str:
     """Say which bound of each limit could be kept beside the others; empty if all can be kept."""
-    allowed = _find_allowed(space)
+    allowed = _find_open(space) if allowed is None else allowed
     if _Program(space, allowed, limits).solve(np.zeros(allowed.shape), gap=1.0) is not None:
         return ""
     parts = []
@@ -117,7 +120,7 @@ def _read_costs(space: Space, resource: str) -> Ints:
     return costs
 
 
-def _find_allowed(space: Space) -> Flags:
+def _find_open(space: Space) -> Flags:
     tables = space.tables
     options = np.arange(tables.n_options)
     return (options >= tables.lowest[:, None]) & (options <= tables.highest[:, None])

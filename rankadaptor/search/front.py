@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankadaptor.errors import InputError
-from rankadaptor.search.candidates import compute_keys
+from rankadaptor.space.moves import shift
+from rankadaptor.space.tables import compute_keys
 
 if TYPE_CHECKING:
     from rankadaptor.predictor import Predictor
@@ -24,7 +25,6 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 CROSSED, MOVED = 0.9, 0.08
-LARGEST_STEP = 3
 CORNER_SHARE = 0.25
 
 
@@ -187,12 +187,10 @@ def build_parts(space: Space, predictor: Predictor, *, first: Ints, seed: int, c
 
         def _do(self, _problem: Any, rows: Any, *_: Any, **__: Any) -> Ints:
             choices = np.rint(rows).astype(np.int64)
-            steps = np.minimum(generator.geometric(0.6, size=choices.shape), LARGEST_STEP)
-            signs = generator.choice((-1, 1), size=choices.shape)
-            same = generator.random((len(choices), 1)) < 1 / 3
-            signs = np.where(same, generator.choice((-1, 1), size=(len(choices), 1)), signs)
-            rate = np.maximum(MOVED, 1.0 / space.n_slots)
-            return fit(choices + steps * signs * (generator.random(choices.shape) < rate))
+            moved = generator.random(choices.shape) < max(MOVED, 1.0 / space.n_slots)
+            together = generator.random(len(choices)) < 1 / 3
+            signs = np.where(together, generator.choice((-1, 1), size=len(choices)), 0)
+            return fit(shift(space, choices, moved, generator=generator, signs=signs))
 
     return Parts(Trade(), Given(), Mix(), Move(prob=1.0))
 

@@ -1,10 +1,14 @@
 """Slot values of all options from the few that a sweep measured.
 
-Along one coordinate the value follows a power law between measured levels, ln v linear in ln |x|, which is
-convex or concave as the measurements say, monotone and never negative. The exponent is shared by the slots of
-a kind where a slot has a single level, and its level is interpolated over depth where it has none. An option
-that differs in several coordinates has the sum of their values times a factor that the measured options of
-the same coordinates tell (1 without any). Measured options keep their measured value.
+Along one direction, slots of a kind share the shape of their curve: ln v of a level relative to the level
+that most of them measured, linear in ln size between levels. A slot's own measurements shift this shape, by
+an amount that is linear in ln size between them and constant beyond. A slot without measurements takes the
+shift interpolated over depth. Values are never negative, zero at the reference, and monotone where the
+shared shape is (it is not for types: rounding to a grid on which the weights already lie costs nothing).
+
+A direction that contains another, such as {width, dropped}, has that one's value times a factor; options that
+combine directions have the sum of their values times a factor. Factors are the slot's own where it was
+measured, otherwise the median over its kind, otherwise 1. Measured options keep their measured value.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from numpy.typing import NDArray
 
 from rankadaptor.errors import InputError
 from rankadaptor.features import SlotValues
-from rankadaptor.search.sweep import Support, group_by_support
+from rankadaptor.search.directions import SlotDirections, Support, find_directions
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -27,45 +31,49 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 EXPONENT = 1.5
-"""Exponent of a coordinate of which no slot has two levels."""
-STEEPEST = 4.0
-FLATTEST = 0.25
+"""Slope of ln v over ln size where no slot has two levels."""
+FLATTEST, STEEPEST = 0.25, 4.0
 SMALLEST = 1e-7
-"""Nats per token below which a value counts as this value before its logarithm is taken."""
+"""Nats per token; smaller values count as this before their logarithm is taken."""
+PULL = 0.1
+"""Share of a rise below which a curve that falls somewhere still counts as monotone."""
+
+Parts = tuple[Support, ...]
+Measured = dict[int, dict[int, float]]
+"""Value by slot and option."""
 
 
 def estimate_slot_values(space: Space, records: Sequence[Record]) -> SlotValues:
     """Estimate the value of every option from records that differ from the first reference in one slot.
 
-    Records that differ in more slots, and failed ones, are left out. A value is the loss of gain against the
-    first reference (the increase of KL where the records have it), and at least 0.
+    Records that differ in more slots, and failed ones, are left out. A value is what the allocation loses
+    against the first reference, −gain (the increase of KL where records have it), and at least 0.
 
     Raises:
-        InputError: If a kind of slot has options of which none like it was measured.
+        InputError: If a kind of slot has a direction along which none of its slots was measured.
     """
-    measured = _read_records(space, records)
-    groups = [group_by_support(slot) for slot in space.slots]
-    curves = _Curves(space, measured, groups)
-    factors = _fit_factors(space, measured, curves)
+    measured = read_single_changes(space, records)
+    directions = [find_directions(slot) for slot in space.slots]
+    curves = _Curves(space, directions, measured)
     rows = []
     for index, slot in enumerate(space.slots):
-        row = np.zeros(len(slot.options))
-        if slot.pinned is None and len(slot.options) > 1:
-            for support, options in groups[index].items():
-                for option in options:
-                    own = curves.sum_axes(index, option, support)
-                    row[option] = own * factors.read(index, support) if len(support) > 1 else own
+        row = [0.0] * len(slot.options)
+        if index in space.tables.searchable:
+            row = [curves.value(index, option) for option in range(len(slot.options))]
         for option, value in measured.get(index, {}).items():
             row[option] = value
-        rows.append(row.tolist())
+        rows.append(row)
     return SlotValues.of_rows(space, rows, measured=sum(len(each) for each in measured.values()))
 
 
-def _read_records(space: Space, records: Sequence[Record]) -> dict[int, dict[int, float]]:
-    """Return the measured value by slot and option; of several records the one with most tokens counts."""
+def read_single_changes(space: Space, records: Sequence[Record]) -> Measured:
+    """Return the value of records that differ from the first reference in one slot, by slot and option.
+
+    Of several records of an allocation the one of highest fidelity counts.
+    """
     origin = np.asarray(space.origin)
-    tokens: dict[tuple[int, int], int] = {}
-    measured: dict[int, dict[int, float]] = {}
+    fidelities: dict[tuple[int, int], float] = {}
+    measured: Measured = {}
     for record in records:
         if record.gain is None:
             continue
@@ -74,141 +82,138 @@ def _read_records(space: Space, records: Sequence[Record]) -> dict[int, dict[int
         if len(changed) != 1:
             continue
         slot, option = int(changed[0]), int(choices[changed[0]])
-        if record.tokens >= tokens.get((slot, option), -1):
-            tokens[slot, option] = record.tokens
+        if record.fidelity >= fidelities.get((slot, option), -1.0):
+            fidelities[slot, option] = record.fidelity
             measured.setdefault(slot, {})[option] = max(-record.gain, 0.0)
     return measured
 
 
 @dataclass
 class _Curves:
-    """Power laws along the coordinates of all slots.
+    """Curves along the directions of all slots, and factors of what they do not explain.
 
     Attributes:
-        points: By slot and coordinate, the measured levels: (ln |x|, ln v), ascending and monotone.
-        exponents: By kind and coordinate.
+        shapes: By kind and direction, the shared curve: rows (ln size, ln v less that of the anchor level).
+        shifts: By slot and direction, its own measurements relative to the shape: rows (ln size, shift).
+        factors: By slot and parts, ln of measured value over the sum of its parts.
     """
 
     space: Space
-    measured: dict[int, dict[int, float]]
-    groups: Sequence[dict[Support, list[int]]]
-    points: dict[tuple[int, int], Floats] = field(init=False)
-    exponents: dict[tuple[str, int], float] = field(init=False)
+    directions: Sequence[SlotDirections]
+    measured: Measured
+    shapes: dict[tuple[str, Support], Floats] = field(init=False, default_factory=dict)
+    shifts: dict[tuple[int, Support], Floats] = field(init=False, default_factory=dict)
+    factors: dict[tuple[int, Parts], float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.points = {}
-        slopes: dict[tuple[str, int], list[float]] = {}
+        points: dict[tuple[str, Support], dict[int, Floats]] = {}
         for index, values in self.measured.items():
-            slot = self.space.slots[index]
-            for support, options in self.groups[index].items():
-                if len(support) > 1:
-                    continue
-                (axis,) = support
-                pairs = [(abs(slot.coordinates[o][axis]), values[o]) for o in options if o in values]
-                if not pairs:
-                    continue
-                levels = np.log(np.maximum(_merge_levels(pairs), [1e-12, SMALLEST]))
-                self.points[index, axis] = levels
-                if len(levels) > 1 and levels[-1, 0] > levels[0, 0]:
-                    rise = (levels[-1, 1] - levels[0, 1]) / (levels[-1, 0] - levels[0, 0])
-                    slopes.setdefault((slot.kind, axis), []).append(float(rise))
-        self.exponents = {
-            key: float(np.clip(np.median(each), FLATTEST, STEEPEST)) for key, each in slopes.items()
-        }
+            for direction, levels in self.directions[index].levels.items():
+                known = [(size, values[option]) for size, option in levels if option in values]
+                if known and direction not in self.directions[index].bases:
+                    logs = np.log(np.maximum(np.array(known), [1e-12, SMALLEST]))
+                    points.setdefault((self.space.slots[index].kind, direction), {})[index] = logs
+        for key, by_slot in points.items():
+            self.shapes[key] = _share_shape(list(by_slot.values()))
+            for index, logs in by_slot.items():
+                along = np.column_stack([logs[:, 0], logs[:, 1] - _read(self.shapes[key], logs[:, 0])])
+                self.shifts[index, key[1]] = along
+        for index, values in self.measured.items():
+            for option, value in values.items():
+                parts = self.directions[index].parts[option]
+                if len(parts) > 1 or parts[0] in self.directions[index].bases:
+                    expected = max(self._sum_parts(index, option), SMALLEST)
+                    self.factors[index, parts] = float(np.log(max(value, SMALLEST) / expected))
 
-    def sum_axes(self, index: int, option: int, support: Support) -> float:
-        """Return the sum of the values that an option's coordinates have on their own."""
-        vector = self.space.slots[index].coordinates[option]
-        own = self._list_axes(index)
-        return sum(self._read(index, axis, abs(vector[axis])) for axis in support if axis in own)
+    def value(self, index: int, option: int) -> float:
+        """Return the estimated value of an option."""
+        parts = self.directions[index].parts[option]
+        total = self._sum_parts(index, option)
+        if len(parts) == 1 and parts[0] not in self.directions[index].bases:
+            return total
+        return total * self._find_factor(index, parts)
 
-    def _list_axes(self, index: int) -> set[int]:
-        return {support[0] for support in self.groups[index] if len(support) == 1}
+    def _sum_parts(self, index: int, option: int) -> float:
+        """Return the sum of an option's directions; of a direction with a base, what is known of it."""
+        found = self.directions[index]
+        total = 0.0
+        for direction in found.parts[option]:
+            base = found.bases.get(direction)
+            along = self._follow(index, base or direction, found.sizes[option][base or direction])
+            alone = base is not None and len(found.parts[option]) > 1
+            total += along * (self._find_factor(index, (direction,)) if alone else 1.0)
+        return total
 
-    def _read(self, index: int, axis: int, size: float) -> float:
-        slot, x = self.space.slots[index], float(np.log(max(size, 1e-12)))
-        shared = self._find_exponent(slot.kind, axis)
-        if (index, axis) in self.points:
-            return float(np.exp(_follow(self.points[index, axis], x, shared)))
-        others = [
-            (self.space.slots[other].block, _follow(points, x, shared))
-            for (other, along), points in sorted(self.points.items())
-            if along == axis and self.space.slots[other].kind == slot.kind
-        ]
-        if not others:
+    def _follow(self, index: int, direction: Support, size: float) -> float:
+        kind, x = self.space.slots[index].kind, float(np.log(max(size, 1e-12)))
+        if (kind, direction) not in self.shapes:
             raise InputError(
-                f"slot {slot.name!r}: no option like {slot.options[-1]} was measured in any slot of kind "
-                f"{slot.kind!r}. Measure what plan_sweep proposes."
+                f"slot {self.space.slots[index].name!r}: no slot of kind {kind!r} was measured along the "
+                f"coordinates {direction}. Measure what plan_sweep proposes."
             )
-        blocks, logs = np.array(sorted(others)).T
-        return float(np.exp(np.interp(slot.block, blocks, logs)))
+        shape = self.shapes[kind, direction]
+        own = self.shifts.get((index, direction))
+        shift = np.interp(x, *own.T) if own is not None else self._interpolate_shift(index, direction)
+        log = float(_read(shape, np.array([x]))[0] + shift)
+        if own is not None and _rises(shape):  # monotone beside the slot's own measurements
+            levels = own[:, 0], own[:, 1] + _read(shape, own[:, 0])
+            log = min([log, *levels[1][levels[0] >= x].tolist()])
+            log = max([log, *levels[1][levels[0] <= x].tolist()])
+        return float(np.exp(log))
 
-    def _find_exponent(self, kind: str, axis: int) -> float:
-        if (kind, axis) in self.exponents:
-            return self.exponents[kind, axis]
-        same = [each for (_, along), each in sorted(self.exponents.items()) if along == axis]
-        return float(np.median(same)) if same else EXPONENT
-
-
-def _merge_levels(pairs: Sequence[tuple[float, float]]) -> Floats:
-    """Average values of one level and make them monotone (isotonic regression), `(n, 2)`."""
-    from sklearn.isotonic import IsotonicRegression
-
-    sizes = sorted({size for size, _ in pairs})
-    means = [float(np.mean([value for each, value in pairs if each == size])) for size in sizes]
-    if len(sizes) > 1:
-        means = IsotonicRegression().fit_transform(np.asarray(sizes), np.asarray(means)).tolist()
-    return np.column_stack([sizes, means])
-
-
-def _follow(points: Floats, x: float, exponent: float) -> float:
-    """Read a curve in logarithms: linear between points, with a slope of its own beyond the last."""
-    if x <= points[0, 0]:
-        return float(points[0, 1] + exponent * (x - points[0, 0]))
-    if x >= points[-1, 0]:
-        if len(points) > 1:
-            rise = (points[-1, 1] - points[-2, 1]) / (points[-1, 0] - points[-2, 0])
-            exponent = float(np.clip(rise, 0.0, STEEPEST))
-        return float(points[-1, 1] + exponent * (x - points[-1, 0]))
-    return float(np.interp(x, points[:, 0], points[:, 1]))
-
-
-@dataclass(frozen=True)
-class _Factors:
-    """Factors on sums of coordinates, by slot where it was measured, else by kind.
-
-    Attributes:
-        logs: By slot and coordinates, the logarithms that measured options tell.
-        space: The space.
-    """
-
-    logs: dict[tuple[int, Support], float]
-    space: Space
-
-    def read(self, index: int, support: Support) -> float:
-        """Return the factor of a slot: its own, or one interpolated over depth, or 1."""
-        if (index, support) in self.logs:
-            return float(np.exp(self.logs[index, support]))
+    def _interpolate_shift(self, index: int, direction: Support) -> float:
         slot = self.space.slots[index]
-        others = sorted(
-            (self.space.slots[other].block, log)
-            for (other, which), log in self.logs.items()
-            if which == support and self.space.slots[other].kind == slot.kind
+        pairs = sorted(
+            (self.space.slots[other].block, float(own[:, 1].mean()))
+            for (other, along), own in self.shifts.items()
+            if along == direction and self.space.slots[other].kind == slot.kind
         )
-        # The factor of a slot is mostly its own: the median of its kind says more than a neighbour's.
-        return float(np.exp(np.median([log for _, log in others]))) if others else 1.0
+        return float(np.interp(slot.block, *np.array(pairs).T))
+
+    def _find_factor(self, index: int, parts: Parts) -> float:
+        if (index, parts) in self.factors:
+            return float(np.exp(self.factors[index, parts]))
+        kind = self.space.slots[index].kind
+        others = [
+            log
+            for (other, which), log in self.factors.items()
+            if which == parts and self.space.slots[other].kind == kind
+        ]
+        return float(np.exp(np.median(others))) if others else 1.0
 
 
-def _fit_factors(space: Space, measured: dict[int, dict[int, float]], curves: _Curves) -> _Factors:
-    logs = {}
-    for index, values in measured.items():
-        for support, options in curves.groups[index].items():
-            known = [option for option in options if option in values]
-            if len(support) < 2 or not known:
-                continue
-            ratios = [
-                np.log(max(values[o], SMALLEST)) - np.log(max(curves.sum_axes(index, o, support), SMALLEST))
-                for o in known
-            ]
-            logs[index, support] = float(np.mean(ratios))
-    return _Factors(logs, space)
+def _share_shape(curves: Sequence[Floats]) -> Floats:
+    """Return the curve that slots share: ln size of every level, and ln v relative to the anchor level.
+
+    The anchor is the level that most slots measured. Levels that no slot measured beside the anchor follow a
+    power law.
+    """
+    sizes = np.unique(np.round(np.concatenate([curve[:, 0] for curve in curves]), 9))
+    table = np.full((len(curves), len(sizes)), np.nan)
+    for row, curve in enumerate(curves):
+        table[row, np.searchsorted(sizes, np.round(curve[:, 0], 9))] = curve[:, 1]
+    anchor = int(np.argmax((~np.isnan(table)).sum(axis=0)))
+    relative = table - table[:, [anchor]]
+    known = ~np.isnan(relative).all(axis=0)
+    shape = np.column_stack([sizes[known], np.nanmedian(relative[:, known], axis=0)])
+    if len(shape) > 2 and _rises(shape):
+        shape[:, 1] = np.maximum.accumulate(shape[:, 1])
+    return shape
+
+
+def _rises(shape: Floats) -> bool:
+    """Tell whether a curve is monotone but for a small part of its whole rise."""
+    steps = np.diff(shape[:, 1])
+    return bool(-steps[steps < 0].sum() <= PULL * max(float(steps[steps > 0].sum()), 1e-12))
+
+
+def _read(shape: Floats, x: Floats) -> Floats:
+    """Read a curve: linear between its points, a power law beyond them."""
+    first, last = shape[0], shape[-1]
+    slope = EXPONENT
+    if len(shape) > 1:
+        slope = float(np.clip((last[1] - first[1]) / (last[0] - first[0]), FLATTEST, STEEPEST))
+    inside = np.interp(x, shape[:, 0], shape[:, 1])
+    below, above = first[1] + slope * (x - first[0]), last[1] + slope * (x - last[0])
+    read: Floats = np.where(x < first[0], below, np.where(x > last[0], above, inside))
+    return read

@@ -14,7 +14,7 @@ from rankadaptor.defaults import SEARCH
 from rankadaptor.errors import InputError
 from rankadaptor.progress import Progress
 from rankadaptor.search.baselines import ONLY_UNIFORM, imagine_records
-from rankadaptor.search.candidates import draw_candidates, drop_seen
+from rankadaptor.search.candidates import ROUNDS, climb, draw_candidates, drop_seen
 from rankadaptor.search.initial_design import POOL, choose_apart
 from rankadaptor.search.proposals import UNSURE, Score, choose_score, score_mean
 from rankadaptor.search.result import SearchResult, Step, explain_no_result, list_steps
@@ -23,14 +23,14 @@ from rankadaptor.space import breed
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
     from rankadaptor.predictor import Prediction, Predictor
+    from rankadaptor.search.refinement import Refinement
     from rankadaptor.space import Allocation, Space
 
 logger = logging.getLogger(__name__)
 
 INITIAL = 4
 PARENTS = 8
-ROUNDS = 4
-SURVIVORS = 32
+SLICE = "slice"
 SURE = 4  # usable records before a search may stop early
 PLAUSIBLE = 2.0  # standard deviations
 
@@ -38,7 +38,7 @@ Ints = NDArray[np.int64]
 
 
 class Search:
-    """Looks for the allocation with the largest gain over uniform.
+    """Looks for the allocation with the largest gain over the first reference.
 
     Its whole state is its list of records. `ask` changes nothing, and with the same space, predictor, seed
     and records it answers the same; to resume a search, tell a new one what was measured:
@@ -48,7 +48,7 @@ class Search:
             search.tell([measure(allocation) for allocation in search.ask()])
         result = search.result()
 
-    which is what `run` does. Uniform is never proposed: its gain is 0 by definition.
+    which is what `run` does. The first reference is never proposed: its gain is 0 by definition.
 
     Attributes:
         space: Where it looks.
@@ -68,6 +68,7 @@ class Search:
         mean_until: int = SEARCH.mean_until,
         candidates: int = SEARCH.candidates,
         initial: int | None = None,
+        refinement: Refinement | None = None,
     ) -> None:
         """Prepare a search.
 
@@ -82,6 +83,7 @@ class Search:
             candidates: Allocations scored before each proposal; a fifth as many more refine the best of them.
             initial: Allocations spread over the space before the predictor is asked; by default 4, or none if
                 it is pretrained.
+            refinement: Chooses allocations near the best measured ones, in place of `proposal`.
 
         Raises:
             InputError: If the proposal is unknown or a number is too small.
@@ -93,8 +95,9 @@ class Search:
         self.space, self.predictor, self.seed, self.proposal = space, predictor, seed, proposal
         self.mean_until = mean_until
         self._score: Score = choose_score(proposal)
-        self._candidates = candidates
+        self._candidates, self._refinement = candidates, refinement
         self._initial = initial if initial is not None else (0 if predictor.pretrained else INITIAL)
+        self._floor = 0.0 if space.contains(space.reference().values) else None
         self._records: tuple[Record, ...] = ()
         self._history: tuple[Step, ...] = ()
         self._conditioned: Predictor | None = None
@@ -151,7 +154,9 @@ class Search:
             if found is None:
                 break
             chosen.append(found)
-            if len(chosen) < count and self.proposal in UNSURE and not self._early:
+            unsure = self._refinement is not None and not self._refinement.blind
+            unsure = unsure or (self.proposal in UNSURE and not self._early)
+            if len(chosen) < count and unsure:
                 predictor = self._imagine(chosen)
         if not chosen and len(seen) == 1:
             raise InputError(ONLY_UNIFORM)
@@ -180,7 +185,7 @@ class Search:
         if not given:
             return
         prediction = self._foresee(given)
-        best = self._history[-1].best_gain if self._history else 0.0
+        best = self._history[-1].best_gain if self._history else self._floor
         steps = list_steps(given, prediction, first=len(self._records) + 1, best=best)
         self._records += given
         self._history += tuple(steps)
@@ -227,8 +232,7 @@ class Search:
                 for record in records:
                     if on_record is not None:
                         on_record(record)
-                best = self._history[-1].best_gain
-                progress.advance(len(records), note=f"best {best:+.4f} nats per token vs uniform")
+                progress.advance(len(records), note=self._describe_best())
 
             self.run_batches(
                 lambda allocations: [measure(allocation) for allocation in allocations],
@@ -289,7 +293,7 @@ class Search:
         Raises:
             RankAdaptorError: If there are no records, or no fine-tune succeeded.
         """
-        usable = self._usable()
+        usable = self._usable(whole=True)
         if not usable:
             raise explain_no_result(self._records)
         means = self.conditioned.predict(self.space, np.asarray(usable, dtype=np.int64)).mean
@@ -302,12 +306,22 @@ class Search:
             predictor=self.conditioned,
         )
 
+    def _describe_best(self) -> str:
+        best = self._history[-1].best_gain
+        name = self.space.references[0][0]
+        return "nothing measured" if best is None else f"best {best:+.4f} nats per token vs {name}"
+
     # ── parts of a proposal ─────────────────────────────────────────────────────────────────────────────────
 
     def _propose(
         self, predictor: Predictor, seen: set[tuple[int, ...]], *, turn: int
     ) -> tuple[int, ...] | None:
         seed = self._draw_seed(turn)
+        if self._refinement is not None:
+            return self._refinement.propose(
+                self.space, predictor, parents=self._choose_parents(), seen=seen,
+                candidates=self._candidates, turn=turn, seed=seed,
+            )  # fmt: skip
         if self.proposal == "random":
             pool = drop_seen(self.space.sample_choices(self._candidates, seed), seen)
             return _read_row(pool[0]) if len(pool) else None
@@ -315,14 +329,14 @@ class Search:
         if not len(pool):
             return None
         incumbent = self._find_incumbent(predictor)
-        scores = self._rate(predictor, pool, incumbent, draw=seed)
-        for number in range(ROUNDS):  # offspring of the best candidates: hill climbing on the score
-            order = np.argsort(-scores, kind="stable")[:SURVIVORS]
-            size = max(self._candidates // (5 * ROUNDS), 2)
-            offspring = drop_seen(breed(self.space, pool[order], count=size, seed=seed + number + 2), seen)
-            pool = np.concatenate([pool[order], offspring])
-            scores = np.concatenate([scores[order], self._rate(predictor, offspring, incumbent, draw=seed)])
-        return _read_row(pool[int(np.argmax(scores))])
+        return climb(
+            pool,
+            lambda choices: self._rate(predictor, choices, incumbent, draw=seed),
+            lambda best, number: breed(
+                self.space, best, count=max(self._candidates // (5 * ROUNDS), 2), seed=seed + number + 2
+            ),
+            seen=seen,
+        )
 
     def _rate(
         self, predictor: Predictor, choices: Ints, incumbent: float, *, draw: int
@@ -351,17 +365,25 @@ class Search:
         return draw_candidates(self.space, count=self._candidates, parents=parents, seen=left_out, seed=seed)
 
     def _choose_parents(self) -> Ints:
-        """Return uniform and measured allocations, those expected to gain most first, `(n, n_slots)`."""
-        rows = np.asarray([self.space.origin, *self._usable()], dtype=np.int64)
+        """Return measured allocations, those expected to gain most first, `(n, n_slots)`.
+
+        The first reference is one of them where it keeps the limits.
+        """
+        first = [] if self._floor is None and self._usable() else [self.space.origin]
+        rows = np.asarray([*first, *self._usable()], dtype=np.int64)
         means = self.conditioned.predict(self.space, rows).mean
         return rows[np.argsort(-means, kind="stable")[:PARENTS]]
 
     def _find_incumbent(self, predictor: Predictor) -> float:
-        """The largest expected gain among measured allocations and uniform, nats per token."""
+        """The largest expected gain among measured allocations and the first reference, nats per token.
+
+        The first reference counts where it keeps the limits.
+        """
         usable = self._usable()
         if not usable:
             return 0.0
-        return max(0.0, float(predictor.predict(self.space, np.asarray(usable, dtype=np.int64)).mean.max()))
+        best = float(predictor.predict(self.space, np.asarray(usable, dtype=np.int64)).mean.max())
+        return best if self._floor is None else max(self._floor, best)
 
     def _spread_out(self, seen: set[tuple[int, ...]], *, count: int) -> list[tuple[int, ...]]:
         pool = drop_seen(self.space.sample_choices(POOL, self._draw_seed(0, told=False)), seen)
@@ -379,9 +401,16 @@ class Search:
             return None
         return self.conditioned.predict(self.space, self._find_choices(records))
 
-    def _usable(self) -> list[tuple[int, ...]]:
-        """Distinct allocations with at least one good record, in the order told."""
-        usable = dict.fromkeys(record.values for record in self._records if record.gain is not None)
+    def _usable(self, *, whole: bool = False) -> list[tuple[int, ...]]:
+        """Distinct allocations with at least one good record, in the order told.
+
+        With `whole`, slices that were measured on fewer tokens than others are left out.
+        """
+        good = [record for record in self._records if record.gain is not None]
+        most = max((record.fidelity for record in good if record.source == SLICE), default=0.0)
+        usable = dict.fromkeys(
+            record.values for record in good if not whole or record.source != SLICE or record.fidelity >= most
+        )
         return [self.space.find_choices(values) for values in usable]
 
     def _seen(self) -> set[tuple[int, ...]]:

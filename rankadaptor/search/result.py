@@ -25,7 +25,8 @@ class Step:
         predicted_mean: Predicted gain, nats per token; None while the predictor knew nothing.
         predicted_std: Its standard deviation, without the noise of the measurement; None likewise.
         gain: Measured gain, nats per token; None if the fine-tune failed.
-        best_gain: Largest gain measured so far, at least 0, the gain of uniform.
+        best_gain: Largest gain measured so far, and at least 0, the gain of the first reference, where this
+            reference keeps the limits; None before anything was measured where it does not.
         status: `ok` or `failed`.
     """
 
@@ -34,7 +35,7 @@ class Step:
     predicted_mean: float | None
     predicted_std: float | None
     gain: float | None
-    best_gain: float
+    best_gain: float | None
     status: str
 
     def to_json(self) -> dict[str, Any]:
@@ -43,7 +44,7 @@ class Step:
 
 
 def list_steps(
-    records: Sequence[Record], prediction: Prediction | None, *, first: int, best: float
+    records: Sequence[Record], prediction: Prediction | None, *, first: int, best: float | None
 ) -> list[Step]:
     """Return one step per record.
 
@@ -51,11 +52,12 @@ def list_steps(
         records: What was measured, in the order told.
         prediction: What was predicted of them before; None while the predictor knew nothing.
         first: Number of the first evaluation.
-        best: Largest gain before, nats per token.
+        best: Largest gain before, nats per token; None if there is none.
     """
     steps = []
     for index, record in enumerate(records):
-        best = max(best, record.gain) if record.gain is not None else best
+        if record.gain is not None:
+            best = record.gain if best is None else max(best, record.gain)
         steps.append(
             Step(
                 evaluation=first + index,

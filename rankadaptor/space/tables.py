@@ -114,3 +114,15 @@ def build_tables(slots: Sequence[Slot], *, limited: Sequence[str]) -> Tables:
         kinds=kinds,
         depth=depth,
     )
+
+
+def compute_keys(choices: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return a number for each row of `(n, n_slots)`, equal for equal rows.
+
+    Different rows share one with a probability of about 2⁻⁶⁰; what is lost to it is one candidate among many.
+    """
+    multipliers = np.random.default_rng(choices.shape[1]).integers(
+        1 << 63, size=choices.shape[1], dtype=np.uint64
+    ) * np.uint64(2) + np.uint64(1)
+    keys: NDArray[np.uint64] = choices.astype(np.uint64) @ multipliers
+    return keys

@@ -10,7 +10,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.features import ScoreTable, SlotValues
 from rankadaptor.predictor.quality import compute_kendall
 from rankadaptor.search import estimate_slot_values, plan_sweep, solve_exact
-from rankadaptor.search.sweep import find_support, group_by_support
+from rankadaptor.search.directions import find_directions, find_support
 from rankadaptor.space import Limit, Space
 from tests.space.joint import JointOracle, make_joint_oracle, make_joint_space
 from tests.space.toy import make_space
@@ -32,10 +32,10 @@ def test_a_plan_changes_one_slot_each_and_sees_every_kind_of_option(space):
     seen: dict[tuple[str, tuple[int, ...]], int] = {}
     for allocation in plan:
         (slot,) = np.flatnonzero(np.asarray(allocation.choices) != space.origin)
-        key = (space.slots[slot].kind, find_support(space, slot, allocation.choices[slot]))
+        key = (space.slots[slot].kind, find_support(space.slots[slot], allocation.choices[slot]))
         seen[key] = seen.get(key, 0) + 1
-    assert seen["mlp", (0,)] == seen["attention", (0,)] == 30  # width everywhere
-    assert min(seen["mlp", (0, 1)], seen["mlp", (2,)], seen["attention", (2,)]) >= 10  # dropped, types
+    assert min(seen["mlp", (0,)], seen["attention", (0,)]) >= 30  # width everywhere
+    assert min(seen["mlp", (0, 1)], seen["mlp", (2, 3)], seen["attention", (2, 3)]) >= 8  # dropped, types
     assert plan_sweep(space, evaluations=60) == plan[:60]
     with pytest.raises(InputError, match="are needed"):
         plan_sweep(space, evaluations=3)
@@ -83,10 +83,9 @@ def test_values_are_never_negative_and_rise_along_each_coordinate(seed, count):
     for slot, row in zip(space.slots, values.values, strict=True):
         assert min(row) >= 0.0
         assert row[space.origin[0]] == 0.0
-        for support, options in group_by_support(slot).items():
-            if len(support) == 1:
-                curve = np.array([row[option] for option in options])
-                assert (np.diff(curve) >= -1e-9 * curve.max()).all()
+        for levels in find_directions(slot).levels.values():
+            curve = np.array([row[option] for _, option in levels])
+            assert (np.diff(curve) >= -1e-9 * curve.max()).all()
 
 
 def test_what_cannot_be_estimated_or_does_not_fit_is_named(space, oracle):

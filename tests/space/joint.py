@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import zlib
 
 import numpy as np
@@ -13,6 +14,11 @@ from rankadaptor.space import Allocation, Limit, Slot, Space
 BITS = {"Q8": 8.5, "Q5": 5.5, "Q4": 4.5}
 ROUNDING = {"Q8": 0.005, "Q5": 0.035, "Q4": 0.07}
 FIXED = 1000
+
+
+def describe_type(bits: str) -> tuple[float, float]:
+    """Bits and rounding relative to the largest type, which is also what a dropped slot has."""
+    return math.log2(BITS.get(bits, 8.5) / 8.5), ROUNDING.get(bits, 0.005) - 0.005
 
 
 def make_slot(name: str, kind: str, block: int, *, widths: tuple[int, ...], weights: int) -> Slot:
@@ -29,7 +35,7 @@ def make_slot(name: str, kind: str, block: int, *, widths: tuple[int, ...], weig
             ("macs", tuple(width * weights for width, _ in options)),
         ),
         coordinates=tuple(
-            (1 - width / top, float(width == 0), ROUNDING.get(bits, 0.005) - 0.005) for width, bits in options
+            (width / top - 1, -float(width == 0), *describe_type(bits)) for width, bits in options
         ),
         block=block,
         kind=kind,
@@ -45,7 +51,7 @@ def make_joint_space(*, blocks: int = 30, size: float = 0.6, macs: float | None 
     embedding = Slot(
         name="embedding", component="joint", modules=("model.embed_tokens",), options=tuple(reversed(BITS)),
         costs=(("bytes", tuple(round(150_000 * BITS[bits] / 8) for bits in reversed(BITS))),),
-        coordinates=tuple((0.0, 0.0, ROUNDING[bits] - 0.005) for bits in reversed(BITS)),
+        coordinates=tuple(describe_type(bits) for bits in reversed(BITS)),
         block=0, kind="embedding",
     )  # fmt: skip
     fixed = Slot(
@@ -95,7 +101,7 @@ class JointOracle:
         scored = self.tokens if tokens is None else tokens
         return Record(
             setting="joint", values=allocation.values, source="slice", seed=0, steps=0,
-            fidelity=0.0, metrics={"kl": kl, "loss": 3.0 + kl, "loss_reference": 3.0},
+            fidelity=scored / self.tokens, metrics={"kl": kl, "loss": 3.0 + kl, "loss_reference": 3.0},
             costs={"bytes": allocation.cost("bytes"), "tokens": scored, "seconds": scored / 1000},
         )  # fmt: skip
 
@@ -112,9 +118,9 @@ def make_joint_oracle(space: Space, *, seed: int, interaction: float = 0.8) -> J
             continue
         size = np.exp(0.8 * rng.standard_normal() - 3.2) * (2.5 if slot.block in (0, 29) else 1.0)
         power, rounding = rng.uniform(1.1, 2.2), np.exp(0.5 * rng.standard_normal())
-        for option, (removed, dropped, error) in enumerate(
-            vector if len(vector) == 3 else (0, 0, 0) for vector in slot.coordinates
-        ):
+        for option, vector in enumerate(slot.coordinates):
+            removed, dropped = (-vector[0], -vector[1]) if len(vector) == 4 else (0.0, 0.0)
+            error = vector[-1]
             wide = size * removed**power * (1 + dropped * rng.uniform(0.0, 1.0))
             scale = 10 if slot.kind == "embedding" else 1
             damages[row, option] = wide + scale * 0.7 * rounding * error**2 * (1 - 0.6 * removed)

@@ -1,0 +1,133 @@
+"""Refinement on the true score: allocations near the best measured ones, proposed by the predictor.
+
+Candidates are trades between a few slots of the best allocations, and exact optima of the predictor's own
+judgement: it is made linear around an allocation (what it predicts of every single change), the sum is
+minimised under all limits with a bound on the number of slots that change, and this is repeated around what
+was found. All candidates are then ranked by the predictor's mean plus a part of its standard deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankadaptor.errors import InputError
+from rankadaptor.search.candidates import climb, drop_seen
+from rankadaptor.search.exact import solve_exact
+from rankadaptor.space.moves import trade
+
+if TYPE_CHECKING:
+    from rankadaptor.predictor import Predictor
+    from rankadaptor.space import Allocation, Space
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+OPTIMISM = 0.5
+"""Standard deviations added to the predicted mean."""
+PARENTS = 6
+CHANGES = (6, None)
+"""Bounds on the number of changed slots, one after the other."""
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How a refining search chooses what to measure next.
+
+    Attributes:
+        starts: Allocations measured first, such as the exact optimum of the sweep and uniform.
+        optimism: Standard deviations added to the predicted mean; 0 takes what is expected to be best.
+        exact: Whether exact optima of the predictor's judgement are among the candidates.
+        blind: Whether candidates are taken as they are drawn, without ranking: evolution without a predictor.
+    """
+
+    starts: tuple[Allocation, ...] = ()
+    optimism: float = OPTIMISM
+    exact: bool = True
+    blind: bool = False
+
+    def propose(
+        self,
+        space: Space,
+        predictor: Predictor,
+        *,
+        parents: Ints,
+        seen: Collection[tuple[int, ...]],
+        candidates: int,
+        turn: int,
+        seed: int,
+    ) -> tuple[int, ...] | None:
+        """Return the choices to measure next, or None if nothing new was found.
+
+        Args:
+            space: The space.
+            predictor: Conditioned on all records.
+            parents: Measured allocations inside the limits, best first, `(n, n_slots)`; may be empty.
+            seen: Choices to leave out.
+            candidates: Number of trades that are ranked, besides offspring of the best of them.
+            turn: Number of the proposal in its batch; the exact solver runs for the first one.
+            seed: Seed of all draws.
+        """
+        for start in self.starts:
+            if start.choices not in seen:
+                return start.choices
+        if not len(parents):
+            parents = space.sample_choices(PARENTS, seed)
+        if self.blind:
+            drawn = drop_seen(trade(space, parents[:1], count=64, seed=seed), seen)
+            return _read_row(drawn[0]) if len(drawn) else None
+        pool = trade(space, parents[:PARENTS], count=candidates, seed=seed)
+        if self.exact and turn == 0:
+            pool = np.concatenate([pool, self._find_exact(space, predictor, parents[0])])
+        pool = drop_seen(pool, seen)
+        if not len(pool):
+            return None
+        return climb(
+            pool,
+            lambda choices: self._score(space, predictor, choices),
+            lambda best, number: trade(space, best, count=max(candidates // 4, 2), seed=seed + number + 1),
+            seen=seen,
+        )
+
+    def _score(self, space: Space, predictor: Predictor, choices: Ints) -> Floats:
+        if not len(choices):
+            return np.zeros(0)
+        prediction = predictor.predict(space, choices)
+        return prediction.mean + self.optimism * prediction.std
+
+    def _find_exact(self, space: Space, predictor: Predictor, around: Ints) -> Ints:
+        """Return exact optima of the predictor's judgement, linear around each in turn."""
+        found = []
+        for changes in CHANGES:
+            values = self._linearise(space, predictor, around)
+            try:
+                best = solve_exact(space, values, around=_read_row(around), changes=changes, gap=1e-3)
+            except InputError:  # nothing else so near
+                continue
+            around = np.asarray(best)
+            found.append(around)
+        return np.array(found, dtype=np.int64).reshape(len(found), space.n_slots)
+
+    def _linearise(self, space: Space, predictor: Predictor, around: Ints) -> Floats:
+        """Return what every single change of an allocation loses by the predictor, `(n_slots, n_options)`."""
+        tables = space.tables
+        rows, slots, options = [around], [], []
+        for slot in tables.searchable.tolist():
+            for option in range(int(tables.lowest[slot]), int(tables.highest[slot]) + 1):
+                changed = around.copy()
+                changed[slot] = option
+                rows.append(changed)
+                slots.append(slot)
+                options.append(option)
+        scores = self._score(space, predictor, np.array(rows))
+        values = np.zeros(tables.costs[0].shape)
+        values[slots, options] = scores[0] - scores[1:]
+        return values
+
+
+def _read_row(row: Ints | Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(value) for value in row)
