@@ -19,6 +19,7 @@ fidelity is exact, and allocations that have one are predicted as measured.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,6 +98,7 @@ class _Table:
     centre: float
 
 
+@functools.lru_cache(maxsize=8)
 def _tabulate(space: Space, values: SlotValues) -> _Table:
     """Lay slot values and standardised coordinates out flat, for looking up."""
     tables = space.tables

@@ -1,4 +1,4 @@
-"""Allocations and searches that a refined search is compared with, in the same space under the same limits."""
+"""Allocations and searches to compare a refined search with, in the same space under the same limits."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Flags = NDArray[np.bool_]
 
+DRAWN = 16
+"""Allocations drawn for each one that a random search measures: enough to find a new one."""
 STEPS = 400
 """Shares of cost that are tried for a uniform allocation."""
 
@@ -141,4 +143,4 @@ def search_blindly(space: Space, *, start: Allocation, seed: int = 0) -> Search:
 
 def search_randomly(space: Space, *, seed: int = 0) -> Search:
     """Return a search that draws allocations at random."""
-    return Search(space, Measured(), proposal="random", seed=seed)
+    return Search(space, Measured(), proposal="random", candidates=DRAWN, seed=seed)

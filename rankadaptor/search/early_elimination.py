@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -53,7 +52,7 @@ class EarlyElimination:
         if len(allocations) == 1:
             return list(self.measure(allocations))
         brief = list(self.measure(allocations, tokens=self.tokens))
-        count = max(1, math.ceil(len(allocations) * self.keep))
+        count = max(1, round(len(allocations) * self.keep))
         best = {record.values for record in rank_records(brief)[:count] if record.gain is not None}
         kept = [allocation for allocation in allocations if allocation.values in best]
         whole = {record.values: record for record in self.measure(kept)} if kept else {}

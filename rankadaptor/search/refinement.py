@@ -30,6 +30,8 @@ Floats = NDArray[np.float64]
 OPTIMISM = 0.5
 """Standard deviations added to the predicted mean."""
 PARENTS = 6
+GAP = 5e-3
+"""Relative gap of exact candidates: the predictor's own errors are larger."""
 CHANGES = (6, None)
 """Bounds on the number of changed slots, one after the other."""
 
@@ -105,7 +107,7 @@ class Refinement:
         for changes in CHANGES:
             values = self._linearise(space, predictor, around)
             try:
-                best = solve_exact(space, values, around=_read_row(around), changes=changes, gap=1e-3)
+                best = solve_exact(space, values, around=_read_row(around), changes=changes, gap=GAP)
             except InputError:  # nothing else so near
                 continue
             around = np.asarray(best)
@@ -113,7 +115,10 @@ class Refinement:
         return np.array(found, dtype=np.int64).reshape(len(found), space.n_slots)
 
     def _linearise(self, space: Space, predictor: Predictor, around: Ints) -> Floats:
-        """Return what every single change of an allocation loses by the predictor, `(n_slots, n_options)`."""
+        """Return slot values whose sum is what the predictor says of every single change of an allocation.
+
+        The loss of the allocation itself is spread over the slots, `(n_slots, n_options)`.
+        """
         tables = space.tables
         rows, slots, options = [around], [], []
         for slot in tables.searchable.tolist():
@@ -124,8 +129,8 @@ class Refinement:
                 slots.append(slot)
                 options.append(option)
         scores = self._score(space, predictor, np.array(rows))
-        values = np.zeros(tables.costs[0].shape)
-        values[slots, options] = scores[0] - scores[1:]
+        values = np.full(tables.costs[0].shape, -scores[0] / space.n_slots)
+        values[slots, options] += scores[0] - scores[1:]
         return values
 
 

@@ -24,7 +24,7 @@ from rankadaptor.space import Limit, Space
 from rankadaptor.space.moves import trade
 from tests.space.joint import JointOracle, make_joint_oracle, make_joint_space
 
-EVALUATIONS = 40
+EVALUATIONS = 32
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +95,12 @@ def test_it_beats_the_exact_optimum_blind_evolution_and_random(space, oracle, sw
 
 def test_a_resumed_search_goes_on_as_if_it_had_not_stopped(space, oracle, values, exact, refined):
     resumed = make_search(space, values, exact)
-    resumed.tell(refined.records[:16])
-    resumed.run_batches(oracle.measure, evaluations=24, batch=8)
-    assert resumed.records == refined.records[:24]
-    assert resumed.history[0].best_gain == refined.records[0].gain  # dense, of gain 0, exceeds the limits
+    resumed.tell(refined.records[:24])
+    resumed.run_batches(oracle.measure, evaluations=EVALUATIONS, batch=8)
+    assert resumed.records == refined.records
+    assert (
+        resumed.result().history[0].best_gain == refined.records[0].gain
+    )  # dense, of gain 0, exceeds the limits
 
 
 def test_early_elimination_spends_fewer_tokens(space, oracle, values, exact, refined):
