@@ -122,7 +122,8 @@ def list_alternatives(
             allocation then ends in it: `taylor_Q4_0`. Parts under which nothing fits are left out.
         also: See `allow_part`.
     """
-    masks = {f"_{part}": allow_part(space, part, also=also) for part in parts} or {"": None}
+    masks: dict[str, Flags | None] = {f"_{part}": allow_part(space, part, also=also) for part in parts}
+    masks = masks or {"": None}
     found: dict[str, Allocation] = {}
     for ending, allowed in masks.items():
         try:

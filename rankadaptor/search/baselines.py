@@ -6,14 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rankadaptor.corpus.record import LOSS
+from rankadaptor.corpus.record import KL, LOSS
 from rankadaptor.errors import InputError
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
     from rankadaptor.space import Allocation, Space
-
-KL = "kl"
 
 ONLY_UNIFORM = (
     "this space holds no allocation but uniform inside its budget, so there is nothing to search. Use "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +12,11 @@ from rankadaptor.space import breed
 from rankadaptor.space.tables import compute_keys
 
 if TYPE_CHECKING:
+    from rankadaptor.predictor import Predictor
     from rankadaptor.space import Space
 
 LOCAL_SHARE = 0.4
+PARENTS = 8
 ROUNDS = 4
 SURVIVORS = 32
 
@@ -74,3 +76,33 @@ def climb(
         pool = np.concatenate([pool[order], derived])
         scores = np.concatenate([scores[order], rate(derived)])
     return tuple(int(choice) for choice in pool[int(np.argmax(scores))])
+
+
+def choose_parents(
+    space: Space, predictor: Predictor, measured: Sequence[tuple[int, ...]], *, first: bool
+) -> NDArray[np.int64]:
+    """Return measured allocations, those expected to gain most first, `(n, n_slots)`.
+
+    Args:
+        space: The space.
+        predictor: Conditioned on the records.
+        measured: Choices that were measured.
+        first: Whether the first reference keeps the limits; it then is among them.
+    """
+    rows = np.asarray([*([space.origin] if first or not measured else []), *measured], dtype=np.int64)
+    means = predictor.predict(space, rows).mean
+    chosen: NDArray[np.int64] = rows[np.argsort(-means, kind="stable")[:PARENTS]]
+    return chosen
+
+
+def find_incumbent(
+    space: Space, predictor: Predictor, measured: Sequence[tuple[int, ...]], *, floor: float | None
+) -> float:
+    """Return the largest expected gain of measured allocations, nats per token, and at least the floor.
+
+    The floor is 0, the gain of the first reference, where this keeps the limits.
+    """
+    if not measured:
+        return 0.0
+    best = float(predictor.predict(space, np.asarray(measured, dtype=np.int64)).mean.max())
+    return best if floor is None else max(floor, best)

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rankadaptor.features import mean_features, read_coordinates
+from rankadaptor.search.candidates import drop_seen
 
 if TYPE_CHECKING:
     from rankadaptor.space import Space
 
 POOL = 256
 NEAR_SHARE = 0.5
+
+
+def spread_out(
+    space: Space,
+    measured: NDArray[np.int64],
+    *,
+    seen: Collection[tuple[int, ...]],
+    count: int,
+    seed: int,
+) -> list[tuple[int, ...]]:
+    """Draw allocations that were not seen and choose the ones farthest apart; see `choose_apart`."""
+    pool = drop_seen(space.sample_choices(POOL, seed), seen)
+    return [tuple(row) for row in choose_apart(space, pool, measured, count=count).tolist()]
 
 
 def choose_apart(

@@ -14,10 +14,25 @@ from rankadaptor.defaults import SEARCH
 from rankadaptor.errors import InputError
 from rankadaptor.progress import Progress
 from rankadaptor.search.baselines import ONLY_UNIFORM, imagine_records
-from rankadaptor.search.candidates import ROUNDS, climb, draw_candidates, drop_seen
-from rankadaptor.search.initial_design import POOL, choose_apart
+from rankadaptor.search.candidates import (
+    ROUNDS,
+    choose_parents,
+    climb,
+    draw_candidates,
+    drop_seen,
+    find_incumbent,
+)  # fmt: skip
+from rankadaptor.search.initial_design import spread_out
 from rankadaptor.search.proposals import UNSURE, Score, choose_score, score_mean
-from rankadaptor.search.result import SearchResult, Step, explain_no_result, list_steps
+from rankadaptor.search.result import (
+    SearchResult,
+    Step,
+    check_records,
+    describe_best,
+    explain_no_result,
+    list_steps,
+    list_usable,
+)  # fmt: skip
 from rankadaptor.space import breed
 
 if TYPE_CHECKING:
@@ -29,8 +44,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INITIAL = 4
-PARENTS = 8
-SLICE = "slice"
 SURE = 4  # usable records before a search may stop early
 PLAUSIBLE = 2.0  # standard deviations
 
@@ -127,10 +140,9 @@ class Search:
         if not len(pool):
             return True
         prediction = self.conditioned.predict(self.space, pool)
-        promise = float((prediction.mean + PLAUSIBLE * prediction.std).max()) - self._find_incumbent(
-            self.conditioned
-        )
-        return promise < prediction.noise
+        promise = float((prediction.mean + PLAUSIBLE * prediction.std).max())
+        best = find_incumbent(self.space, self.conditioned, self._usable(), floor=self._floor)
+        return promise - best < prediction.noise
 
     def ask(self, count: int = 1) -> list[Allocation]:
         """Propose allocations that have not been measured; fewer than `count` only if no more are left.
@@ -147,7 +159,11 @@ class Search:
         seen = self._seen()
         chosen: list[tuple[int, ...]] = []
         if self.proposal != "random" and len(self._records) < self._initial:
-            chosen = self._spread_out(seen, count=min(count, self._initial - len(self._records)))
+            number = min(count, self._initial - len(self._records))
+            measured = self._find_choices(self._records)
+            chosen = spread_out(
+                self.space, measured, seen=seen, count=number, seed=self._draw_seed(0, told=False)
+            )
         predictor = self.conditioned
         while len(chosen) < count:
             found = self._propose(predictor, seen | set(chosen), turn=len(chosen))
@@ -174,14 +190,7 @@ class Search:
             InputError: If a record does not belong to the space.
         """
         given = tuple(records) if isinstance(records, Iterable) else (records,)
-        for record in given:
-            try:
-                self.space.allocation(record.values)
-            except InputError as error:
-                raise InputError(
-                    f"a record of setting {record.setting!r} is not of this search's space: {error} Tell "
-                    "only records that were measured in this space."
-                ) from error
+        check_records(self.space, given)
         if not given:
             return
         prediction = self._foresee(given)
@@ -232,7 +241,7 @@ class Search:
                 for record in records:
                     if on_record is not None:
                         on_record(record)
-                progress.advance(len(records), note=self._describe_best())
+                progress.advance(len(records), note=describe_best(self.space, self._history))
 
             self.run_batches(
                 lambda allocations: [measure(allocation) for allocation in allocations],
@@ -306,11 +315,6 @@ class Search:
             predictor=self.conditioned,
         )
 
-    def _describe_best(self) -> str:
-        best = self._history[-1].best_gain
-        name = self.space.references[0][0]
-        return "nothing measured" if best is None else f"best {best:+.4f} nats per token vs {name}"
-
     # ── parts of a proposal ─────────────────────────────────────────────────────────────────────────────────
 
     def _propose(
@@ -324,11 +328,11 @@ class Search:
             )  # fmt: skip
         if self.proposal == "random":
             pool = drop_seen(self.space.sample_choices(self._candidates, seed), seen)
-            return _read_row(pool[0]) if len(pool) else None
+            return tuple(pool[0].tolist()) if len(pool) else None
         pool = self._draw_pool(seen, seed=seed)
         if not len(pool):
             return None
-        incumbent = self._find_incumbent(predictor)
+        incumbent = find_incumbent(self.space, predictor, self._usable(), floor=self._floor)
         return climb(
             pool,
             lambda choices: self._rate(predictor, choices, incumbent, draw=seed),
@@ -365,30 +369,7 @@ class Search:
         return draw_candidates(self.space, count=self._candidates, parents=parents, seen=left_out, seed=seed)
 
     def _choose_parents(self) -> Ints:
-        """Return measured allocations, those expected to gain most first, `(n, n_slots)`.
-
-        The first reference is one of them where it keeps the limits.
-        """
-        first = [] if self._floor is None and self._usable() else [self.space.origin]
-        rows = np.asarray([*first, *self._usable()], dtype=np.int64)
-        means = self.conditioned.predict(self.space, rows).mean
-        return rows[np.argsort(-means, kind="stable")[:PARENTS]]
-
-    def _find_incumbent(self, predictor: Predictor) -> float:
-        """The largest expected gain among measured allocations and the first reference, nats per token.
-
-        The first reference counts where it keeps the limits.
-        """
-        usable = self._usable()
-        if not usable:
-            return 0.0
-        best = float(predictor.predict(self.space, np.asarray(usable, dtype=np.int64)).mean.max())
-        return best if self._floor is None else max(self._floor, best)
-
-    def _spread_out(self, seen: set[tuple[int, ...]], *, count: int) -> list[tuple[int, ...]]:
-        pool = drop_seen(self.space.sample_choices(POOL, self._draw_seed(0, told=False)), seen)
-        measured = self._find_choices(self._records)
-        return [_read_row(row) for row in choose_apart(self.space, pool, measured, count=count)]
+        return choose_parents(self.space, self.conditioned, self._usable(), first=self._floor is not None)
 
     def _imagine(self, chosen: list[tuple[int, ...]]) -> Predictor:
         """Condition on the proposals of this batch as if they had turned out as expected."""
@@ -397,20 +378,15 @@ class Search:
         return self.predictor.update(self.space, [*self._records, *imagined])
 
     def _foresee(self, records: tuple[Record, ...]) -> Prediction | None:
-        if not self.predictor.pretrained and not self._usable():
-            return None
-        return self.conditioned.predict(self.space, self._find_choices(records))
+        informed = self.predictor.pretrained or self._usable()
+        return self.conditioned.predict(self.space, self._find_choices(records)) if informed else None
 
     def _usable(self, *, whole: bool = False) -> list[tuple[int, ...]]:
         """Distinct allocations with at least one good record, in the order told.
 
         With `whole`, slices that were measured on fewer tokens than others are left out.
         """
-        good = [record for record in self._records if record.gain is not None]
-        most = max((record.fidelity for record in good if record.source == SLICE), default=0.0)
-        usable = dict.fromkeys(
-            record.values for record in good if not whole or record.source != SLICE or record.fidelity >= most
-        )
+        usable = list_usable(self._records, whole=whole)
         return [self.space.find_choices(values) for values in usable]
 
     def _seen(self) -> set[tuple[int, ...]]:
@@ -422,7 +398,3 @@ class Search:
     def _draw_seed(self, turn: int, *, told: bool = True) -> int:
         state = np.random.SeedSequence([self.seed, len(self._records) if told else 0, turn]).generate_state(1)
         return int(state[0])
-
-
-def _read_row(row: Ints) -> tuple[int, ...]:
-    return tuple(int(value) for value in row)

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.errors import RankAdaptorError
+from rankadaptor.errors import InputError, RankAdaptorError
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
     from rankadaptor.predictor import Prediction, Predictor
-    from rankadaptor.space import Allocation, Label
+    from rankadaptor.space import Allocation, Label, Space
+
+SLICE = "slice"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,39 @@ def list_steps(
             )
         )
     return steps
+
+
+def check_records(space: Space, records: Sequence[Record]) -> None:
+    """Check that records belong to a search's space.
+
+    Raises:
+        InputError: If one does not.
+    """
+    for record in records:
+        try:
+            space.allocation(record.values)
+        except InputError as error:
+            raise InputError(
+                f"a record of setting {record.setting!r} is not of this search's space: {error} Tell "
+                "only records that were measured in this space."
+            ) from error
+
+
+def list_usable(records: Sequence[Record], *, whole: bool = False) -> list[tuple[Label, ...]]:
+    """Return the distinct values that have a good record, in the order told.
+
+    With `whole`, slices that were measured on fewer tokens than others are left out.
+    """
+    good = [record for record in records if record.gain is not None]
+    most = max((record.fidelity for record in good if record.source == SLICE), default=0.0)
+    kept = (each for each in good if not whole or each.source != SLICE or each.fidelity >= most)
+    return list(dict.fromkeys(record.values for record in kept))
+
+
+def describe_best(space: Space, history: Sequence[Step]) -> str:
+    """Say in a few words what the largest gain so far is."""
+    best = history[-1].best_gain if history else None
+    return "no gain yet" if best is None else f"best {best:+.4f} nats per token vs {space.references[0][0]}"
 
 
 def explain_no_result(records: Sequence[Record]) -> RankAdaptorError:

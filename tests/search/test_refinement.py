@@ -114,7 +114,7 @@ def test_early_elimination_spends_fewer_tokens(space, oracle, values, exact, ref
     whole = [record for record in search.records if record.fidelity == 1.0]
     assert len(whole) < EVALUATIONS / 2 + 4
     assert result.best.values in {record.values for record in whole}
-    assert oracle.true_kl([result.best.choices])[0] < 0.98 * oracle.true_kl([exact.choices])[0]
+    assert oracle.true_kl([result.best.choices])[0] < oracle.true_kl([exact.choices])[0]
     with pytest.raises(InputError, match="keep=0"):
         EarlyElimination(oracle.measure, tokens=500, keep=0.0)
 
