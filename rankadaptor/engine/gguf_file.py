@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,7 +149,8 @@ def write_gguf(
         Field(DESCRIPTION, "string", _cut(about)),
     ]
     with replace_file(goal) as temporary:
-        _write(temporary, prepared, fields, model, importance or {})
+        pack = _prepare_packing(prepared, model, importance or {})
+        write_planned(temporary, prepared.plan, fields, pack)
         size, digest = temporary.stat().st_size, compute_file_sha256(temporary)
     if size != prepared.plan.bytes:
         raise AssertionError(f"{goal} has {size} bytes, planned were {prepared.plan.bytes}")
@@ -173,16 +174,12 @@ def _describe(prepared: PreparedFile) -> str:
     )
 
 
-def _write(
-    path: Path,
-    prepared: PreparedFile,
-    fields: Sequence[Field],
-    model: Any,
-    importance: Mapping[str, Any],
+def write_planned(
+    path: Path, plan: FilePlan, fields: Sequence[Field], pack: Callable[[PlannedTensor], NDArray[np.uint8]]
 ) -> None:
+    """Write the file of a plan, tensor by tensor, each as `pack` returns its packed rows."""
     import gguf
 
-    plan = prepared.plan
     kinds = gguf.GGUFValueType
     scalars = {"string": kinds.STRING, "uint32": kinds.UINT32, "float32": kinds.FLOAT32, "bool": kinds.BOOL}
     arrays = {"strings": kinds.STRING, "int32s": kinds.INT32, "float32s": kinds.FLOAT32}
@@ -203,12 +200,20 @@ def _write(
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        parameters = model.state_dict()
         for tensor in plan.tensors:
-            values = _collect(tensor, parameters, prepared.shape)
-            weights = _pad_importance(importance, tensor)
-            packed = _pack(tensor, values, weights)
-            writer.write_tensor_data(np.ascontiguousarray(packed))
+            writer.write_tensor_data(np.ascontiguousarray(pack(tensor)))
+
+
+def _prepare_packing(
+    prepared: PreparedFile, model: Any, importance: Mapping[str, Any]
+) -> Callable[[PlannedTensor], NDArray[np.uint8]]:
+    parameters = model.state_dict()
+
+    def pack(tensor: PlannedTensor) -> NDArray[np.uint8]:
+        values = _collect(tensor, parameters, prepared.shape)
+        return _pack(tensor, values, _pad_importance(importance, tensor))
+
+    return pack
 
 
 def _pack(
