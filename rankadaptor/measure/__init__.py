@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankadaptor.measure.fine_tune import ShortFineTune
+    from rankadaptor.measure.latency import LatencyModel, fit_latency
     from rankadaptor.measure.slice_pool import SlicePool, measure_slices
     from rankadaptor.measure.slice_score import SliceScore
 
-__all__ = ["ShortFineTune", "SlicePool", "SliceScore", "measure_slices"]
+__all__ = ["LatencyModel", "ShortFineTune", "SlicePool", "SliceScore", "fit_latency", "measure_slices"]
 
 _MODULES = {
+    "LatencyModel": "latency",
     "ShortFineTune": "fine_tune",
     "SlicePool": "slice_pool",
     "SliceScore": "slice_score",
+    "fit_latency": "latency",
     "measure_slices": "slice_pool",
 }
 
