@@ -103,9 +103,7 @@ def test_a_file_is_the_sum_of_its_parts(latency, pico_model):
 
 def test_a_space_counts_its_costs_with_it(latency, pico_model):
     model = pico_model("llama", 3, intermediate_size=128)
-    space = build_space(
-        model, precision=("Q4_0", "Q8_0"), limits={"latency": "0.8x"}, latency_model=latency
-    )
+    space = build_space(model, precision=("Q4_0", "Q8_0"), limits={"latency": "0.8x"}, latency_model=latency)
     shape = read_shape(model)
     dense = latency.predict(shape, plan_file(shape, [], default_type="Q8_0"))
     (_, choices) = space.references[0]
