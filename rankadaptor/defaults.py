@@ -57,7 +57,7 @@ class SearchDefaults:
         evaluations: Allocations to measure.
         batch: Allocations proposed at a time.
         candidates: Allocations that the predictor ranks before each proposal.
-        stop_below_noise: Whether to stop early where nothing promises more than the noise.
+        stop_below_noise: Whether to stop early when no candidate is expected to gain more than the noise.
         keep: Share of the allocations that goes on to the next rung of successive halving.
         examples: Training sequences that a score without training looks at.
     """

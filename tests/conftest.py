@@ -51,9 +51,9 @@ def forget_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def forget_notices() -> None:
     """Let each test see remarks that another one has caused before."""
-    from rankadaptor.data.notices import forget_notices
+    from rankadaptor.data.notices import MADE
 
-    forget_notices()
+    MADE.clear()
 
 
 @pytest.fixture(scope="session")

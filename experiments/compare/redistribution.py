@@ -133,7 +133,7 @@ def fit_ranks(space: Space, ranks: Mapping[str, int]) -> Allocation:
 
 
 class _Passes:
-    """Runs the model forward and counts tokens, and gives up where EVA would go on for ever."""
+    """Runs the model forward and counts tokens; raises an error if EVA does not converge."""
 
     def __init__(self) -> None:
         self.tokens = self.count = 0

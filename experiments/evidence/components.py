@@ -12,7 +12,7 @@ taken off. The interval is exact if the terms are normal and independent: the ra
 then follows Fisher's F.
 
 The rest is estimated from seeds other than the screening seed wherever these suffice, so that neither which
-allocations were repeated nor how they had done can flatter it.
+allocations were repeated nor how they had done can bias it.
 """
 
 from __future__ import annotations

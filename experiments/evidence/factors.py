@@ -38,7 +38,7 @@ class Factors:
     Attributes:
         allocations: Number of allocations.
         columns: Number of columns of the fit with all factors.
-        shares: Adjusted R² dealt out by factor, slightly negative where a factor explains nothing; None if
+        shares: Adjusted R² by factor, slightly negative if a factor explains nothing; None if
             the allocations are too few for the columns. Factors that the space or the design does not vary
             are left out.
         explained: Adjusted R² of all together, the sum of the shares; None likewise.

@@ -1,4 +1,4 @@
-"""The findings of the evidence in sentences, every figure in them taken from the corpus."""
+"""The findings of the evidence in sentences, with figures from the corpus."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def _summarise_regimes(entries: Sequence[SettingEvidence]) -> list[str]:
         )
     elif decided:
         lines.append(
-            f"**Allocation matters in none of {decided}**: nowhere does the best allocation gain something "
-            "that is both sure and large enough."
+            f"**Allocation matters in none of {decided}**: in no setting is the gain of the best allocation "
+            "both significant and large enough."
         )
     if uniform:
         small = sum("small" in entry.regime.reason for entry in uniform)
         lines.append(
-            f"**Use uniform in {len(uniform)} of {decided}**; in {small} of these a gain is sure but too "
-            "small."
+            f"**Use uniform in {len(uniform)} of {decided}**; in {small} of these a gain is significant but "
+            "too small."
         )
     if undecided:
-        lines.append(f"**Undecided**: {len(undecided)}, where what was measured once can be luck.")
+        lines.append(f"**Undecided**: {len(undecided)}, where single measurements are within the noise.")
     return lines
 
 
@@ -92,7 +92,7 @@ def _summarise_effects(entries: Sequence[SettingEvidence]) -> list[str]:
         left_out = write_share(_median([factors.left_out for factors in explained]))
         lines.append(
             f"**What explains the gains**, medians over {len(explained)} settings: {named} of the variance "
-            f"under one seed; {left_out} is foreseen on left-out allocations."
+            f"under one seed; {left_out} is predicted on left-out allocations."
         )
     return lines
 
@@ -139,7 +139,7 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 
 def describe_chance(evidence: Evidence) -> str:
-    """Say how often the rule errs where nothing is to be found."""
+    """Describe the error rate of the rule when there is no effect."""
     decided = sum(entry.regime.word != WORDS[2] for entry in evidence.settings)
     return (
         "If no allocation differed from uniform, each decided setting would still be said to matter with a "
@@ -150,7 +150,7 @@ def describe_chance(evidence: Evidence) -> str:
 
 
 def describe_claims() -> str:
-    """Say what was published, and what its re-analysis shows."""
+    """Describe the published results and their re-analysis."""
     low, high = CLAIMED_GAINS
     worst = max(PREDICTOR_ERRORS, key=lambda name: PREDICTOR_ERRORS[name])
     below = sum(batch.left_out <= 0 for batch in BATCHES)

@@ -259,7 +259,7 @@ def build_seed_table(evidence: Evidence) -> Table:
         ),
         rows=tuple(rows),
         note="Shares are of the variance between allocations under one seed. The last column is the standard "
-        "error of one paired gain, in nats per token, that comes from which held-out sequences were at hand; "
+        "error of one paired gain, in nats per token, from the choice of the held-out sequences; "
         "all allocations of a setting share the sequences, and no other figure here includes it.",
     )  # fmt: skip
 
@@ -292,7 +292,7 @@ def build_factor_table(evidence: Evidence) -> Table:
             "left out: R²", "left out: Spearman's ρ",
         ),
         rows=tuple(rows),
-        note="Adjusted R² of least squares, dealt out by Shapley's division; on average zero where nothing "
+        note="Adjusted R² of least squares, divided by Shapley values; on average zero where nothing "
         f"is explained, so small negative figures are zeros. {ABSENT} in a factor's column: the space or the "
         f"pruning does not vary it, or there are fewer than {ALLOCATIONS_PER_COLUMN} allocations for each "
         "column of the fit. *Could be explained*: the allocations' own share of the variance, the rest is "

@@ -19,7 +19,7 @@ class SmallerConfig(JobFile):
     trials: int = Field(default=32, ge=6, description="Trials of search.steps for the predictor.")
     batch: int = Field(default=2, ge=1, description="Allocations measured at a time.")
     corpus: str = Field(
-        default="meta_data", description="Corpus that the predictor learns from, without the setting at hand."
+        default="meta_data", description="Corpus that the predictor learns from, without the setting itself."
     )
     margin: float | None = Field(
         default=None,

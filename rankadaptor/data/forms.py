@@ -144,11 +144,6 @@ _FORMS = (
 )
 
 
-def read_row(item: Row | Mapping[str, Any] | str, *, place: str) -> Row:
-    """Turn one item into a row; see `read_item`."""
-    return read_item(item, place=place)[0]
-
-
 def read_item(item: Row | Mapping[str, Any] | str, *, place: str) -> tuple[Row, frozenset[str]]:
     """Turn one item into a row, and name the fields about it that were left out.
 

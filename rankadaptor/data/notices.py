@@ -1,4 +1,4 @@
-"""Remarks on data that a process makes once, however often the same data are read."""
+"""Log messages on data that a process writes once, also if the same data are read again."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ import logging
 import multiprocessing
 from collections.abc import Hashable
 
-_made: set[Hashable] = set()
+MADE: set[Hashable] = set()
+"""Keys of the messages that this process has logged."""
 
 
 def notify_once(
     logger: logging.Logger, key: Hashable, message: str, *values: object, level: int = logging.WARNING
 ) -> None:
-    """Log a remark unless this process has made it; `key` names the data and the remark.
+    """Log a message unless this process has logged it; `key` identifies the data and the message.
 
-    A worker process logs it at level DEBUG: the process that started it reads the same data and says so.
+    A worker process uses the level DEBUG, because the process that started it logs the same message.
     """
-    if key in _made:
+    if key in MADE:
         return
-    _made.add(key)
+    MADE.add(key)
     is_worker = multiprocessing.parent_process() is not None
     logger.log(logging.DEBUG if is_worker else level, message, *values)
-
-
-def forget_notices() -> None:
-    """Forget which remarks were made, so that they are made again."""
-    _made.clear()

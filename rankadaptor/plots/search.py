@@ -37,7 +37,7 @@ def plot_search(document: Document, *, width: float = WIDTH) -> Figure:
     history = _read_history(document)
     steps = np.array([entry["evaluation"] for entry in history])
     gains = np.array([_number(entry.get("gain")) for entry in history])
-    best = np.fmax.accumulate(np.fmax(gains, 0.0))  # uniform, whose gain is 0, is always at hand
+    best = np.fmax.accumulate(np.fmax(gains, 0.0))  # uniform, whose gain is 0, is always available
     figure, (axis,) = make_figure(height=3.2, width=width)
     _draw_noise(axis, document)
     good = ~np.isnan(gains)

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from rankadaptor.data import Row, Turn, digest_rows, load_rows
-from rankadaptor.data.forms import read_row
+from rankadaptor.data.forms import read_item
 from rankadaptor.errors import InputError
 from rankadaptor.kit import format_alpaca
 
@@ -164,6 +164,6 @@ def test_chats_have_digests_and_are_left_out_where_nobody_answers(caplog):
 )
 def test_answers_that_are_not_wanted_are_not_learned(item, message):
     with pytest.raises(InputError, match=message):
-        read_row(item, place="row 3")
+        read_item(item, place="row 3")
     wanted = {"prompt": "2+2=", "completion": "4", "label": True, "weight": 1.0, "rejected": None}
-    assert read_row(wanted, place="row 3") == Row("2+2=", "4")
+    assert read_item(wanted, place="row 3")[0] == Row("2+2=", "4")
