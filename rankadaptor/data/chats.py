@@ -17,7 +17,7 @@ NO_TEMPLATE = (
     'turn the chats into {"prompt", "response"} rows.'
 )
 DATE = datetime(2024, 7, 26, tzinfo=UTC)
-"""Date for templates that write today's (Llama 3.2, Mistral): rows are the same on every day."""
+"""Date for templates that write today's (Llama 3.2, Mistral): so that rows do not change from day to day."""
 _TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 _MARKED = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
@@ -27,11 +27,11 @@ Encoded = tuple[list[int], list[int]]
 def encode_chat(turns: Sequence[Turn], tokenizer: Any, *, place: str) -> list[Encoded]:
     """Turn a chat into token ids and labels.
 
-    The ids are those of `tokenizer.apply_chat_template`; nothing is put before them. Learned is what the
-    template marks as the assistant's (`{% generation %}`), or else what each of the assistant's turns adds
-    behind the generation prompt, up to and with the mark that ends the turn. A template without such a mark
-    gets the end token behind the last turn. Where a template writes earlier turns differently from the last
-    one, as those do that drop earlier thoughts, each of the assistant's turns becomes a sequence of its own.
+    The ids are those of `tokenizer.apply_chat_template`; nothing is put before them. Labels are the
+    tokens that the template marks as the assistant's (`{% generation %}`), or else the text of each of the
+    assistant's turns after the generation prompt, including the mark that ends the turn. If the template has
+    no such mark, the end token is added after the last turn. If it writes earlier turns differently from the
+    last one (some drop earlier thoughts), each of the assistant's turns becomes a separate sequence.
 
     Args:
         turns: The messages.
@@ -39,7 +39,7 @@ def encode_chat(turns: Sequence[Turn], tokenizer: Any, *, place: str) -> list[En
         place: Where the chat stands, for messages.
 
     Returns:
-        One `(ids, labels)`, or one per turn of the assistant; labels are -100 where nothing is learned.
+        One `(ids, labels)`, or one per assistant turn; labels are -100 for tokens that are not learned.
 
     Raises:
         InputError: If there is no template, it refuses the chat, or the assistant's turns cannot be found.
@@ -88,12 +88,12 @@ def get_template(tokenizer: Any, *, place: str) -> str:
 
 @dataclass(frozen=True)
 class _Answer:
-    """Where a turn of the assistant stands in the text of a chat that ends with it.
+    """Position of an assistant turn in the text of a chat that ends with it.
 
     Attributes:
         text: That text.
         start: First character that is learned.
-        end: Behind the last one.
+        end: Position after the last one.
         marked: Whether the template writes a mark behind the turn.
     """
 
@@ -117,7 +117,7 @@ class _Writer:
         return str(_apply_template(self.tokenizer, messages, place=self.place, options=options))
 
     def find_answer(self, messages: Sequence[Mapping[str, str]]) -> _Answer | None:
-        """Return where the answer in the last of these messages stands, or None if that cannot be told."""
+        """Return the position of the answer in the last message, or None if it cannot be found."""
         text, answer = self.write(messages), messages[-1]["content"].strip()
         before, plain = self.write(messages[:-1], prompt=True), self.write(messages[:-1])
         start = -1
@@ -157,7 +157,7 @@ class _Writer:
         return ids, labels
 
     def _label_apart(self, text: str, spans: Sequence[tuple[int, int]]) -> Encoded:
-        """Tokenise the spans and what is between them apart, where the tokenizer gives no places."""
+        """Tokenise the spans and the text between them separately, if the tokenizer gives no offsets."""
         ids: list[int] = []
         labels: list[int] = []
         borders = [0, *(border for span in spans for border in span), len(text)]
@@ -171,7 +171,7 @@ class _Writer:
 
 
 def _encode_marked(messages: Sequence[Mapping[str, str]], tokenizer: Any, *, place: str) -> Encoded | None:
-    """Return what the template's own marks say is learned, or None if they mark nothing."""
+    """Return ids and labels by the template's own marks, or None if it has none."""
     options = {"return_dict": True, "return_assistant_tokens_mask": True}
     encoded = _apply_template(tokenizer, messages, place=place, options=options)
     ids, mask = list(encoded["input_ids"]), list(encoded["assistant_masks"])
@@ -201,6 +201,6 @@ def _apply_template(
         )
     except (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise InputError(
-            f"{place}: the tokenizer's chat template refuses it ({error}). Most templates want a user's turn "
-            "first and turns that alternate; some take none of the system."
+            f"{place}: the tokenizer's chat template refuses it ({error}). Most templates need a user's turn "
+            "first and alternating turns; some allow no system message."
         ) from error

@@ -1,4 +1,4 @@
-"""The forms of a row: which fields hold what, and what happens to fields that no form uses."""
+"""The forms of a row: the meaning of its fields, and the treatment of unused fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMS = (
     '"value"}, …]}'
 )
 
-# Fields about a row, not of it: they may hold text and are left out.
+# Metadata fields: they may hold text and are left out.
 IGNORED = frozenset(
     {
         "_id", "answer_id", "author", "category", "conversation_id", "created", "created_at", "dataset",
@@ -39,8 +39,8 @@ class Form:
     """One form of a row.
 
     Attributes:
-        heads: Names of the field that shows the form.
-        answers: Names of the field to learn; empty where the head is learned itself.
+        heads: Names of the field that identifies the form.
+        answers: Names of the field to learn; empty if the head itself is learned.
         options: Names of further fields, one tuple per meaning.
         build: Makes the row from the place of the item and a function that takes one of several fields.
     """
@@ -75,7 +75,7 @@ class _Fields:
         raise InputError(f"{self.place}: {name} {fault}. Each row is {FORMS}.")
 
     def find(self, names: Sequence[str]) -> tuple[str, Any]:
-        """Use the first of several fields that is given, best one that is not empty."""
+        """Use the first of several given fields, preferably one that is not empty."""
         given = [name for name in names if self.item.get(name) is not None]
         name = next((name for name in given if list_texts(self.item[name])), (given or names)[0])
         if name in given:
@@ -145,10 +145,10 @@ _FORMS = (
 
 
 def read_item(item: Row | Mapping[str, Any] | str, *, place: str) -> tuple[Row, frozenset[str]]:
-    """Turn one item into a row, and name the fields about it that were left out.
+    """Turn one item into a row, and return the names of the metadata fields that were left out.
 
     A form fits if its fields are there and no other field has text that would be lost; the first one that
-    fits is taken. Text is not lost if the fields used have it too, as where a field repeats the whole row.
+    fits is used. Text is not lost if a used field contains it too, for example if a field repeats the row.
 
     Args:
         item: A row, a dict in one of the forms, or plain text.
@@ -188,7 +188,7 @@ def read_item(item: Row | Mapping[str, Any] | str, *, place: str) -> tuple[Row, 
 
 
 def _refuse_unwanted(item: Mapping[str, Any], *, place: str) -> None:
-    """Refuse rows with an answer that is not to be learned, or not as much as others.
+    """Refuse rows whose answer should not be learned, or has another weight.
 
     Raises:
         InputError: If the row holds a preference, or a weight besides 1.
@@ -200,7 +200,7 @@ def _refuse_unwanted(item: Mapping[str, Any], *, place: str) -> None:
         )
     if item.get("label") is False:
         raise InputError(
-            f"{place}: label is false, so its answer is one that is not wanted. Keep the rows whose label is "
+            f"{place}: label is false, so its answer should not be learned. Keep the rows whose label is "
             "true; if label means another thing here, remove or rename it."
         )
     weight = item.get("weight")

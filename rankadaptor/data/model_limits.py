@@ -1,4 +1,4 @@
-"""What a model can take: token ids within its embedding, sequences within its positions."""
+"""Checks of token ids against a model's embedding, and of lengths against its positions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def check_tokens(ids: Iterable[int], tokenizer: Any, model: Any) -> None:
 
     Args:
         ids: Token ids.
-        tokenizer: Where they come from; names the token.
-        model: The model that is to read them.
+        tokenizer: Their tokenizer, for the message.
+        model: The model that reads them.
 
     Raises:
         InputError: If an id has no row; the message names the token, its id and the number of rows.
@@ -26,7 +26,7 @@ def check_tokens(ids: Iterable[int], tokenizer: Any, model: Any) -> None:
     token = tokenizer.convert_ids_to_tokens(highest)
     raise InputError(
         f"The token {token!r} has the id {highest}, but the model's embedding has {rows} rows (ids 0 to "
-        f"{rows - 1}). It was added to the tokenizer alone. Before pruning, call "
+        f"{rows - 1}). It was added only to the tokenizer. Before pruning, call "
         f"model.resize_token_embeddings({highest + 1}); or take the token out of the tokenizer and the texts."
     )
 

@@ -73,7 +73,7 @@ def find_files(source: str | Path) -> list[Path]:
             raise InputError(f"{source}: no file matches this pattern.")
         return found
     if path.suffix and not any(letter.isspace() for letter in path.suffix):
-        return [path]  # its kind, and that it is missing, is said where it is read
+        return [path]  # checked when it is read
     if isinstance(source, str) and len(text.split()) > 2 and "/" not in text:
         raise _not_a_path(text)
     raise InputError(
@@ -84,7 +84,7 @@ def find_files(source: str | Path) -> list[Path]:
 def _not_a_path(text: str) -> InputError:
     start = text if len(text) <= 40 else f"{text[:37]}..."
     return InputError(
-        f"{start!r} is read as a path, and no such file exists. If it is a text to learn from, give it in "
+        f"{start!r} is read as a path, and no such file exists. If it is a training text, give it in "
         "a list: [text]."
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
-IGNORED = -100  # label of a token that is not learned; torch's cross entropy leaves it out
+IGNORED = -100  # label of a token that is not learned; ignored by torch's cross entropy
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Row:
     """One piece of training text.
 
     Attributes:
-        prompt: What is given and not learned; empty for plain text and chats.
-        response: What is learned; empty for chats.
+        prompt: Text that is not learned; empty for plain text and chats.
+        response: Text that is learned; empty for chats.
         turns: The messages of a chat, of which the assistant's are learned; empty for all other rows.
     """
 

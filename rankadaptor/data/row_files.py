@@ -71,7 +71,7 @@ def iterate_file(path: Path) -> Items:
 
 
 def _refuse_other_content(path: Path, kind: str) -> None:
-    """Refuse what is not what its name says: compressed without a suffix, a Git LFS pointer.
+    """Refuse files whose content does not fit their name: compressed data, a Git LFS pointer.
 
     Raises:
         InputError: If it is one of these.
@@ -80,7 +80,7 @@ def _refuse_other_content(path: Path, kind: str) -> None:
         with path.open("rb") as stream:
             start = stream.read(len(POINTER))
     except OSError:
-        return  # said where it is read
+        return  # reported when it is read
     if start == POINTER:
         raise InputError(
             f"{path}: a Git LFS pointer, not the file itself: the repository was cloned without its large "
@@ -135,7 +135,7 @@ def _iterate_json_lines(path: Path) -> Items:
 
 
 def _take_each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its keys and values; of a key that stands twice, JSON would keep the last alone."""
+    """Build an object and refuse duplicate keys, of which JSON would keep only the last."""
     made = dict(pairs)
     if len(made) != len(pairs) and (repeated := _find_repeated(name for name, _ in pairs)):
         raise ValueError(f"the key {repeated!r} is given twice: keep one")
@@ -145,7 +145,7 @@ def _take_each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _find_repeated(names: Iterable[str]) -> str | None:
     seen: set[str] = set()
     for name in names:
-        if name in seen and name:  # columns without a name hold nothing that is read
+        if name in seen and name:  # columns without a name are not read
             return name
         seen.add(name)
     return None
@@ -193,8 +193,8 @@ def _iterate_lines(path: Path) -> Items:
 
 
 def _iterate_table(path: Path) -> Items:
-    """Read values parted by commas, semicolons (usual in Europe) or tabs; the first line has names."""
-    csv.field_size_limit(2**31 - 1)  # the default is less than some texts have
+    """Read values separated by commas, semicolons (usual in Europe) or tabs; the first line has names."""
+    csv.field_size_limit(2**31 - 1)  # some texts are longer than the default
     with _open_text(path, newline="") as stream:
         header = stream.readline()
         marks = "\t" if find_kind(path) == ".tsv" else ",;\t"

@@ -1,4 +1,4 @@
-"""Rows of text from the kit, files, a hub or memory, checked one by one."""
+"""Rows of text from the kit, files, a hub or memory, each checked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_rows(source: Source, *, limit: int | None = None, seed: int = 0, skip: 
 
     With `limit` or `skip` the rows are shuffled once with `seed`, then cut: `load_rows(source, limit=500)`
     and `load_rows(source, skip=500)` are disjoint, as two splits must be. Without either, the source's order
-    is kept. An iterator can be read once only: make a list of what it gives before splitting it so.
+    is kept. An iterator can be read only once: make a list of it before splitting it this way.
 
     Args:
         source: One of
@@ -39,12 +39,12 @@ def load_rows(source: Source, *, limit: int | None = None, seed: int = 0, skip: 
             a list or iterator of rows, dicts or strings; a dict of columns; a DataFrame; a Dataset.
             The forms of a row are those of `rankadaptor.data.forms.FORMS`.
         limit: Rows to return at most.
-        seed: Of the shuffle.
+        seed: Seed of the shuffle.
         skip: Rows to leave out first.
 
     Raises:
         InputError: If a row is malformed (the message names file and line), if there are no rows, or if a
-            number makes no sense.
+            number is out of range.
         StorageError: If the source cannot be fetched.
     """
     if limit is not None and limit < 1:
@@ -95,7 +95,7 @@ def load_rows(source: Source, *, limit: int | None = None, seed: int = 0, skip: 
 
 
 def digest_rows(rows: Iterable[Row]) -> str:
-    """Name rows, in their order, by the start of a SHA-256."""
+    """Return the digest of rows in their order, the start of a SHA-256."""
     digest = hashlib.sha256()
     for row in rows:
         turns = [text for turn in row.turns for text in (turn.role, turn.content)]

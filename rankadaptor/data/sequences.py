@@ -1,4 +1,4 @@
-"""Rows as token sequences with labels, and the order in which a fine-tune sees them."""
+"""Rows as token sequences with labels, and the order of batches in a fine-tune."""
 
 from __future__ import annotations
 
@@ -56,21 +56,21 @@ def tokenise_rows(
 ) -> list[TokenSequence]:
     """Turn rows into token sequences.
 
-    Prompt and response are tokenised apart, so that the border between them is exact. A row begins with the
+    Prompt and response are tokenised separately, so that their border is exact. A row begins with the
     tokenizer's start token where the tokenizer itself puts one before a text (Llama 2 and Mistral; benchmarks
     and `generate` see it too), and ends with its end token. No other special token is added. Chats are
     written with the tokenizer's chat template instead, and only the assistant's turns are learned; see
     `rankadaptor.data.chats.encode_chat`.
 
-    A warning counts the rows that are longer than `max_length` and what they lose.
+    A warning counts the rows that are longer than `max_length` and the lost tokens.
 
     Args:
         rows: Instructions, plain texts, chats, or all of them.
         tokenizer: A Hugging Face tokenizer with an end token.
-        max_length: Most tokens in a sequence. Longer instructions and chats are cut at the end.
+        max_length: Maximum number of tokens in a sequence. Longer instructions and chats are cut at the end.
         pack: Join rows and cut them into pieces of exactly `max_length` tokens; the rest at the end is
             dropped unless it is all there is. None packs plain texts only; False packs nothing.
-        model: The model that is to read the sequences. If given, its embedding must have a row for every
+        model: The model that reads the sequences. If given, its embedding must have a row for every
             token and its positions must suffice.
         source: Name of the rows in messages.
 
@@ -108,7 +108,7 @@ def tokenise_rows(
 
 
 class _Cuts:
-    """What rows lose because sequences end at a length."""
+    """Counts the tokens that are lost because sequences are cut."""
 
     def __init__(self) -> None:
         self.rows = self.cut = self.dropped = self.learned = self.lost = 0
@@ -149,7 +149,7 @@ class _Stream:
     def cut(self, length: int) -> list[TokenSequence]:
         starts = range(0, len(self.ids) - length + 1, length)
         if self.ids and not starts:
-            starts = range(1)  # too little for one full piece: keep what there is
+            starts = range(1)  # less than one full piece is kept
         return [
             TokenSequence(tuple(self.ids[start : start + length]), tuple(self.labels[start : start + length]))
             for start in starts
@@ -173,7 +173,7 @@ def _tokenise(rows: Sequence[Row], tokenizer: Any) -> Iterator[tuple[Row, list[i
 
 
 def find_start(tokenizer: Any) -> list[int]:
-    """Return what a tokenizer puts before every text: its start token, or nothing."""
+    """Return the tokens that a tokenizer puts before every text: its start token, or none."""
     before = list(tokenizer("")["input_ids"])
     return before[:1] if before and before[0] == tokenizer.bos_token_id else []
 
@@ -210,8 +210,8 @@ def draw_batches(count: int, *, batch_size: int, steps: int, seed: int) -> Itera
     """Yield the indices of each step's batch.
 
     All indices are visited once in a shuffled order, then again in another order, and so on; a batch may
-    span two such rounds. The order depends on `count`, `batch_size` and `seed` alone: a run of fewer steps
-    sees the beginning of what a longer one sees, which short and full fine-tunes rely on.
+    span two such rounds. The order depends only on `count`, `batch_size` and `seed`: a shorter run sees the
+    first batches of a longer one, which short and full fine-tunes rely on.
 
     Raises:
         InputError: If there is nothing to draw from or a number is not positive.

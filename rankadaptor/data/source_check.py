@@ -1,4 +1,4 @@
-"""What a source holds, and whether a model's tokenizer can write it, before anything heavy is loaded."""
+"""Checks of a source of rows and of its chat template, before heavy packages are loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """What was seen of a source.
+    """Summary of a checked source.
 
     Attributes:
         label: Its name.

@@ -1,4 +1,4 @@
-"""What comes back from a job: its result, or why there is none and whether another attempt makes sense."""
+"""The answer of a job: its result, or a fault and whether another attempt makes sense."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from rankadaptor.errors import RankAdaptorError, StorageError
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a job has no result. It travels between processes, so it is text.
+    """Why a job has no result; text only, since it is sent between processes.
 
     Attributes:
-        reason: One line for people.
-        lost: Whether the worker itself is gone or not to be trusted any more: killed, hung, out of memory,
-            or ended by an error that the package does not know. Such a job is worth another attempt
-            elsewhere; one that raised an error of the package is not.
+        reason: One line for messages.
+        lost: Whether the worker failed: killed, hung, out of memory, or ended by an unknown error. Such a job
+            is tried again by another worker; one that raised an error of the package is not.
         error: Class name of the package's error that was raised, if it was one.
         trace: Traceback of an unknown error.
     """
@@ -48,7 +47,7 @@ class Answer:
 
 
 def call_safely(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Fault | None]:
-    """Call a function in a worker; an error becomes a `Fault`, because many exceptions do not travel."""
+    """Call a function in a worker; an error becomes a `Fault`, because many exceptions cannot be pickled."""
     try:
         return function(*arguments), None
     except RankAdaptorError as error:
@@ -66,7 +65,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def raise_fault(fault: Fault) -> NoReturn:
-    """Raise in this process what ended a job in another.
+    """Raise the error of a job from another process.
 
     Raises:
         RankAdaptorError: The class that the job raised, with its text.

@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: actors that Ray places where their share of the machine is free."""
+"""Workers on a Ray cluster: actors that Ray places where resources are free."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _Actor:
 
 @dataclass(eq=False)
 class Worker:
-    """An actor and what is awaited from it."""
+    """An actor and its pending answer."""
 
     actor: Any
     pending: Any = None
@@ -65,8 +65,8 @@ class Worker:
 class RayBackend:
     """Ray actors that build a function once and call it for every job.
 
-    Ray neither restarts an actor nor repeats a call: the pool does both, so that local and cluster workers
-    are treated alike.
+    Ray neither restarts an actor nor repeats a call: the pool does both, in the same way as for local
+    workers.
 
     Args:
         build: Called in each new actor with `arguments`; returns the function that does jobs.
@@ -106,7 +106,7 @@ class RayBackend:
         self._ray.kill(worker.actor, no_restart=True)
 
     def close(self) -> None:
-        """Let go of the objects shared with the actors; the connection to the cluster stays."""
+        """Release the objects shared with the actors; the connection to the cluster stays open."""
         self.arguments = ()
 
     def _read(self, worker: Worker, reference: Any) -> Message:
@@ -125,7 +125,7 @@ class RayBackend:
         return Message("answer", value, fault)
 
     def _check_resources(self, cpus: float, gpus: float) -> None:
-        """Say what no node of the cluster can give; an autoscaler may still add one that can."""
+        """Warn if no node of the cluster has the resources; an autoscaler may still add one."""
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
             logger.warning(

@@ -1,4 +1,4 @@
-"""The smallest pool: jobs run in this very process, one after the other."""
+"""A pool without workers: jobs run in this process, one after the other."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rankadaptor.workers.pool import Limit
 
 
 class InlinePool:
-    """A `JobPool` without workers. Nothing guards it: an error is raised as it is, and a limit is not kept.
+    """A `JobPool` without workers: errors are raised unchanged, and time limits have no effect.
 
     Args:
-        build: Called once, when the first job comes, with `arguments`; returns the function that does jobs.
+        build: Called once, with the first job, with `arguments`; returns the function that does jobs.
         arguments: Arguments of `build`.
     """
 
@@ -55,5 +55,5 @@ class InlinePool:
         return [Answer(ticket, value, seconds=time.monotonic() - started)]
 
     def close(self) -> None:
-        """Forget what was built."""
+        """Release the function that was built."""
         self._function = None

@@ -1,4 +1,4 @@
-"""How long a job may take before its worker counts as hung."""
+"""Time limits after which a worker counts as hung."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ LEAST = 600.0
 
 
 class TimeLimit:
-    """A time limit given by the user, or learned from the jobs that came to an end.
+    """A time limit given by the user, or derived from finished jobs.
 
-    The learned limit is generous: ten times what the slowest job took per unit of work, and never less than
-    ten minutes. Until one job has ended there is none.
+    The derived limit is ten times the time per unit of work of the slowest job, and at least ten minutes.
+    There is none until the first job has ended.
     """
 
     def __init__(self, given: float | None = None, *, least: float = LEAST) -> None:
@@ -31,5 +31,5 @@ class TimeLimit:
             return self.given
         if self._shortest is None:
             return None
-        # A part of a trial does not shrink with its steps: the measurement on the held-out rows.
+        # The measurement on the held-out rows does not depend on the number of steps.
         return max(FACTOR * max(self._rate * work, self._shortest), self.least)

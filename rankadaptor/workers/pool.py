@@ -19,19 +19,19 @@ Handle = TypeVar("Handle")
 Limit = Callable[[], float | None]
 
 TICK = 0.5  # seconds between two looks at the clock
-PAUSE = 5.0  # a look that comes so much later means that this process itself was stopped meanwhile
-PATIENCE = 600.0  # seconds without an answer after which the log says what is waited for
+PAUSE = 5.0  # a later tick means that this process itself was stopped meanwhile
+PATIENCE = 600.0  # seconds without an answer before a log message
 FAILED_STARTS = 4  # workers in a row that may die before they are ready
 
 
 class JobPool(Protocol):
-    """What takes jobs and gives answers, in any order."""
+    """Takes jobs and gives answers, in any order."""
 
     def count_free(self) -> int:
         """Return how many more jobs would start at once."""
 
     def submit(self, ticket: int, arguments: tuple[Any, ...], *, limit: Limit | None = None) -> None:
-        """Take a job; `limit` gives the seconds it may run, asked again and again while it does."""
+        """Take a job; `limit` gives the seconds it may run and is asked repeatedly while it runs."""
 
     def wait(self) -> list[Answer]:
         """Wait until at least one job has ended."""
@@ -47,7 +47,7 @@ class Message:
     Attributes:
         kind: `ready` after its start, `answer` after a job, `gone` if there is no worker any more.
         value: A job's result.
-        fault: Why there is none.
+        fault: Why there is no result.
     """
 
     kind: Literal["ready", "answer", "gone"]
@@ -65,10 +65,10 @@ class Backend(Protocol[Handle]):
         """Hand a job to a ready worker; False if it is gone."""
 
     def listen(self, workers: Sequence[Handle], *, timeout: float) -> list[tuple[Handle, Message]]:
-        """Return what workers have to say, waiting for the first of it at most `timeout` seconds."""
+        """Return messages of workers, waiting for the first one at most `timeout` seconds."""
 
     def end(self, worker: Handle) -> None:
-        """End a worker at once, whatever it does."""
+        """End a worker at once."""
 
     def close(self) -> None:
         """Free the resources of the backend itself."""
@@ -93,12 +93,12 @@ class Pool(Generic[Handle]):
     """Workers that each do one job at a time.
 
     A job whose worker dies, or that runs longer than its limit, is answered with a `Fault`; the worker is
-    replaced and the others go on. A worker is started when there is a job for it, and only ready workers are
-    given jobs, so nothing is lost with one that dies before.
+    replaced and the others continue. A worker is started when there is a job for it, and only ready workers
+    get jobs, so no job is lost with a worker that dies during its start.
 
     Args:
         backend: The kind of worker.
-        workers: How many there may be.
+        workers: Maximum number of workers.
     """
 
     def __init__(self, backend: Backend[Handle], *, workers: int) -> None:
@@ -126,7 +126,7 @@ class Pool(Generic[Handle]):
 
         Raises:
             RankAdaptorError: If a worker cannot start, for the reason that it gives.
-            StorageError: If one worker after the other dies while it starts.
+            StorageError: If several workers in a row die during their start.
         """
         begun = time.monotonic()
         patience = PATIENCE
@@ -184,7 +184,7 @@ class Pool(Generic[Handle]):
         before = time.monotonic()
         messages = self.backend.listen([member.handle for member in self._members], timeout=TICK)
         late = time.monotonic() - before - TICK
-        if late > PAUSE:  # stopped with all its workers, for example by a terminal: no time of theirs
+        if late > PAUSE:  # stopped with all its workers, for example by a terminal: does not count
             for member in self._members:
                 if member.job is not None:
                     member.job.started += late
@@ -215,7 +215,7 @@ class Pool(Generic[Handle]):
         self._failed_starts += 1
         if not fault.lost or self._failed_starts > FAILED_STARTS + self.workers:
             raise_fault(fault)
-        logger.warning("a worker did not come up and is replaced: %s", fault.reason)
+        logger.warning("a worker did not start and is replaced: %s", fault.reason)
 
     def _end_overdue(self) -> list[Answer]:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Workers on this machine: fresh processes, spoken to through pipes, that end with their driver."""
+"""Workers on this machine: processes connected by pipes, which end with their driver."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Worker:
 class ProcessBackend:
     """Processes that build a function once and call it for every job.
 
-    No thread or lock of the driver is inherited: they are forked from a process that has imported what they
-    need and done nothing else, or spawned where that may not be (see `open_context`). Each watches its
-    driver: one ended by SIGKILL cannot tell its workers.
+    No thread or lock of the driver is inherited: processes are forked from a server that has only imported
+    packages, or spawned where forking is not possible (see `open_context`). Each watches its driver, since a
+    driver ended by SIGKILL cannot end its workers.
 
     Args:
         build: Called in each new process with `arguments`; returns the function that does jobs.
@@ -96,10 +96,10 @@ class ProcessBackend:
 
 
 def open_context() -> ForkServerContext | SpawnContext:
-    """Return how workers start: forked from a server where torch cannot have touched a GPU, else spawned.
+    """Return how workers start: forked from a server if torch cannot have used a GPU, else spawned.
 
-    Importing torch and its companions takes seconds, which a server spends once and spawned processes each.
-    A CUDA context does not survive a fork, and mere imports may open one.
+    Importing torch takes seconds, once for a server but in each spawned process. A CUDA context does not
+    survive a fork, and imports may open one.
     """
     if sys.platform != "linux" or not version("torch").endswith(CPU_ONLY):
         return multiprocessing.get_context("spawn")
@@ -115,7 +115,7 @@ def open_local_pool(build: Build, arguments: tuple[Any, ...] = (), *, workers: i
 
 def _describe_end(code: int | None) -> str:
     if code == -signal.SIGKILL:
-        return "a worker process was killed, most often for want of memory"
+        return "a worker process was killed, most often for lack of memory"
     if code is not None and code < 0:
         return f"a worker process was ended by {signal.Signals(-code).name}"
     return f"a worker process ended by itself (exit code {code})"
@@ -124,13 +124,13 @@ def _describe_end(code: int | None) -> str:
 def _serve(
     pipe: Connection, build: Build, arguments: tuple[Any, ...], environment: Mapping[str, str]
 ) -> None:
-    os.environ.clear()  # the server's are of the time when it began
+    os.environ.clear()  # the server's variables are outdated
     os.environ.update(environment)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a keyboard interrupt is the driver's to act on
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver handles keyboard interrupts
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(EXPENDABLE))
@@ -144,7 +144,7 @@ def _serve(
         pipe.send(("gone", None, fault))
         return
     pipe.send(("ready", None, None))
-    with contextlib.suppress(EOFError, OSError):  # the driver is gone, or wants no more
+    with contextlib.suppress(EOFError, OSError):  # the driver has ended or closed the pipe
         while True:
             pipe.send(("answer", *call_safely(function, pipe.recv())))
 
@@ -152,9 +152,8 @@ def _serve(
 def _do_without_shared_locks() -> None:
     """Give progress bars a lock of this process alone.
 
-    With the first bar, and transformers opens a hidden one for each model that it loads, tqdm takes a
-    semaphore of the whole system. A worker that is killed leaves it behind, and Python warns of it when the
-    driver ends.
+    With the first progress bar (transformers opens a hidden one for each model it loads) tqdm takes a system
+    semaphore. A killed worker leaves it behind, and Python warns of it when the driver ends.
     """
     from tqdm import tqdm  # type: ignore[import-untyped]
 

@@ -1,4 +1,4 @@
-"""Jobs over a pool: each is tried twice at most, and none waits for another that is lost."""
+"""Running jobs on a pool: each is tried at most twice, and lost jobs do not block others."""
 
 from __future__ import annotations
 
@@ -41,12 +41,11 @@ def run_jobs(
     Args:
         pool: Does the jobs.
         jobs: Hashable, in the order in which they should begin.
-        arguments: What the pool is given for a job, asked for when it begins.
-        ready: Whether a job may begin yet; asked again after each that ended.
+        arguments: Returns the arguments of a job, when it begins.
+        ready: Whether a job may begin; asked again after each finished job.
         work: Units of work of a job, for the time limit.
-        limit: Watches the jobs' time, and learns from those that end; without one a job may take any time.
-        tells: Whether a job with this result tells how long such jobs take; one that broke down early does
-            not.
+        limit: Time limit, derived from finished jobs; without one a job may take any time.
+        tells: Whether a result is used for the time limit; an early failure is not.
     """
 
     def allow(job: Job) -> float | None:
@@ -87,8 +86,7 @@ def run_side_by_side(
     """Call `function(**job)` for every job and yield `(index, result)` as each finishes.
 
     With one worker, or one job, everything runs in this process. Otherwise a job whose worker dies is done
-    once more by another. None has a limit of time: a resumed one may end in a moment and say nothing about
-    the others.
+    once more by another. There is no time limit, since resumed jobs differ in length.
 
     Args:
         function: A function at the top of a module.
@@ -97,7 +95,7 @@ def run_side_by_side(
 
     Raises:
         RankAdaptorError: What a job raised.
-        StorageError: If a job's worker is lost twice, most often for want of memory.
+        StorageError: If a job's worker is lost twice, most often for lack of memory.
     """
     if workers == 1 or len(jobs) <= 1:
         for index, job in enumerate(jobs):

@@ -158,7 +158,7 @@ def test_chats_have_digests_and_are_left_out_where_nobody_answers(caplog):
     [
         ({"prompt": "2+2=", "chosen": "4", "rejected": "5"}, "row 3: a preference .* leave rejected out"),
         ({"chosen": [{"role": "user", "content": "4"}], "rejected": ["5"]}, "a preference"),
-        ({"prompt": "2+2=", "completion": "5", "label": False}, "label is false, .* not wanted"),
+        ({"prompt": "2+2=", "completion": "5", "label": False}, "label is false, .* should not be learned"),
         ({"prompt": "2+2=", "completion": "5", "weight": 0.0}, "weight 0.0 is not supported, only 1"),
     ],
 )
