@@ -124,6 +124,7 @@ class CompressionDefaults:
         types: Types of the engine that attention and MLPs may take; a type is left out where the width of a
             tensor is no multiple of its block.
         embedding: Types that the embedding, and the output head with it, may take.
+        stock: Stock types and mixtures of the engine that the result is compared with.
         importance: How channels and heads are ordered.
         importance_rows: Windows of calibration text for the importance, of `length` tokens.
         length: Tokens per sequence, of scores and of the fine-tune.
@@ -138,8 +139,9 @@ class CompressionDefaults:
         learning_rates: Rates tried at the length of the short recovery.
     """
 
-    types: tuple[str, ...] = ("Q8_0", "Q6_K", "Q5_K", "Q4_1", "Q4_K", "Q4_0", "Q3_K", "Q2_K")
-    embedding: tuple[str, ...] = ("Q8_0", "Q6_K", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+    types: tuple[str, ...] = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+    embedding: tuple[str, ...] = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+    stock: tuple[str, ...] = ("Q8_0", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL", "Q4_K_M", "Q3_K_M", "Q2_K")
     importance: Literal["param_first"] = "param_first"
     importance_rows: int = 32
     length: int = 128

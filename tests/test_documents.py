@@ -20,7 +20,7 @@ from experiments.compare.config import ComparisonConfig
 from experiments.jobs import JobFile, load_job
 from experiments.parity.config import ParityConfig
 from experiments.smaller.config import SmallerConfig
-from rankadaptor.config import build_run, load_run
+from rankadaptor.config import build_compression, build_run, load_run
 from tests.documents import DOCUMENTS, ROOT, find_blocks, name_document
 
 JOBS: dict[str, type[JobFile]] = {
@@ -57,6 +57,8 @@ def test_yaml_blocks_are_run_files_or_comparisons(block: str) -> None:
     values = yaml.safe_load(block)
     if "settings" in values:
         ComparisonConfig.model_validate_json(json.dumps(values))
+    elif values.get("job") == "compress":
+        build_compression(values, source="document")
     else:
         build_run(values, source="document")
 

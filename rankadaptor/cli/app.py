@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rankadaptor.cli import commands, exporting, migration, prediction
+from rankadaptor.cli import commands, compression, exporting, migration, prediction
 from rankadaptor.cli.signals import end_in_order
 from rankadaptor.errors import RankAdaptorError
 
@@ -18,8 +18,8 @@ EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="rankadaptor",
-    help="Recover pruned language models with LoRA whose rank differs layer by layer.",
-    epilog="A first run: init run.yaml, then plan run.yaml, then run run.yaml.",
+    help="Make language models smaller: compress to a size, or prune and recover with LoRA layer by layer.",
+    epilog="First runs: compress kit:smollm2-135m --size 60MB; init run.yaml, plan run.yaml, run run.yaml.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # rich would cost 0.15 s at each --help
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.command("init")(commands.write_run_file)
 app.command("plan")(commands.show_plan)
 app.command("run")(commands.run)
+app.command("compress")(compression.compress)
 app.command("recover")(commands.recover)
 app.command("collect")(commands.collect)
 app.command("meta-train")(commands.train_predictor)
@@ -56,7 +57,7 @@ def _read_options(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Recover pruned language models with LoRA whose rank differs layer by layer."""
+    """Make language models smaller: compress to a size, or prune and recover with LoRA layer by layer."""
 
 
 def _expand_home(word: str) -> str:

@@ -15,7 +15,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.requirements import MLFLOW, check_package
 
 if TYPE_CHECKING:
-    from rankadaptor.config import RunConfig
+    from rankadaptor.config import CompressConfig, RunConfig
 
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.", show_default=False)]
 Overrides = Annotated[
@@ -63,9 +63,20 @@ def show_plan(
     as_json: AsJson = False,
 ) -> None:
     """Show steps, runs, tokens, memory and hours of a run, before anything is loaded."""
-    from rankadaptor.planning import estimate
+    from rankadaptor.config import CompressConfig
+    from rankadaptor.planning import estimate, estimate_compression
 
-    plan = estimate(_load(path, overrides), measure=measure)
+    config = _load_any(path, overrides)
+    if isinstance(config, CompressConfig):
+        from rankadaptor.cli.compression import show_compression_plan
+
+        planned = estimate_compression(config, measure=measure)
+        if as_json:
+            typer.echo(json.dumps(planned.to_json(), indent=2))
+        else:
+            show_compression_plan(planned)
+        return
+    plan = estimate(config, measure=measure)
     if as_json:
         typer.echo(json.dumps(plan.to_json(), indent=2))
         return
@@ -84,8 +95,17 @@ def run(
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Prune, search, confirm, recover, evaluate. Continues where an interrupted run stopped."""
-    config = _load(path, overrides)
+    """Do what a run file describes. Continues where an interrupted run stopped."""
+    from rankadaptor.config import CompressConfig
+
+    config = _load_any(path, overrides)
+    if isinstance(config, CompressConfig):
+        if until is not None:
+            raise InputError("--until verdict is for a rank search; the verdict of compress comes last.")
+        from rankadaptor.cli.compression import run_and_show
+
+        run_and_show(config, fresh=fresh, verbose=verbose)
+        return
     start_logging(verbose=verbose)
     from rankadaptor.planning import check_run
 
@@ -229,18 +249,23 @@ def report(
     ] = None,
 ) -> None:
     """Show a finished run and write its HTML report again, or fill a document from its result."""
-    source = path if path.is_dir() or path.suffix == ".json" else Path(_load(path, overrides).output)
+    source = path if path.is_dir() or path.suffix == ".json" else Path(_load_any(path, overrides).output)
     if into is not None:
         from rankadaptor.report import fill_document
 
         changed = fill_document(source, file=into)
         typer.echo(f"{into}: {', '.join(changed) if changed else 'nothing'} changed")
         return
-    from rankadaptor.cli.tables import show_result
     from rankadaptor.report import write_report
-    from rankadaptor.results import read_result
+    from rankadaptor.results import is_compression, read_result
 
-    show_result(read_result(source), place=write_report(source))
+    document = read_result(source)
+    if is_compression(document):
+        from rankadaptor.cli.compression import show_compression as show
+    else:
+        from rankadaptor.cli.tables import show_result as show
+
+    show(document, place=write_report(source))
 
 
 def check_machine(
@@ -267,6 +292,12 @@ def _load(path: Path, overrides: list[str] | None) -> RunConfig:
     from rankadaptor.config import load_run
 
     return load_run(path, overrides or ())
+
+
+def _load_any(path: Path, overrides: list[str] | None) -> RunConfig | CompressConfig:
+    from rankadaptor.config import load_job
+
+    return load_job(path, overrides or ())
 
 
 def _is_pruned(model: str) -> bool:

@@ -17,7 +17,7 @@ from rankadaptor.tracking import tell_viewing
 if TYPE_CHECKING:
     from rankadaptor.doctor import Check
     from rankadaptor.pipeline.repetition import Repetition
-    from rankadaptor.planning import Plan
+    from rankadaptor.planning import CompressionPlan, Plan
 
 LOG_WIDTH = 120  # columns where the output is no terminal, whose own width is used
 STATES = {"ok": "green", "note": "yellow", "missing": "red"}
@@ -32,6 +32,13 @@ def show_plan_table(plan: Plan) -> None:
         f"adapters of {plan.adapter_parameters:,} in {plan.slots} slots",
         highlight=False,
     )
+    console.print(build_steps_table(plan))
+    for assumption in plan.assumptions:
+        console.print(f"· {assumption}", highlight=False, style="dim")
+
+
+def build_steps_table(plan: Plan | CompressionPlan) -> Table:
+    """Build the table of a plan's steps, with their sum."""
     table = Table("step", "what", box=None, pad_edge=False)
     for heading in ("runs", "tokens", "memory", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -55,9 +62,7 @@ def show_plan_table(plan: Plan) -> None:
         format_seconds(plan.seconds_left),
         style="bold",
     )
-    console.print(table)
-    for assumption in plan.assumptions:
-        console.print(f"· {assumption}", highlight=False, style="dim")
+    return table
 
 
 def show_result(document: Mapping[str, Any], *, place: Path) -> None:

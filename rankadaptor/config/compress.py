@@ -15,9 +15,9 @@ from rankadaptor.config.stages import TrackSection
 from rankadaptor.defaults import COMPRESSION as DEFAULTS
 from rankadaptor.errors import InputError
 
-ReferenceName = Literal["stock", "stock_recovered", "uniform", "taylor", "flap", "block_influence", "optimum"]
+ReferenceName = Literal["stock", "stock_recovered", "uniform", "taylor", "flap", "block_influence"]
 """What the result is compared with: stock types of the dense model as they are and after the same recovery,
-simple ways to choose widths with the best single type, and the exact optimum without refinement."""
+and simple rules that choose widths, each with its best single type."""
 
 KINDS = "kit:NAME, hub:NAME, or a .jsonl, .json, .txt, .csv or .parquet file, a folder or a pattern"
 
@@ -150,6 +150,12 @@ class CompressSearchSection(Section):
         ge=1,
         description="Configurations that are recovered shortly before one is chosen.",
     )
+    records: str | None = Field(
+        default=None,
+        min_length=1,
+        description="File of scores that runs with other limits share: a configuration of the same model, "
+        "text and choices is scored once. null keeps the scores in the run's folder.",
+    )
 
 
 class CompressRecoverSection(Section):
@@ -183,8 +189,10 @@ class CompressExportSection(Section):
 
 COMPRESS = JobKind(
     name="compress",
-    paths=PathKeys(read=("model", "data.text", "data.other"), written=("output", "track.uri")),
-    irrelevant=("job", "name", "output", "track", "compute.threads"),
+    paths=PathKeys(
+        read=("model", "data.text", "data.other"), written=("output", "track.uri", "search.records")
+    ),
+    irrelevant=("job", "name", "output", "track", "compute.threads", "search.records"),
     steps={
         "prepare": StepInputs(
             ("seed", "model", "compute", "data", "choices.importance", "choices.importance_rows")
@@ -192,7 +200,8 @@ COMPRESS = JobKind(
         "speed": StepInputs(("export.prompt", "export.generated"), after=("prepare",)),
         "sweep": StepInputs(("choices", "limits", "search.evaluations"), after=("prepare",)),
         "search": StepInputs(("search.screen_sequences",), after=("sweep",)),
-        "finalists": StepInputs(("search.finalists", "recover", "references"), after=("search",)),
+        "baselines": StepInputs(("references",), after=("search",)),
+        "finalists": StepInputs(("search.finalists", "recover"), after=("baselines",)),
         "recover": StepInputs(after=("finalists",)),
         "export": StepInputs(("export",), after=("recover",)),
         "references": StepInputs(("references", "recover", "export"), after=("finalists",)),
@@ -201,9 +210,10 @@ COMPRESS = JobKind(
     fixed=("prepare", "sweep", "search"),
     places={
         "speed": ("steps/speed.json",),
+        "baselines": ("steps/baselines.json",),
         "finalists": ("steps/finalists.json", "finalists"),
-        "recover": ("steps/recover.json", "recovered"),
-        "export": ("steps/export.json", "model.gguf", "model"),
+        "recover": ("steps/recover.json", "recovered", "model"),
+        "export": ("steps/export.json", "model.gguf"),
         "references": ("steps/references.json", "references"),
         "judge": ("steps/judge.json",),
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,12 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
     values, places = document.values, dict(document.places)
     if values.get("name") is None:
         values["name"] = guess_name(path)
+    faults = _override(values, places, overrides)
+    return _check(values, places=places, source=str(path), faults=faults, folder=path.parent)
+
+
+def _override(values: dict[str, Any], places: dict[str, str], overrides: Sequence[str]) -> list[str]:
+    """Apply assignments to nested values; return what is wrong with them."""
     faults = []
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -59,7 +66,7 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
         if blocked := assign_value(values, key, value):
             faults.append(f"--set {key}: {blocked} holds a value, not a section. Set {blocked} itself.")
         places[key] = "--set"
-    return _check(values, places=places, source=str(path), faults=faults, folder=path.parent)
+    return faults
 
 
 def load_run(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -98,6 +105,20 @@ def build_compression(values: Mapping[str, Any], *, source: str = "settings") ->
         ConfigError: With all faults at once.
     """
     config = _check({**values, "job": COMPRESS}, places={}, source=source)
+    assert isinstance(config, CompressConfig)
+    return config
+
+
+def build_compression_from(values: Mapping[str, Any], overrides: Sequence[str]) -> CompressConfig:
+    """Check what the command `compress` was given, with its `--set a.b=c`.
+
+    Raises:
+        ConfigError: With all faults at once.
+    """
+    asked = {**copy.deepcopy(dict(values)), "job": COMPRESS}
+    places: dict[str, str] = {}
+    faults = _override(asked, places, overrides)
+    config = _check(asked, places=places, source="compress", faults=faults)
     assert isinstance(config, CompressConfig)
     return config
 

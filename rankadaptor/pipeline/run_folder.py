@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.config import JobConfig, describe_difference, dump_run
+from rankadaptor.config import JobConfig, describe_difference, dump_run, write_template
 from rankadaptor.corpus import RecordFile
 from rankadaptor.errors import InputError
 from rankadaptor.files import name_storage_fault, write_bytes, write_json, write_text
@@ -38,6 +38,7 @@ HALF_WRITTEN = re.compile(
 """Names of files and folders that are still being written."""
 OWN = re.compile(
     r"run(-[0-9a-f]+)?\.yaml|\.lock|steps|earlier|pruned|tuning|study|scores|adapters|predictor.*|elastic.*|scores\.json|widened|rates|"
+    r"importance\.safetensors|finalists|recovered|references|\.reference-.*|model|model\.gguf|front\.png|"
     r"identity\.json|records.*\.jsonl|starts\.jsonl|result(-[0-9a-f]+)?\.json|evaluation-.*\.json|report\.html"
 )
 """Names of the files that runs write into their folders."""
@@ -100,7 +101,8 @@ class RunFolder:
             seconds = round(time.monotonic() - started, 2)
             write_json(path, {**result, "seconds": seconds})
             logger.info("%s: done in %s", step, format_seconds(seconds))
-        return read_step(path, step)  # with the same types as in a continued run
+        job = "rank_search" if self.config is None else self.config.kind.name
+        return read_step(path, step, job=job)  # with the same types as in a continued run
 
 
 @contextlib.contextmanager
@@ -134,7 +136,7 @@ def open_run(
         state = read_folder(path, config)
         digest, continued = state.asked.digest(), False
         if state.begun is None:
-            write_text(path / RUN_FILE, dump_run(config))
+            write_text(path / RUN_FILE, _write_run(config))
         elif state.begun.digest() == digest:
             continued = True
             logger.info("continuing the run in %s", path)
@@ -144,6 +146,11 @@ def open_run(
             continued = _change(path, state)
         _bring_back(path, state)
         yield RunFolder(path, digest, continued, setting=name_setting(path, digest), config=state.asked)
+
+
+def _write_run(config: JobConfig) -> str:
+    """Write a run for its folder: with comments where no other file of it is there for people to edit."""
+    return write_template(config) if config.kind.name == "compress" else dump_run(config)
 
 
 def name_setting(path: Path, digest: str) -> str:
@@ -174,7 +181,7 @@ def _change(path: Path, state: FolderState) -> bool:
                 write_bytes(kept, (path / name).read_bytes())
     before = path / RUN_FILE.replace(".", f"-{state.asked.digest()}.")
     known = before.exists()
-    write_text(path / RUN_FILE, dump_run(state.asked))
+    write_text(path / RUN_FILE, _write_run(state.asked))
     return known
 
 

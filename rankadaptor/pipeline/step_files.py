@@ -26,17 +26,44 @@ COSTS = {
     "recover": "finished adapters are kept, and the step is written from them",
     "evaluate": "models that are scored already are not scored again",
 }
+COMPRESS_KEYS: dict[str, tuple[str, ...]] = {
+    "prepare": ("losses", "model", "texts", "digests", "compute"),
+    "speed": ("table",),
+    "sweep": ("space", "records", "evaluations", "tokens"),
+    "search": ("optimum", "best", "kl", "history", "evaluations", "tokens"),
+    "baselines": ("found", "tokens"),
+    "finalists": ("chosen", "finalists", "rate", "tokens"),
+    "recover": ("tokens", "losses", "types", "files"),
+    "export": ("bytes", "sha256", "parameters", "planned", "engine"),
+    "references": ("points", "tokens"),
+    "judge": ("points", "verdict"),
+}
+COMPRESS_COSTS = {
+    "prepare": "importance and the dense model's losses are measured again; scores that are recorded stay",
+    "sweep": "the sweep is read from its records, in seconds",
+    "search": "the search is replayed from its records, in seconds",
+    "baselines": "they are chosen again from recorded scores",
+    "finalists": "finished recoveries are kept, and the step is put together from them",
+    "recover": "the recovery is read from its checkpoint",
+    "references": "those that are measured are kept, and the step is put together from them",
+}
 OTHERS = "the step is done again; trials that are recorded stay"
 
 
-def read_step(path: Path, step: str) -> dict[str, Any]:
+def read_step(path: Path, step: str, *, job: str = "rank_search") -> dict[str, Any]:
     """Read the result of a finished step.
+
+    Args:
+        path: The file.
+        step: Name of the step.
+        job: Kind of the run, which says what the step's result holds.
 
     Raises:
         CheckpointError: If the file does not hold it; the message says what deleting the file costs.
     """
-    keys = (*STEP_KEYS.get(step, ()), "seconds")
-    return read_object(path, keys=keys, what=f"the result of the step {step}", cost=COSTS.get(step, OTHERS))
+    known, costs = (COMPRESS_KEYS, COMPRESS_COSTS) if job == "compress" else (STEP_KEYS, COSTS)
+    keys = (*known.get(step, ()), "seconds")
+    return read_object(path, keys=keys, what=f"the result of the step {step}", cost=costs.get(step, OTHERS))
 
 
 def read_object(path: Path, *, keys: tuple[str, ...], what: str, cost: str) -> dict[str, Any]:

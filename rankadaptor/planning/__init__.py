@@ -1,7 +1,17 @@
 """The plan and cost of a run, from the run file and the model's `config.json`; nothing is loaded."""
 
+from rankadaptor.planning.compression import check_compression
+from rankadaptor.planning.compression_plan import CompressionPlan, estimate_compression
 from rankadaptor.planning.estimation import estimate
 from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.preconditions import check_run
 
-__all__ = ["Plan", "PlanStep", "check_run", "estimate"]
+__all__ = [
+    "CompressionPlan",
+    "Plan",
+    "PlanStep",
+    "check_compression",
+    "check_run",
+    "estimate",
+    "estimate_compression",
+]

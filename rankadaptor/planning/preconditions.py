@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ from rankadaptor.requirements import (
 
 if TYPE_CHECKING:
     from rankadaptor.config import RunConfig
+    from rankadaptor.config.stages import TrackSection
+    from rankadaptor.data import SourceSummary
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +91,7 @@ def check_inputs(
     Raises:
         InputError: With all faults at once, each naming its key.
     """
-    shape = _check_model(config)  # the other checks need it
+    shape = check_model_source(config.model)  # the other checks need it
     checks: tuple[tuple[str, Callable[[], object]], ...] = (
         ("prune.skip_first, prune.skip_last", lambda: _check_blocks(config, shape)),
         ("recipe.sequence_length", lambda: _check_length(config.recipe.sequence_length, shape)),
@@ -99,14 +101,24 @@ def check_inputs(
         ("prune.calibration.source", lambda: _check_rows(config, _find_calibration(config), first=first)),
     )
     checks += tuple(
-        (key, functools.partial(_check_requirement, requirement, load=first is None))
+        (key, functools.partial(check_requirement, requirement, load=first is None))
         for key, requirement in _list_requirements(config, searches=searches)
     )
     if searches:
         checks += (
             ("search.predictor_path", lambda: None if guided else _check_predictor(config)),
-            ("track.uri", lambda: _check_tracking(config)),
+            ("track.uri", lambda: check_tracking(config.track)),
         )
+    run_checks(config.name, checks)
+    return shape
+
+
+def run_checks(name: str, checks: Iterable[tuple[str, Callable[[], object]]]) -> None:
+    """Run the checks of a run and raise their faults together.
+
+    Raises:
+        InputError: With all faults, each naming its key; of the fault's own kind where there is one alone.
+    """
     faults = []
     for key, check in checks:
         try:
@@ -117,8 +129,7 @@ def check_inputs(
         raise type(faults[0][1])(f"{faults[0][0]}: {faults[0][1]}") from faults[0][1]
     if faults:
         lines = "\n".join(f"  {key}: {error}" for key, error in faults)
-        raise InputError(f"run {config.name}: {len(faults)} faults.\n{lines}")
-    return shape
+        raise InputError(f"run {name}: {len(faults)} faults.\n{lines}")
 
 
 def _list_requirements(config: RunConfig, *, searches: bool) -> Iterator[tuple[str, Requirement]]:
@@ -135,7 +146,7 @@ def _list_requirements(config: RunConfig, *, searches: bool) -> Iterator[tuple[s
         yield "track.enabled", MLFLOW
 
 
-def _check_requirement(requirement: Requirement, *, load: bool) -> None:
+def check_requirement(requirement: Requirement, *, load: bool) -> None:
     """Check for a package; with `load`, import it if nothing else imports it before weights are read."""
     if load and requirement not in (LM_EVAL, MLFLOW):
         load_package(requirement)
@@ -143,8 +154,14 @@ def _check_requirement(requirement: Requirement, *, load: bool) -> None:
         check_package(requirement)
 
 
-def _check_model(config: RunConfig) -> ModelShape:
-    folder = _find_folder(config)
+def check_model_source(model: str) -> ModelShape:
+    """Check the folder of a model and its tokenizer, and return the model's sizes.
+
+    Raises:
+        CheckpointError: If the model is not there or damaged.
+        InputError: If its architecture is not supported.
+    """
+    folder = _find_folder(model)
     if folder is not None:
         from rankadaptor.model.folder import DERIVED_FILE, check_model_folder
         from rankadaptor.model.tokenizer_folder import check_tokenizer_folder
@@ -152,13 +169,13 @@ def _check_model(config: RunConfig) -> ModelShape:
         check_model_folder(folder)
         if not (folder / DERIVED_FILE).is_file():  # its tokenizer is that of its base
             check_tokenizer_folder(folder)
-    elif not config.model.startswith("kit:") and _is_path(config.model):
-        find_model_folder(config.model)  # its error lists the allowed forms
-    return read_shape(config.model)
+    elif not model.startswith("kit:") and _is_path(model):
+        find_model_folder(model)  # its error lists the allowed forms
+    return read_shape(model)
 
 
-def _find_folder(config: RunConfig) -> Path | None:
-    return Path(config.model) if Path(config.model).is_dir() else None
+def _find_folder(model: str) -> Path | None:
+    return Path(model) if Path(model).is_dir() else None
 
 
 def _is_path(model: str) -> bool:
@@ -192,18 +209,32 @@ def _check_rows(config: RunConfig, source: str | None, *, first: int | None, hel
     """Read the rows of a source; with `held`, some of them will be held out."""
     if source is None:
         return
-    from rankadaptor.data import check_source
-
-    path = Path(source)  # JSON is read whole or not at all
-    if first is not None and path.suffix.lower() == ".json" and path.is_file() and path.stat().st_size > LONG:
+    seen = check_row_source(source, model=config.model, first=first)
+    if seen is None:
         return
-    seen = check_source(source, first=first, model_folder=_find_folder(config))
     taken = config.data.held_out_rows if held and config.data.held_out is None else 0
     if seen.whole and seen.rows is not None and seen.rows <= taken:
         raise InputError(
             f"{source} has {seen.rows} rows, and data.held_out_rows takes {taken} of them: no row is left to "
             "train on. Give more rows, or lower data.held_out_rows."
         )
+
+
+def check_row_source(source: str, *, model: str, first: int | None) -> SourceSummary | None:
+    """Read the rows of a source, the first ones alone if `first` says so.
+
+    Returns:
+        What was seen; None for a file that is not read for a plan.
+
+    Raises:
+        InputError: If a row is malformed or there are none.
+    """
+    from rankadaptor.data import check_source
+
+    path = Path(source)  # JSON is read whole or not at all
+    if first is not None and path.suffix.lower() == ".json" and path.is_file() and path.stat().st_size > LONG:
+        return None
+    return check_source(source, first=first, model_folder=_find_folder(model))
 
 
 def _check_predictor(config: RunConfig) -> None:
@@ -218,13 +249,17 @@ def _check_predictor(config: RunConfig) -> None:
         )
 
 
-def _check_tracking(config: RunConfig) -> None:
-    """Check that a server or a database answers; a local store is created when the run begins."""
-    if not config.track.enabled:
+def check_tracking(track: TrackSection) -> None:
+    """Check that a server or a database answers; a local store is created when the run begins.
+
+    Raises:
+        StorageError: If it does not answer.
+    """
+    if not track.enabled:
         return
     from rankadaptor.tracking.address import locate_store
     from rankadaptor.tracking.store import knock
 
-    store = locate_store(config.track.uri)
+    store = locate_store(track.uri)
     if store.folder is None:
         knock(store)

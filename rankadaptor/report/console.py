@@ -34,7 +34,7 @@ def render_console(document: Document) -> RenderableType:
             parts += [Text(f"Benchmarks: {few}"), Text()]
             continue
         try:
-            parts += [_render_table(build(document)), Text()]
+            parts += [render_table(build(document)), Text()]
         except InputError as error:
             parts += [Text(str(error), style="dim"), Text()]
     words = [outcome.advice, *outcome.evidence]
@@ -46,7 +46,8 @@ def render_console(document: Document) -> RenderableType:
     return Group(*parts, panel)
 
 
-def _render_table(table: Table) -> RichTable:
+def render_table(table: Table) -> RichTable:
+    """Render a table for a terminal."""
     from rich.table import Table as RichTable
 
     shown = RichTable(

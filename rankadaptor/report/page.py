@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +12,19 @@ from rankadaptor.credentials import mask_credentials
 from rankadaptor.errors import InputError
 from rankadaptor.files import write_text
 from rankadaptor.progress import format_seconds
+from rankadaptor.report.compression import render_compression
 from rankadaptor.report.markdown import BUILDERS
-from rankadaptor.results import Document, Table, explain_outcome, find_result_file, read_result
+from rankadaptor.report.page_parts import Part, load_template
+from rankadaptor.results import (
+    Document,
+    Table,
+    explain_outcome,
+    find_result_file,
+    is_compression,
+    read_result,
+)
 from rankadaptor.results.document import FILE_NAME, check_schema
 from rankadaptor.results.scores import explain_few_items
-from rankadaptor.results.table import write_moment
 from rankadaptor.results.usage import explain_quantised, write_loading_code, write_merging_code
 
 if TYPE_CHECKING:
@@ -27,27 +33,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TEMPLATE = "template.html.j2"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A figure or a table of the page, or the sentence in its place.
-
-    Attributes:
-        name: Anchor.
-        table: The table, if it is one.
-        svg: The figure, if it is one.
-        narrow: The same figure for a narrow screen.
-        caption: What the figure shows.
-        sentence: Why it is missing; empty if it is there.
-    """
-
-    name: str
-    table: Table | None = None
-    svg: str = ""
-    narrow: str = ""
-    caption: str = ""
-    sentence: str = ""
 
 
 def write_report(path: str | Path, *, output: str | Path | None = None) -> Path:
@@ -81,19 +66,14 @@ def render_page(document: Document) -> str:
     Raises:
         InputError: If the document is of another schema.
     """
-    import jinja2
-
     check_schema(document)
-    source = resources.files("rankadaptor.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["moment"] = write_moment
+    if is_compression(document):
+        return render_compression(document)
     run: dict[str, Any] = dict(document.get("run") or {})
     result: dict[str, Any] = dict(document.get("result") or {})
     config = run.get("config") or {}
     outcome = explain_outcome(document)
-    return environment.from_string(source).render(
+    page: str = load_template(TEMPLATE).render(
         run=run,
         commit="" if run.get("commit") in (None, "unknown") else run["commit"],
         version=(document.get("environment") or {}).get("rankadaptor", ""),
@@ -109,6 +89,7 @@ def render_page(document: Document) -> str:
         tables={name: _build_part(name, build, document) for name, build in BUILDERS.items()},
         figures=_draw_parts(document),
     )
+    return page
 
 
 def _describe_duration(run: dict[str, Any], result: dict[str, Any]) -> str:

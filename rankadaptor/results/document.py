@@ -73,6 +73,12 @@ def check_schema(document: Document, *, source: str = "result document") -> None
     )
 
 
+def is_compression(document: Document) -> bool:
+    """Tell whether a document is the result of `compress`."""
+    config = (document.get("run") or {}).get("config") or {}
+    return bool(config.get("job") == "compress")
+
+
 def get_part(document: Document, *keys: str, sentence: str) -> Any:
     """Return `document["result"][key]...`; the error says in one sentence why it is missing.
 

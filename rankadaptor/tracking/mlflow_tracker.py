@@ -248,6 +248,14 @@ class MlflowTracker(Tracker):
             "parameters": record.parameters,
             "tokens": record.tokens,
             "seconds": record.seconds,
+            **{
+                name: value
+                for name, value in record.metrics.items()
+                if name not in ("loss", "loss_reference")
+            },
+            **{
+                name: value for name, value in record.costs.items() if name in ("bytes", "macs", "parameters")
+            },
         }
         self._write_metrics(
             child,

@@ -10,11 +10,13 @@ from rankadaptor.tracking.mlflow_tracker import MlflowTracker
 from rankadaptor.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from rankadaptor.config import RunConfig
+    from rankadaptor.config import CompressConfig, RunConfig
 
 
 @contextlib.contextmanager
-def open_tracker(config: RunConfig, digest: str, *, fresh: bool = False) -> Iterator[Tracker]:
+def open_tracker(
+    config: RunConfig | CompressConfig, digest: str, *, fresh: bool = False
+) -> Iterator[Tracker]:
     """Open the tracker of a run file, and end its parent run at the end of the block.
 
     A parent run with the same digest is continued, so that an interrupted run is one run in MLflow. With

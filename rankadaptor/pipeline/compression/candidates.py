@@ -1,0 +1,104 @@
+"""A configuration as a model and a file: extracted, recovered, quantised once, scored."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankadaptor.errors import NonFiniteError, TrainingError
+from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
+from rankadaptor.pipeline.compression.recovering import Recovered, make_recipe, recover_merged
+from rankadaptor.pipeline.compression.rounding import round_weights
+from rankadaptor.pipeline.compression.setting import Setting
+from rankadaptor.pipeline.compression.texts import CALIBRATION, SEARCH, TRAINING
+from rankadaptor.space import Allocation
+
+if TYPE_CHECKING:
+    from rankadaptor.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that may be recovered and written.
+
+    Attributes:
+        name: What tables call it.
+        kind: `ours`, `sequential`, `baseline` or `stock`.
+        choices: Its choices in the run's space; None for the dense model in stock types.
+        types: Type of each matrix by module name, where `choices` is None.
+    """
+
+    name: str
+    kind: str
+    choices: tuple[int, ...] | None = None
+    types: Mapping[str, str] | None = None
+
+    def extract(self, setting: Setting) -> tuple[Any, Mapping[str, str]]:
+        """Return a model of its own, in float32, and the type of each matrix."""
+        if self.choices is None:
+            return copy.deepcopy(setting.model), self.types or {}
+        model, types = setting.live.extract(Allocation(self.choices, setting.space))
+        return model, types
+
+
+def recover_candidate(
+    setting: Setting, model: Any, *, steps: int, rate: float, checkpoint: Path | None = None
+) -> Recovered:
+    """Recover an extracted model as the run asks; see `recover_merged`."""
+    return recover_merged(
+        model,
+        make_run_recipe(setting, steps=steps, rate=rate),
+        sequences=setting.texts[TRAINING],
+        steps=steps,
+        seed=setting.config.seed,
+        compute=setting.compute,
+        checkpoint=checkpoint,
+    )
+
+
+def make_run_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
+    """Return the run's recipe at a length and a learning rate."""
+    given = setting.config.recover
+    assert given is not None
+    return make_recipe(
+        rank=given.rank,
+        batch_size=given.batch_size,
+        length=setting.config.data.length,
+        steps=steps,
+        learning_rate=rate,
+    )
+
+
+def measure_rounded(
+    setting: Setting, model: Any, types: Mapping[str, str], *, parts: Sequence[str], in_place: bool = True
+) -> dict[str, HeldOutLoss]:
+    """Measure a model, with its weights as they come back from their types, on parts of the text."""
+    rounded = round_weights(model, types, in_place=in_place)
+    return {part: measure_loss(rounded, setting.texts[part], compute=setting.compute) for part in parts}
+
+
+def try_candidate(
+    setting: Setting, candidate: Candidate, *, steps: int, rate: float, checkpoint: Path | None = None
+) -> dict[str, Any]:
+    """Recover a candidate shortly and measure it on text that it was not trained on and that judges nothing.
+
+    Returns:
+        `loss` (nats per token; None if the recovery diverged), `tokens`, `seconds`, `error`.
+    """
+    model, types = candidate.extract(setting)
+    try:
+        recovered = recover_candidate(setting, model, steps=steps, rate=rate, checkpoint=checkpoint)
+        losses = measure_rounded(setting, recovered.model, types, parts=(SEARCH, CALIBRATION))
+    except (TrainingError, NonFiniteError) as error:
+        logger.warning("%s: rate %g: %s", candidate.name, rate, error)
+        return {"loss": None, "tokens": getattr(error, "tokens", 0), "seconds": 0.0, "error": str(error)}
+    total = sum(each.mean * each.tokens for each in losses.values())
+    loss = total / sum(each.tokens for each in losses.values())
+    logger.info("%s: loss %.4f after %d steps at rate %g", candidate.name, loss, steps, rate)
+    return {"loss": loss, "tokens": recovered.tokens, "seconds": recovered.seconds, "error": None}

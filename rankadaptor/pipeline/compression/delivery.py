@@ -1,0 +1,174 @@
+"""The chosen configuration, recovered in full, as a Hugging Face folder and as a file that was checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.engine.gguf_file import write_gguf
+from rankadaptor.model import describe_model, save_pruned
+from rankadaptor.named_models import load
+from rankadaptor.pipeline.compression.candidates import Candidate, recover_candidate
+from rankadaptor.pipeline.compression.rounding import round_weights
+from rankadaptor.pipeline.compression.setting import Setting
+from rankadaptor.pipeline.compression.texts import JUDGING
+from rankadaptor.pipeline.stored_files import digest_checkpoint
+
+logger = logging.getLogger(__name__)
+
+MODEL_FOLDER, FILE = "model", "model.gguf"
+LARGEST_LOSS_GAP = 0.01
+"""Share by which the engine's loss may differ from ours."""
+CHECKED_SEQUENCES = 4
+DEFAULT_TYPE = "F16"
+CONTEXT_PIECE = 256
+
+
+def recover_chosen(setting: Setting, candidate: Candidate, *, rate: float | None) -> dict[str, Any]:
+    """Extract the chosen configuration, recover it in full, and save it unquantised.
+
+    Returns:
+        `tokens`, `losses` (training loss by step), `types` (by module), `files` (digests).
+    """
+    model, types = candidate.extract(setting)
+    tokens = 0
+    losses: tuple[float, ...] = ()
+    given = setting.config.recover
+    if given is not None:
+        assert rate is not None
+        recovered = recover_candidate(
+            setting, model, steps=given.steps, rate=rate, checkpoint=setting.folder.path / "recovered"
+        )
+        model, tokens, losses = recovered.model, recovered.tokens, recovered.losses
+    place = setting.folder.path / MODEL_FOLDER
+    save_pruned(model, setting.tokenizer, place, dtype="float32")
+    return {
+        "tokens": tokens,
+        "losses": list(losses),
+        "types": dict(types),
+        "files": digest_checkpoint(place),
+    }
+
+
+def load_recovered(setting: Setting) -> Any:
+    """Load what `recover_chosen` saved."""
+    exact = dataclasses.replace(setting.compute, dtype="float32", quantise=None)
+    model, _ = load(setting.folder.path / MODEL_FOLDER, compute=exact)
+    return model
+
+
+def export_chosen(
+    setting: Setting, recovered: Mapping[str, Any], planned: Mapping[str, int]
+) -> dict[str, Any]:
+    """Write the file, compare its costs with the planned ones, and check it on the engine.
+
+    Returns:
+        `bytes`, `sha256`, `parameters`, `planned`, `engine` (None where it is off).
+
+    Raises:
+        AssertionError: If the file is not as large as planned: a defect of the toolkit.
+    """
+    model, types = load_recovered(setting), recovered["types"]
+    path = setting.folder.path / FILE
+    written = write_gguf(model, setting.tokenizer, path, types=types, default_type=DEFAULT_TYPE)
+    parameters = int(describe_model(model)["parameters"])
+    logger.info("%s: %d bytes, %d parameters", path, written.bytes, parameters)
+    return {
+        "bytes": written.bytes,
+        "sha256": written.sha256,
+        "parameters": parameters,
+        "planned": dict(planned),
+        "engine": check_file(setting, model, types, path) if setting.config.export.engine else None,
+    }
+
+
+def check_file(setting: Setting, model: Any, types: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """Compare a file on the engine with the model that it was made from, and measure its speed.
+
+    Returns:
+        `greedy_equal` (of `greedy_tokens`), `loss`, `loss_expected`, `loss_agrees`, speeds in tokens per
+        second.
+    """
+    from rankadaptor.engine.session import EngineSession
+
+    given = setting.config.export
+    rounded = round_weights(model, types)
+    sequences = [sequence.input_ids for sequence in setting.texts[JUDGING][:CHECKED_SEQUENCES]]
+    prompt = list(sequences[0][: len(sequences[0]) // 2])
+    expected, tokens = (
+        _generate(rounded, prompt, given.check_tokens),
+        sum(len(each) - 1 for each in sequences),
+    )
+    loss_expected = sum(_sum_losses(rounded, each) for each in sequences) / tokens
+    context = count_context(given.prompt + given.generated, *(len(each) for each in sequences))
+    with EngineSession(path, threads=1, context=context) as session:
+        greedy = list(session.greedy(prompt, given.check_tokens))
+        loss = sum(float(sum(session.token_losses(list(each)))) for each in sequences) / tokens
+        speed = session.measure_speed(prompt=given.prompt, generated=given.generated)
+    equal = next(
+        (place for place, pair in enumerate(zip(greedy, expected, strict=False)) if pair[0] != pair[1]),
+        min(len(greedy), len(expected)),
+    )
+    agrees = abs(loss - loss_expected) <= LARGEST_LOSS_GAP * loss_expected
+    if not agrees or equal < given.check_tokens:
+        logger.warning(
+            "engine: loss %.4f where %.4f was expected, %d of %d tokens equal",
+            loss, loss_expected, equal, given.check_tokens,
+        )  # fmt: skip
+    return {
+        "greedy_equal": equal,
+        "greedy_tokens": given.check_tokens,
+        "loss": loss,
+        "loss_expected": loss_expected,
+        "loss_agrees": agrees,
+        "prompt_tokens_per_second": speed.prompt,
+        "generate_tokens_per_second": speed.generate,
+        "threads": 1,
+    }
+
+
+def count_context(*lengths: int) -> int:
+    """Return a context that holds all lengths: llama.cpp allots it in pieces."""
+    return CONTEXT_PIECE * -(-(max(lengths) + 8) // CONTEXT_PIECE)
+
+
+def measure_file_speed(setting: Setting, path: Path) -> dict[str, float]:
+    """Return the tokens per second of a file on the engine."""
+    from rankadaptor.engine.session import EngineSession
+
+    given = setting.config.export
+    context = count_context(given.prompt + given.generated)
+    with EngineSession(path, threads=1, context=context) as session:
+        speed = session.measure_speed(prompt=given.prompt, generated=given.generated)
+    return {
+        "prompt_tokens_per_second": speed.prompt,
+        "generate_tokens_per_second": speed.generate,
+    }
+
+
+def _generate(model: Any, prompt: Sequence[int], count: int) -> list[int]:
+    import torch
+
+    tokens = torch.tensor([list(prompt)], device=model.device)
+    with torch.no_grad():
+        found = model.generate(
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            max_new_tokens=count,
+            min_new_tokens=count,
+            do_sample=False,
+            pad_token_id=0,
+        )
+    return [int(token) for token in found[0, len(prompt) :]]
+
+
+def _sum_losses(model: Any, tokens: Sequence[int]) -> float:
+    import torch
+
+    ids = torch.tensor([list(tokens)], device=model.device)
+    with torch.no_grad():
+        logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+    return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum"))

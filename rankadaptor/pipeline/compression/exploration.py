@@ -1,0 +1,174 @@
+"""Sweep and search: one-at-a-time scores, the exact optimum of their sum, refinement on the true score."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rankadaptor.corpus import Record
+from rankadaptor.corpus.record import KL
+from rankadaptor.errors import InputError
+from rankadaptor.pipeline.compression.setting import Setting
+from rankadaptor.predictor.sweep_predictor import SweepPredictor
+from rankadaptor.progress import Progress
+from rankadaptor.search import Refinement, Search, estimate_slot_values, plan_sweep, solve_exact
+from rankadaptor.space import Allocation
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SHARE = 0.6
+"""Share of the evaluations that the sweep may take."""
+CHUNK = 8
+"""Configurations scored before they are told to the log and the tracker."""
+BATCH = 4
+"""Configurations proposed at a time."""
+CANDIDATES = 2000
+MARGIN = 0.1
+"""Share by which the divergence on a few tokens may lie above the best one for a configuration to go on."""
+KEPT = 50
+"""Best configurations that the search's result names."""
+
+Follow = Callable[[Sequence[Record]], None]
+
+
+def sweep(setting: Setting, *, follow: Follow) -> dict[str, Any]:
+    """Score configurations that differ from the dense one in one slot.
+
+    Returns:
+        `space` (its sizes), `evaluations`, `tokens`.
+    """
+    planned = plan_sweep(setting.space, evaluations=_count_sweep(setting))
+    records: list[Record] = []
+    with Progress("sweep", len(planned), unit="scores", interval=0.0) as progress:
+        for start in range(0, len(planned), CHUNK):
+            found = setting.score.measure(planned[start : start + CHUNK])
+            records += found
+            follow(found)
+            progress.advance(len(found))
+    return {
+        "space": describe_space(setting),
+        "records": [list(setting.space.find_choices(record.values)) for record in records],
+        "evaluations": len(records),
+        "tokens": sum(record.tokens for record in records),
+    }
+
+
+def read_sweep(setting: Setting, swept: dict[str, Any]) -> list[Record]:
+    """Return the records of a finished sweep."""
+    allocations = [Allocation(tuple(choices), setting.space) for choices in swept["records"]]
+    return list(setting.score.measure(allocations))
+
+
+def search(setting: Setting, swept: dict[str, Any], *, follow: Follow) -> dict[str, Any]:
+    """Find the configurations of lowest KL divergence that keep all limits.
+
+    Returns:
+        `optimum` and `best` (choices, the best first), `kl`, `history`, `evaluations`, `tokens`.
+    """
+    values = estimate_slot_values(setting.space, read_sweep(setting, swept))
+    optimum = setting.space.from_choices(solve_exact(setting.space, values))
+    screen = _Screen(setting, follow)
+    search = Search(
+        setting.space,
+        SweepPredictor(values, seed=setting.config.seed),
+        seed=setting.config.seed,
+        candidates=CANDIDATES,
+        refinement=Refinement(starts=(optimum,)),
+    )
+    evaluations = max(setting.config.search.evaluations - swept["evaluations"], 1)
+    with Progress("search", evaluations, unit="scores", interval=0.0) as progress:
+        search.run_batches(
+            lambda batch: screen.measure(batch, progress=progress), evaluations=evaluations, batch=BATCH
+        )
+    ranked = rank_records(screen.records)
+    first = next(record for record in screen.records if record.values == optimum.values)
+    logger.info(
+        "search: KL %.4f of the sweep's optimum, %.4f of the best of %d configurations",
+        first.metrics.get(KL, math.nan), ranked[0].metrics[KL], len(screen.records),
+    )  # fmt: skip
+    return {
+        "optimum": list(optimum.choices),
+        "best": [list(setting.space.find_choices(record.values)) for record in ranked[:KEPT]],
+        "kl": {"optimum": first.metrics.get(KL), "best": ranked[0].metrics[KL]},
+        "history": [
+            {"kl": record.metrics.get(KL), "tokens": record.tokens, "fidelity": record.fidelity}
+            for record in screen.records
+        ],
+        "evaluations": len(screen.records),
+        "tokens": sum(record.tokens for record in screen.records) + screen.tokens,
+    }
+
+
+class _Screen:
+    """Scores configurations on a few tokens, and on all of them those that still may be the best.
+
+    Attributes:
+        records: The last record of every configuration.
+        tokens: Tokens of the first scores of configurations that went on to all tokens.
+    """
+
+    def __init__(self, setting: Setting, follow: Follow) -> None:
+        self._setting, self._follow = setting, follow
+        self._few = setting.config.search.screen_sequences * setting.config.data.length
+        self._best = math.inf
+        self.records: list[Record] = []
+        self.tokens = 0
+
+    def measure(self, batch: Sequence[Allocation], *, progress: Progress) -> list[Record]:
+        """Score a batch; return one record each."""
+        score = self._setting.score
+        screened = score.measure(batch, tokens=self._few)
+        bound = self._best * (1 + MARGIN)
+        going_on = [
+            allocation
+            for allocation, record in zip(batch, screened, strict=True)
+            if record.status == "ok" and record.metrics[KL] <= bound
+        ]
+        whole = {record.values: record for record in score.measure(going_on)} if going_on else {}
+        found = [whole.get(record.values, record) for record in screened]
+        for record in screened:
+            if record.values in whole and whole[record.values] is not record:
+                self.tokens += record.tokens
+            if record.status == "ok":
+                self._best = min(self._best, record.metrics[KL])
+        self.records += found
+        self._follow(found)
+        best = min((record.metrics.get(KL, math.inf) for record in self.records), default=math.inf)
+        progress.advance(len(found), note=f"best KL {best:.4f}")
+        return found
+
+
+def describe_space(setting: Setting) -> dict[str, Any]:
+    """Return the sizes of the space and its limits."""
+    space = setting.space
+    dense = space.reference()
+    return {
+        "slots": space.n_slots,
+        "options": sum(len(slot.options) for slot in space.slots),
+        "limits": {limit.resource: limit.bound for limit in space.limits},
+        "dense": {name: dense.cost(name) for name in space.tables.resources},
+        "digest": space.digest,
+    }
+
+
+def _count_sweep(setting: Setting) -> int:
+    evaluations = setting.config.search.evaluations
+    default = 2 * len(setting.space.tables.searchable)
+    return max(1, min(default, int(SWEEP_SHARE * evaluations)))
+
+
+def rank_records(records: Sequence[Record]) -> list[Record]:
+    """Return the records on all tokens by their divergence, each configuration once.
+
+    Raises:
+        InputError: If there is none.
+    """
+    whole = [record for record in records if record.status == "ok" and record.fidelity >= 1.0]
+    unique = {record.values: record for record in reversed(whole)}
+    if not unique:
+        raise InputError(
+            "no configuration inside the limits gave a finite score. Raise the limits, or check the text."
+        )
+    return sorted(unique.values(), key=lambda record: record.metrics[KL])

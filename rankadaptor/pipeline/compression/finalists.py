@@ -1,0 +1,119 @@
+"""Short recoveries of the best configurations, because their order changes with recovery."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from rankadaptor.files import write_json
+from rankadaptor.pipeline.compression.candidates import Candidate, try_candidate
+from rankadaptor.pipeline.compression.recovering import choose_rate
+from rankadaptor.pipeline.compression.setting import Setting
+from rankadaptor.pipeline.step_files import read_object
+from rankadaptor.space import Allocation
+
+logger = logging.getLogger(__name__)
+
+OURS = "ours"
+FOLDER = "finalists"
+DIFFERENT = 0.1
+"""Share of the slots in which a further finalist differs from each before it."""
+
+
+def choose_finalist(setting: Setting, searched: dict[str, Any], baselines: list[Candidate]) -> dict[str, Any]:
+    """Recover the finalists shortly and choose one.
+
+    The learning rate is chosen on the first finalist over the same number of steps.
+
+    Args:
+        setting: The run's inputs.
+        searched: The search's result.
+        baselines: Configurations of simple rules, of which the first takes part.
+
+    Returns:
+        `chosen` (name and choices), `finalists`, `rate`, `tokens`.
+    """
+    found = list_finalists(setting, searched)
+    given = setting.config.recover
+    if given is None:
+        return {"chosen": _write(found[0]), "finalists": [_write(found[0])], "rate": None, "tokens": 0}
+    entrants = [*found, *baselines[:1]]
+    first, steps = entrants[0], given.finalist_steps
+    trials = {rate: _try(setting, first, steps=steps, rate=rate) for rate in given.learning_rates}
+    rate = choose_rate({rate: trial["loss"] for rate, trial in trials.items()})
+    logger.info("finalists: learning rate %g", rate)
+    results = {first.name: trials[rate]}
+    for entrant in entrants[1:]:
+        results[entrant.name] = _try(setting, entrant, steps=steps, rate=rate)
+    best = min(entrants, key=lambda each: _read_loss(results[each.name]))
+    logger.info("finalists: %s is recovered in full", best.name)
+    return {
+        "chosen": _write(best),
+        "finalists": [{**_write(each), **results[each.name]} for each in entrants],
+        "rate": rate,
+        "rates": {f"{rate:g}": trial["loss"] for rate, trial in trials.items()},
+        "tokens": sum(trial["tokens"] for trial in (*trials.values(), *list(results.values())[1:])),
+    }
+
+
+def list_finalists(setting: Setting, searched: dict[str, Any]) -> list[Candidate]:
+    """Return the best configurations of a search, leaving out those that hardly differ from a better one."""
+    count = setting.config.search.finalists
+    ranked = [tuple(choices) for choices in searched["best"]]
+    chosen = ranked[:1]
+    least = DIFFERENT * setting.space.n_slots
+    for choices in ranked[1:]:
+        if len(chosen) < count and all(_count_differences(choices, other) >= least for other in chosen):
+            chosen.append(choices)
+    return [Candidate(f"search {number}", OURS, choices) for number, choices in enumerate(chosen, start=1)]
+
+
+def read_chosen(finalists: dict[str, Any]) -> Candidate:
+    """Return the configuration that was chosen."""
+    return Candidate(OURS, OURS, tuple(finalists["chosen"]["choices"]))
+
+
+def _write(candidate: Candidate) -> dict[str, Any]:
+    assert candidate.choices is not None
+    return {"name": candidate.name, "choices": list(candidate.choices)}
+
+
+def _try(setting: Setting, candidate: Candidate, *, steps: int, rate: float) -> dict[str, Any]:
+    """Try a candidate, or read what an interrupted start of the run has measured of it."""
+    place = setting.folder.path / FOLDER / f"{candidate.name.replace(' ', '-')}-{rate:g}"
+    file = place.with_suffix(".json")
+    if file.exists():
+        return read_object(
+            file, keys=("loss", "tokens"), what="a finalist's recovery", cost="it is recovered again"
+        )
+    result = try_candidate(setting, candidate, steps=steps, rate=rate, checkpoint=place)
+    write_json(file, result)
+    return result
+
+
+def _read_loss(result: dict[str, Any]) -> float:
+    return math.inf if result["loss"] is None else float(result["loss"])
+
+
+def _count_differences(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    return sum(left != right for left, right in zip(one, other, strict=True))
+
+
+def describe_allocation(setting: Setting, candidate: Candidate) -> dict[str, Any]:
+    """Return a configuration's labels and costs, for the result."""
+    assert candidate.choices is not None
+    allocation = Allocation(candidate.choices, setting.space)
+    return {
+        "slots": [
+            {
+                "name": slot.name,
+                "block": slot.block,
+                "kind": slot.kind,
+                "label": list(label) if isinstance(label, tuple) else label,
+                "full": slot.attribute("width", 0.0),
+            }
+            for slot, label in zip(setting.space.slots, allocation.values, strict=True)
+        ],
+        "costs": {name: allocation.cost(name) for name in setting.space.tables.resources},
+    }

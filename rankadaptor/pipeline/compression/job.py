@@ -1,0 +1,191 @@
+"""The job of `compress`: prepare, sweep, search, finalists, recovery, export, references, verdict, report.
+
+Every step leaves one JSON file in the run's folder, every score a line in its record file, and every recovery
+a checkpoint. A run that is cut off continues with the same command.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rankadaptor.config import CompressConfig
+from rankadaptor.corpus import Record
+from rankadaptor.files import write_json
+from rankadaptor.pipeline.compression.baselines import list_baselines
+from rankadaptor.pipeline.compression.candidates import Candidate
+from rankadaptor.pipeline.compression.delivery import export_chosen, recover_chosen
+from rankadaptor.pipeline.compression.exploration import Follow, search, sweep
+from rankadaptor.pipeline.compression.finalists import choose_finalist, describe_allocation, read_chosen
+from rankadaptor.pipeline.compression.judging import judge
+from rankadaptor.pipeline.compression.latency import measure_latency, read_latency
+from rankadaptor.pipeline.compression.preparation import check_prepared, prepare
+from rankadaptor.pipeline.compression.references import measure_references
+from rankadaptor.pipeline.compression.setting import Setting, pick_compute
+from rankadaptor.pipeline.run_folder import RunFolder, open_run
+from rankadaptor.planning.compression import check_compression
+from rankadaptor.runtime import describe_environment, find_commit
+from rankadaptor.tracking import Tracker, open_tracker
+
+logger = logging.getLogger(__name__)
+
+
+def run_compression(
+    config: CompressConfig, *, output: Path | None = None, fresh: bool = False
+) -> dict[str, Any]:
+    """Run, or continue, the whole compression that a run file describes.
+
+    Args:
+        config: The run.
+        output: Folder to write to, `config.output` by default.
+        fresh: Throw away what an earlier run left in the folder.
+
+    Returns:
+        The result, as written to `result.json` in the folder.
+
+    Raises:
+        InputError: If the run does not fit the model or the folder holds another run.
+        BudgetError: If nothing keeps the limits; the message names the nearest that can be kept.
+        StorageError: If something could not be written; what was measured before is kept.
+    """
+    started = datetime.datetime.now(datetime.UTC)
+    clock = time.monotonic()
+    check_compression(config, output=output, fresh=fresh)
+    with (
+        open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
+        open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
+    ):
+        result = _run_steps(folder, config, tracker)
+        document = {
+            "schema": 1,
+            "run": {
+                "name": config.name,
+                "digest": folder.digest,
+                "commit": find_commit(),
+                "seed": config.seed,
+                "started": started.isoformat(timespec="seconds"),
+                "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - clock, 1),
+                "config": config.to_json(),
+            },
+            "result": result,
+            "environment": describe_environment(),
+        }
+        write_json(folder.path / "result.json", document)
+        from rankadaptor.pipeline.compression.publication import publish  # matplotlib
+
+        publish(folder, document, tracker)
+    return document
+
+
+def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> dict[str, Any]:
+    setting = Setting(folder, config, pick_compute(config))
+    begun = folder.finished("prepare")
+    prepared = folder.complete("prepare", lambda: prepare(setting))
+    if begun:
+        check_prepared(setting, prepared)
+    tracker.log_parameters(config.to_json())
+    tracker.log_metrics({f"loss_dense_{part}": loss for part, loss in prepared["losses"].items()})
+    latency = None
+    if config.limits.latency is not None:
+        latency = folder.complete("speed", lambda: measure_latency(setting))
+        setting.latency_model = read_latency(latency)
+
+    swept = folder.complete("sweep", lambda: sweep(setting, follow=_make_follow(tracker, "sweep")))
+    searched = folder.complete(
+        "search", lambda: search(setting, swept, follow=_make_follow(tracker, "search"))
+    )
+    baselines = folder.complete("baselines", lambda: _find_baselines(setting))
+    rivals = [Candidate(each["name"], each["kind"], tuple(each["choices"])) for each in baselines["found"]]
+    finalists = folder.complete("finalists", lambda: choose_finalist(setting, searched, rivals))
+    chosen = read_chosen(finalists)
+    described = describe_allocation(setting, chosen)
+    rate = finalists["rate"]
+    recovered = folder.complete("recover", lambda: recover_chosen(setting, chosen, rate=rate))
+    exported = folder.complete("export", lambda: export_chosen(setting, recovered, described["costs"]))
+    references = folder.complete("references", lambda: measure_references(setting, rivals, rate=rate))
+    judged = folder.complete("judge", lambda: judge(setting, recovered, exported, references))
+    _log_points(tracker, judged)
+
+    steps = {
+        "prepare": prepared, "speed": latency, "sweep": swept, "search": searched, "baselines": baselines,
+        "finalists": finalists, "recover": recovered, "export": exported, "references": references,
+        "judge": judged,
+    }  # fmt: skip
+    return {
+        "compute": {**prepared["compute"], "threads": setting.compute.threads},
+        "model": prepared["model"],
+        "texts": prepared["texts"],
+        "losses": prepared["losses"],
+        "latency": latency,
+        "space": swept["space"],
+        "search": {
+            "kl": searched["kl"],
+            "history": searched["history"],
+            "evaluations": {"sweep": swept["evaluations"], "search": searched["evaluations"]},
+        },
+        "finalists": {key: finalists[key] for key in ("finalists", "rate", "rates") if key in finalists},
+        "chosen": {"name": finalists["chosen"]["name"], **described},
+        "recovery": {"losses": recovered["losses"]},
+        "export": exported,
+        "points": judged["points"],
+        "verdict": judged["verdict"],
+        "cost": {
+            "tokens_scored": swept["tokens"] + searched["tokens"] + baselines["tokens"],
+            "tokens_trained": {
+                name: step["tokens"]
+                for name, step in (
+                    ("finalists", finalists), ("recover", recovered), ("references", references)
+                )
+            },
+            "seconds": {name: step["seconds"] for name, step in steps.items() if step is not None},
+        },
+    }  # fmt: skip
+
+
+def _find_baselines(setting: Setting) -> dict[str, Any]:
+    before = sum(record.tokens for record in setting.score.records.records)
+    found = list_baselines(setting)
+    after = sum(record.tokens for record in setting.score.records.records)
+    return {
+        "found": [
+            {"name": each.name, "kind": each.kind, "choices": list(each.choices or ())} for each in found
+        ],
+        "tokens": after - before,
+    }
+
+
+def _make_follow(tracker: Tracker, name: str) -> Follow:
+    count, best = 0, float("inf")
+
+    def follow(records: Sequence[Record]) -> None:
+        nonlocal count, best
+        for record in records:
+            count += 1
+            tracker.log_record(record, name=f"{name}-{count:03d}")
+            divergence = record.metrics.get("kl")
+            if divergence is not None:
+                best = min(best, divergence)
+                tracker.log_metrics({f"{name}_kl": divergence, f"{name}_best_kl": best}, step=count)
+
+    return follow
+
+
+def _log_points(tracker: Tracker, judged: dict[str, Any]) -> None:
+    """Log every point of the front, ours as metrics of the run."""
+    ours = judged["points"][0]
+    metrics: dict[str, float | None] = {"bytes": ours["bytes"], "parameters": ours["parameters"]}
+    metrics |= {f"loss_{part}": loss for part, loss in ours["losses"].items()}
+    metrics |= ours["speed"] or {}
+    tracker.log_metrics(metrics)
+    for point in sorted(judged["points"], key=lambda each: int(each["bytes"])):
+        step = point["bytes"] // 1000  # kilobytes: the front is a curve over the file's size
+        found = {f"front_{part}_{point['kind']}": loss for part, loss in point["losses"].items()}
+        tracker.log_metrics(found, step=step)
+    tracker.log_json(judged["points"], "front.json")
+    verdict = judged["verdict"]
+    tracker.log_tags({"verdict": verdict["outcome"], "mlflow.note.content": verdict["sentence"]})

@@ -1,0 +1,107 @@
+"""The verdict: the result against the references of its size, on texts that chose nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rankadaptor.pipeline.compression.candidates import measure_rounded
+from rankadaptor.pipeline.compression.delivery import load_recovered
+from rankadaptor.pipeline.compression.setting import Setting
+from rankadaptor.results.compression import write_size
+from rankadaptor.verdict import judge_gains
+
+logger = logging.getLogger(__name__)
+
+SAME_SIZE = 1.01
+"""References count as of the same size up to this multiple of the result's bytes."""
+OURS = "ours"
+OPENINGS = {"better": "Better than", "no difference": "No difference from", "worse": "Worse than"}
+
+
+def judge(
+    setting: Setting, recovered: Mapping[str, Any], exported: Mapping[str, Any], references: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Score the result on the judging texts and compare it with every reference.
+
+    Returns:
+        `points` (all files measured, ours first) and `verdict`.
+    """
+    model = load_recovered(setting)
+    losses = measure_rounded(setting, model, recovered["types"], parts=setting.texts.judging)
+    engine = exported["engine"] or {}
+    speeds = {name: engine[name] for name in engine if name.endswith("tokens_per_second")}
+    ours = {
+        "name": OURS,
+        "kind": OURS,
+        "recovered": setting.config.recover is not None,
+        "bytes": exported["bytes"],
+        "sha256": exported["sha256"],
+        "parameters": exported["parameters"],
+        "losses": {part: each.mean for part, each in losses.items()},
+        "sequence_losses": {part: list(each.per_sequence) for part, each in losses.items()},
+        "types": OURS,
+        "speed": speeds or None,
+    }
+    verdict = compare(ours, references["points"], parts=setting.texts.judging)
+    logger.info("%s", verdict["sentence"])
+    points = [
+        {key: value for key, value in point.items() if key != "sequence_losses"}
+        for point in (ours, *references["points"])
+    ]
+    return {"points": points, "verdict": verdict}
+
+
+def compare(
+    ours: Mapping[str, Any], references: Sequence[Mapping[str, Any]], *, parts: Sequence[str]
+) -> dict[str, Any]:
+    """Compare the result with the best reference that is not larger, on each text.
+
+    It is `better` if it is so on every text, `worse` if it is so on one and better on none, and `no
+    difference` otherwise: intervals are those of the mean over paired sequences.
+
+    Returns:
+        `outcome`, `against` (None without a reference of the size), `texts` (gain and interval of each),
+        `sentence`.
+    """
+    size = ours["bytes"] * SAME_SIZE
+    fitting = [point for point in references if point["bytes"] <= size]
+    if not fitting:
+        smallest = min(references, key=lambda point: point["bytes"], default=None)
+        beside = (
+            f"; the smallest, {smallest['name']}, has {write_size(smallest['bytes'])}" if smallest else ""
+        )
+        return {
+            "outcome": "no verdict",
+            "against": None,
+            "texts": {},
+            "sentence": f"No reference is as small as {write_size(ours['bytes'])}{beside}.",
+        }
+    best = min(fitting, key=lambda point: sum(point["losses"][part] for part in parts))
+    texts = {}
+    for part in parts:
+        pairs = zip(best["sequence_losses"][part], ours["sequence_losses"][part], strict=True)
+        texts[part] = dataclasses.asdict(judge_gains([reference - own for reference, own in pairs]))
+    outcomes = {entry["outcome"] for entry in texts.values()}
+    if outcomes == {"better"}:
+        outcome = "better"
+    elif "worse" in outcomes and "better" not in outcomes:
+        outcome = "worse"
+    else:
+        outcome = "no difference"
+    gains = ", ".join(
+        f"{entry['gain']:+.3f} ({entry['low']:+.3f} to {entry['high']:+.3f}) on the {part} text"
+        if entry["low"] is not None
+        else f"{entry['gain']:+.3f} on the {part} text"
+        for part, entry in texts.items()
+    ).replace("-", "−")
+    return {
+        "outcome": outcome,
+        "against": best["name"],
+        "against_bytes": best["bytes"],
+        "texts": texts,
+        "sentence": f"{OPENINGS[outcome]} {best['name']} ({write_size(best['bytes'])}): {gains} nats per "
+        "token.",
+    }

@@ -1,0 +1,113 @@
+"""Recovery of an extracted model: LoRA on its float weights, merged, so that it is quantised only once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankadaptor.components.adapter import RankSpace
+from rankadaptor.errors import TrainingError
+from rankadaptor.recipe import Recipe
+from rankadaptor.recovery.final import train_adapter
+
+if TYPE_CHECKING:
+    from rankadaptor.data import TokenSequence
+    from rankadaptor.runtime import Compute
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A model whose recovery is part of its weights.
+
+    Attributes:
+        model: The merged model, in float32.
+        tokens: Tokens trained on.
+        seconds: Time that it took.
+        losses: Training loss of each step, nats per token.
+    """
+
+    model: Any = field(repr=False)
+    tokens: int
+    seconds: float
+    losses: tuple[float, ...] = field(repr=False)
+
+
+def make_recipe(*, rank: int, batch_size: int, length: int, steps: int, learning_rate: float) -> Recipe:
+    """Return the recipe of a recovery with one rank everywhere."""
+    return Recipe(
+        learning_rate=learning_rate,
+        reference_rank=rank,
+        batch_size=batch_size,
+        micro_batch_size=batch_size,
+        sequence_length=length,
+        steps=steps,
+    )
+
+
+def recover_merged(
+    model: Any,
+    recipe: Recipe,
+    *,
+    sequences: Sequence[TokenSequence],
+    steps: int,
+    seed: int,
+    compute: Compute,
+    checkpoint: Path | None = None,
+) -> Recovered:
+    """Fine-tune a model with LoRA of one rank and merge the adapter into its weights.
+
+    The merge is done in float32, whatever the model computes in: products of bfloat16 weights would lose
+    most of a small update.
+
+    Args:
+        model: An extracted model without an adapter; it is used up.
+        recipe: How to train; `reference_rank` is the rank.
+        sequences: Training data.
+        steps: Optimiser steps.
+        seed: Start of the adapter and order of the data.
+        compute: Device, precision and threads.
+        checkpoint: Folder to resume from and to write to.
+
+    Raises:
+        InputError: If there are fewer sequences than a batch holds.
+        TrainingError: If the loss is no longer finite.
+    """
+    space = RankSpace.from_model(model, like_uniform=recipe.reference_rank)
+    compute.apply()
+    peft_model, result = train_adapter(
+        model,
+        space.reference(),
+        recipe,
+        sequences=sequences,
+        held_out=(),
+        steps=steps,
+        seed=seed,
+        compute=compute,
+        checkpoint=checkpoint,
+    )
+    merged = peft_model.float().merge_and_unload()
+    for parameter in merged.parameters():
+        parameter.requires_grad_(False)
+    return Recovered(merged.eval(), result.tokens, result.seconds, result.losses)
+
+
+def choose_rate(losses: dict[float, float | None]) -> float:
+    """Return the learning rate with the lowest loss.
+
+    Raises:
+        TrainingError: If every rate diverged.
+    """
+    sound = {rate: loss for rate, loss in losses.items() if loss is not None}
+    if not sound:
+        rates = ", ".join(f"{rate:g}" for rate in losses)
+        raise TrainingError(
+            f"Every learning rate diverged ({rates}). Give lower ones in recover.learning_rates, or check "
+            "the text.",
+            step=0,
+        )
+    return min(sound, key=lambda rate: (sound[rate], rate))

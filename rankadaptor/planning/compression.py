@@ -1,0 +1,164 @@
+"""Checks before a compression: model, text, size, engine, tracking. No torch import."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from rankadaptor.config import CompressConfig
+from rankadaptor.config.limits import Share, read_parameters, read_size
+from rankadaptor.engine.types import find_type
+from rankadaptor.errors import BudgetError, InputError
+from rankadaptor.planning.folder_state import check_output, is_done, read_folder
+from rankadaptor.planning.preconditions import (
+    check_model_source,
+    check_requirement,
+    check_row_source,
+    check_tracking,
+    run_checks,
+)
+from rankadaptor.planning.shape import ModelShape
+from rankadaptor.requirements import MLFLOW
+
+logger = logging.getLogger(__name__)
+
+
+def check_compression(config: CompressConfig, *, output: Path | None = None, fresh: bool = False) -> None:
+    """Check everything about a compression that needs no weights, before anything is written.
+
+    Args:
+        config: The run.
+        output: Its folder, `config.output` by default.
+        fresh: Whether what is in the folder is to be thrown away.
+
+    Raises:
+        InputError: With the fault, or all faults of the inputs at once.
+        StorageError: If the folder cannot be written.
+    """
+    folder = output or Path(config.output)
+    check_output(folder, config, fresh=fresh, adapt=True)
+    if not fresh and is_done(folder, read_folder(folder, config), "prepare"):
+        return  # it has read them; what changed since is compared as the run continues
+    check_compression_inputs(config)
+    for line in config.list_places():
+        logger.info("%s", line)
+
+
+def check_compression_inputs(config: CompressConfig, *, first: int | None = None) -> ModelShape:
+    """Check model, text, limits, engine and tracking store of a compression.
+
+    Args:
+        config: The run.
+        first: Rows to read of each file at most; None reads all.
+
+    Returns:
+        The model's sizes.
+
+    Raises:
+        InputError: With all faults at once, each naming its key.
+    """
+    shape = check_model_source(config.model)  # the rest makes no sense without
+    checks: list[tuple[str, Callable[[], object]]] = [
+        ("choices", lambda: check_types(config)),
+        ("limits.size", lambda: check_size(config, shape)),
+        ("limits.parameters", lambda: check_parameters(config, shape)),
+        ("data.length", lambda: _check_length(config, shape)),
+    ]
+    sources = [("data.text", source) for source in config.data.text]
+    sources += [("data.other", config.data.other)] if config.data.other is not None else []
+    checks += [
+        (key, functools.partial(check_row_source, source, model=config.model, first=first))
+        for key, source in sources
+    ]
+    if config.export.engine:
+        checks.append(("export.engine", check_engine))
+    if config.track.enabled:
+        checks.append(("track.enabled", functools.partial(check_requirement, MLFLOW, load=first is None)))
+        checks.append(("track.uri", lambda: check_tracking(config.track)))
+    run_checks(config.name, checks)
+    return shape
+
+
+def check_types(config: CompressConfig) -> None:
+    """Check that every type is one of the engine's.
+
+    Raises:
+        InputError: If one is unknown.
+    """
+    for name in (*config.choices.types, *config.choices.embedding):
+        find_type(name)
+
+
+def check_size(config: CompressConfig, shape: ModelShape) -> None:
+    """Check that the embedding alone fits into the file.
+
+    Raises:
+        BudgetError: If it does not; the message names the smallest size that it needs.
+    """
+    if config.limits.size is None:
+        return
+    bound, (least, name) = read_size(config.limits.size), find_smallest_embedding(config, shape)
+    if bound < least:
+        raise BudgetError(
+            f"given {config.limits.size}: the embedding of {shape.vocabulary:,} tokens alone takes "
+            f"{least / 1e6:.1f} MB in {name}, the smallest type of choices.embedding. Give a size above "
+            "that, with room for the blocks, or allow a smaller type."
+        )
+
+
+def find_smallest_embedding(config: CompressConfig, shape: ModelShape) -> tuple[int, str]:
+    """Return the bytes of the embedding, and of an untied output head, in the smallest type that fits.
+
+    Raises:
+        InputError: If no type fits its rows.
+    """
+    kinds = [find_type(name) for name in config.choices.embedding]
+    fitting = [kind for kind in kinds if kind.allows(shape.hidden)]
+    if not fitting:
+        raise InputError(
+            f"choices.embedding: none of {', '.join(config.choices.embedding)} fits rows of {shape.hidden}. "
+            "Add Q8_0 or F16."
+        )
+    smallest = min(fitting, key=lambda kind: kind.bits)
+    bytes_each = smallest.count_bytes(shape.vocabulary, shape.hidden)
+    return bytes_each * (1 if shape.tied else 2), smallest.name
+
+
+def check_parameters(config: CompressConfig, shape: ModelShape) -> None:
+    """Check that what cannot be cut keeps the limit on parameters.
+
+    Raises:
+        BudgetError: If it does not; the message names the smallest number that is possible.
+    """
+    if config.limits.parameters is None:
+        return
+    given = read_parameters(config.limits.parameters)
+    bound = given.count(shape.parameters) if isinstance(given, Share) else given
+    least = shape.hidden * shape.vocabulary * (1 if shape.tied else 2) + shape.hidden
+    if bound <= least:
+        raise BudgetError(
+            f"given {config.limits.parameters} ({bound:,}): embedding and last norm alone have {least:,} "
+            f"parameters, which is {least / shape.parameters:.1%} of the model's. Give more."
+        )
+
+
+def check_engine() -> None:
+    """Look for llama.cpp's libraries without loading them.
+
+    Raises:
+        InputError: If there are none; the message says how to install them and how to go on without.
+    """
+    from rankadaptor.engine.library import find_library
+
+    try:
+        find_library()
+    except InputError as error:
+        raise InputError(f"{error} Or set export.engine: false, which writes the file unchecked.") from error
+
+
+def _check_length(config: CompressConfig, shape: ModelShape) -> None:
+    from rankadaptor.data.model_limits import check_length
+
+    check_length(config.data.length, shape.positions, what="length")

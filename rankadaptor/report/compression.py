@@ -1,0 +1,115 @@
+"""The report of a compression: one HTML page, and its end on the terminal."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rankadaptor.config.document import dump_value
+from rankadaptor.credentials import mask_credentials
+from rankadaptor.errors import InputError
+from rankadaptor.progress import format_seconds
+from rankadaptor.report.console import STYLES, render_table
+from rankadaptor.report.page_parts import Part, load_template
+from rankadaptor.results import Document, Table
+from rankadaptor.results.compression import (
+    build_costs_table,
+    build_effort_table,
+    build_finalists_table,
+    build_layers_table,
+    build_points_table,
+    build_verdict_table,
+    explain_compression,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
+
+TEMPLATE = "compression.html.j2"
+TABLES: Mapping[str, Callable[[Document], Table]] = {
+    "points": build_points_table,
+    "costs": build_costs_table,
+    "verdict": build_verdict_table,
+    "finalists": build_finalists_table,
+    "layers": build_layers_table,
+    "effort": build_effort_table,
+}
+
+
+def render_compression(document: Document) -> str:
+    """Render the report of a compression as one HTML text without any outside reference."""
+    run: dict[str, Any] = dict(document.get("run") or {})
+    result, config = document["result"], run.get("config") or {}
+    word, headline, sentences = explain_compression(document)
+    page: str = load_template(TEMPLATE).render(
+        run=run,
+        config=config,
+        word=word,
+        headline=headline,
+        sentences=sentences,
+        version=(document.get("environment") or {}).get("rankadaptor", ""),
+        commit="" if run.get("commit") in (None, "unknown") else run["commit"],
+        duration=format_seconds(sum(result["cost"]["seconds"].values())),
+        run_file=mask_credentials(dump_value(config)),
+        tables={name: _build(name, build, document) for name, build in TABLES.items()},
+        figures=_draw(document),
+    )
+    return page
+
+
+def render_compression_console(document: Document) -> RenderableType:
+    """Render the files, the costs and the verdict of a compression for a terminal."""
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.text import Text
+
+    word, headline, sentences = explain_compression(document)
+    panel = Panel(
+        Text(" ".join(sentences)), title=Text(headline), title_align="left", border_style=STYLES[word]
+    )
+    return Group(
+        render_table(build_points_table(document)),
+        Text(),
+        render_table(build_costs_table(document)),
+        Text(),
+        panel,
+    )
+
+
+def _build(name: str, build: Callable[[Document], Table], document: Document) -> Part:
+    try:
+        return Part(name, table=build(document))
+    except InputError as error:
+        return Part(name, sentence=str(error))
+
+
+def _draw(document: Document) -> dict[str, Part]:
+    from rankadaptor import plots
+    from rankadaptor.plots.style import NARROW, WIDTH
+
+    every = "Every file that was measured; the star is this result, the dashed line the dense model. "
+    drawings: dict[str, tuple[Callable[..., Figure], str]] = {
+        "sizes": (plots.plot_sizes, f"{every}Further left is smaller, lower is better."),
+        "sizes_other": (
+            functools.partial(plots.plot_sizes, part="other"),
+            "The same on text of another domain, which nothing was trained or chosen on.",
+        ),
+        "speeds": (plots.plot_speeds, f"{every}Further right is faster, lower is better."),
+        "layers": (
+            plots.plot_layers,
+            "What is kept of every layer, coloured by its type; × is a layer that is dropped.",
+        ),
+    }
+    parts = {}
+    for name, (draw, caption) in drawings.items():
+        try:
+            wide, narrow = (
+                plots.to_svg(draw(document, width=width), name=prefix, description=caption)
+                for prefix, width in ((name, WIDTH), (f"{name}-narrow", NARROW))
+            )
+            parts[name] = Part(name, svg=wide, narrow=narrow, caption=caption)
+        except InputError as error:
+            parts[name] = Part(name, sentence=str(error))
+    return parts

@@ -1,0 +1,139 @@
+"""A whole compression at pico size: from one command to a file that the engine runs, and its continuation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rankadaptor.cli import main
+from rankadaptor.config import build_compression
+from rankadaptor.corpus import Record, RecordFile
+from rankadaptor.errors import BudgetError, InputError
+from rankadaptor.pipeline.compression import run_compression
+
+SIZE = "64KB"
+
+
+@pytest.fixture(scope="module")
+def source(
+    tmp_path_factory: pytest.TempPathFactory, pico_model: Callable[..., Any], pico_tokenizer: Any
+) -> Path:
+    """A pico model whose widths every type of block 32 fits, and two texts."""
+    folder = tmp_path_factory.mktemp("compress")
+    model = pico_model("llama", blocks=3, hidden_size=64, intermediate_size=128, head_dim=16)
+    model.save_pretrained(folder / "model")
+    pico_tokenizer.save_pretrained(folder / "model")
+    lines = [
+        f"Line {n}: the fox jumps over dog {n * 7 % 13} and under bridge {n * n % 17}." for n in range(120)
+    ]
+    (folder / "text.txt").write_text("\n".join(lines))
+    (folder / "other.txt").write_text("\n".join(f"{n} plus {n + 1} is {2 * n + 1}." for n in range(120)))
+    return folder
+
+
+def describe(source: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "name": "pico",
+        "output": str(output),
+        "model": str(source / "model"),
+        "limits": {"size": SIZE},
+        "compute": {"threads": 1},
+        "data": {
+            "text": [str(source / "text.txt")],
+            "other": str(source / "other.txt"),
+            "length": 16,
+            "search_sequences": 8,
+            "judge_sequences": 12,
+        },
+        "choices": {"importance_rows": 4, "types": ["Q8_0", "Q4_0"], "embedding": ["Q8_0", "Q4_0"]},
+        "search": {"evaluations": 20, "screen_sequences": 4, "finalists": 1},
+        "recover": {"steps": 3, "finalist_steps": 2, "rank": 2, "batch_size": 4, "learning_rates": [1e-3]},
+        "references": ["stock", "stock_recovered", "uniform"],
+        "export": {"prompt": 32, "generated": 4, "check_tokens": 8},
+        "track": {"enabled": False},
+    }
+    return values | changes
+
+
+@pytest.fixture(scope="module")
+def finished(source: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder and the document of a whole run."""
+    output = source / "out"
+    return output, run_compression(build_compression(describe(source, output)))
+
+
+def test_one_command_gives_a_checked_file_of_the_planned_size(finished: tuple[Path, dict[str, Any]]):
+    folder, document = finished
+    result = document["result"]
+    exported, engine = result["export"], result["export"]["engine"]
+    assert (folder / "model.gguf").stat().st_size == exported["bytes"] == exported["planned"]["bytes"]
+    assert exported["bytes"] <= 64_000
+    assert exported["parameters"] == exported["planned"]["parameters"]
+    assert engine["greedy_equal"] == engine["greedy_tokens"] == 8
+    assert engine["loss_agrees"]
+    assert sum(result["search"]["evaluations"].values()) <= 20
+    points = result["points"]
+    assert points[0]["kind"] == "ours"
+    assert {point["kind"] for point in points} == {"ours", "stock", "baseline"}
+    assert {point["recovered"] for point in points if point["kind"] == "stock"} == {True, False}
+    assert all(set(point["losses"]) == {"judging", "other"} for point in points)
+    assert result["verdict"]["outcome"] in ("better", "no difference", "worse", "no verdict")
+
+
+def test_the_report_shows_the_gain_first_and_loads_nothing(
+    finished: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+):
+    folder, document = finished
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    headline = page.partition('<section id="verdict"')[2].partition("</section>")[0]
+    assert f"{document['result']['export']['bytes'] / 1e3:.1f} kB" in headline
+    assert {f'id="figure-{name}"' in page for name in ("sizes", "sizes_other", "speeds", "layers")} == {True}
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert main(["report", str(folder)]) == 0
+    assert "Planned and real costs" in capsys.readouterr().out
+
+
+def test_a_continued_run_reads_what_is_there_and_refuses_other_limits(
+    finished: tuple[Path, dict[str, Any]], source: Path
+):
+    folder, document = finished
+    steps = {path: path.stat().st_mtime_ns for path in (folder / "steps").iterdir()}
+    again = run_compression(build_compression(describe(source, folder)))
+    assert again["result"] == document["result"]
+    assert {path: path.stat().st_mtime_ns for path in (folder / "steps").iterdir()} == steps
+    other = build_compression(describe(source, folder, limits={"size": "60KB"}))
+    with pytest.raises(InputError, match=r"limits\.size 64KB → 60KB[\s\S]*--fresh.*another output"):
+        run_compression(other)
+
+
+def test_a_limit_that_cannot_be_kept_names_the_nearest(source: Path, tmp_path: Path):
+    config = build_compression(describe(source, tmp_path / "out", limits={"size": "2KB"}))
+    with pytest.raises(BudgetError, match=r"limits\.size: given 2KB: the embedding of .* alone takes"):
+        run_compression(config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_run_ends_as_an_undisturbed_one(
+    finished: tuple[Path, dict[str, Any]], source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = build_compression(describe(source, tmp_path / "out"))
+    append = RecordFile.append
+
+    def append_some(file: RecordFile, record: Record) -> bool:
+        if len(file) == 7:
+            raise KeyboardInterrupt
+        return append(file, record)
+
+    monkeypatch.setattr(RecordFile, "append", append_some)
+    with pytest.raises(KeyboardInterrupt):
+        run_compression(config)
+    monkeypatch.setattr(RecordFile, "append", append)
+    assert not (tmp_path / "out" / "steps" / "sweep.json").exists()
+    (tmp_path / "out" / ".model.gguf.12345678").write_bytes(b"half a file")
+    result, undisturbed = run_compression(config)["result"], finished[1]["result"]
+    assert result["chosen"] == undisturbed["chosen"]
+    assert result["verdict"] == undisturbed["verdict"]
+    assert result["export"]["sha256"] == undisturbed["export"]["sha256"]
