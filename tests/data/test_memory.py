@@ -54,9 +54,9 @@ def test_missing_cells_and_lists_in_a_table(tmp_path):
         ),
         ({"prompt": "a", "response": "b"}, r"for one row give a list, \[row\]"),
         ({"train": ITEMS, "test": ITEMS[:1]}, r"different lengths \(train 2, test 1\)"),
-        ("The quick brown fox jumps over the lazy dog", "If it is a text to learn from, give it in a list"),
-        ("A fox. " * 60, "If it is a text to learn from"),
-        ("one line\nand another", "If it is a text to learn from"),
+        ("The quick brown fox jumps over the lazy dog", "If it is a training text, give it in a list"),
+        ("A fox. " * 60, "If it is a training text"),
+        ("one line\nand another", "If it is a training text"),
     ],
 )
 def test_what_is_no_source_is_named(source, message):
