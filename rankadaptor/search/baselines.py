@@ -1,4 +1,4 @@
-"""Allocations to compare a search with; they use the budget up as the search's own do."""
+"""Random allocations, and records of allocations that were not measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ONLY_UNIFORM = (
 
 
 def record_reference(space: Space) -> Record:
-    """Return the first reference as a record of gain 0, for a search to take its imagined records after."""
+    """Return the first reference as a record of gain 0, as a template of records that were not measured."""
     from rankadaptor.corpus import Record
 
     return Record.of_fine_tune(
@@ -42,7 +42,7 @@ def imagine_records(
 ) -> list[Record]:
     """Return records of allocations that were not measured, as if they had these gains.
 
-    They are made after the first usable record.
+    Their other fields are those of the first usable record.
     """
     usable = (record for record in records if record.gain is not None)
     template = next(usable, None) or record_reference(space)

@@ -1,7 +1,7 @@
-"""The trade between gain and cost: allocations of which none is both better and cheaper than another.
+"""The Pareto front of gain and cost: allocations of which none is both better and cheaper than another.
 
 NSGA-II [NSGA-II]_ as pymoo has it, over an integer problem with sampling, crossover and mutation of its own,
-so that every individual is an allocation inside the budget. It may leave budget over: that is the point.
+so that every individual is an allocation inside the limits; it may cost less than they allow.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Front:
     Attributes:
         allocations: The allocations.
         costs: Their costs in the first limited resource, `(n,)`, ascending.
-        predicted: Predicted gain over uniform less `caution` standard deviations, nats per token, `(n,)`.
+        predicted: Predicted gain less `caution` standard deviations, nats per token, `(n,)`.
     """
 
     allocations: tuple[Allocation, ...] = field(repr=False)
@@ -60,7 +60,7 @@ def find_front(
     caution: float = 0.0,
     start: Sequence[Allocation] = (),
 ) -> Front:
-    """Find the allocations that are not beaten in both predicted gain and cost.
+    """Find the Pareto front of predicted gain and cost.
 
     Args:
         space: Where to look; the budget is the largest cost.
@@ -68,8 +68,7 @@ def find_front(
         seed: Seed of all draws.
         population: Individuals of a generation.
         generations: Generations.
-        caution: Standard deviations taken off a predicted gain: with more, what the predictor does not know
-            counts as bad.
+        caution: Standard deviations subtracted from a predicted gain, so that uncertainty counts against it.
         start: Allocations that take part from the beginning, such as those measured.
 
     Raises:
@@ -133,7 +132,7 @@ def sort_front(space: Space, choices: Ints, gains: Floats) -> Front:
 
 @dataclass(frozen=True)
 class Parts:
-    """What pymoo's algorithm is put together from; individuals are rows of choices."""
+    """Problem and operators of pymoo's algorithm; individuals are rows of choices."""
 
     problem: Any
     sampling: Any
@@ -153,7 +152,7 @@ def build_parts(space: Space, predictor: Predictor, *, first: Ints, seed: int, c
     def fit(choices: Ints) -> Ints:
         return space.repair_choices(choices, seed=int(generator.integers(1 << 31)), fill=False)
 
-    class Trade(Problem):  # type: ignore[misc]
+    class GainAndCost(Problem):  # type: ignore[misc]
         """Loss and cost, both to be small."""
 
         def __init__(self) -> None:
@@ -164,13 +163,13 @@ def build_parts(space: Space, predictor: Predictor, *, first: Ints, seed: int, c
             costs = tables.sum_costs(choices) / max(space.bounds[0], 1)
             out["F"] = np.column_stack([-_judge(space, predictor, choices, caution=caution), costs])
 
-    class Given(Sampling):  # type: ignore[misc]
+    class GivenPopulation(Sampling):  # type: ignore[misc]
         """The first generation as it is given."""
 
         def _do(self, _problem: Any, count: int, *_: Any, **__: Any) -> Ints:
             return first[:count]
 
-    class Mix(Crossover):  # type: ignore[misc]
+    class UniformCrossover(Crossover):  # type: ignore[misc]
         """Each slot from one of two parents."""
 
         def __init__(self) -> None:
@@ -182,7 +181,7 @@ def build_parts(space: Space, predictor: Predictor, *, first: Ints, seed: int, c
             children = np.stack([np.where(taken, one, other), np.where(taken, other, one)])
             return fit(children.reshape(-1, space.n_slots)).reshape(children.shape)
 
-    class Move(Mutation):  # type: ignore[misc]
+    class StepMutation(Mutation):  # type: ignore[misc]
         """Some slots a few options up or down; in a third of the rows all in one direction."""
 
         def _do(self, _problem: Any, rows: Any, *_: Any, **__: Any) -> Ints:
@@ -192,7 +191,7 @@ def build_parts(space: Space, predictor: Predictor, *, first: Ints, seed: int, c
             signs = np.where(together, generator.choice((-1, 1), size=len(choices)), 0)
             return fit(shift(space, choices, moved, generator=generator, signs=signs))
 
-    return Parts(Trade(), Given(), Mix(), Move(prob=1.0))
+    return Parts(GainAndCost(), GivenPopulation(), UniformCrossover(), StepMutation(prob=1.0))
 
 
 def _judge(space: Space, predictor: Predictor, choices: Ints, *, caution: float) -> Floats:

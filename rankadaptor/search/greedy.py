@@ -23,8 +23,8 @@ def allocate_by_scores(space: Space, table: ScoreTable) -> Allocation:
 
     Every slot starts at its smallest option; the step that adds most score per cost is taken until none
     fits. Then single exchanges, one slot a step down and another a step up, are made while they add score:
-    they mend what the greedy order leaves unused at the end of the budget. Pinned slots keep their value,
-    and slots that the limit does not count the origin's.
+    they use what the greedy order left of the limit. Pinned slots keep their option,
+    and slots without a cost in the limited resource that of the first reference.
 
     Raises:
         InputError: If the table was measured for another space, or the space has not exactly one limit.

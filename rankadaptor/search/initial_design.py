@@ -36,8 +36,9 @@ def choose_apart(
 ) -> NDArray[np.int64]:
     """Choose candidates one by one, each as far as possible from the origin, the measured and the chosen.
 
-    Distances count every slot, kind and block by the coordinates of its option. The far half of the
-    candidates is left out: corners of the space mostly show that starving a slot hurts, and that is known.
+    Distances count every slot, kind and block by the coordinates of its option. The half of the
+    candidates that is farthest from the origin is left out: extreme allocations mostly show that very small
+    options lose much, which is known.
 
     Args:
         space: The space.

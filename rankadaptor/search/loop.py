@@ -51,7 +51,7 @@ Ints = NDArray[np.int64]
 
 
 class Search:
-    """Looks for the allocation with the largest gain over the first reference.
+    """Searches for the allocation with the largest gain over the first reference.
 
     Its whole state is its list of records. `ask` changes nothing, and with the same space, predictor, seed
     and records it answers the same; to resume a search, tell a new one what was measured:
@@ -64,7 +64,7 @@ class Search:
     which is what `run` does. The first reference is never proposed: its gain is 0 by definition.
 
     Attributes:
-        space: Where it looks.
+        space: The space that is searched.
         predictor: As given, not conditioned on this search's records.
         seed: Seed of candidates and draws.
         proposal: How a candidate is chosen; one of `PROPOSALS`.
@@ -86,8 +86,8 @@ class Search:
         """Prepare a search.
 
         Args:
-            space: Where to look.
-            predictor: What guides it.
+            space: The space to search.
+            predictor: Ranks the candidates.
             seed: Seed of candidates and draws.
             proposal: `expected_improvement`, `upper_confidence_bound`, `thompson`, `greedy`, `evolutionary`
                 or `random`.
@@ -129,9 +129,9 @@ class Search:
 
     @property
     def exhausted(self) -> bool:
-        """Whether no candidate plausibly beats the best by more than the noise of one measurement.
+        """Whether no candidate is likely to beat the best by more than the noise of one measurement.
 
-        Plausible is up to two standard deviations above the predicted mean. Never true before four usable
+        That is judged two standard deviations above the predicted mean; never true before four usable
         records.
         """
         if len(self._usable()) < max(SURE, self._initial):
@@ -193,7 +193,7 @@ class Search:
         check_records(self.space, given)
         if not given:
             return
-        prediction = self._foresee(given)
+        prediction = self._predict_before(given)
         best = self._history[-1].best_gain if self._history else self._floor
         steps = list_steps(given, prediction, first=len(self._records) + 1, best=best)
         self._records += given
@@ -350,8 +350,8 @@ class Search:
     def _choose_score(self) -> Score:
         """Return the score to choose by, which is the mean alone where a trained predictor begins.
 
-        Its uncertainty is largest for the allocations that it expects to lose most: a score that adds the
-        uncertainty would begin with these, and a short search has no runs for them (`docs/decisions/0020`).
+        Its uncertainty is largest for the allocations that it expects to lose most. A score that rewards
+        uncertainty would propose these first, and a short search cannot afford them (`docs/decisions/0020`).
         """
         return score_mean if self._early and self.proposal in UNSURE else self._score
 
@@ -372,12 +372,12 @@ class Search:
         return choose_parents(self.space, self.conditioned, self._usable(), first=self._floor is not None)
 
     def _imagine(self, chosen: list[tuple[int, ...]]) -> Predictor:
-        """Condition on the proposals of this batch as if they had turned out as expected."""
+        """Condition on the proposals of this batch as if they had the gains that are predicted."""
         means = self.conditioned.predict(self.space, np.asarray(chosen, dtype=np.int64)).mean
         imagined = imagine_records(self.space, self._records, chosen, means.tolist())
         return self.predictor.update(self.space, [*self._records, *imagined])
 
-    def _foresee(self, records: tuple[Record, ...]) -> Prediction | None:
+    def _predict_before(self, records: tuple[Record, ...]) -> Prediction | None:
         informed = self.predictor.pretrained or self._usable()
         return self.conditioned.predict(self.space, self._find_choices(records)) if informed else None
 

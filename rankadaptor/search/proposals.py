@@ -1,4 +1,4 @@
-"""How a predicted gain and its uncertainty become one number to choose by."""
+"""Acquisition functions: one score of a candidate from its predicted gain and uncertainty."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Score = Callable[["Prediction", float, int], Floats]
 
 PROPOSALS = ("expected_improvement", "upper_confidence_bound", "thompson", "greedy", "evolutionary", "random")
 UNSURE = ("expected_improvement", "upper_confidence_bound")
-"""Acquisition functions that add the predictor's uncertainty to what it expects."""
+"""Acquisition functions that reward the predictor's uncertainty."""
 OPTIMISM = 1.5
 TAIL = -6.0
 
@@ -48,7 +48,7 @@ def score_upper_confidence_bound(prediction: Prediction, _incumbent: float, _dra
 
 
 def score_thompson(prediction: Prediction, _incumbent: float, draw: int) -> Floats:
-    """One joint draw from the predictor's belief [Thompson]_; independent ones where it has none."""
+    """One draw from the posterior [Thompson]_, joint where the predictor has joint draws."""
     if prediction.draws is not None:
         drawn: Floats = prediction.draws[draw % len(prediction.draws)]
         return drawn
@@ -56,12 +56,12 @@ def score_thompson(prediction: Prediction, _incumbent: float, draw: int) -> Floa
 
 
 def score_mean(prediction: Prediction, _incumbent: float, _draw: int) -> Floats:
-    """The predicted gain: the paper's way. Among offspring of the best alone this is evolution."""
+    """The predicted mean, as in the paper; with offspring of the best as candidates it is evolution."""
     return prediction.mean
 
 
 def choose_score(proposal: str) -> Score:
-    """Return the score of a proposal's name; `random` scores like `evolutionary`, but nobody asks.
+    """Return the acquisition function of a name; `random` ranks nothing and has that of `evolutionary`.
 
     Raises:
         InputError: If the name is unknown.

@@ -124,7 +124,7 @@ def explain_no_result(records: Sequence[Record]) -> RankAdaptorError:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The outcome of a search; `best` is a candidate for `confirm`, not yet a finding.
+    """The outcome of a search; `best` still has to be confirmed on seeds that did not choose it.
 
     Attributes:
         best: The measured allocation whose gain the final predictor expects to be largest. Taking the largest

@@ -1,9 +1,9 @@
-"""Draw allocations that spread from slight tilts of the reference to far corners.
+"""Draw allocations that range from slight variations of the reference to extremes.
 
 One concentration everywhere would miss half of what matters: near-uniform tilts are where good allocations
-were found, and far corners are where a predictor learns that starving a slot hurts. A tilt is drawn per
-slot, per kind, per block and along depth, each with its own strength, because differences by kind and by
-depth carry most of the signal.
+were found, and extreme allocations are where a predictor learns what very small options lose. A tilt, a
+factor on what a slot costs, is drawn per slot, per kind, per block and along depth, each with its own
+strength, because differences by kind and by depth carry most of the signal.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _choose_by_share(tables: Tables, reference: Ints, shares: Floats, *, bound: 
 def _choose_costless(
     tables: Tables, reference: Ints, chosen: Ints, shares: Floats, *, generator: np.random.Generator
 ) -> Ints:
-    """Choose options that no limit counts by their first coordinate; one sort of slots rests in most rows.
+    """Choose options that no limit counts by their first coordinate.
 
     A third of the rows move only what a limit counts, a third only what none counts, a third both.
     """

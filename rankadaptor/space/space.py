@@ -231,7 +231,8 @@ class Space:
     def sample_choices(self, count: int, seed: int) -> Ints:
         """Draw `(count, n_slots)` choices inside the limits, the first one used up; rows can repeat.
 
-        They range from slight tilts of the origin to far corners; see `rankadaptor.space.sampling`.
+        They range from slight variations of the first reference to extremes; see
+        `rankadaptor.space.sampling`.
         """
         return draw_choices(
             self.tables,
