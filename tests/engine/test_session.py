@@ -93,6 +93,7 @@ def test_a_file_that_it_refuses_is_named_with_its_last_words(file, tmp_path):
 
 
 def test_the_engine_is_described_or_missed(monkeypatch, tmp_path):
+    monkeypatch.delenv("RANKADAPTOR_LLAMA", raising=False)
     engine = find_engine()
     assert engine.version[0].isdigit()
     assert engine.source.startswith("xllamacpp 20")
