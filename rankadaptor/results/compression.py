@@ -85,8 +85,9 @@ def _explain_checks(result: Mapping[str, Any]) -> list[str]:
         else f"the first {engine['greedy_equal']} of {engine['greedy_tokens']} generated tokens equal"
     )
     return [
-        f"llama.cpp agrees with transformers: {same}, loss {engine['loss']:.4f} where "
-        f"{engine['loss_expected']:.4f} was expected."
+        f"llama.cpp agrees with transformers: loss {engine['loss']:.4f} where "
+        f"{engine['loss_expected']:.4f} was expected, the same likeliest token at "
+        f"{engine['likeliest_equal']:.0%} of a text's positions, {same}. It rounds activations to 8 bits."
         if engine["loss_agrees"]
         else f"llama.cpp does not agree with transformers: loss {engine['loss']:.4f} where "
         f"{engine['loss_expected']:.4f} was expected. Do not use the file; report this."
