@@ -1,0 +1,1 @@
+"""The frontier: files by `compress`, by simple rules and in stock types, on the same axes."""

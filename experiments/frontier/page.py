@@ -1,0 +1,97 @@
+"""docs/compress.md: the frontier in tables and a figure, written from its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.frontier.rows import OURS, Row
+from experiments.frontier.targets import build_targets, find_speedup
+from rankadaptor.files import write_text
+from rankadaptor.results.table import ABSENT, write_count, write_loss
+
+PAGE = Path("docs/compress.md")
+FIGURE = Path("experiments/results/figures/frontier.png")
+
+INTRODUCTION = """\
+# What compression to a size is worth
+
+Written from experiments/results/frontier.json by `python -m experiments.frontier --into docs/compress.md`;
+not edited by hand. How to use the command is in [how-to/compress.md](how-to/compress.md).
+
+Every file is a GGUF file that llama.cpp runs. Loss is in nats per token of the file's own weights, on two
+texts that chose nothing: text of the kind that the search and the recovery saw, from other documents, and
+text of another domain. *Recovered* files had the same LoRA fine-tune on the same tokens, merged and then
+quantised; the dense model too. The dense weights of kit:smollm2-135m lie on the grid of Q4_1, so Q4_1 costs
+nothing there as long as the weights are untouched.
+"""
+
+
+def write_page(rows: Sequence[Row], *, file: Path = PAGE, figure: Path = FIGURE) -> None:
+    """Write the document.
+
+    Args:
+        rows: The rows of the result file.
+        file: The document.
+        figure: The figure it shows, which lies beside the result file.
+    """
+    parts = [INTRODUCTION]
+    for setting in dict.fromkeys(row["setting"] for row in rows):
+        own = [row for row in rows if row["setting"] == setting]
+        parts += [f"## {setting}\n", _describe_dense(own)]
+        parts.append(f"![Loss over file size](../{figure.with_stem(f'{figure.stem}-{_slug(setting)}')})\n")
+        targets = build_targets(own)
+        if targets.rows:
+            parts += [f"### {targets.title}\n", targets.to_markdown()]
+        parts += [_describe_speed(own), "### All files\n", _list_files(own), _describe_costs(own)]
+    write_text(file, "\n".join(parts).rstrip() + "\n")
+
+
+def _slug(setting: str) -> str:
+    return setting.replace(":", "-")
+
+
+def _describe_dense(rows: Sequence[Row]) -> str:
+    return (
+        f"The dense model has {write_loss(rows[0]['loss_dense_judging'])} on the judging text and "
+        f"{write_loss(rows[0]['loss_dense_other'])} on the text of another domain.\n"
+    )
+
+
+def _describe_speed(rows: Sequence[Row]) -> str:
+    found = find_speedup(rows)
+    if found is None:
+        return "No file of ours is as good as the best stock file up to 94 MB and has a measured speed.\n"
+    return (
+        f"At the loss of {found['reference']}, {found['ours']} has {found['prompt']:.2f} times its prompt "
+        f"and {found['generate']:.2f} times its generated tokens per second on one thread.\n"
+    )
+
+
+def _list_files(rows: Sequence[Row]) -> str:
+    lines = [
+        "| file | limit | MB | parameters | judging text | other domain | prompt tok/s | generated tok/s |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        name = f"**{row['method']}**" if row["kind"] == OURS else row["method"]
+        speeds = (row["prompt_tokens_per_second"], row["generate_tokens_per_second"])
+        lines.append(
+            f"| {name} | {row['limit'] or ABSENT} | {row['bytes'] / 1e6:.2f} | "
+            f"{write_count(row['parameters'])} | {write_loss(row['loss_judging'])} | "
+            f"{write_loss(row['loss_other'])} | "
+            + " | ".join(ABSENT if speed is None else f"{speed:.0f}" for speed in speeds)
+            + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _describe_costs(rows: Sequence[Row]) -> str:
+    ours = [row for row in rows if row["kind"] == OURS and row["evaluations"]]
+    parts = [
+        f"{row['limit']}: {row['evaluations']} configurations, {write_count(row['tokens_scored'])} tokens "
+        f"scored, {write_count(row['tokens_trained'])} trained"
+        for row in ours
+        if row["recovered"]
+    ]
+    return f"Cost of our files, the shared sweep counted in each: {'; '.join(parts)}.\n" if parts else ""

@@ -1,0 +1,70 @@
+"""Rows, targets and page of the frontier, from result documents as `compress` writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from experiments.frontier.page import write_page
+from experiments.frontier.rows import list_rows
+from experiments.frontier.targets import build_targets, find_speedup
+
+SPEED = {"prompt_tokens_per_second": 200.0, "generate_tokens_per_second": 50.0}
+
+
+def make_point(
+    name: str, kind: str, megabytes: float, loss: float, *, recovered: bool = False
+) -> dict[str, Any]:
+    faster = {key: value * (1.5 if kind == "ours" else 1.0) for key, value in SPEED.items()}
+    return {
+        "name": name, "kind": kind, "recovered": recovered, "bytes": int(megabytes * 1e6),
+        "sha256": "ab" * 32, "parameters": 134_515_008, "types": name, "speed": faster,
+        "losses": {"judging": loss, "other": loss + 0.1},
+    }  # fmt: skip
+
+
+def make_document(size: str, points: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "run": {"name": f"frontier-{size}", "config": {"limits": {"size": size}}},
+        "result": {
+            "points": points,
+            "losses": {"judging": 3.4, "other": 3.5},
+            "search": {"kl": {"best": 0.2}, "evaluations": {"sweep": 80, "search": 60}},
+            "cost": {
+                "tokens_scored": 400_000,
+                "tokens_trained": {"recover": 49_152},
+                "seconds": {"sweep": 500.4},
+            },
+        },
+    }
+
+
+def test_margins_compare_recovered_with_recovered_and_others_with_others(tmp_path: Path):
+    stock = [
+        make_point("stock Q4_0", "stock", 90.0, 3.60),
+        make_point("stock Q4_0, recovered", "stock", 90.0, 3.45, recovered=True),
+        make_point("stock Q4_1", "stock", 93.0, 3.40),  # free on the kit's weights: no reference
+        make_point("stock Q8_0", "stock", 144.0, 3.39),  # larger than any reference may be
+    ]
+    ours = [make_point("ours", "ours", 89.9, 3.45), make_point("ours", "ours", 89.9, 3.40, recovered=True)]
+    rules = [make_point("uniform Q4_0", "baseline", 59.9, 4.4, recovered=True)]
+    small = [make_point("ours", "ours", 59.8, 4.15, recovered=True)]
+    rows = list_rows(
+        [make_document("90MB", [*ours, *stock]), make_document("60MB", [*small, *rules])], setting="smollm2"
+    )
+    assert [row["bytes"] for row in rows] == sorted(row["bytes"] for row in rows)
+    assert {row["limit"] for row in rows if row["kind"] == "stock"} == {None}
+    cells = {row[0].split(":")[0]: row[1:] for row in build_targets(rows).rows}
+    assert cells["90MB, not recovered"] == ("+0.1000", "+0.1500", "+0.1500", "yes")
+    assert cells["90MB, recovered"] == ("+0.1000", "+0.0500", "+0.0500", "no")
+    assert cells["60MB, recovered"][1:] == ("+0.2500", "+0.2500", "yes")
+
+    found = find_speedup(rows)
+    assert found is not None
+    assert (found["reference"], found["prompt"]) == ("stock Q4_0, recovered", 1.5)
+
+    page = tmp_path / "page.md"
+    write_page(rows, file=page)
+    text = page.read_text(encoding="utf-8")
+    assert "| **ours** | 60MB | 59.80 |" in text
+    assert "140 configurations, 400,000 tokens scored, 49,152 trained" in text
