@@ -108,7 +108,7 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
     recovered = folder.complete("recover", lambda: recover_chosen(setting, chosen, rate=rate))
     exported = folder.complete("export", lambda: export_chosen(setting, recovered, described["costs"]))
     references = folder.complete("references", lambda: measure_references(setting, rivals, rate=rate))
-    judged = folder.complete("judge", lambda: judge(setting, recovered, exported, references))
+    judged = folder.complete("judge", lambda: judge(setting, chosen, recovered, exported, references))
     _log_points(tracker, judged)
 
     steps = {

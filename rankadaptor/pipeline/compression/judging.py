@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rankadaptor.pipeline.compression.candidates import measure_rounded
+from rankadaptor.pipeline.compression.candidates import Candidate, measure_rounded
 from rankadaptor.pipeline.compression.delivery import load_recovered
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.results.compression import write_size
@@ -22,9 +22,15 @@ OPENINGS = {"better": "Better than", "no difference": "No difference from", "wor
 
 
 def judge(
-    setting: Setting, recovered: Mapping[str, Any], exported: Mapping[str, Any], references: Mapping[str, Any]
+    setting: Setting,
+    chosen: Candidate,
+    recovered: Mapping[str, Any],
+    exported: Mapping[str, Any],
+    references: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Score the result on the judging texts and compare it with every reference.
+
+    A recovered result is also scored as it was before its recovery.
 
     Returns:
         `points` (all files measured, ours first) and `verdict`.
@@ -47,11 +53,26 @@ def judge(
     }
     verdict = compare(ours, references["points"], parts=setting.texts.judging)
     logger.info("%s", verdict["sentence"])
+    found = [ours]
+    if ours["recovered"]:
+        found.append({**ours, **_measure_before(setting, chosen)})
     points = [
         {key: value for key, value in point.items() if key != "sequence_losses"}
-        for point in (ours, *references["points"])
+        for point in (*found, *references["points"])
     ]
     return {"points": points, "verdict": verdict}
+
+
+def _measure_before(setting: Setting, chosen: Candidate) -> dict[str, Any]:
+    """Measure the result before its recovery; its file has the same size and speed and was not kept."""
+    model, types = chosen.extract(setting)
+    losses = measure_rounded(setting, model, types, parts=setting.texts.judging)
+    return {
+        "name": f"{OURS}, not recovered",
+        "recovered": False,
+        "sha256": None,
+        "losses": {part: each.mean for part, each in losses.items()},
+    }
 
 
 def compare(
