@@ -96,9 +96,6 @@ class CompressDataSection(Section):
         min_length=1,
         description="Text of another domain, which judges only; null judges on the first text alone.",
     )
-    train_rows: int | None = Field(
-        default=4000, ge=1, description="Documents to train on at most; null takes all that are left."
-    )
     length: int = Field(default=DEFAULTS.length, ge=8, description="Tokens per sequence, scored or trained.")
     search_sequences: int = Field(
         default=DEFAULTS.search_sequences, ge=1, description="Sequences that the search scores on."

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rankadaptor.engine.gguf_file import write_gguf
+from rankadaptor.errors import RankAdaptorError
 from rankadaptor.model import describe_model, save_pruned
 from rankadaptor.named_models import load
 from rankadaptor.pipeline.compression.candidates import Candidate, recover_candidate
@@ -69,11 +71,16 @@ def export_chosen(
         `bytes`, `sha256`, `parameters`, `planned`, `engine` (None where it is off).
 
     Raises:
-        AssertionError: If the file is not as large as planned: a defect of the toolkit.
+        RankAdaptorError: If the file is not as large as planned: a defect of the toolkit.
     """
     model, types = load_recovered(setting), recovered["types"]
     path = setting.folder.path / FILE
     written = write_gguf(model, setting.tokenizer, path, types=types, default_type=DEFAULT_TYPE)
+    if written.bytes != planned["bytes"]:
+        raise RankAdaptorError(
+            f"{path}: {written.bytes:,} bytes, {planned['bytes']:,} were planned. Please report this with "
+            "the run file."
+        )
     parameters = int(describe_model(model)["parameters"])
     logger.info("%s: %d bytes, %d parameters", path, written.bytes, parameters)
     return {
@@ -87,6 +94,9 @@ def export_chosen(
 
 def check_file(setting: Setting, model: Any, types: Mapping[str, str], path: Path) -> dict[str, Any]:
     """Compare a file on the engine with the model that it was made from, and measure its speed.
+
+    Tokens are compared on a file of the same weights in float32: with quantised weights the engine rounds the
+    inputs of its products too, and two almost equal logits may change places.
 
     Returns:
         `greedy_equal` (of `greedy_tokens`), `likeliest_equal` (share of the positions of a text at which both
@@ -104,8 +114,12 @@ def check_file(setting: Setting, model: Any, types: Mapping[str, str], path: Pat
     )
     loss_expected = sum(_sum_losses(rounded, each) for each in sequences) / tokens
     context = count_context(given.prompt + given.generated, *(len(each) for each in sequences))
+    with tempfile.TemporaryDirectory(prefix=".check-", dir=setting.folder.path) as place:
+        exact = Path(place) / "float32.gguf"
+        write_gguf(rounded, setting.tokenizer, exact, types=dict.fromkeys(types, "F32"), default_type="F32")
+        with EngineSession(exact, threads=1, context=context) as session:
+            greedy = list(session.greedy(prompt, given.check_tokens))
     with EngineSession(path, threads=1, context=context) as session:
-        greedy = list(session.greedy(prompt, given.check_tokens))
         loss = sum(float(sum(session.token_losses(list(each)))) for each in sequences) / tokens
         likely = session.logits(list(sequences[0])).argmax(axis=-1).tolist()
         speed = session.measure_speed(prompt=given.prompt, generated=given.generated)

@@ -11,7 +11,6 @@ from typing import Any
 from rankadaptor.config import CompressConfig
 from rankadaptor.config.limits import read_size
 from rankadaptor.corpus import RecordFile
-from rankadaptor.errors import InputError
 from rankadaptor.named_models import load
 from rankadaptor.pipeline.compression.texts import CALIBRATION, SEARCH, Texts, load_texts
 from rankadaptor.pipeline.run_folder import RunFolder
@@ -90,22 +89,10 @@ class Setting:
         )
 
     def make_calibration(self) -> Any:
-        """Return the token ids of the calibration text, `(sequences, length)`.
-
-        Raises:
-            InputError: If there is less than one whole sequence.
-        """
+        """Return the token ids of the calibration text, `(windows, length)`."""
         import torch
 
-        length = self.config.data.length
-        stream = [token for sequence in self.texts[CALIBRATION] for token in sequence.input_ids]
-        count = min(len(stream) // length, self.config.choices.importance_rows)
-        if not count:
-            raise InputError(
-                f"data.text: the calibration text has {len(stream)} tokens, less than one sequence of "
-                f"data.length={length}. Give more text, or set data.length to at most {len(stream)}."
-            )
-        return torch.tensor(stream[: count * length]).view(count, length)
+        return torch.tensor([sequence.input_ids for sequence in self.texts[CALIBRATION]])
 
     def keep_importance(self, scores: list[Any]) -> None:
         """Write the scores of channels and heads into the run's folder."""

@@ -1,50 +1,47 @@
-"""Text divided by document: parts share none, sources alternate, short text is refused with a remedy."""
+"""The texts of a run: as many windows as asked for, a share each where the text is short, a remedy below."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from rankadaptor.config import build_compression
-from rankadaptor.data import Row
+from rankadaptor.config import CompressConfig, build_compression
 from rankadaptor.errors import InputError
-from rankadaptor.pipeline.compression.texts import (
-    CALIBRATION,
-    JUDGING,
-    SEARCH,
-    TRAINING,
-    divide_documents,
-    load_texts,
-    mix_documents,
-)
+from rankadaptor.pipeline.compression.texts import CALIBRATION, JUDGING, SEARCH, TRAINING, load_texts
 
 
-def test_parts_share_no_document_and_sources_alternate():
-    first = [Row("", f"first document {number} with some words") for number in range(40)]
-    second = [Row("", f"second document {number} with some words") for number in range(20)]
-    mixed = mix_documents([first, second, first], seed=3)
-    assert len(mixed) == 60
-    assert mixed == mix_documents([first, second, first], seed=3)
-    assert {row.response.partition(" ")[0] for row in mixed[:4]} == {"first", "second"}
-    divided = divide_documents(mixed, {JUDGING: 40, SEARCH: 40, CALIBRATION: 40})
-    assert sum(map(len, divided.values())) == len({row for rows in divided.values() for row in rows}) == 60
-    assert len(divided[TRAINING]) > len(divided[SEARCH]) >= 1
-
-
-def test_a_part_of_less_than_a_sequence_says_what_would_do(
-    tmp_path: Path, pico_model: Callable[..., Any], pico_tokenizer: Any
-):
-    (tmp_path / "text.txt").write_text("\n".join(f"word {number}" for number in range(8)))
+def make_run(text: Path, **data: Any) -> CompressConfig:
     values = {
         "limits": {"size": "1MB"},
-        "data": {"text": [str(tmp_path / "text.txt")], "other": None, "length": 64},
+        "choices": {"importance_rows": 2},
+        "search": {"screen_sequences": 1},
+        "data": {"text": [str(text)], "other": None, "length": 16, **data},
     }
-    with pytest.raises(InputError, match=r"data\.text: the \w+ text has \d+ tokens .* Give more text"):
-        load_texts(build_compression(values), pico_tokenizer, model=pico_model())
-    (tmp_path / "text.txt").write_text("one line\n")
-    with pytest.raises(InputError, match=r"data\.text has 1 documents, and 4 parts are needed"):
-        load_texts(build_compression(values), pico_tokenizer, model=SimpleNamespace())
+    return build_compression(values)
+
+
+def test_parts_share_a_short_text(tmp_path: Path, pico_model: Callable[..., Any], pico_tokenizer: Any):
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(f"document {number} about a quick brown fox" for number in range(120)))
+    model = pico_model()
+    texts = load_texts(make_run(text, judge_sequences=4, search_sequences=3), pico_tokenizer, model=model)
+    counts = {name: entry["sequences"] for name, entry in texts.describe().items()}
+    assert counts[JUDGING] == 4
+    assert counts[SEARCH] == 3
+    assert counts[CALIBRATION] == 2
+    assert counts[TRAINING] > 4  # fewer than the fine-tune reads: it reads them again
+    assert {len(sequence) for part in texts.parts.values() for sequence in part} == {16}
+    again = load_texts(make_run(text, judge_sequences=4, search_sequences=3), pico_tokenizer, model=model)
+    assert again == texts
+
+
+def test_a_text_below_one_window_a_part_says_what_would_do(
+    tmp_path: Path, pico_model: Callable[..., Any], pico_tokenizer: Any
+):
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(f"word {number}" for number in range(8)))
+    with pytest.raises(InputError, match=r"too little text for the \w+ set: .* Give more text"):
+        load_texts(make_run(text, length=64), pico_tokenizer, model=pico_model())
