@@ -20,7 +20,8 @@ from experiments.compare.config import ComparisonConfig
 from experiments.jobs import JobFile, load_job
 from experiments.parity.config import ParityConfig
 from experiments.smaller.config import SmallerConfig
-from rankadaptor.config import build_compression, build_run, load_run
+from rankadaptor.config import build_compression, build_run
+from rankadaptor.config import load_job as load_run_file
 from tests.documents import DOCUMENTS, ROOT, find_blocks, name_document
 
 JOBS: dict[str, type[JobFile]] = {
@@ -75,7 +76,7 @@ def test_committed_run_files_are_sound() -> None:
         elif file.parent.name in JOBS:
             load_job(file, JOBS[file.parent.name])
         else:
-            load_run(file)
+            load_run_file(file)
 
 
 def list_commands(path: Path, program: str) -> list[list[str]]:

@@ -46,7 +46,7 @@ def _list_targets() -> list[tuple[str, float, str, Test]]:
         return row["kind"] == "stock" and row["bytes"] <= LARGEST_STOCK and FREE not in row["method"]
 
     def is_rule(limit: str, names: tuple[str, ...]) -> Test:
-        return lambda row: row["limit"] == limit and row["method"].startswith(names)
+        return lambda row: row["limit"] == limit and str(row["method"]).startswith(names)
 
     targets: list[tuple[str, float, str, Test]] = [
         ("90MB", 0.1, "stock files up to 94 MB, other than Q4_1", is_stock),
@@ -63,7 +63,7 @@ def _list_targets() -> list[tuple[str, float, str, Test]]:
 
 
 def _is(row: Row, kind: str, recovered: bool) -> bool:
-    return row["kind"] == kind and row["recovered"] == recovered
+    return bool(row["kind"] == kind and row["recovered"] == recovered)
 
 
 def find_speedup(rows: Sequence[Row]) -> dict[str, Any] | None:
