@@ -15,9 +15,20 @@ from rankadaptor.config.stages import TrackSection
 from rankadaptor.defaults import COMPRESSION as DEFAULTS
 from rankadaptor.errors import InputError
 
-ReferenceName = Literal["stock", "stock_recovered", "uniform", "taylor", "flap", "block_influence"]
-"""What the result is compared with: stock types of the dense model as they are and after the same recovery,
-and simple rules that choose widths, each with its best single type."""
+ReferenceName = Literal[
+    "stock",
+    "stock_importance",
+    "stock_recovered",
+    "uniform",
+    "taylor",
+    "flap",
+    "block_influence",
+    "sequential",
+    "optimum",
+]
+"""What the result is compared with: stock types of the dense model as they are, with importance weights, and
+after the same recovery; simple rules that choose widths, each with its best single type; the best widths with
+one type everywhere and then the best types for them; the optimum of the sweep without refinement."""
 
 KINDS = "kit:NAME, hub:NAME, or a .jsonl, .json, .txt, .csv or .parquet file, a folder or a pattern"
 
@@ -260,8 +271,9 @@ class CompressConfig(JobConfig):
         default=CompressRecoverSection(), description="The fine-tune; null leaves the model unrecovered."
     )
     references: tuple[ReferenceName, ...] = Field(
-        default=("stock", "stock_recovered", "uniform", "taylor", "flap", "block_influence"),
-        description="What the result is compared with, at the same bytes.",
+        default=("stock", "stock_recovered", "uniform", "taylor", "flap", "block_influence", "sequential"),
+        description="What the result is compared with, at the same bytes. Also: stock_importance (the stock "
+        "types with importance weights of the calibration text), optimum (the sweep's without refinement).",
     )
     export: CompressExportSection = Field(
         default=CompressExportSection(), description="The file, and what is measured of it on the engine."

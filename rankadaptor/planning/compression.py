@@ -74,6 +74,10 @@ def check_compression_inputs(config: CompressConfig, *, first: int | None = None
     ]
     if config.export.engine:
         checks.append(("export.engine", check_engine))
+    if "stock_importance" in config.references:
+        from rankadaptor.engine.library import find_library
+
+        checks.append(("references: stock_importance", find_library))
     if config.track.enabled:
         checks.append(("track.enabled", functools.partial(check_requirement, MLFLOW, load=first is None)))
         checks.append(("track.uri", lambda: check_tracking(config.track)))

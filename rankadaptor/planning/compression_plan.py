@@ -32,7 +32,7 @@ from rankadaptor.runtime import count_cores
 
 BATCH = 16  # sequences scored at once
 COPIES_BYTES = 4  # of each weight of the rounded copies that the search keeps
-BASELINES = ("uniform", "taylor", "flap", "block_influence")
+BASELINES = ("uniform", "taylor", "flap", "block_influence", "sequential", "optimum")
 FILE_SECONDS = 12.0
 """Writing a file of this project's size and measuring its speed on the engine."""
 
@@ -193,9 +193,7 @@ def _list_steps(config: CompressConfig, shape: ModelShape, rate: Rate) -> Iterat
     given = config.recover
     names = [name for name in BASELINES if name in config.references]
     screened = config.search.screen_sequences * length * len(config.choices.types) * len(names)
-    yield PlanStep(
-        "baselines", "the best type of each simple rule", len(names), screened, score(screened), scoring
-    )
+    yield PlanStep("baselines", "the best type of each rule", len(names), screened, score(screened), scoring)
     if given is None:
         tokens, trained, training, step_tokens = 0, Cost(0.0, 0.0), scoring, 0
     else:
@@ -210,6 +208,7 @@ def _list_steps(config: CompressConfig, shape: ModelShape, rate: Rate) -> Iterat
     step_seconds = rate.compute_seconds(trained)
     short = given.finalist_steps if given is not None else 0
     runs = config.search.finalists + len(given.learning_rates) if given is not None else 0
+    runs += "sequential" in config.references and given is not None
     yield PlanStep(
         "finalists", "recover the best ones shortly, choose one and the rate", runs, runs * short * tokens,
         runs * short * step_seconds, training,
@@ -220,11 +219,11 @@ def _list_steps(config: CompressConfig, shape: ModelShape, rate: Rate) -> Iterat
     )
     yield PlanStep("export", "write the file, check it on the engine", 1, 0, 2 * FILE_SECONDS, training)
     stock = len(COMPRESSION.stock)
-    files = stock * ("stock" in config.references) + len(names)
+    files = stock * sum(name in config.references for name in ("stock", "stock_importance")) + len(names)
     scores = files + stock * ("stock_recovered" in config.references and given is not None)
     recoveries = len(names) + ("stock_recovered" in config.references) if given is not None else 0
     yield PlanStep(
-        "references", f"{scores} files of the dense model and of simple rules", recoveries,
+        "references", f"{scores} files of the dense model and of other rules", recoveries,
         recoveries * full * tokens + scores * judged,
         recoveries * full * step_seconds + score(scores * judged) + FILE_SECONDS * files, training,
     )  # fmt: skip

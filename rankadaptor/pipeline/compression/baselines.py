@@ -1,4 +1,7 @@
-"""Configurations of simple rules at the same limits: widths by one rule, one type everywhere."""
+"""Configurations of other rules at the same limits.
+
+Simple rules choose widths and have one type everywhere; others take optima of the sweep without refinement.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,13 @@ from rankadaptor.features import SlotValues
 from rankadaptor.model.families import ATTENTION, MLP
 from rankadaptor.pipeline.compression.candidates import Candidate
 from rankadaptor.pipeline.compression.setting import Setting, build_space_of
+from rankadaptor.pipeline.compression.swept_rules import list_widths_first
 from rankadaptor.search.exact import solve_exact
 from rankadaptor.space import Allocation, Slot, Space
 
 logger = logging.getLogger(__name__)
 
-BASELINE = "baseline"
+BASELINE, SEQUENTIAL, OPTIMUM = "baseline", "sequential", "optimum"
 Rule = Callable[[Setting, Space], tuple[int, ...]]
 GOLDEN = 0.6180339887
 """Multiples of it, modulo 1, are spread evenly however many there are."""
@@ -28,19 +32,34 @@ STEPS = 64
 """Shares of the widths that `uniform` tries between nothing and all."""
 
 
-def list_baselines(setting: Setting) -> list[Candidate]:
+def list_baselines(
+    setting: Setting, *, values: SlotValues, optimum: tuple[int, ...] | None = None
+) -> list[Candidate]:
     """Return the baselines that the run asks for, each with its best type, the best of them first.
 
     The type is chosen by the score of the search, on a few tokens.
+
+    Args:
+        setting: The run's inputs.
+        values: Slot values of the sweep, for `sequential`.
+        optimum: The exact optimum of their sum, for `optimum`.
     """
-    names = [name for name in setting.config.references if name in RULES]
-    found = [_find_best(setting, name) for name in names]
+    found: list[tuple[float, Candidate] | None] = []
+    for name in setting.config.references:
+        if name in RULES:
+            found.append(_find_best(setting, name, BASELINE, _try_types(setting, name)))
+        elif name == SEQUENTIAL:
+            kinds = setting.config.choices.types
+            chosen = {choices: kind for kind, choices in list_widths_first(setting.space, values, kinds)}
+            found.append(_find_best(setting, name, SEQUENTIAL, chosen))
+        elif name == OPTIMUM and optimum is not None:
+            found.append(_find_best(setting, name, BASELINE, {optimum: ""}))
     ranked = sorted((entry for entry in found if entry is not None), key=lambda entry: entry[0])
     return [candidate for _, candidate in ranked]
 
 
-def _find_best(setting: Setting, name: str) -> tuple[float, Candidate] | None:
-    """Return the divergence and the configuration of a rule with the type that serves it best."""
+def _try_types(setting: Setting, name: str) -> dict[tuple[int, ...], str]:
+    """Return what a rule chooses with each type everywhere, and the type."""
     found: dict[tuple[int, ...], str] = {}
     for kind, space in _list_single_types(setting):
         try:
@@ -50,6 +69,13 @@ def _find_best(setting: Setting, name: str) -> tuple[float, Candidate] | None:
             continue
         labels = Allocation(choices, space).values
         found[setting.space.find_choices(labels)] = kind
+    return found
+
+
+def _find_best(
+    setting: Setting, name: str, kind: str, found: Mapping[tuple[int, ...], str]
+) -> tuple[float, Candidate] | None:
+    """Return the divergence and the configuration of a rule with the type that serves it best."""
     if not found:
         logger.warning("%s reaches the limits with none of the types", name)
         return None
@@ -58,8 +84,9 @@ def _find_best(setting: Setting, name: str) -> tuple[float, Candidate] | None:
     scored = [(record.metrics.get("kl", np.inf), record) for record in records]
     divergence, best = min(scored, key=lambda entry: entry[0])
     choices = setting.space.find_choices(best.values)
-    logger.info("%s: %s is its best type (KL %.4f)", name, found[choices], divergence)
-    return float(divergence), Candidate(f"{name} {found[choices]}", BASELINE, choices)
+    called = f"{name} {found[choices]}".rstrip()
+    logger.info("%s is the best of %d of its kind (KL %.4f)", called, len(found), divergence)
+    return float(divergence), Candidate(called, kind, choices)
 
 
 def _count_screen(setting: Setting) -> int:

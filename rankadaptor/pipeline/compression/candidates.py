@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,14 @@ class Candidate:
         kind: `ours`, `sequential`, `baseline` or `stock`.
         choices: Its choices in the run's space; None for the dense model in stock types.
         types: Type of each matrix by module name, where `choices` is None.
+        importance: Weights of the columns of each matrix in the errors of quantisation, by module name.
     """
 
     name: str
     kind: str
     choices: tuple[int, ...] | None = None
     types: Mapping[str, str] | None = None
+    importance: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def extract(self, setting: Setting) -> tuple[Any, Mapping[str, str]]:
         """Return a model of its own, in float32, and the type of each matrix."""
@@ -76,10 +78,16 @@ def make_run_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
 
 
 def measure_rounded(
-    setting: Setting, model: Any, types: Mapping[str, str], *, parts: Sequence[str], in_place: bool = True
+    setting: Setting,
+    model: Any,
+    types: Mapping[str, str],
+    *,
+    parts: Sequence[str],
+    importance: Mapping[str, Any] | None = None,
+    in_place: bool = True,
 ) -> dict[str, HeldOutLoss]:
     """Measure a model, with its weights as they come back from their types, on parts of the text."""
-    rounded = round_weights(model, types, in_place=in_place)
+    rounded = round_weights(model, types, importance=importance, in_place=in_place)
     return {part: measure_loss(rounded, setting.texts[part], compute=setting.compute) for part in parts}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rankadaptor.corpus import Record
 from rankadaptor.corpus.record import KL
 from rankadaptor.errors import InputError
+from rankadaptor.features import SlotValues
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.predictor.sweep_predictor import SweepPredictor
 from rankadaptor.progress import Progress
@@ -61,13 +62,18 @@ def read_sweep(setting: Setting, swept: dict[str, Any]) -> list[Record]:
     return list(setting.score.measure(allocations))
 
 
+def estimate_sweep(setting: Setting, swept: dict[str, Any]) -> SlotValues:
+    """Return the value of every option from a finished sweep."""
+    return estimate_slot_values(setting.space, read_sweep(setting, swept))
+
+
 def search(setting: Setting, swept: dict[str, Any], *, follow: Follow) -> dict[str, Any]:
     """Find the configurations of lowest KL divergence that keep all limits.
 
     Returns:
         `optimum` and `best` (choices, the best first), `kl`, `history`, `evaluations`, `tokens`.
     """
-    values = estimate_slot_values(setting.space, read_sweep(setting, swept))
+    values = estimate_sweep(setting, swept)
     optimum = setting.space.from_choices(solve_exact(setting.space, values))
     screen = _Screen(setting, follow)
     search = Search(

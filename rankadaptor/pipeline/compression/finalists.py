@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from rankadaptor.files import write_json
+from rankadaptor.pipeline.compression.baselines import BASELINE, OPTIMUM, SEQUENTIAL
 from rankadaptor.pipeline.compression.candidates import Candidate, try_candidate
 from rankadaptor.pipeline.compression.recovering import choose_rate
 from rankadaptor.pipeline.compression.setting import Setting
@@ -29,7 +30,8 @@ def choose_finalist(setting: Setting, searched: dict[str, Any], baselines: list[
     Args:
         setting: The run's inputs.
         searched: The search's result.
-        baselines: Configurations of simple rules, of which the first takes part.
+        baselines: Configurations of other rules, the best first. The best simple rule takes part, and widths
+            first with types second.
 
     Returns:
         `chosen` (name and choices), `finalists`, `rate`, `tokens`.
@@ -38,7 +40,9 @@ def choose_finalist(setting: Setting, searched: dict[str, Any], baselines: list[
     given = setting.config.recover
     if given is None:
         return {"chosen": _write(found[0]), "finalists": [_write(found[0])], "rate": None, "tokens": 0}
-    entrants = [*found, *baselines[:1]]
+    simple = [each for each in baselines if each.kind == BASELINE and each.name != OPTIMUM]
+    rivals = [*simple[:1], *(each for each in baselines if each.kind == SEQUENTIAL)]
+    entrants = list({each.choices: each for each in reversed([*found, *rivals])}.values())[::-1]
     first, steps = entrants[0], given.finalist_steps
     trials = {rate: _try(setting, first, steps=steps, rate=rate) for rate in given.learning_rates}
     rate = choose_rate({rate: trial["loss"] for rate, trial in trials.items()})

@@ -19,7 +19,7 @@ from rankadaptor.files import write_json
 from rankadaptor.pipeline.compression.baselines import list_baselines
 from rankadaptor.pipeline.compression.candidates import Candidate
 from rankadaptor.pipeline.compression.delivery import export_chosen, recover_chosen
-from rankadaptor.pipeline.compression.exploration import Follow, search, sweep
+from rankadaptor.pipeline.compression.exploration import Follow, estimate_sweep, search, sweep
 from rankadaptor.pipeline.compression.finalists import choose_finalist, describe_allocation, read_chosen
 from rankadaptor.pipeline.compression.judging import judge
 from rankadaptor.pipeline.compression.latency import measure_latency, read_latency
@@ -99,7 +99,7 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
     searched = folder.complete(
         "search", lambda: search(setting, swept, follow=_make_follow(tracker, "search"))
     )
-    baselines = folder.complete("baselines", lambda: _find_baselines(setting))
+    baselines = folder.complete("baselines", lambda: _find_baselines(setting, swept, searched))
     rivals = [Candidate(each["name"], each["kind"], tuple(each["choices"])) for each in baselines["found"]]
     finalists = folder.complete("finalists", lambda: choose_finalist(setting, searched, rivals))
     chosen = read_chosen(finalists)
@@ -147,9 +147,10 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
     }  # fmt: skip
 
 
-def _find_baselines(setting: Setting) -> dict[str, Any]:
+def _find_baselines(setting: Setting, swept: dict[str, Any], searched: dict[str, Any]) -> dict[str, Any]:
+    values = estimate_sweep(setting, swept)
     before = sum(record.tokens for record in setting.score.records.records)
-    found = list_baselines(setting)
+    found = list_baselines(setting, values=values, optimum=tuple(searched["optimum"]))
     after = sum(record.tokens for record in setting.score.records.records)
     return {
         "found": [

@@ -1,4 +1,4 @@
-"""What the result is compared with: the dense model in stock types, and simple rules at the same limits."""
+"""What the result is compared with: the dense model in stock types, and other rules at the same limits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 
 from rankadaptor.defaults import COMPRESSION
 from rankadaptor.engine.gguf_file import write_gguf
+from rankadaptor.engine.quantisers import WITHOUT_IMPORTANCE
 from rankadaptor.engine.stock import choose_stock_types
 from rankadaptor.errors import InputError, NonFiniteError, TrainingError
 from rankadaptor.files import write_json
 from rankadaptor.model import describe_model
 from rankadaptor.model.families import describe_blocks, describe_linears
 from rankadaptor.pipeline.compression.candidates import Candidate, measure_rounded, recover_candidate
+from rankadaptor.pipeline.compression.column_importance import measure_column_importance
 from rankadaptor.pipeline.compression.delivery import DEFAULT_TYPE, measure_file_speed
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.step_files import read_object
@@ -25,11 +27,17 @@ logger = logging.getLogger(__name__)
 
 STOCK = "stock"
 FOLDER = "references"
+WEIGHTED = ", importance weights"
 
 
-def list_stock(setting: Setting) -> list[Candidate]:
-    """Return the dense model in each stock type of the engine that the model can take."""
-    model = setting.model
+def list_stock(setting: Setting, *, importance: Mapping[str, Any] | None = None) -> list[Candidate]:
+    """Return the dense model in each stock type of the engine that the model can take.
+
+    Args:
+        setting: The run's inputs.
+        importance: Importance weights by module name. Types that have no use for them are then left out.
+    """
+    model, ending = setting.model, WEIGHTED if importance else ""
     linears, shape = describe_linears(model), describe_blocks(model)[0]
     tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
     found: dict[tuple[tuple[str, str], ...], Candidate] = {}
@@ -41,11 +49,15 @@ def list_stock(setting: Setting) -> list[Candidate]:
                 hidden=model.config.hidden_size,
                 tied=tied,
                 grouped_queries=shape.heads // max(shape.kv_heads, 1),
+                importance=bool(importance),
             )
         except InputError as error:
             logger.info("stock type %s: %s", name, error)
             continue
-        found.setdefault(tuple(sorted(types.items())), Candidate(f"stock {name}", STOCK, types=types))
+        if importance and all(types[each] in WITHOUT_IMPORTANCE for each in importance):
+            continue
+        stock = Candidate(f"stock {name}{ending}", STOCK, types=types, importance=importance)
+        found.setdefault(tuple(sorted(types.items())), stock)
     return list(found.values())
 
 
@@ -61,6 +73,8 @@ def measure_references(setting: Setting, baselines: list[Candidate], *, rate: fl
     stock = list_stock(setting) if {"stock", "stock_recovered"} & set(asked) else []
     if "stock" in asked:
         points += [_keep(setting, each.name, partial(measure_as_is, setting, each)) for each in stock]
+    if "stock_importance" in asked:
+        points += _keep(setting, "weighted stock", partial(measure_weighted_stock, setting))["points"]
     if setting.config.recover is not None and rate is not None:
         if "stock_recovered" in asked and stock:
             kept = _keep(setting, "recovered stock", partial(recover_stock, setting, stock, rate=rate))
@@ -83,6 +97,13 @@ def measure_as_is(setting: Setting, candidate: Candidate) -> dict[str, Any]:
     """Write, time and score a reference without recovery."""
     model, types = candidate.extract(setting)
     return _describe(setting, candidate, model, types, recovered=False, timed=True)
+
+
+def measure_weighted_stock(setting: Setting) -> dict[str, Any]:
+    """Score the dense model in each stock type with importance weights of the calibration text."""
+    importance = measure_column_importance(setting.model, setting.make_calibration())
+    points = [measure_as_is(setting, each) for each in list_stock(setting, importance=importance)]
+    return {"points": points}
 
 
 def recover_stock(setting: Setting, stock: list[Candidate], *, rate: float) -> dict[str, Any]:
@@ -127,11 +148,23 @@ def _describe(
     """Write a reference to a file that is thrown away again, time it, and score it on the judging texts."""
     with tempfile.TemporaryDirectory(prefix=".reference-", dir=setting.folder.path) as place:
         path = Path(place) / "reference.gguf"
-        written = write_gguf(model, setting.tokenizer, path, types=types, default_type=DEFAULT_TYPE)
+        written = write_gguf(
+            model,
+            setting.tokenizer,
+            path,
+            types=types,
+            default_type=DEFAULT_TYPE,
+            importance=candidate.importance,
+        )
         speed = measure_file_speed(setting, path) if timed and setting.config.export.engine else None
     # The recovered dense model serves several types: it is rounded as a copy.
     losses = measure_rounded(
-        setting, model, types, parts=setting.texts.judging, in_place=candidate.kind != STOCK
+        setting,
+        model,
+        types,
+        parts=setting.texts.judging,
+        importance=candidate.importance,
+        in_place=candidate.kind != STOCK,
     )
     name = f"{candidate.name}, recovered" if recovered else candidate.name
     logger.info(

@@ -12,6 +12,7 @@ from rankadaptor.cli import main
 from rankadaptor.config import build_compression
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.errors import BudgetError, InputError
+from rankadaptor.files import read_json
 from rankadaptor.pipeline.compression import run_compression
 
 SIZE = "64KB"
@@ -51,7 +52,7 @@ def describe(source: Path, output: Path, **changes: Any) -> dict[str, Any]:
         "choices": {"importance_rows": 4, "types": ["Q8_0", "Q4_0"], "embedding": ["Q8_0", "Q4_0"]},
         "search": {"evaluations": 20, "screen_sequences": 4, "finalists": 1},
         "recover": {"steps": 3, "finalist_steps": 2, "rank": 2, "batch_size": 4, "learning_rates": [1e-3]},
-        "references": ["stock", "stock_recovered", "uniform"],
+        "references": ["stock", "stock_importance", "stock_recovered", "uniform", "sequential", "optimum"],
         "export": {"prompt": 32, "generated": 4, "check_tokens": 8},
         "track": {"enabled": False},
     }
@@ -77,10 +78,38 @@ def test_one_command_gives_a_checked_file_of_the_planned_size(finished: tuple[Pa
     assert sum(result["search"]["evaluations"].values()) <= 20
     points = result["points"]
     assert points[0]["kind"] == "ours"
-    assert {point["kind"] for point in points} == {"ours", "stock", "baseline"}
+    assert {point["kind"] for point in points} == {"ours", "stock", "baseline", "sequential"}
     assert {point["recovered"] for point in points if point["kind"] == "stock"} == {True, False}
     assert all(set(point["losses"]) == {"judging", "other"} for point in points)
     assert result["verdict"]["outcome"] in ("better", "no difference", "worse", "no verdict")
+
+
+def test_references_of_the_sweep_and_of_importance_weights_are_files_at_the_same_limits(
+    finished: tuple[Path, dict[str, Any]],
+):
+    folder, document = finished
+    points = {point["name"]: point for point in document["result"]["points"]}
+    first, optimum = (
+        next(point for name, point in points.items() if name.startswith(start) and name.endswith("recovered"))
+        for start in ("sequential ", "optimum")
+    )
+    assert first["kind"] == "sequential"
+    assert first["recovered"]
+    assert max(first["bytes"], optimum["bytes"]) <= 64_000
+    finalists = document["result"]["finalists"]["finalists"]
+    assert [each["name"].split()[0] for each in finalists[:2]] == ["search", "uniform"]
+    assert len({tuple(each["choices"]) for each in finalists}) == len(finalists)  # none is recovered twice
+    steps = {name: read_json(folder / "steps" / f"{name}.json") for name in ("baselines", "search")}
+    found = {each["name"]: each["choices"] for each in steps["baselines"]["found"]}
+    assert found["optimum"] == steps["search"]["optimum"]
+
+    weighted = points["stock Q4_0, importance weights"]
+    plain = points["stock Q4_0"]
+    assert weighted["bytes"] == plain["bytes"]  # too few blocks for the types that weights change
+    assert weighted["sha256"] != plain["sha256"]
+    assert weighted["losses"] != plain["losses"]
+    assert not any("Q8_0, importance" in name for name in points)  # nothing is weighed in it
+    assert all(not point["recovered"] for name, point in points.items() if "importance" in name)
 
 
 def test_the_report_shows_the_gain_first_and_loads_nothing(
