@@ -54,8 +54,8 @@ def _check_prune(prune: PruneSection) -> Iterator[Conflict]:
     if "blocks" in targets and set(targets) != {"blocks"}:
         yield Conflict(
             ("prune.targets",),
-            f"given {targets}; whole blocks are cut alone. Write [blocks], run that, and prune the saved "
-            f"model again.",
+            f"given {targets}; whole blocks cannot be combined with parts of blocks. Write "
+            "[blocks], run that, and prune the saved model again.",
         )
     if prune.importance == "block_influence" and "blocks" not in targets:
         yield Conflict(

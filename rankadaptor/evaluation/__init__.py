@@ -1,4 +1,4 @@
-"""How good a model is: held-out loss, and accuracy on benchmarks."""
+"""Evaluate models: held-out loss, and accuracy on benchmarks."""
 
 from __future__ import annotations
 

@@ -36,19 +36,18 @@ def evaluate(
 ) -> Scores:
     """Score a model zero-shot on benchmarks.
 
-    Plain models, pruned models with uneven blocks and models with an adapter are all accepted.
-    Every model is asked the same items under the same `limit` and `seed`, so that `compare_scores` can pair
-    them.
+    Plain models, pruned models with uneven blocks and models with an adapter are all accepted. With the same
+    `limit` and `seed`, every model gets the same items, so that `compare_scores` can pair them.
 
     Args:
         model: A causal language model.
-        tokenizer: Its tokenizer, used as it is: no chat template, no tokens beyond those it adds itself.
+        tokenizer: Its tokenizer, used without a chat template or further special tokens.
         benchmarks: Names of the kit's seven, paths of task files of lm-eval (`.yaml`), or `hub:NAME` for any
-            task of lm-eval where a hub can be reached.
-        limit: Most items per benchmark, a fixed random choice; None takes all.
+            task of lm-eval (needs access to the hub).
+        limit: Maximum number of items per benchmark, chosen at random with `seed`; None takes all.
         batch_size: Sequences per forward pass.
-        compute: Device and threads; the model is moved to the device, and left where it is if None.
-        seed: Chooses the items where there is a limit.
+        compute: Device and threads; the model is moved to the device. None leaves it where it is.
+        seed: Seed of the choice of items under a limit.
 
     Raises:
         InputError: If a benchmark is unknown or unreadable, a number is out of range, or lm-eval does not
@@ -103,7 +102,7 @@ def evaluate(
 
 
 def _read_score(definition: Definition, samples: list[dict[str, Any]]) -> Score:
-    filtered = samples[0]["filter"]  # where a benchmark reads answers in several ways, its first way counts
+    filtered = samples[0]["filter"]  # if a benchmark has several answer filters, the first one is used
     answers = sorted(
         (each for each in samples if each["filter"] == filtered), key=lambda each: each["doc_id"]
     )

@@ -23,7 +23,7 @@ METRICS = {
     "arc_challenge": "acc_norm",
     "openbookqa": "acc_norm",
 }
-"""The seven benchmarks and the metric each is reported by [LLMPruner]_ [RankAdaptor]_."""
+"""The seven benchmarks and the metric reported for each [LLMPruner]_ [RankAdaptor]_."""
 
 HUB = "hub:"
 
@@ -41,13 +41,13 @@ _FEWSHOT_SEED = 1234  # lm-eval's own default
 
 @dataclass(frozen=True)
 class Definition:
-    """A benchmark ready to be run.
+    """A loaded benchmark.
 
     Attributes:
         name: Its name.
-        task: lm-eval's object with rows and prompts.
-        items: Numbers of the rows that `positions` points to, in the benchmark's full list.
-        positions: Rows of `task` to ask; None for all.
+        task: lm-eval's task object with rows and prompts.
+        items: Indices of the items in the benchmark's full list.
+        positions: Rows of `task` to evaluate; None for all.
     """
 
     name: str
@@ -56,10 +56,10 @@ class Definition:
     positions: tuple[int, ...] | None
 
     def choose_metric(self, names: Sequence[str]) -> str:
-        """Return the metric to report: the convention's for the seven, else the first one listed.
+        """Return the metric to report: the conventional one for the seven, otherwise the first one listed.
 
         Raises:
-            InputError: If none of the benchmark's metrics has a figure per item.
+            InputError: If none of the benchmark's metrics is a value per item.
         """
         listed = [METRICS[self.name]] if self.name in METRICS else []
         listed += [str(entry["metric"]) for entry in self.task.config.metric_list or []]
@@ -73,15 +73,15 @@ class Definition:
 
 
 def load_definitions(benchmarks: Sequence[str | Path], *, limit: int | None, seed: int) -> list[Definition]:
-    """Load benchmarks: the kit's by name, a YAML file of lm-eval by path, a hub's as `hub:<name>`.
+    """Load benchmarks: kit benchmarks by name, lm-eval YAML files by path, hub tasks as `hub:NAME`.
 
-    Prompts, choices and scoring are lm-eval's own; for the kit's seven only the rows come from another place.
+    Prompts, choices and scoring are lm-eval's own; for the kit's seven, only the rows come from the kit.
 
     Args:
         benchmarks: Names, paths, or `hub:` names.
-        limit: Most items per benchmark; which ones depends on the benchmark and `seed` alone, and a smaller
-            limit takes a part of a larger one's.
-        seed: Chooses the items.
+        limit: Maximum number of items per benchmark. The choice depends only on the benchmark and `seed`, and
+            a smaller limit gives a subset of a larger one.
+        seed: Seed of the choice of items.
 
     Raises:
         InputError: If a name is unknown, a file cannot be read, or one benchmark is named twice.
@@ -104,7 +104,7 @@ def locate_benchmarks(benchmarks: Sequence[str | Path], *, limit: int | None) ->
     """Check all names before anything is imported or fetched, and return them and the paths of task files.
 
     Raises:
-        InputError: If there is none, one is unknown or no file, or the limit is out of range.
+        InputError: If the list is empty, a name is unknown, a file is missing, or the limit is out of range.
     """
     if isinstance(benchmarks, str | Path) or not benchmarks:
         raise InputError(f"benchmarks={benchmarks!r}: give a list with at least one of {', '.join(METRICS)}.")
@@ -116,7 +116,7 @@ def locate_benchmarks(benchmarks: Sequence[str | Path], *, limit: int | None) ->
 def check_benchmarks(benchmarks: Sequence[str | Path]) -> None:
     """Import lm-eval, fetch the rows of benchmarks where they are missing, and check that they can be read.
 
-    A run needs them at its end; missing data should be known before anything is trained.
+    A run needs them at its end; this finds missing data before anything is trained.
 
     Raises:
         InputError: If a benchmark is unknown or cannot be loaded, or lm-eval does not load.
@@ -150,11 +150,11 @@ def _locate(benchmark: str | Path) -> str | Path:
             raise InputError(
                 f"{path}: no such benchmark file. Give a YAML file that lm-eval reads as a task."
             )
-        read_text(path)  # lm-eval reads it again, but does not say which encoding it met instead of UTF-8
+        read_text(path)  # lm-eval reads it again, but does not name an encoding other than UTF-8
         return path
     from rankadaptor.kit.names import check_name
 
-    remedy = "Also allowed: a task file of lm-eval (a path to .yaml), or hub:NAME where a hub can be reached."
+    remedy = "Also allowed: a task file of lm-eval (a path to .yaml), or hub:NAME (needs access to the hub)."
     check_name(text, METRICS, what="a benchmark", remedy=remedy)
     return text
 
@@ -168,7 +168,7 @@ def _load_from_kit(name: str, *, limit: int | None, seed: int) -> Definition:
 
     rows = load_benchmark_rows(name)
     items = choose_items(name, len(rows), limit=limit, seed=seed)
-    # In memory, so that what lm-eval derives from the rows is not cached beside the kit's files.
+    # In memory, so that data derived by lm-eval is not cached beside the kit's files.
     chosen = Dataset.from_list(rows.select(items).to_list(), features=rows.features)
     folder = Path(lm_eval.tasks.__file__).parent / _FOLDERS[name]
     manager = TaskManager(include_path=str(folder), include_defaults=False)
@@ -180,7 +180,7 @@ def _load_from_kit(name: str, *, limit: int | None, seed: int) -> Definition:
         "validation_split": split if split == "validation" else None,
         "test_split": split if split == "test" else None,
     }
-    # Within a group, unlike alone, an entry may change what the file says.
+    # Inside a group, an entry may override the settings of its file.
     task = manager.load([{"group": "kit", "task": [changes]}])["tasks"][name]
     return Definition(name, _prepare(task), tuple(items), None)
 
@@ -193,12 +193,12 @@ def _load_from_harness(place: str | Path, *, limit: int | None, seed: int) -> li
             loaded = TaskManager(include_defaults=False).load([str(place)])
         else:
             loaded = TaskManager().load([place.removeprefix(HUB)])
-    except Exception as error:  # a task file runs anything, so it may raise anything
+    except Exception as error:  # a task file runs arbitrary code, so it may raise any error
         first = (str(error).splitlines() or [""])[0]
         kit = f" The kit has {', '.join(METRICS)} without a hub." if isinstance(place, str) else ""
         raise InputError(
             f"{place}: lm-eval cannot load it ({type(error).__name__}: {first}). Check the name and the "
-            "network, or leave it out: a finished run can be asked more later, by evaluate.benchmarks."
+            "network, or leave it out: benchmarks can be added to a finished run later (evaluate.benchmarks)."
             f"{kit}"
         ) from error
     definitions = []

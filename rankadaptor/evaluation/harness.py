@@ -1,6 +1,6 @@
 """lm-eval's model interface for a model in memory, with this package's progress instead of lm-eval's output.
 
-Only reached when something is evaluated: importing lm-eval's model class takes seconds.
+Imported only for an evaluation, because importing lm-eval's model class takes seconds.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
-    """A causal language model as lm-eval sees it.
+    """A causal language model behind the interface of lm-eval.
 
-    Log-likelihoods are normalised in float32 whatever the model computes in: in bfloat16 the steps
-    between two neighbouring values are as large as the differences between answers.
+    Log-likelihoods are normalised in float32 for any model precision: the resolution of bfloat16 is as coarse
+    as the differences between answers.
 
     Attributes:
         tokens: Positions computed so far, padding included.
@@ -40,7 +40,7 @@ class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         self._progress: Progress | None = None
 
     def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
-        """Answer (context, continuation) requests; lm-eval's bar is off unless asked for."""
+        """Answer (context, continuation) requests; lm-eval's progress bar is off by default."""
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
     def _loglikelihood_tokens(self, requests: Any, **options: Any) -> Any:
@@ -62,7 +62,7 @@ class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         )
         if cut:
             logger.warning(
-                "evaluate: %d of %d requests exceed the model's %d positions and lose their beginning",
+                "evaluate: %d of %d requests exceed the model's %d positions and are cut at the beginning",
                 cut, len(requests), self.max_length,
             )  # fmt: skip
         with Progress("evaluate", total, unit="tokens") as self._progress:
@@ -74,7 +74,7 @@ class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         return answer
 
     def _check(self, ids: Iterable[int]) -> None:
-        """Refuse tokens that the model's embedding has no row for."""
+        """Refuse token ids outside the model's embedding."""
         check_tokens(ids, self.tokenizer, self.model)
 
     def _model_call(self, inps: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -87,16 +87,16 @@ class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
 
 @contextlib.contextmanager
 def contain() -> Iterator[None]:
-    """Silence lm-eval and datasets within the context, and protect the global random state from them."""
+    """Silence lm-eval and datasets inside the context, and restore the global random state afterwards."""
     import datasets
     import lm_eval.api.task as task_module
 
     chatty = logging.getLogger("lm_eval")
     level, bars, bar = chatty.level, datasets.is_progress_bar_enabled(), task_module.tqdm
-    state = random.getstate()  # lm-eval draws ids of messages from it
+    state = random.getstate()  # lm-eval draws message ids from it
     chatty.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
-    # It shows a bar per benchmark while it writes prompts and takes no option against it.
+    # It shows a progress bar per benchmark while it writes prompts, and has no option to hide it.
     task_module.tqdm = functools.partial(bar, disable=True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Held-out loss: the score that allocations are compared by."""
+"""Held-out loss, by which allocations are compared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class HeldOutLoss:
     """Losses of a model on held-out sequences.
 
     Attributes:
-        mean: Mean over all predicted tokens, nats per token; long sequences weigh more than short ones.
+        mean: Mean over all predicted tokens, nats per token; long sequences have more weight.
         per_sequence: Mean of each sequence, nats per token, in the order given; kept so that two models can
             be compared sequence by sequence.
         tokens: Number of predicted tokens.
@@ -31,7 +31,7 @@ class HeldOutLoss:
 
     @classmethod
     def of_sums(cls, sums: Sequence[float], counts: Sequence[int]) -> Self:
-        """Return the losses of sequences from their nats and their numbers of predicted tokens."""
+        """Build the losses from the sum (nats) and the number of predicted tokens of each sequence."""
         return cls(
             mean=sum(sums) / sum(counts),
             per_sequence=tuple(total / count for total, count in zip(sums, counts, strict=True)),
@@ -55,13 +55,13 @@ def measure_loss(
     Args:
         model: A causal language model, with or without an adapter; moved to `compute`'s device, otherwise
             unchanged.
-        sequences: What to predict; only labelled tokens count.
+        sequences: Sequences to predict; only labelled tokens are scored.
         compute: Device, precision and threads.
-        batch_size: Sequences per forward pass; batches hold sequences of like length.
+        batch_size: Sequences per forward pass; batches hold sequences of similar length.
 
     Raises:
         InputError: If there is no sequence, or one of them has no labelled token.
-        NonFiniteError: If a loss is NaN or infinite; the message names the tensor where it shows first.
+        NonFiniteError: If a loss is NaN or infinite; the message names the tensor where it occurs first.
     """
     compute.apply()
     sums, counts = score_sequences(model, sequences, compute=compute, batch_size=batch_size)

@@ -12,20 +12,20 @@ import numpy as np
 from rankadaptor.errors import InputError
 
 BOOLQ = "boolq"
-"""Left out of a second mean: always answering "yes" scores 62 %, whatever the quality."""
+"""Excluded from a second mean, because answering "yes" to everything scores 62 %."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """How a model did on one benchmark.
+    """Score of a model on one benchmark.
 
     Attributes:
         benchmark: Name of the benchmark.
-        metric: What an item's figure is: `acc` (highest log-likelihood) or `acc_norm` (per byte of the
-            answer) for the seven; a user-made benchmark may have another.
-        correct: One figure per item, 1 or 0; a benchmark that grades in between may have shares.
-        items: Numbers of the items in the benchmark's full list, ascending.
-        digest: Names the items by their content.
+        metric: Metric of an item: `acc` (highest log-likelihood) or `acc_norm` (log-likelihood per byte of
+            the answer) for the seven; a user's benchmark may have another.
+        correct: One value per item, 1 or 0; benchmarks with partial credit have values in between.
+        items: Indices of the items in the benchmark's full list, ascending.
+        digest: Digest of the content of the items.
     """
 
     benchmark: str
@@ -56,12 +56,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Scores:
-    """How a model did on several benchmarks.
+    """Scores of a model on several benchmarks.
 
     Attributes:
         benchmarks: One score each, in the order asked for.
-        seed: Seed that chose the items where there was a limit.
-        limit: Most items per benchmark, None for all.
+        seed: Seed of the choice of items under a limit.
+        limit: Maximum number of items per benchmark, None for all.
         seconds: Wall time.
         tokens: Positions computed, padding included.
     """
@@ -85,7 +85,7 @@ class Scores:
 
     @property
     def mean(self) -> float:
-        """Mean accuracy over benchmarks, each weighing the same."""
+        """Mean accuracy over benchmarks, with equal weights."""
         return _mean(score.accuracy for score in self.benchmarks)
 
     @property
@@ -194,7 +194,7 @@ class Differences:
 
     @property
     def mean(self) -> float:
-        """Mean difference over benchmarks, each weighing the same."""
+        """Mean difference over benchmarks, with equal weights."""
         return _mean(entry.difference for entry in self.benchmarks)
 
     @property
@@ -217,7 +217,7 @@ class Differences:
         return {**rows, "mean": {"difference": self.mean, "standard_error": self.standard_error}}
 
     def describe(self) -> str:
-        """Say the mean difference in one sentence, in accuracy points."""
+        """Describe the mean difference in one sentence, in accuracy points."""
         error = self.standard_error
         spread = "" if error is None else f" ± {100 * error:.2f} (standard error)"
         count = len(self.benchmarks)
@@ -229,11 +229,11 @@ class Differences:
 def compare_scores(first: Scores, second: Scores) -> Differences:
     """Compare two models item by item on the benchmarks that both were scored on.
 
-    Two models err on much the same items, so the paired difference is far more certain than the two
-    standard errors suggest.
+    Two models often fail on the same items, so the paired difference has a much smaller error than the two
+    separate standard errors suggest.
 
     Raises:
-        InputError: If they share no benchmark, or were scored on other items or by another metric.
+        InputError: If they share no benchmark, or were scored on different items or by different metrics.
     """
     shared = [
         (score, second[score.benchmark]) for score in first.benchmarks if score.benchmark in second.names

@@ -1,7 +1,7 @@
-"""Models with uneven widths: their families, what they are on disk and in memory, and how to name them.
+"""Models with uneven widths: families, loading, saving, identity and quantisation.
 
 `families` and `record` are pure Python, so that later stages can describe a model without importing torch;
-everything else is reached lazily through this package.
+everything else is imported on first use.
 """
 
 from __future__ import annotations

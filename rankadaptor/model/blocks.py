@@ -19,8 +19,8 @@ _LOCK = threading.RLock()
 def allow_global_reads() -> None:
     """Silence transformers' warnings about global widths of a model whose blocks differ.
 
-    PEFT and the generation code read `num_attention_heads` and the like for display or caches alone; every
-    block is built from its own entry, so the warnings name nothing that a user could fix.
+    PEFT and the generation code read fields such as `num_attention_heads` only for display or caches. Every
+    block is built from its own entry, so the warnings do not apply.
     """
     logging.getLogger("transformers.integrations.heterogeneity.configuration_utils").setLevel(logging.ERROR)
 
@@ -30,10 +30,9 @@ def per_layer_blocks(model_class: Any) -> Iterator[None]:
     """Let `model_class` build each block from its own entry of `config.per_layer_config`.
 
     transformers stores per-layer widths but its Llama-like models build every block from the global
-    configuration. For the time of this context the block class in the family's module is swapped for one that
-    hands each block its own configuration. Loads through this function exclude each other; a load by other
-    code in another thread meanwhile would still see the swap, which changes nothing for a model of equal
-    blocks.
+    configuration. Inside this context the block class in the family's module is replaced by one that passes
+    each block its own configuration. A lock serialises loads through this function. A load by other code in
+    another thread would also use the replacement, which has no effect on a model with equal blocks.
     """
     from rankadaptor.model.dropped import SKIP, drop_skipped, find_cache_places
 
@@ -47,7 +46,7 @@ def per_layer_blocks(model_class: Any) -> Iterator[None]:
         place = find_cache_places(keeps, getattr(config, "layer_types", None))[layer_idx]
         if place is not None:
             find_module(built, family.attention).layer_idx = place
-        # Blocks share the model's configuration from here on, so that a later change of it reaches them.
+        # From here on the blocks share the model's configuration, so that later changes apply to them too.
         for part in built.modules():
             if getattr(part, "config", None) is not None:
                 part.config = config
@@ -127,7 +126,7 @@ class DroppedMlp(nn.Module):
 
 """
 
-# Keys and values are kept in the first places, because transformers reads from the first how many there are.
+# The cache is filled from its first index, from which transformers reads the number of cached tokens.
 _DROP = """\
         kinds = getattr(config, "layer_types", None) or [""] * count
         free = {kind: [i for i in range(count) if kinds[i] == kind] for kind in kinds}

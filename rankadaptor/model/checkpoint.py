@@ -29,8 +29,8 @@ from rankadaptor.model.weight_files import (
 
 logger = logging.getLogger(__name__)
 
-# transformers puts an adapter that lies beside a model's weights onto the model unasked, unless it is told to
-# look for adapters in a place where none is.
+# transformers attaches an adapter found beside a model's weights by default. Pointing it to a folder without
+# adapters prevents that.
 NO_ADAPTER = {"subfolder": "no-adapter"}
 
 
@@ -44,26 +44,27 @@ def load_checkpoint(
 ) -> Any:
     """Load a folder written by `save_pruned` or `save_pretrained`, uneven blocks included.
 
-    No code from the folder is run. An adapter that lies beside the weights is left there, with a warning.
+    No code from the folder is run. An adapter beside the weights is not loaded, and a warning says so.
 
     Args:
-        folder: Holds `config.json` and safetensors files, or else `pytorch_model.bin`, of which tensors alone
-            are read (`weights_only`).
+        folder: Holds `config.json` and safetensors files, or `pytorch_model.bin`, which is read with
+            `weights_only`.
         dtype: Precision to load in; None for the one saved.
-        device: Where to put it. Weights go there one by one, whatever the number of shards: the whole model
-            is never in the computer's memory as well.
+        device: Device of the model. Weights are moved there one by one, so the whole model is never in CPU
+            memory as well.
         quantise: `int8` or `nf4` for the blocks' linears; None leaves them in `dtype`.
-        weights: The weights where they do not lie in the folder. Those that have the precision already are
-            used as they are, not copied.
+        weights: The weights, if they are not in the folder. Those that already have the precision are used
+            without a copy.
 
     Returns:
-        The model in eval mode on its device, an ordinary transformers class. On the CPU, weights that have
-        the precision already are mapped from their file: processes that load one checkpoint share its memory.
+        The model in eval mode on its device, an ordinary transformers class. On the CPU, weights that already
+        have the precision are memory-mapped, so processes that load the same checkpoint share its memory.
 
     Raises:
         CheckpointError: If a file is missing, cut short, or does not fit the configuration; the message names
             it.
-        InputError: If the architecture is not supported, or bitsandbytes is missing or does not serve it.
+        InputError: If the architecture is not supported, or bitsandbytes is missing or does not support the
+            device.
     """
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -76,7 +77,7 @@ def load_checkpoint(
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers' validators raise several unrelated classes
         raise CheckpointError(f"{folder / CONFIG}: not usable ({error}). Copy or save it again.") from error
-    for key in ("auto_map", *QUANTISATION_KEYS):  # what is left of the latter here is null or empty
+    for key in ("auto_map", *QUANTISATION_KEYS):  # the remaining quantisation keys are null or empty here
         config.__dict__.pop(key, None)
     family = find_family(SimpleNamespace(config=config))
     model_class = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config.model_type])
@@ -103,29 +104,29 @@ def load_checkpoint(
                 output_loading_info=True,
             )
     except (OSError, RuntimeError, SafetensorError) as error:
-        if "ignore_mismatched_sizes" in str(error):  # its report of the shapes goes to the terminal alone
+        if "ignore_mismatched_sizes" in str(error):  # transformers only prints its report of the shapes
             raise CheckpointError(
                 f"{folder}: weights and config.json do not belong together (tensors of other shapes: "
                 f"{_list_other_shapes(folder, files, model_class, config)}). Copy the whole folder from one "
                 "source, or save the model again."
             ) from error
         raise CheckpointError(
-            f"{folder}: the weights do not load ({error}). Copy or save them again."
+            f"{folder}: the weights cannot be loaded ({error}). Copy or save them again."
         ) from error
     except Exception as error:
         if not pickled:
             raise
-        # What torch says of a file that holds more than tensors is of several classes.
+        # torch raises several classes of errors for a file that holds more than tensors.
         raise CheckpointError(
-            f"{folder}: its .bin files do not load as tensors alone ({str(error).splitlines()[0]}). Take the "
-            "model's safetensors. Files that you trust can be converted where they load: "
+            f"{folder}: its .bin files hold more than tensors ({str(error).splitlines()[0]}). Use the "
+            "model's safetensors. Convert files that you trust where they can be loaded: "
             "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(other_folder)."
         ) from error
     _check_report(folder, report, prefix=f"{family.blocks}.")
     if (folder / ADAPTER_CONFIG).is_file():
         logger.warning(
             "%s: holds an adapter beside the model; the model is loaded without it. "
-            "PeftModel.from_pretrained(model, folder) puts it on.",
+            "PeftModel.from_pretrained(model, folder) attaches it.",
             folder,
         )
     if files is not None:
@@ -159,7 +160,9 @@ def _check_report(folder: Path, report: dict[str, Any], *, prefix: str) -> None:
     faults = {
         "missing": sorted(map(str, report.get("missing_keys", ()))),
         "other shape": sorted(map(str, report.get("mismatched_keys", ()))),
-        "no place for": sorted(key for key in surplus if key.startswith(prefix) and "rotary_emb" not in key),
+        "not in the model": sorted(
+            key for key in surplus if key.startswith(prefix) and "rotary_emb" not in key
+        ),
     }
     named = [f"{kind}: {', '.join(keys[:3])} ({len(keys)})" for kind, keys in faults.items() if keys]
     if named:
@@ -168,12 +171,12 @@ def _check_report(folder: Path, report: dict[str, Any], *, prefix: str) -> None:
             "Copy the whole folder from one source, or save the model again."
         )
     if surplus:
-        logger.warning("%s: weights without a place in the model are left out: %s", folder, surplus[:3])
+        logger.warning("%s: weights that the model does not have are ignored: %s", folder, surplus[:3])
 
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Show no progress bars of transformers meanwhile."""
+    """Hide the progress bars of transformers inside this context."""
     from transformers.utils import logging as messages
 
     shown = messages.is_progress_bar_enabled()

@@ -1,6 +1,6 @@
-"""Halves of decoder blocks that are left out: attention or MLP, with the norm before it.
+"""Dropped halves of decoder blocks: attention or MLP, with the norm before it.
 
-A dropped half is not computed: its module returns zero for the residual sum and its norm passes its input on.
+A dropped half is not computed: its module returns zero for the residual sum, and its norm is an identity.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from rankadaptor.model.families import ATTENTION, HALVES, Family, find_family, find_module, has_half
+from rankadaptor.model.families import ATTENTION, Family, find_family, find_module, has_half
 
 SKIP = "skip"
 """Field of `per_layer_config` that lists the dropped halves of a block; transformers' name for it."""
 
 
 class DroppedAttention(nn.Module):
-    """Stands where a block's attention was.
+    """Replaces a dropped attention.
 
     Args:
-        head_dim: Features of a head of the model, which the descriptions of its blocks name.
+        head_dim: Head dimension of the model, which block descriptions read.
     """
 
     def __init__(self, head_dim: int) -> None:
@@ -34,7 +34,7 @@ class DroppedAttention(nn.Module):
 
 
 class DroppedMlp(nn.Module):
-    """Stands where a block's MLP was."""
+    """Replaces a dropped MLP."""
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Return zero, for the residual sum."""
@@ -42,7 +42,7 @@ class DroppedMlp(nn.Module):
 
 
 def make_dropped(half: str, *, head_dim: int) -> nn.Module:
-    """Return what stands for a dropped half."""
+    """Return the module that replaces a dropped half."""
     return DroppedAttention(head_dim) if half == ATTENTION else DroppedMlp()
 
 
@@ -54,21 +54,16 @@ def drop_half(block: Any, half: str, *, family: Family) -> None:
 
 
 def drop_skipped(block: Any, entry: Any, *, family: Family) -> None:
-    """Drop the halves that a block's own configuration names in `skip`."""
+    """Drop the halves listed under `skip` in a block's own configuration."""
     for half in getattr(entry, SKIP, None) or ():
         drop_half(block, half, family=family)
 
 
-def list_dropped(block: Any, *, family: Family) -> list[str]:
-    """Return the dropped halves of a block."""
-    return [half for half in HALVES if not has_half(block, half, family=family)]
-
-
 def find_cache_places(keeps: Sequence[bool], kinds: Sequence[str] | None) -> list[int | None]:
-    """Return where each block's attention keeps keys and values: None where it was dropped.
+    """Return the index of each block's attention in the key-value cache; None where it was dropped.
 
-    The first place must be taken, because transformers reads from it how many tokens the cache holds. So the
-    attentions that are left take the first free places made for attention of their kind.
+    The first index must be used, because transformers reads the number of cached tokens from it. So the
+    remaining attentions take the first free indices of their kind of attention.
 
     Args:
         keeps: For each block, whether it has attention.
@@ -83,7 +78,7 @@ def find_cache_places(keeps: Sequence[bool], kinds: Sequence[str] | None) -> lis
 
 
 def list_cache_places(model: Any) -> list[tuple[Any, int]]:
-    """Return the attention modules of a model, each with its place in the key-value cache."""
+    """Return the attention modules of a model, each with its index in the key-value cache."""
     family = find_family(model)
     blocks = find_module(model, family.blocks)
     keeps = [has_half(block, ATTENTION, family=family) for block in blocks]
@@ -96,6 +91,6 @@ def list_cache_places(model: Any) -> list[tuple[Any, int]]:
 
 
 def set_cache_places(model: Any) -> None:
-    """Bring the places in the key-value cache in line with the attentions that are left."""
+    """Renumber the key-value cache indices of the remaining attentions."""
     for attention, place in list_cache_places(model):
         attention.layer_idx = place

@@ -1,4 +1,4 @@
-"""Model families described as data: where the blocks, the linears and their widths are. No torch import."""
+"""Model families as data: paths of the blocks and linears, and names of their widths. No torch import."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ HALVES = (ATTENTION, MLP)
 
 @dataclass(frozen=True)
 class Family:
-    """How one architecture lays out its decoder blocks.
+    """Layout of the decoder blocks of one architecture.
 
-    A query head owns `head_dim` rows of `query` and as many columns of `output`; a key-value head owns rows
-    of each of `keys_values`. An MLP channel owns one row of each of `channel_rows` and one column of
-    `channel_columns`. Parameters of one head dimension (such as Qwen3's `q_norm` and `k_norm`) are shared by
-    all heads and stay.
+    A query head has `head_dim` rows of `query` and as many columns of `output`; a key-value head has
+    `head_dim` rows of each of `keys_values`. An MLP channel has one row of each of `channel_rows` and one
+    column of `channel_columns`. Parameters of size `head_dim` (such as Qwen3's `q_norm` and `k_norm`) are
+    shared by all heads and are kept.
 
     Attributes:
-        name: What messages call it.
+        name: Its name in messages.
         model_types: Values of `config.model_type` that have this layout.
         blocks: Path of the list of blocks inside the causal language model.
         linears: Kind → path inside a block.
@@ -169,7 +169,7 @@ def describe_linears(model: Any) -> list[Linear]:
     """List the linears of every block, in block order and within a block in the family's order.
 
     Halves of blocks that were dropped have none. Only attributes are read (`config.model_type`,
-    `in_features`, `out_features`), so any object of that shape works.
+    `in_features`, `out_features`), so any object that has them works.
 
     Raises:
         InputError: If the architecture is not supported.
@@ -194,7 +194,7 @@ def describe_linears(model: Any) -> list[Linear]:
 
 
 def describe_blocks(model: Any) -> list[BlockShape]:
-    """Read every block's widths from its linears, which are right after uneven pruning too.
+    """Read every block's widths from its linears, which are correct after uneven pruning too.
 
     Raises:
         InputError: If the architecture is not supported.

@@ -1,4 +1,4 @@
-"""Where a NaN or an infinity is: named by its tensor, or by the module whose output shows it first."""
+"""Locate a NaN or an infinity: the tensor that holds it, or the first module that outputs it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rankadaptor.errors import NonFiniteError
 SHOWN = 3
 REMEDY = (
     "Load the model from an earlier checkpoint, or copy or download it again. If it was converted to "
-    "float16, convert it to bfloat16 or float32 instead, which reach further."
+    "float16, convert it to bfloat16 or float32 instead, which have a larger range."
 )
 
 
@@ -23,7 +23,7 @@ def describe_nonfinite_weights(model: Any, *, frozen: bool = False) -> str | Non
 
     Args:
         model: Any model.
-        frozen: Leave out what is being trained.
+        frozen: Only check frozen weights.
     """
     found = []
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -56,9 +56,9 @@ def explain_nonfinite_loss(model: Any, tokens: torch.Tensor | None = None) -> st
     """Say where a NaN or an infinity in a model's loss comes from.
 
     Args:
-        model: The model, with or without an adapter; left as found.
-        tokens: Token ids `(n, length)` with which it showed. If the weights are finite, they are passed
-            through the model once more to find the first module whose output is not.
+        model: The model, with or without an adapter; not changed.
+        tokens: Token ids `(n, length)` that caused it. If the weights are finite, the model is run on them
+            once more to find the first module whose output is not.
 
     Returns:
         A sentence.
@@ -81,9 +81,9 @@ def refuse_nonfinite_scores(
 
     Args:
         scores: Module name → scores.
-        importance: Their importance.
+        importance: Name of the importance.
         model: The model, whose weights are finite.
-        tokens: The calibration's token ids, if text was looked at.
+        tokens: Token ids of the calibration text, if it was used.
 
     Raises:
         NonFiniteError: If one is not; the message names the module.

@@ -1,7 +1,7 @@
 """Checks of a model folder before any weight is read. No torch import.
 
-`check_model_folder` names what cannot be loaded, and why: an adapter, a quantised model, a
-Git LFS pointer, a GGUF file, weights that are missing or cut short.
+`check_model_folder` says what cannot be loaded, and why: an adapter, a quantised model, a Git LFS pointer, a
+GGUF file, weights that are missing or cut short.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ DERIVED_FILE = "descendant.json"
 def check_model_folder(folder: str | Path, *, weights: bool = True) -> dict[str, Any]:
     """Check that a folder holds a model that can be loaded and pruned, reading no weights.
 
-    Only `config.json`, the weights' index and the headers of the weight files are read: milliseconds,
-    whatever the size of the model.
+    Only `config.json`, the weights' index and the headers of the weight files are read: it takes milliseconds
+    for a model of any size.
 
     Args:
         folder: The folder; its weights may be safetensors or `pytorch_model.bin`, in one file or in shards. A
-            folder with `descendant.json` has its weights elsewhere and needs none.
-        weights: Whether to look at the weight files too.
+            folder with `descendant.json` needs no weight files.
+        weights: Whether to check the weight files too.
 
     Returns:
-        What `config.json` says.
+        The content of `config.json`.
 
     Raises:
-        CheckpointError: If the folder holds no such model. The message says what it holds instead, and what
-            to do.
+        CheckpointError: If the folder holds no such model. The message says what the folder holds instead and
+            what to do.
         InputError: If the architecture is not supported.
     """
     folder = Path(folder).expanduser()
@@ -100,8 +100,8 @@ def _refuse_quantised(folder: Path, how: str | None) -> None:
         raise CheckpointError(
             f"{folder}: already quantised ({how}), and packed weights can be neither pruned nor recovered "
             "here. Give the original model in full precision (float32, bfloat16 or float16). To save memory "
-            "while it is recovered, set compute.quantise (load(..., quantise='nf4' or 'int8')); to deploy it "
-            "smaller, quantise the recovered model at the end."
+            "during recovery, set compute.quantise (load(..., quantise='nf4' or 'int8')). For a smaller "
+            "deployment, quantise the recovered model at the end."
         )
 
 

@@ -18,13 +18,13 @@ WRAPPED = ".base_layer"
 
 @dataclass(frozen=True)
 class BaseIdentity:
-    """The weights that an adapter belongs to.
+    """Identity of the weights that an adapter was trained on.
 
     Attributes:
-        digest: Start of a SHA-256 over names, shapes and values. Float32 is rounded to bfloat16 before, so a
-            model has one digest in both.
-        precision: What the weights were held in: `float32 or bfloat16`, another type of torch's, or `int8` or
-            `nf4` for a model with quantised linears.
+        digest: Start of a SHA-256 over names, shapes and values. Float32 values are rounded to bfloat16
+            first, so a model has the same digest in both.
+        precision: Type of the weights: `float32 or bfloat16`, another torch type, or `int8` or `nf4` for a
+            model with quantised linears.
     """
 
     digest: str
@@ -48,12 +48,12 @@ def digest_model(model: Any) -> str:
 
 
 def digest_base(model: Any) -> str:
-    """Return the digest of a model's weights without its LoRA adapter, which is that of the bare model."""
+    """Return the digest of a model's weights without its LoRA adapter: that of the bare model."""
     return _digest(sorted(_list_base_tensors(model)))
 
 
 def identify_base(model: Any) -> BaseIdentity:
-    """Return the identity of the model that an adapter on it belongs to; its own LoRA adapter is left out."""
+    """Return the identity of the model that an adapter on it belongs to; its LoRA adapter is ignored."""
     tensors = sorted(_list_base_tensors(model))
     return BaseIdentity(_digest((name, _round(value)) for name, value in tensors), _name_precision(model))
 
@@ -67,9 +67,9 @@ def forget_origin(model: Any) -> None:
 def holds_weights(folder: str | Path, model: Any) -> bool:
     """Tell whether a folder's safetensors files hold a model's weights, to the precision of bfloat16.
 
-    A LoRA adapter on the model is left out. Quantised weights cannot be compared with those on disk: there
-    names and the tensors that are not quantised decide. A folder without safetensors files is assumed to hold
-    them.
+    A LoRA adapter on the model is ignored. Quantised weights cannot be compared with those on disk, so only
+    names and unquantised tensors are compared. A folder without safetensors files is assumed to hold the
+    weights.
     """
     files = sorted(Path(folder).glob("model*.safetensors"))
     if not files:
@@ -79,7 +79,7 @@ def holds_weights(folder: str | Path, model: Any) -> bool:
     try:
         for path in files:
             with safe_open(path, framework="pt") as stored:
-                for name in stored.keys():  # noqa: SIM118, this is no dict
+                for name in stored.keys():  # noqa: SIM118, not a dict
                     value = tensors.get(name)
                     if value is None and "rotary_emb" in name:
                         continue  # older versions of transformers stored it

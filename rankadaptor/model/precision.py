@@ -1,4 +1,4 @@
-"""In which precision a model's weights are saved: that of its source, wherever nothing is rounded."""
+"""Choose the precision to save weights in: that of the source if it rounds nothing."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _NOTE = "rankadaptor_source_precision"
 
 
 def note_precision(model: Any, precision: str | None) -> None:
-    """Remember in which precision a model's weights are stored where it was loaded from."""
+    """Remember the precision of a model's weights in the folder it was loaded from."""
     setattr(model, _NOTE, precision)
 
 
 def choose_precision(model: Any, given: str | torch.dtype | None) -> torch.dtype | None:
     """Choose the precision to save a model in.
 
-    Weights that were only read and cut come back to the bit from a narrower source: then it is that one. What
-    was trained or merged in a wider precision keeps the wider one.
+    If all weights convert exactly to the precision of the source, as after loading and pruning, that is
+    chosen. Weights that were trained or merged in a wider precision keep the wider one.
 
     Args:
         model: The model.
@@ -52,8 +52,8 @@ def choose_precision(model: Any, given: str | torch.dtype | None) -> torch.dtype
         logger.info("the weights are saved in %s, as in their source; nothing is rounded", source)
         return _get_type(source)
     logger.info(
-        "the weights are saved in %s: in %s, the precision of their source, some would be rounded. "
-        "save_pruned(..., dtype=%r) does so",
+        "the weights are saved in %s: some would be rounded in %s, the precision of their source. "
+        "To round them, use save_pruned(..., dtype=%r)",
         now, source, source,
     )  # fmt: skip
     return None

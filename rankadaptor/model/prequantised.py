@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Where tools write what they did; compressed-tensors has used the second.
+# Keys under which tools describe their quantisation; compressed-tensors has used the second.
 KEYS = ("quantization_config", "compression_config")
-# Where methods write their bits, and methods that have one number of bits alone.
+# Keys for the number of bits, and methods that have a single number of bits.
 BIT_KEYS = ("bits", "w_bit", "nbits", "num_bits", "weight_bits", "w_bits")
 FIXED_BITS = {
     "fp8": 8, "fbgemm_fp8": 8, "mxfp8": 8, "eetq": 8, "mxfp4": 4, "nvfp4": 4, "bitnet": 1.58,
 }  # fmt: skip
-# Last parts of the names of tensors that stand for packed weights, and what writes them.
+# Suffixes of tensor names that mark packed weights, and the methods that write them.
 PACKED = {
     "qweight": "GPTQ or AWQ",
     "weight_packed": "compressed-tensors",
@@ -27,7 +27,7 @@ PACKED_TYPES = {"F8_E4M3": "FP8", "F8_E5M2": "FP8", "I8": "8-bit integers", "U8"
 def describe_quantisation(config: Mapping[str, Any]) -> str | None:
     """Describe how the model of a `config.json` is quantised: method and bits, or None if it is not.
 
-    A `quantization_config` that is null or empty says nothing.
+    A `quantization_config` that is null or empty is ignored.
     """
     inner = config.get("text_config")
     places = [config, inner] if isinstance(inner, Mapping) else [config]

@@ -23,20 +23,20 @@ BLOCK = 64  # weights that share one scale
 def make_quantisation(kind: str, *, widths: Mapping[str, int], dtype: torch.dtype | None, device: str) -> Any:
     """Return the transformers configuration that quantises a model's linears as they are read.
 
-    `int8` is LLM.int8() [Int8]_: one scale per row, and outlier columns of the inputs multiplied in float16.
-    `nf4` is the 4-bit NormalFloat of [QLoRA]_ with doubly quantised scales; products are taken in `dtype`.
-    The output embedding keeps its precision. So do, with `nf4` on a CPU, linears whose inputs are no multiple
-    of 64: bitsandbytes 0.50 reads their scales wrongly there (errors of 25 % in place of 9 %). Prune with
-    align=64 and there are none.
+    `int8` is LLM.int8() [Int8]_: one scale per row, and outlier columns of the inputs are multiplied in
+    float16. `nf4` is the 4-bit NormalFloat of [QLoRA]_ with doubly quantised scales; products are taken in
+    `dtype`. The output embedding keeps its precision. With `nf4` on a CPU, so do linears whose input width is
+    not a multiple of 64: bitsandbytes 0.50 misreads their scales (errors of 25 % instead of 9 %). Pruning
+    with align=64 avoids such widths.
 
     Args:
         kind: `int8` or `nf4`.
-        widths: Input features of every linear by name, the output embedding's left out.
+        widths: Input features of every linear by name, without the output embedding.
         dtype: Precision of products and of everything that is not quantised; float32 by default.
-        device: Where the model will be.
+        device: Device of the model.
 
     Raises:
-        InputError: If the kind is unknown, bitsandbytes is missing, or it does not serve the device.
+        InputError: If the kind is unknown, bitsandbytes is missing, or it does not support the device.
     """
     if kind not in QUANTISED:
         raise InputError(f"quantise={kind!r}: allowed are None and {QUANTISED}.")
@@ -46,18 +46,18 @@ def make_quantisation(kind: str, *, widths: Mapping[str, int], dtype: torch.dtyp
 
     if torch.device(device).type not in served:
         raise InputError(
-            f"quantise={kind!r}: the installed {PACKAGE} serves {', '.join(sorted(served)) or 'no device'}, "
-            f"not {device}. Install a build for this device, or leave quantise out."
+            f"quantise={kind!r}: the installed {PACKAGE} supports {', '.join(sorted(served)) or 'no device'}"
+            f", not {device}. Install a build for this device, or leave quantise out."
         )
-    # One line per linear and forward pass about a cast that is meant.
+    # Hide a warning per linear and forward pass about an intended cast.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     if kind == "int8":
         return transformers.BitsAndBytesConfig(load_in_8bit=True)
     odd = [name for name, width in widths.items() if width % BLOCK and torch.device(device).type == "cpu"]
     if odd:
         logger.warning(
-            "%d of %d linears stay in full precision: their inputs are no multiple of %d, and %s misreads "
-            "such on a CPU. Prune with align=%d to have all in 4 bits.",
+            "%d of %d linears stay in full precision: their input widths are not multiples of %d, which %s "
+            "misreads on a CPU. Prune with align=%d to have all in 4 bits.",
             len(odd), len(widths), BLOCK, PACKAGE, BLOCK,
         )  # fmt: skip
     return transformers.BitsAndBytesConfig(
@@ -70,11 +70,11 @@ def make_quantisation(kind: str, *, widths: Mapping[str, int], dtype: torch.dtyp
 
 
 def keep_unpacked(model: Any) -> None:
-    """Make 4-bit linears keep the layout in which they were quantised, whatever the processor.
+    """Keep 4-bit linears in the layout in which they were quantised, on every processor.
 
-    On a processor with AVX512-BF16, bitsandbytes 0.50 packs a linear's weights anew at the first forward pass
-    in eval mode. That fails for widths that are no multiple of 32, is never undone for training, which then
-    has no gradients, and merging an adapter reads the packed weights as if they were not.
+    On a processor with AVX512-BF16, bitsandbytes 0.50 repacks a linear's weights at the first forward pass in
+    eval mode. Repacking fails for widths that are not multiples of 32. It is not undone for training, which
+    then has no gradients, and merging an adapter misreads the repacked weights.
 
     Raises:
         InputError: If a linear has been packed already.

@@ -18,9 +18,9 @@ _EXCHANGE = 2  # RENAME_EXCHANGE
 
 
 def make_beside(folder: Path) -> Path:
-    """Make a temporary folder for what is to take a folder's place: beside it, or inside if it has to stay.
+    """Make a temporary folder for the replacement of a folder: beside it, or inside if it cannot be renamed.
 
-    A mount point, the working folder and a folder in a parent that cannot be written have to stay.
+    A mount point, the working folder and a folder in a read-only parent cannot be renamed.
     """
     stays = folder.is_dir() and (
         folder.is_mount()
@@ -31,23 +31,23 @@ def make_beside(folder: Path) -> Path:
 
 
 def replace_folder(fresh: Path, folder: Path, *, is_stale: Callable[[str], bool]) -> None:
-    """Put a complete new folder where an old one is, and keep what it does not replace.
+    """Replace a folder by a complete new one, and keep the other files of the old one.
 
-    What is kept is linked into the new folder first. Then the two change places in one step where the system
-    can do that (Linux), so that `folder` is the old one or the new one whenever a process dies; elsewhere in
-    two renames. A folder that has to stay gets the files one by one, and the old ones back if that fails.
+    Files to keep are linked into the new folder first. Then the two folders are exchanged: atomically where
+    the system can (Linux), so that a crash leaves either the old or the new one, and with two renames
+    elsewhere. In a folder that cannot be renamed, files are moved one by one, and the old ones are restored
+    if that fails.
 
     Args:
-        fresh: The new folder, made by `make_beside`; gone afterwards.
-        folder: The old one, or where none is yet.
-        is_stale: Whether an entry of this name belongs to what is replaced, so that it goes even if the new
-            folder has none of its name.
+        fresh: The new folder, made by `make_beside`; it no longer exists afterwards.
+        folder: The folder to replace; it may not exist yet.
+        is_stale: Whether an old entry of this name is deleted even if the new folder has none.
 
     Raises:
-        OSError: If something cannot be written; `folder` is as it was.
+        OSError: If something cannot be written; `folder` is unchanged.
     """
     if not folder.exists():
-        fresh.chmod(0o755)  # a temporary folder starts out private
+        fresh.chmod(0o755)  # a temporary folder is private at first
         fresh.rename(folder)
         return
     made = {entry.name for entry in fresh.iterdir()}
@@ -71,7 +71,7 @@ def replace_folder(fresh: Path, folder: Path, *, is_stale: Callable[[str], bool]
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make an entry appear in another folder too, without copying its content where links are possible."""
+    """Link an entry into another folder, or copy it where links are not possible."""
     if source.is_dir() and not source.is_symlink():
         shutil.copytree(source, target, symlinks=True, copy_function=_link_file)
     else:
@@ -88,7 +88,7 @@ def _link_file(source: str | Path, target: str | Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two folders change places in one step; say whether the system can."""
+    """Exchange two folders atomically; return whether the system can."""
     if not sys.platform.startswith("linux"):
         return False
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc since 2.28, musl since 1.2

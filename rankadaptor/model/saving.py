@@ -1,4 +1,4 @@
-"""Pruned checkpoints on disk: safetensors, `config.json`, and for uneven blocks a modelling file."""
+"""Save pruned checkpoints: safetensors, `config.json`, and a modelling file for uneven blocks."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def save_pruned(
     dtype: str | torch.dtype | None = None,
     max_shard_size: int | str = "5GB",
 ) -> Path:
-    """Write a model, pruned or not, so that `rankadaptor.load` gives back equal logits.
+    """Write a model, pruned or not, so that `rankadaptor.load` restores a model with equal logits.
 
     Everything is written into a temporary folder first, which then replaces the target: an existing
-    checkpoint stays complete until then, also if the disk fills or the process dies. In an existing
+    checkpoint stays complete until then, even if the disk is full or the process is killed. In an existing
     checkpoint only the files of the model itself are replaced, old shards and `pytorch_model*.bin` included;
-    adapters, subfolders and everything else stay.
+    adapters, subfolders and all other files are kept.
 
     Args:
         model: A supported causal language model without adapters.
         tokenizer: Its tokenizer, or None.
-        folder: Where to; its parents are created.
+        folder: The target; its parents are created.
         dtype: Precision of the saved weights: `float32`, `bfloat16`, `float16`. By default that of the folder
-            `rankadaptor.load` read them from if nothing is rounded by it, otherwise that of the model at
-            hand; one line of the log says which where they differ.
+            they were loaded from if it rounds nothing, otherwise that of the model in memory; if the two
+            differ, the log says which was chosen.
         max_shard_size: Size of one safetensors file at most, in bytes or as "5GB".
 
     Returns:
@@ -65,10 +65,10 @@ def save_pruned(
     goal = Path(folder)
     if getattr(model, "peft_config", None):
         raise InputError(
-            "The model carries an adapter. Save that with its own save_pretrained, or merge it first."
+            "The model carries an adapter. Save the adapter with its save_pretrained, or merge it first."
         )
     with name_storage_fault(goal):
-        place = goal.expanduser().resolve()  # a link stays, what it points to is replaced
+        place = goal.expanduser().resolve()  # a link is kept, its target is replaced
         _check_goal(place)
         precision = choose_precision(model, dtype)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -79,12 +79,12 @@ def save_pruned(
             replace_folder(fresh, place, is_stale=_is_of_model)
         except SafetensorError as error:
             raise StorageError(
-                f"{goal}: the weights cannot be written ({error}). What was there before is untouched. "
+                f"{goal}: the weights cannot be written ({error}). The old content is unchanged. "
                 "Free space or choose another folder, then run the same command again."
             ) from error
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    model.name_or_path = str(place)  # adapters saved from now on say what they belong to
+    model.name_or_path = str(place)  # adapters saved from now on name this folder as their base
     return goal
 
 
@@ -125,7 +125,7 @@ def _write(
         config["auto_map"] = references
         logger.info(
             "plain transformers loads this model only with trust_remote_code=True (%s): %s beside the "
-            "weights builds its blocks; rankadaptor.load needs neither",
+            "weights builds its blocks; rankadaptor.load does not need this",
             explain_modelling(model),
             MODELLING_FILE,
         )

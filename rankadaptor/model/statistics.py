@@ -1,4 +1,4 @@
-"""What a model costs: parameters, multiply-accumulates, memory and measured speed."""
+"""Costs of a model: parameters, multiply-accumulates, memory and measured speed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def describe_model(
     repeats: int = 3,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Count a model's parameters, work and bytes, and time its forward pass where it is.
+    """Count a model's parameters, multiply-accumulates and bytes, and time its forward pass on its device.
 
     Args:
         model: A supported causal language model, with or without adapters.
-        tokenizer: Its tokenizer: the timed tokens are then drawn from its vocabulary, not from a padded one.
+        tokenizer: Its tokenizer; if given, timed tokens are drawn from its vocabulary and not from the
+            padding.
         length: Tokens of the sequence that is counted and timed; LLM-Pruner reports 64.
         batch_size: Sequences per timed pass.
-        repeats: Timed passes after one to warm up; the fastest counts. 0 leaves the speed out.
+        repeats: Timed passes after one to warm up; the fastest is reported. 0 measures no speed.
         seed: Seed of the random tokens that are timed.
 
     Returns:
@@ -35,7 +36,7 @@ def describe_model(
         one sequence of `length` tokens (linears, attention scores and mixing, output layer); `bytes` of all
         weights and buffers; `length`; and `tokens_per_second`, or None. Adapters affect only the speed, which
         is measured on the model as it is; merging them does not change the other figures.
-        `adapter_parameters` are theirs.
+        `adapter_parameters` is their number of parameters.
 
     Raises:
         InputError: If a number is out of range or the architecture is not supported.
@@ -67,7 +68,7 @@ def describe_model(
 
 
 def _find_adapter_tensors(model: Any) -> frozenset[int]:
-    """Return where in memory the weights of a model's adapters are."""
+    """Return the addresses of the weights of a model's adapters."""
     if not getattr(model, "peft_config", None):
         return frozenset()
     from peft import get_peft_model_state_dict

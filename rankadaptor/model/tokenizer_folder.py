@@ -1,4 +1,4 @@
-"""The tokenizer files of a folder: which there must be, what reads them, and what prevents that."""
+"""Check and load the tokenizer files of a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rankadaptor.model.weight_files import refuse_stand_in
 FAST, PIECES, VOCABULARY, MERGES = "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt"
 SETTINGS = "tokenizer_config.json"
 OTHERS = ("tiktoken.model", "tekken.json", "vocab.txt")
-# Module → package of what transformers converts a tokenizer.model with.
+# Module → package that transformers needs to convert a tokenizer.model.
 SENTENCEPIECE = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
 TIKTOKEN = {"tiktoken": "tiktoken"}
 _TIKTOKEN_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
@@ -23,12 +23,13 @@ AGAIN = "Copy the tokenizer files of the base model there."
 
 
 def check_tokenizer_folder(folder: Path) -> None:
-    """Check that a folder holds a tokenizer and that what is installed can read it. No torch import.
+    """Check that a folder holds a tokenizer and that the installed packages can read it. No torch import.
 
-    Without its vocabulary some classes of transformers give an empty tokenizer and no error.
+    If the vocabulary is missing, some transformers classes return an empty tokenizer without an error.
 
     Raises:
-        CheckpointError: If there is no tokenizer, a file is not what its name says, or a package is missing.
+        CheckpointError: If there is no tokenizer, a file does not have the format of its name, or a package
+            is missing.
     """
     names = [FAST, PIECES, VOCABULARY, MERGES, SETTINGS, *OTHERS]
     there = [name for name in names if (folder / name).is_file()]
@@ -79,7 +80,7 @@ def read_tokenizer(folder: Path) -> Any:
     try:
         with plain_texts(folder) as readable:
             tokenizer = AutoTokenizer.from_pretrained(readable, trust_remote_code=False)
-    except InputError:  # a file of another encoding, named with its remedy
+    except InputError:  # the message names the file of another encoding
         raise
     except Exception as error:  # tokenizers raises Exception itself, transformers a dozen classes
         said = f"{folder}: no usable tokenizer ({_shorten(error)})."

@@ -1,4 +1,4 @@
-"""The weight files of a checkpoint: which are read, and whether each is whole. No torch import."""
+"""Find the weight files of a checkpoint and check that each is complete. No torch import."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 INDEX = ".index.json"
 PRECISIONS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}  # widest first
 POINTER = b"version https://git-lfs"
-# What transformers writes for a model's own weights; adapters and files of other names are not among them.
+# File names that transformers uses for a model's own weights, without adapters.
 _OWN = re.compile(
     r"(model(-\d{5}-of-\d{5})?\.safetensors|pytorch_model(-\d{5}-of-\d{5})?\.bin)(\.index\.json)?"
 )
@@ -36,7 +36,7 @@ class WeightFiles:
 
     Attributes:
         names: File names, ascending.
-        pickled: Whether they are `.bin` files, which torch reads, and not safetensors.
+        pickled: Whether they are `.bin` files and not safetensors.
     """
 
     names: tuple[str, ...]
@@ -51,8 +51,8 @@ def is_own_weight(name: str) -> bool:
 def find_weights(folder: Path, config: Mapping[str, Any]) -> WeightFiles:
     """Find the weight files that plain transformers would read, in its order of preference.
 
-    First what `config.json` names as `transformers_weights`, then `model.safetensors`, its shards by their
-    index, `pytorch_model.bin`, and its shards. So an index beside a whole `model.safetensors` counts nothing.
+    The order is: `transformers_weights` of `config.json`, `model.safetensors`, its shards by their index,
+    `pytorch_model.bin`, and its shards. So an index beside a complete `model.safetensors` is ignored.
 
     Raises:
         CheckpointError: If there is none, or the index is not usable.
@@ -77,7 +77,7 @@ def _read_index(file: Path) -> tuple[str, ...]:
             f"{file}: not a usable index of weights ({error!r}). Copy or save the checkpoint again."
         ) from error
     if not names:
-        raise CheckpointError(f"{file}: names no file of weights. Copy or save the checkpoint again.")
+        raise CheckpointError(f"{file}: names no weight file. Copy or save the checkpoint again.")
     return tuple(sorted(names))
 
 
@@ -90,7 +90,7 @@ def _advise_on_missing(folder: Path) -> str:
     if shards:
         return f"Shards such as {shards[0]} are there, but {SAFE}{INDEX}, which lists them, is not. {again}"
     if "consolidated.safetensors" in foreign:
-        return "consolidated.safetensors has Mistral's own layout. Fetch the files of the Hugging Face form."
+        return "consolidated.safetensors has Mistral's own layout. Download the files in Hugging Face format."
     if len(foreign) == 1:
         return f"If {foreign[0]} holds the whole model, rename it to {SAFE}."
     if foreign:
@@ -98,7 +98,7 @@ def _advise_on_missing(folder: Path) -> str:
     for pattern, name in _OTHER_FORMATS.items():
         if found := sorted(path.name for path in folder.glob(pattern)):
             return (
-                f"{found[0]} is in {name} format, which is not read here. Take the model's safetensors, or "
+                f"{found[0]} is in {name} format, which is not supported. Use the model's safetensors, or "
                 "convert it with transformers (from_pretrained, then save_pretrained)."
             )
     if adapters or (folder / ADAPTER_CONFIG).is_file():
@@ -107,16 +107,16 @@ def _advise_on_missing(folder: Path) -> str:
 
 
 def _refuse_broken_link(path: Path) -> None:
-    """Refuse a link to a file that is not there, as a cache of a hub leaves where its blobs are gone."""
+    """Refuse a broken link, as in a hub cache whose blobs were deleted."""
     if path.is_symlink() and not path.exists():
         raise CheckpointError(
-            f"{path}: a link to {path.readlink()}, where no file is. Copy the folder with the files that its "
-            "links lead to (cp -rL), or fetch it again."
+            f"{path}: a link to {path.readlink()}, which does not exist. Copy the folder with the targets of "
+            "its links (cp -rL), or download it again."
         )
 
 
 def refuse_stand_in(path: Path) -> None:
-    """Refuse a file that stands in for another one: a Git LFS pointer, or a page that says it is not there.
+    """Refuse a placeholder of a file: a Git LFS pointer, or a web page with an error.
 
     Raises:
         CheckpointError: If it is one, or the file is empty.
@@ -125,8 +125,8 @@ def refuse_stand_in(path: Path) -> None:
         start = stream.read(64)
     if start.startswith(POINTER):
         raise CheckpointError(
-            f"{path}: a Git LFS pointer, not the file itself: the repository was cloned without its large "
-            "files. Run `git lfs install` and `git lfs pull` in it, or fetch the folder with `hf download`."
+            f"{path}: a Git LFS pointer, not the file itself: the repository was cloned without its "
+            "large files. Run `git lfs install` and `git lfs pull` in it, or download it with `hf download`."
         )
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise CheckpointError(
@@ -136,10 +136,10 @@ def refuse_stand_in(path: Path) -> None:
 
 
 def check_whole(path: Path) -> None:
-    """Check that a weight file is there and as long as its header says.
+    """Check that a weight file exists and has the length that its header gives.
 
     Raises:
-        CheckpointError: If it is missing, cut short, or another thing than its name says.
+        CheckpointError: If it is missing, cut short, or does not have the format of its name.
     """
     if not path.is_file():
         _refuse_broken_link(path)
@@ -160,7 +160,8 @@ def check_whole(path: Path) -> None:
 def _is_whole_pickle(path: Path) -> bool:
     with path.open("rb") as stream:
         start = stream.read(2)
-    # The form since torch 1.6 is a zip archive, whose directory comes last; the one before is a bare stream.
+    # Since torch 1.6 the format is a zip archive, whose directory is at the end; before it was a plain
+    # stream.
     return zipfile.is_zipfile(path) if start == b"PK" else start[:1] == b"\x80"
 
 
@@ -187,7 +188,7 @@ def find_precision(folder: Path, files: WeightFiles, config: Mapping[str, Any]) 
     """Name the widest precision that a checkpoint's weights are stored in, as torch does.
 
     Returns:
-        For example `bfloat16`; None if it is not known. Of `.bin` files it is what `config.json` says.
+        For example `bfloat16`; None if it is unknown. For `.bin` files it is read from `config.json`.
     """
     if files.pickled:
         named = config.get("dtype") or config.get("torch_dtype")

@@ -17,7 +17,7 @@ CHUNK_SEQUENCES = 8
 def score_activations(
     model: Any, members: Sequence[Member], sequences: torch.Tensor, *, importance: str
 ) -> dict[str, Array]:
-    """Score rows or columns by weights and the inputs they meet; forward passes only.
+    """Score rows or columns by their weights and input activations; needs forward passes only.
 
     With X_j the input feature j over all calibration tokens: `wanda` sums |W_ij| · ‖X_j‖₂ over the row or
     column, in every member [Wanda]_; `flap` is Var(X_j) · ‖W_:j‖₂² on columns only, that is on `o_proj` and
@@ -25,7 +25,7 @@ def score_activations(
     architecture lacks.
 
     Args:
-        model: The model; its mode is left as found.
+        model: The model; its train or eval mode is restored.
         members: The linears to score.
         sequences: Token ids `(sequences, length)`.
         importance: `wanda` or `flap`.
@@ -47,7 +47,7 @@ def score_activations(
         device = model.get_submodule(used[0].name).weight.device
         with torch.no_grad():
             for rows in torch.split(sequences.to(device), CHUNK_SEQUENCES):
-                model(input_ids=rows, use_cache=False, logits_to_keep=1)  # nobody reads the logits
+                model(input_ids=rows, use_cache=False, logits_to_keep=1)  # the logits are not used
     finally:
         for handle in handles:
             handle.remove()
@@ -65,7 +65,7 @@ def score_activations(
 
 
 class _Moments:
-    """Sums over tokens of an input and its square, in float64 so that a variance survives the subtraction."""
+    """Sums over tokens of an input and its square, in float64 so that the variance does not cancel."""
 
     def __init__(self) -> None:
         self.count = 0

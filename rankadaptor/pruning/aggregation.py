@@ -1,4 +1,4 @@
-"""From one number per row or column to one number per coupled group."""
+"""Combine scores of rows and columns into one score per coupled group."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _REDUCTIONS: Mapping[str, Callable[[Array], Array]] = {
 def aggregate_scores(groups: CoupledGroups, vectors: Mapping[str, Array], *, aggregation: str) -> Array:
     """Combine the members' scores of every group, as LLM-Pruner's `grouping_strategy` does.
 
-    Sub-units are summed first (the query heads of a KV group onto its one key head), then `aggregation` acts
-    across the members index by index, then the indices of a head are summed. LLM-Pruner folds query heads
-    onto key heads in an order that mixes the groups; here a query head counts for the key head it attends
+    Sub-units are summed first: the query heads of a KV group are added to its key head. Then `aggregation`
+    combines the members index by index, and the indices of a head are summed. LLM-Pruner adds query heads to
+    key heads in an order that mixes the groups; here a query head is added to the key head that it attends
     with [LLMPruner]_.
 
     Args:
@@ -53,6 +53,6 @@ def aggregate_scores(groups: CoupledGroups, vectors: Mapping[str, Array], *, agg
             if member.name in vectors
         ]
     )
-    with np.errstate(over="ignore"):  # infinities are refused by whoever uses the scores
+    with np.errstate(over="ignore"):  # callers check for infinite scores
         scores: Array = _REDUCTIONS[aggregation](stacked).sum(axis=1)
     return scores

@@ -18,17 +18,17 @@ def make_calibration(
 ) -> torch.Tensor:
     """Draw windows of `length` tokens from any text source.
 
-    As LLM-Pruner does, a row that is long enough gives one window at a random place. Shorter rows are joined
-    with the end token first, so that instructions work too, and what long rows have left is used if rows run
-    out.
+    As in LLM-Pruner, a row that is long enough gives one window at a random position. Shorter rows are joined
+    with the end-of-sequence token first, so instruction data works too. If there are too few rows, the rest
+    of long rows is used.
 
     Args:
-        source: Whatever `load_rows` takes: texts, rows, a file, or `kit:NAME`.
+        source: Anything that `load_rows` accepts: texts, rows, a file, or `kit:NAME`.
         tokenizer: The model's tokenizer.
         examples: Number of windows.
         length: Tokens per window.
-        seed: Seed of the shuffle and of the places.
-        model: The model that is to read the windows; if given, it is checked that it can.
+        seed: Seed of the shuffle and of the positions.
+        model: If given, its vocabulary and positions are checked against the windows.
 
     Returns:
         Token ids `(examples, length)`.

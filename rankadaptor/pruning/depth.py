@@ -44,7 +44,7 @@ def score_blocks(
         model: A supported causal language model.
         importance: `block_influence` or one that `score_groups` knows.
         aggregation: How the linears of a group combine, for the sums.
-        sequences: Calibration token ids `(sequences, length)`, for importances that look at text.
+        sequences: Calibration token ids `(sequences, length)`, for importances that need text.
         seed: Seed of `random`.
 
     Returns:
@@ -61,7 +61,7 @@ def score_blocks(
 
         if sequences is None:
             raise InputError(
-                f"importance={INFLUENCE!r} looks at text, but calibration is None. Give calibration=texts, a "
+                f"importance={INFLUENCE!r} needs text, but calibration is None. Give calibration=texts, a "
                 "file or 'kit:c4', or choose 'l1', 'l2' or 'random'."
             )
         return measure_influence(model, sequences)
@@ -80,16 +80,16 @@ def score_blocks(
 def select_blocks(
     scores: Array, sizes: Sequence[int], *, ratio: float, searched: Collection[int]
 ) -> tuple[int, ...]:
-    """Choose the blocks of least score so that about `ratio` of the eligible blocks' parameters goes.
+    """Choose the lowest-scoring blocks so that about `ratio` of the eligible blocks' parameters is removed.
 
     Args:
         scores: One score per block of the model, `(blocks,)`.
         sizes: Parameters of each block.
         ratio: Share to remove, in (0, 1); rounded to the nearest whole number of blocks.
-        searched: Indices of the blocks that may go.
+        searched: Indices of the blocks that may be removed.
 
     Returns:
-        Indices of the blocks to remove, ascending. At least one block of the model stays.
+        Indices of the blocks to remove, ascending. At least one block of the model is kept.
 
     Raises:
         InputError: If the ratio cannot be reached or rounds to nothing.
@@ -104,12 +104,12 @@ def select_blocks(
         count += 1
     if count == len(order) and removed + max(sizes) / 2 < wanted:
         raise InputError(
-            f"ratio={ratio} is unreachable: at most {removed / total:.4f} of the eligible blocks can go, "
-            "because one block stays. Lower the ratio."
+            f"ratio={ratio} is unreachable: at most {removed / total:.4f} of the eligible blocks can be "
+            "removed, because one block is kept. Lower the ratio."
         )
     if not count:
         raise InputError(
-            f"ratio={ratio} is unreachable: it rounds to no block at all, one block is about "
+            f"ratio={ratio} is unreachable: it rounds to no block; one block is about "
             f"{1 / len(searched):.4f} of those searched. Raise the ratio, or prune heads and channels."
         )
     if abs(removed - wanted) > 0.02 * total:
@@ -125,10 +125,10 @@ def count_block_parameters(model: Any) -> list[int]:
 
 
 def remove_blocks(model: Any, removed: Collection[int]) -> None:
-    """Remove whole blocks and bring modules and configuration in line.
+    """Remove whole blocks and update modules and configuration.
 
-    The blocks that stay are numbered anew, in their attention modules too, where the number is their place
-    in the key-value cache; lists with one entry per block, such as `layer_types`, lose the same entries.
+    The remaining blocks are renumbered, also in their attention modules, where the number is the index in the
+    key-value cache. Lists with one entry per block, such as `layer_types`, lose the same entries.
 
     Args:
         model: The model; changed in place.
@@ -142,7 +142,7 @@ def remove_blocks(model: Any, removed: Collection[int]) -> None:
         for part in block.modules():
             if getattr(part, "layer_idx", None) is not None:
                 part.layer_idx = index
-    config.per_layer_config = None  # its numbers are the old ones
+    config.per_layer_config = None  # it has the old indices
     lists = {name: list(found) for name in LAYER_LISTS if (found := getattr(config, name, None))}
     config.num_hidden_layers = len(kept)
     for name, entries in lists.items():
@@ -157,13 +157,13 @@ def describe_remaining(
     """Describe the remaining blocks, each with the importance of the blocks removed directly before it.
 
     A remaining block is not cut itself, so its `removed_share` does not change. Its `lost_importance` is the
-    share of importance that was removed from the run of blocks made up of itself and its removed neighbours.
-    Blocks removed behind the last remaining one count for that one.
+    share of importance that was removed from the group made up of the block and the removed blocks directly
+    before it. Blocks removed after the last remaining one are counted for that one.
 
     Args:
         pruned: The model without the removed blocks.
-        scores: Score of every block before, `(blocks,)`.
-        removed: Indices of the removed blocks, by the numbers from before.
+        scores: Score of every block before removal, `(blocks,)`.
+        removed: Indices of the removed blocks in the model before removal.
         earlier: `blocks` of an earlier pruning record, or None.
 
     Returns:
@@ -176,7 +176,8 @@ def describe_remaining(
         gone = [other for other in removed if previous < other < end]
         previous = index
         old = earlier[index] if earlier is not None else {}
-        # Scores measure what is there now; divided by what is left of each block they measure what there was.
+        # A score refers to what is left of a block; divided by the remaining share it refers to the whole
+        # block.
         whole = sum(_undo_loss(scores[other], earlier, other) for other in (index, *gone))
         lost = 1 - float(scores[index]) / whole if whole else float(old.get("lost_importance", 0.0))
         entries.append(
@@ -196,7 +197,7 @@ def describe_remaining(
 
 
 def list_removed(removed: Collection[int], earlier: dict[str, Any] | None) -> list[int]:
-    """List the numbers, in the first whole model, of all blocks that are gone now and were gone before."""
+    """List the indices, in the original model, of all blocks removed now or earlier."""
     if earlier is None:
         return sorted(removed)
     numbers = [entry.get("original", entry["block"]) for entry in earlier["blocks"]]

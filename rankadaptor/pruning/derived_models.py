@@ -1,8 +1,8 @@
 """Derived models: a base model pruned and healed, stored as its changes and rebuilt where it is needed.
 
-A folder of a derived model holds no weights of its own model but `descendant.json`, `config.json` and
+A folder of a derived model does not hold its weights, but `descendant.json`, `config.json` and
 `healing.safetensors`: the blocks, heads and channels that were removed, and a low-rank update of every
-remaining linear. That is a tenth of the model, and gives the same weights on every machine.
+remaining linear. That takes a tenth of the space and gives the same weights on every machine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 HEALING_FILE = "healing.safetensors"
 SCHEMA = 1
-BUILDING = 1  # raise it when the building changes, so that folders in the cache are built again
+BUILDING = 1  # increase it when the build changes, so that cached folders are built again
 CUT_PREFIX = "removed."
 PRECISION = torch.bfloat16
 
@@ -43,7 +43,7 @@ def read_derived_model(folder: Path) -> dict[str, Any]:
     """Read the description of a derived model: `name`, `base`, `removed_blocks`, `head_unit`, `digest`.
 
     Raises:
-        CheckpointError: If the file is not one of a schema that this version reads.
+        CheckpointError: If this version cannot read the schema of the file.
     """
     facts = read_json(folder / DERIVED_FILE)
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
@@ -64,9 +64,9 @@ def cut_model(
 
     Args:
         model: The model; it keeps no record of the pruning, since a healed model is a base of its own.
-        removed_blocks: Indices of the blocks that leave.
-        removed_groups: `BLOCK.TARGET`, such as `3.channels` → indices of the groups that leave.
-        head_unit: What a group of heads is.
+        removed_blocks: Indices of the blocks to remove.
+        removed_groups: `BLOCK.TARGET`, such as `3.channels` → indices of the groups to remove.
+        head_unit: The unit of head groups: `kv_group` or `query_head`.
     """
     if removed_groups:
         groups = find_groups(model, head_unit=head_unit)
@@ -78,8 +78,8 @@ def cut_model(
 def merge_healing(model: Any, healing: Mapping[str, torch.Tensor]) -> None:
     """Add the low-rank updates to the linears, and round the model to bfloat16.
 
-    Sums are taken in float64: the last bits of a product differ between processors, and after the rounding
-    the weights do not.
+    Sums are taken in float64: the last bits of a float32 product differ between processors; after the
+    rounding the weights are equal.
 
     Args:
         model: The cut model in float32; changed in place.
@@ -91,7 +91,7 @@ def merge_healing(model: Any, healing: Mapping[str, torch.Tensor]) -> None:
             weight = model.get_submodule(name).weight
             update = healing[f"{name}.b"].double() @ healing[f"{name}.a"].double()
             weight.copy_((weight.double() + update).to(weight.dtype))
-        for parameter in model.parameters():  # not the buffers: a rounded rotary frequency is not what loads
+        for parameter in model.parameters():  # not the buffers: loading does not round rotary frequencies
             parameter.data = parameter.data.to(PRECISION)
 
 
@@ -109,10 +109,10 @@ def write_derived_model(
     """Write a derived model's folder.
 
     Args:
-        folder: Where to.
+        folder: The folder to write.
         model: The finished model: cut, healed, rounded.
-        name: The model's name, and its folder's in the cache.
-        base: What was cut: `kit:NAME`.
+        name: Name of the model and of its folder in the cache.
+        base: The base model: `kit:NAME`.
         healing: See `merge_healing`.
         removed_blocks: See `cut_model`.
         removed_groups: See `cut_model`.

@@ -17,7 +17,7 @@ from rankadaptor.pruning.aggregation import Array
 from rankadaptor.pruning.groups import Member
 
 TAYLOR = ("param_first", "param_second", "param_mix", "vectorwise")
-CHUNK_TOKENS = 256  # a forward pass holds the logits of so many tokens
+CHUNK_TOKENS = 256  # tokens whose logits a forward pass holds at once
 
 
 def score_taylor(
@@ -27,16 +27,16 @@ def score_taylor(
 
     With W a weight, g the gradient of the mean loss and H the mean squared gradient of single sequences (an
     empirical Fisher diagonal): `param_first` sums |W g|, `param_second` sums |W H W|, `param_mix` sums |W g -
-    W H W / 2|, and `vectorwise` takes |sum of W g|. Biases take no part, as in LLM-Pruner.
+    W H W / 2|, and `vectorwise` takes |sum of W g|. Biases are ignored, as in LLM-Pruner.
 
-    Gradients of one block at a time are held. A first pass keeps what enters each block and the loss's
-    gradient behind the last; then each block, from the last to the first, is computed once more with its
-    graph and its gradients are reduced at once. Beyond the weights this takes one block's gradients and
-    activations, the logits of `CHUNK_TOKENS` tokens, and `tokens x hidden size` numbers per block. It costs
-    one more forward pass than keeping everything.
+    Only one block's gradients are held at a time. A first pass stores the inputs of each block and the
+    gradient of the loss with respect to the output of the last. Then each block, from the last to the first,
+    is recomputed with its graph, and its gradients are reduced at once. Beside the weights this needs memory
+    for one block's gradients and activations, the logits of `CHUNK_TOKENS` tokens, and `tokens x hidden size`
+    numbers per block. It costs one more forward pass than storing all activations.
 
     Args:
-        model: The model, in any mode; its mode, gradients and `requires_grad` flags are left as found.
+        model: The model; its mode, gradients and `requires_grad` flags are restored.
         members: The linears to score.
         sequences: Token ids `(sequences, length)`.
         importance: One of `TAYLOR`.
@@ -51,7 +51,7 @@ def score_taylor(
     axes = {member.name: member.axis for member in members}
     squared = importance in ("param_second", "param_mix")
     sequences = sequences.to(next(iter(weights.values())).device)
-    # Squared gradients are those of single sequences.
+    # Gradients are squared per sequence.
     rows = 1 if squared else max(1, CHUNK_TOKENS // sequences.shape[1])
     blocks, owned = find_blocks(model), _group_by_block(model, weights)
     scores: dict[str, Array] = {}
@@ -71,12 +71,13 @@ def score_taylor(
 
 @dataclass
 class _Trace:
-    """One chunk of the calibration text on its way: what enters each block, and the gradient coming back.
+    """Inputs of each block for one chunk of calibration text, and the gradient of the backward pass.
 
     Attributes:
         inputs: Block → hidden states `(rows, length, hidden)`.
-        beside: Arguments that every block gets beside the hidden states, such as rotary embeddings.
-        gradient: Of the chunk's mean loss with respect to the output of the block that is next.
+        beside: Further arguments of every block, such as rotary embeddings.
+        gradient: Gradient of the chunk's mean loss with respect to the output of the next block to be
+            processed.
         rows: Number of sequences.
     """
 
@@ -87,7 +88,7 @@ class _Trace:
 
 
 def _trace(model: Any, blocks: Any, rows: torch.Tensor, *, first: int) -> _Trace:
-    """Pass `rows` through the model, and back as far as the output of its last block."""
+    """Run `rows` forward through the model and backward to the output of its last block."""
     trace = _Trace(rows=len(rows))
     behind: list[torch.Tensor] = []
 
@@ -100,7 +101,7 @@ def _trace(model: Any, blocks: Any, rows: torch.Tensor, *, first: int) -> _Trace
         return keep
 
     def cut(_: Any, __: Any, output: Any) -> Any:
-        # Every weight is frozen, so the graph begins here: final norm, head and loss, whatever they are.
+        # Every weight is frozen, so the graph starts here and contains the final norm, the head and the loss.
         hidden = output[0] if isinstance(output, tuple) else output
         behind.append(hidden.detach().requires_grad_())
         return (behind[0], *output[1:]) if isinstance(output, tuple) else behind[0]
@@ -118,7 +119,7 @@ def _trace(model: Any, blocks: Any, rows: torch.Tensor, *, first: int) -> _Trace
             handle.remove()
     if not np.isfinite(loss.item()):
         raise NonFiniteError(
-            f"The loss on the calibration text is {loss.item()}, so no gradient can be trusted. "
+            f"The loss on the calibration text is {loss.item()}, so its gradients are not usable. "
             f"{explain_nonfinite_loss(model, rows)}"
         )
     (trace.gradient,) = torch.autograd.grad(loss, behind)
@@ -128,7 +129,7 @@ def _trace(model: Any, blocks: Any, rows: torch.Tensor, *, first: int) -> _Trace
 def _sum_gradients(
     block: Any, index: int, weights: Mapping[str, Any], traces: Sequence[_Trace], *, squared: bool
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Pass all chunks back through one block; return the mean gradient and the mean squared one."""
+    """Run one block's backward pass for all chunks; return mean gradients and mean squared gradients."""
     first: dict[str, torch.Tensor] = {}
     second: dict[str, torch.Tensor] = {}
     count = sum(trace.rows for trace in traces)
@@ -155,7 +156,7 @@ def _sum_gradients(
 def _estimate_change(
     weight: torch.Tensor, first: torch.Tensor, second: torch.Tensor | None, importance: str
 ) -> torch.Tensor:
-    """Return each weight's salience, in place of its gradient."""
+    """Return each weight's salience; overwrites its gradient."""
     exact = weight.detach().float()
     if second is None:
         return first.mul_(exact)

@@ -41,9 +41,9 @@ class CoupledGroups:
         target: `heads` or `channels`.
         count: Number of groups.
         parameters: Parameters of one group, biases included.
-        members: The linears it cuts through; the first is the root (`q_proj`, `gate_proj`).
-        partitions: Number of equal, contiguous runs of groups that must lose the same number each: the KV
-            groups when single query heads are removed, else 1.
+        members: The linears that hold its rows or columns; the first is the root (`q_proj`, `gate_proj`).
+        partitions: Number of equal, contiguous partitions of the groups, each of which must lose the same
+            number: the KV groups when single query heads are removed, else 1.
     """
 
     block: int
@@ -63,16 +63,16 @@ def find_groups(
 ) -> list[CoupledGroups]:
     """List the coupled groups of the given blocks, in block order, heads before channels.
 
-    Attention and MLPs that were dropped have none.
+    Dropped attention and MLPs have no groups.
 
     With grouped-query attention the unit `kv_group` is a key-value head and all its query heads; `query_head`
-    is one query head alone, of which every KV group must lose the same number.
+    is a single query head, and every KV group must lose the same number of them.
 
     Args:
         model: A supported causal language model.
         targets: `heads`, `channels` or both.
         head_unit: `kv_group` or `query_head`.
-        blocks: Indices of the blocks to look into; None for all.
+        blocks: Indices of the blocks; None for all.
 
     Raises:
         InputError: If a name is unknown or the architecture is not supported.

@@ -1,4 +1,4 @@
-"""Importance of every coupled group, by weights, gradients, activations or chance."""
+"""Importance of every coupled group, from weights, gradients or activations, or random."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMPORTANCES = (*TAYLOR, *MAGNITUDE, *ACTIVATION, "random")
 
 
 def needs_calibration(importance: str) -> bool:
-    """Say whether an importance looks at text.
+    """Tell whether an importance needs calibration text.
 
     Raises:
         InputError: If the name is unknown.
@@ -60,7 +60,7 @@ def score_groups(
 
     Raises:
         InputError: If a name is unknown, calibration is missing, or all scores of a target are zero.
-        NonFiniteError: If a score is NaN or infinite; the message names where it comes from.
+        NonFiniteError: If a score is NaN or infinite; the message names its tensor or module.
     """
     needed = needs_calibration(importance)
     if importance == "random":
@@ -71,7 +71,7 @@ def score_groups(
         vectors = _score_magnitudes(model, members, importance)
     elif sequences is None:
         raise InputError(
-            f"importance={importance!r} looks at text, but calibration is None. Give calibration=texts, a "
+            f"importance={importance!r} needs text, but calibration is None. Give calibration=texts, a "
             f"file or 'kit:c4', or choose one of {(*MAGNITUDE, 'random')}."
         )
     elif importance in TAYLOR:
@@ -92,7 +92,7 @@ def _check_aggregated(
         if not np.isfinite(score).all():
             raise NonFiniteError(
                 f"aggregation={aggregation!r}: the scores of the {entry.target} of block {entry.block} are "
-                f"finite one by one but not combined. Choose aggregation='sum', or another importance than "
+                f"finite, but their combination is not. Choose aggregation='sum', or another importance than "
                 f"{importance!r}."
             )
     for target in {entry.target for entry in groups}:
@@ -101,8 +101,8 @@ def _check_aggregated(
         ):
             raise InputError(
                 f"importance={importance!r}, aggregation={aggregation!r}: all scores of all {target} are 0, "
-                "so they say nothing about what can go. Check the weights and the calibration text, or "
-                "choose another importance: 'l2' looks at weights alone, 'random' at nothing."
+                "so nothing can be ranked. Check the weights and the calibration text, or choose another "
+                "importance: 'l2' uses the weights only, 'random' uses neither."
             )
 
 

@@ -18,17 +18,17 @@ def measure_influence(model: Any, sequences: torch.Tensor) -> Array:
     """Measure the Block Influence of every block [ShortGPT]_; forward passes only.
 
     BI = 1 − mean over tokens of cos(x, y), with x the hidden state that enters the block and y the one that
-    leaves it: near 0 for a block that hardly changes the direction of its input.
+    leaves it: close to 0 if the block hardly changes the direction of its input.
 
     Args:
-        model: A supported causal language model; its mode is left as found.
+        model: A supported causal language model; its train or eval mode is restored.
         sequences: Token ids `(sequences, length)`.
 
     Returns:
         Influences `(blocks,)`, each in [0, 2].
 
     Raises:
-        NonFiniteError: If a hidden state is NaN or infinite; the message names where it shows first.
+        NonFiniteError: If a hidden state is NaN or infinite; the message names where it occurs first.
     """
     blocks = find_blocks(model)
     turned = np.zeros(len(blocks))
@@ -61,5 +61,5 @@ def measure_influence(model: Any, sequences: torch.Tensor) -> Array:
             f"The hidden states of the calibration text are not finite at block {block}. "
             f"{explain_nonfinite_loss(model, sequences[:1])}"
         )
-    # A block that changes nothing comes out a rounding error below zero.
+    # Rounding can make the influence of an identity block slightly negative.
     return np.maximum(turned / sequences.numel(), 0.0)

@@ -1,4 +1,4 @@
-"""Prune a model: score its coupled groups or its blocks, choose, cut, and record what was done."""
+"""Prune a model: score its coupled groups or blocks, select, remove, and record the result."""
 
 from __future__ import annotations
 
@@ -63,28 +63,28 @@ def prune(
 
     Args:
         model: A supported causal language model, without adapters.
-        tokenizer: Its tokenizer; only importances that look at text need it.
+        tokenizer: Its tokenizer; needed by importances that use text.
         ratio: Share of the parameters in the targets (heads, channels) of the eligible blocks to remove, in
             (0, 1); with whole blocks, of the eligible blocks' parameters, rounded to whole blocks.
-        calibration: Texts, rows, a file or `kit:NAME`, for importances that look at text.
+        calibration: Texts, rows, a file or `kit:NAME`, for importances that use text.
         importance: `param_first`, `param_second`, `param_mix`, `vectorwise`, `l1`, `l2`, `wanda`, `flap`,
             `random`; for whole blocks also `block_influence`.
         aggregation: How the linears of a group combine: `sum`, `mean`, `max`, `prod`, `first`.
         scope: `local` (every block loses the same share) or `global` (blocks compete); whole blocks always
             compete.
-        targets: `heads`, `channels` or both; or `blocks` alone. To cut depth and width, prune twice.
+        targets: `heads`, `channels` or both; or `blocks` alone. To reduce depth and width, prune twice.
         head_unit: `kv_group` (a key-value head with its query heads) or `query_head` (equally many in each KV
             group).
-        skip_first: Number of first blocks to leave whole.
-        skip_last: Number of last blocks to leave whole.
+        skip_first: Number of blocks at the start to leave unpruned.
+        skip_last: Number of blocks at the end to leave unpruned.
         align: MLP widths become multiples of this.
         examples: Calibration windows.
         length: Tokens per window.
         seed: Seed of the calibration draw and of `random`.
-        in_place: Cut the given model instead of a copy.
+        in_place: Prune the given model instead of a copy.
 
     Returns:
-        The pruned model, in the mode the given one was in.
+        The pruned model, in the train or eval mode of the given one.
 
     Raises:
         InputError: If a value is out of range, the architecture is not supported, or the ratio cannot be
@@ -126,9 +126,9 @@ def prune(
     after = pruned.num_parameters()
     earlier = read_pruning(model) or {}
     name = str(getattr(model.config, "_name_or_path", "") or earlier.get("base") or "unnamed")
-    if PurePath(name).is_absolute():  # records travel, folders do not
+    if PurePath(name).is_absolute():  # absolute paths mean nothing on other machines
         name = PurePath(name).name
-    forget_origin(pruned)  # adapters of the pruned model must not name the whole one as their base
+    forget_origin(pruned)  # adapters of the pruned model must not name the original as their base
     settings = {
         "ratio": ratio, "importance": importance, "aggregation": aggregation, "scope": scope,
         "targets": list(targets), "head_unit": head_unit, "skip_first": skip_first, "skip_last": skip_last,
@@ -157,11 +157,11 @@ def prune(
 
 
 def check_targets(targets: Sequence[str], *, importance: str) -> bool:
-    """Check what is to be cut and say whether it is whole blocks.
+    """Check the targets and tell whether they are whole blocks.
 
     Raises:
         InputError: If a name is unknown, blocks are asked for together with parts of blocks, or the
-            importance does not fit.
+            importance cannot score these targets.
     """
     allowed = (*TARGETS, BLOCKS)
     if isinstance(targets, str) or not targets or not set(targets) <= set(allowed):
@@ -169,8 +169,8 @@ def check_targets(targets: Sequence[str], *, importance: str) -> bool:
     depth = BLOCKS in targets
     if depth and set(targets) != {BLOCKS}:
         raise InputError(
-            f"targets={list(targets)}: whole blocks are cut alone. Prune twice: first with "
-            f"targets=[{BLOCKS!r}], then the result with {list(TARGETS)}."
+            f"targets={list(targets)}: whole blocks cannot be combined with parts of blocks. Prune "
+            f"twice: first with targets=[{BLOCKS!r}], then the result with {list(TARGETS)}."
         )
     if importance == INFLUENCE and not depth:
         raise InputError(
@@ -184,7 +184,7 @@ def _plan_depth(model: Any, searched: range, *, ratio: float, scoring: dict[str,
     scores = score_blocks(model, **scoring)
     removed = select_blocks(scores, count_block_parameters(model), ratio=ratio, searched=searched)
     earlier = read_pruning(model)
-    logger.info("blocks %s leave by %s", list(removed), scoring["importance"])
+    logger.info("removing blocks %s by %s", list(removed), scoring["importance"])
 
     def cut(pruned: Any) -> dict[str, Any]:
         remove_blocks(pruned, removed)
@@ -229,10 +229,10 @@ def describe_damage(
 
     Args:
         pruned: The model without the groups.
-        groups: Coupled groups of the model before.
-        scores: Their scores, one array for each.
-        removed: Indices of the groups that are gone, for each.
-        earlier: The pruning record from before, or None.
+        groups: Coupled groups of the model before pruning.
+        scores: One array of scores for each entry of `groups`.
+        removed: Indices of the removed groups for each entry of `groups`.
+        earlier: The earlier pruning record, or None.
     """
     totals = {
         target: sum(float(s.sum()) for e, s in zip(groups, scores, strict=True) if e.target == target)
@@ -246,13 +246,14 @@ def describe_damage(
                 continue
             parameters += entry.count * entry.parameters
             gone += len(indices) * entry.parameters
-            # Shares of each target's total: heads and channels weigh alike whatever the unit of the score.
+            # Shares of each target's total, so that heads and channels have equal weight in any unit of the
+            # score.
             weight = 1 / (totals[entry.target] or 1.0)
             importance += weight * float(score.sum())
             lost += weight * float(score[list(indices)].sum())
         old: dict[str, Any] = {}
         share, part = gone / parameters if parameters else 0.0, lost / importance if importance else 0.0
-        if earlier is not None:  # pruned before: both shares refer to the first, whole model
+        if earlier is not None:  # pruned before: both shares refer to the original model
             old = earlier["blocks"][shape.block]
             share = 1 - (1 - old["removed_share"]) * (1 - share)
             part = 1 - (1 - old["lost_importance"]) * (1 - part)

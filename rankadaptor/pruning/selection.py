@@ -23,9 +23,9 @@ class Queue:
     """The removable groups of one block and target, least important first, in steps that keep it valid.
 
     Attributes:
-        groups: The groups it draws from.
-        steps: Group indices of each step. A step of heads takes one group from every partition; a step of
-            channels takes as many as keep the width a multiple of the alignment.
+        groups: The groups to remove from.
+        steps: Group indices of each step. A step removes one head from every partition, or as many channels
+            as keep the width aligned.
     """
 
     groups: CoupledGroups
@@ -41,7 +41,7 @@ class Queue:
 
 
 def make_queue(groups: CoupledGroups, scores: Array, *, align: int) -> Queue:
-    """Order one block's groups for removal; at least one head per partition and `align` channels stay."""
+    """Order one block's groups for removal; at least one head per partition and `align` channels are kept."""
     if groups.target == "heads":
         per_partition = groups.count // groups.partitions
         order = np.argsort(scores.reshape(groups.partitions, per_partition), axis=1, kind="stable")
@@ -63,14 +63,14 @@ def select_groups(
     align: int = 8,
     standardise: bool = False,
 ) -> list[tuple[int, ...]]:
-    """Choose the groups to remove so that `ratio` of the parameters in all given groups goes.
+    """Choose groups that hold `ratio` of the parameters of all given groups.
 
     `local` removes this share from every block: first the nearest whole number of heads, then as many
-    channels as make up for the rounding. `global` removes the groups of least relative importance wherever
-    they are. Relative importance is the score divided by the mean score of its target over all blocks: within
-    a target all groups have equally many parameters, so heads and channels compete per parameter and neither
-    wins by its unit; blocks are not normalised, so an unimportant block loses more. With `standardise` (FLAP)
-    it is the z-score within block and target instead.
+    channels as compensate for the rounding. `global` removes the groups of lowest relative importance in any
+    block. Relative importance is the score divided by the mean score of its target over all blocks. Within a
+    target all groups have the same number of parameters, so heads and channels compete per parameter,
+    whatever the unit of their scores. Scores are not normalised per block, so an unimportant block loses
+    more. With `standardise` (FLAP) it is the z-score within block and target instead.
 
     Args:
         groups: Coupled groups of the eligible blocks.
@@ -107,7 +107,7 @@ def select_groups(
     if not removed:
         smallest = min(queue.cost(0) for queue in queues if queue.steps)
         raise InputError(
-            f"ratio={ratio} is unreachable: it rounds to nothing, the smallest step is "
+            f"ratio={ratio} is unreachable: it rounds to nothing; the smallest step is "
             f"{smallest / total:.4f}. Raise the ratio, lower align, or prune channels as well as heads."
         )
     if abs(removed / total - ratio) > TOLERANCE:
@@ -124,10 +124,10 @@ def _check_reachable(queues: Sequence[Queue], ratio: float, total: int) -> None:
     most = sum(costs)
     if not costs or ratio * total > most + max(costs) / 2:
         raise InputError(
-            f"ratio={ratio} is unreachable: at most {most / total:.4f} of the searched structure can go, "
-            "because each block keeps one KV group, or one query head in each, and `align` channels. Lower "
-            "the ratio or align, prune both heads and channels, or use head_unit='query_head' where a block "
-            "has a single KV head."
+            f"ratio={ratio} is unreachable: at most {most / total:.4f} of the eligible parameters can be "
+            "removed, because each block keeps `align` channels and one KV group, or one query head in each. "
+            "Lower the ratio or align, prune both heads and channels, or use head_unit='query_head' where a "
+            "block has a single KV head."
         )
 
 

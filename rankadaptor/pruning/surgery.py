@@ -1,4 +1,4 @@
-"""Cutting the chosen rows and columns out, in place, so that an ordinary transformers model remains."""
+"""Remove the selected rows and columns in place, so that an ordinary transformers model remains."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from rankadaptor.pruning.groups import CoupledGroups
 
 
 def remove_groups(model: Any, groups: Sequence[CoupledGroups], removed: Sequence[Sequence[int]]) -> None:
-    """Remove groups from the model's linears and bring modules and configuration in line.
+    """Remove groups from the model's linears and update modules and configuration.
 
     Args:
-        model: The model; changed in place. Flags `requires_grad` are kept, gradients are not.
+        model: The model; changed in place. `requires_grad` flags are kept, gradients are not.
         groups: Coupled groups of the model.
         removed: For each entry of `groups`, the indices of the groups to remove.
     """
@@ -70,7 +70,7 @@ def write_shapes(model: Any) -> None:
 
     Equal widths go into the ordinary fields with an explicit `head_dim`, so that plain transformers loads
     them; widths that differ, or head counts that the configuration class refuses, go into `per_layer_config`.
-    There a block without attention or MLP names it in `skip` and has no width for it.
+    There the entry of a block without attention or MLP lists it in `skip` and has no width for it.
     """
     family, config = find_family(model), model.config
     shapes = describe_blocks(model)
@@ -81,7 +81,7 @@ def write_shapes(model: Any) -> None:
     if whole and all(entry == fields[0] for entry in fields) and _set_uniform(config, fields[0]):
         config.__dict__.pop("allow_global_per_layer_attribute_access", None)
         return
-    # The flag must come first: transformers validates the global fields as soon as any of them is overridden.
+    # Set the flag first: transformers validates the global fields as soon as one of them is overridden.
     config.allow_global_per_layer_attribute_access = True
     allow_global_reads()
     config.per_layer_config = {shape.block: entry for shape, entry in zip(shapes, fields, strict=True)}

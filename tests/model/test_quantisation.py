@@ -246,5 +246,5 @@ def test_a_device_that_it_does_not_serve_is_named(folder, monkeypatch) -> None:
     import bitsandbytes
 
     monkeypatch.setattr(bitsandbytes, "supported_torch_devices", {"cuda"})
-    with pytest.raises(InputError, match=r"serves cuda, not cpu"):
+    with pytest.raises(InputError, match=r"supports cuda, not cpu"):
         ra.load(folder, compute=compute(), quantise="nf4")

@@ -222,7 +222,7 @@ def test_requests_that_cannot_be_met_are_refused(pico_model) -> None:
         prune(model, None, importance="l2", targets=["blocks", "heads"], ratio=0.5)
     with pytest.raises(InputError, match=r"targets=\['blocks'\]"):
         prune(model, None, importance="block_influence", ratio=0.5)
-    with pytest.raises(InputError, match=r"importance='block_influence' looks at text"):
+    with pytest.raises(InputError, match=r"importance='block_influence' needs text"):
         prune(model, None, importance="block_influence", targets=["blocks"], ratio=0.5)
     with pytest.raises(InputError, match=r"allowed are .*block_influence"):
         prune(model, None, importance="influence", targets=["blocks"], ratio=0.5)
@@ -247,7 +247,7 @@ def test_a_run_file_names_what_does_not_go_together() -> None:
     from rankadaptor.errors import ConfigError
 
     prune_section = {"targets": ["blocks", "channels"], "importance": "l2"}
-    with pytest.raises(ConfigError, match=r"prune\.targets.*whole blocks are cut alone"):
+    with pytest.raises(ConfigError, match=r"prune\.targets.*whole blocks cannot be combined"):
         build_run({"prune": prune_section})
     with pytest.raises(ConfigError, match=r"prune\.importance.*block_influence, which scores whole blocks"):
         build_run({"prune": {"importance": "block_influence"}})
