@@ -1,1 +1,1 @@
-"""Base models of the corpus: how they are trained, or cut and healed."""
+"""Base models of the corpus: training from scratch, or pruning and healing."""

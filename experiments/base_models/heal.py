@@ -1,9 +1,9 @@
-"""Make a smaller model out of a kit model: cut it in depth or width, heal it, keep what changed.
+"""Derive a smaller model from a kit model: prune depth or width, heal it, store the changes.
 
     python -m experiments.base_models.heal experiments/base_models/smollm2-12blocks.yaml
 
-What is kept lies in `meta_data/models/<name>`, a tenth of the model; `rankadaptor.load` builds the model from
-it. One thread repeats the run; an interrupted one continues.
+The changes go to `meta_data/models/<name>` and take a tenth of the space of the model; `rankadaptor.load`
+builds the model from them. On one thread the run is repeatable; an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from rankadaptor.training import fine_tune
 logger = logging.getLogger(__name__)
 MODELS = Path(__file__).parents[2] / "meta_data" / "models"
 PREFIX = "base_model.model."
-FOLLOWED = 32  # held-out sequences on the way
+FOLLOWED = 32  # held-out sequences during training
 
 
 def main() -> None:
-    """Read the YAML file, cut, heal, write, and measure what was reached."""
+    """Read the YAML file, prune, heal, write, and measure the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     given = yaml.safe_load(parser.parse_args().file.read_text())
@@ -102,7 +102,7 @@ def read_texts(parts: list[dict[str, Any]]) -> list[Row]:
 
 
 def plan_cut(model: Any, tokenizer: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """Choose what leaves, as arguments of `cut_model`; the choice is `prune`'s."""
+    """Choose what to remove, as `prune` does, as arguments of `cut_model`."""
     calibration = given["calibration"]
     sequences = make_calibration(
         calibration["source"],

@@ -2,8 +2,8 @@
 
     python -m experiments.base_models.train experiments/base_models/llama-8x128.yaml
 
-The weights go to `meta_data/models/<name>`, in bfloat16, with their tokenizer and `training.json`. One
-thread repeats the run.
+The weights go to `meta_data/models/<name>`, in bfloat16, with their tokenizer and `training.json`. On one
+thread the run is repeatable.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ END, PAD = "<|end|>", "<|pad|>"
 
 
 def main() -> None:
-    """Read the YAML file, train, save, and write what was reached."""
+    """Read the YAML file, train, save, and record the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     given = yaml.safe_load(parser.parse_args().file.read_text())
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def read_rows(part: dict[str, Any]) -> list[Row]:
-    """Read one source as plain text; `skip` and `limit` keep it apart from what later stages train on."""
+    """Read one source as plain text; `skip` and `limit` keep it apart from later training rows."""
     rows = load_rows(part["source"], limit=part.get("limit"), skip=part.get("skip", 0), seed=0)
     return [Row(prompt="", response=row.prompt + row.response) for row in rows]
 

@@ -1,1 +1,1 @@
-"""Cheap measures of allocations against full length, in settings of the corpus."""
+"""Compare cheap measures of allocations with full-length fine-tunes, in settings of the corpus."""

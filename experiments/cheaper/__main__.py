@@ -2,14 +2,13 @@
 
     python -m experiments.cheaper experiments/collect/llama-global70-r2-linear.yaml --full 192
 
-Continues where it stopped; `--seconds` stops it in good order. What is measured goes to `runs/cheaper`,
-records that the corpus holds are not measured again, and what it comes to is written, beside the settings
-compared before, to `experiments/results/cheaper.json`.
+Continues where it stopped; `--seconds` limits its time. Measurements go to `runs/cheaper`; records of the
+corpus are not measured again. Results are added to `experiments/results/cheaper.json`.
 
-The target is the gain at full length under a fresh seed: a cheap measure gets no credit for luck that it
-shares with the long run. The full length under the search's own seed, judged in the same way, is the ceiling;
-how close an allocation lies to uniform, which costs nothing and knows nothing of the model, is the floor, and
-`beyond_closeness` is the rank correlation that is left when closeness is taken out of both.
+The target is the gain at full length under a fresh seed, so that noise shared by a cheap measure and the long
+run does not count. The ceiling is the full length under the search's own seed. The floor is the closeness of
+an allocation to uniform, which needs no measurement. `beyond_closeness` is the partial rank correlation given
+closeness.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ Gains = Mapping[Values, float]
 
 
 class OutOfTimeError(Exception):
-    """The time given is used up; the same command continues."""
+    """The time limit is reached; the same command continues."""
 
 
 @dataclass
@@ -81,7 +80,7 @@ class Bench:
         folder: Where what is measured is kept.
         chosen: The allocations compared.
         full: Steps of the full length.
-        check: Raises when the time is used up.
+        check: Raises when the time limit is reached.
         records: By measure; uniform first.
     """
 
@@ -120,7 +119,7 @@ class Bench:
 
 
 def main() -> None:
-    """Measure one setting as far as the time reaches, and write the comparison once there is enough."""
+    """Measure one setting within the time limit, and write the comparison when it is complete."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--full", type=int, required=True, help="optimiser steps of the full length")
@@ -188,7 +187,7 @@ def set_up(config: RunConfig, folder: RunFolder, *, count: int, check: Callable[
 
 
 def compare(bench: Bench) -> dict[str, Any]:
-    """Measure in every way and judge each against the full length under a fresh seed."""
+    """Run every measure and compare each with the full length under a fresh seed."""
     full = bench.full
     bench.fine_tune_all("full_fresh_seed", seed=FRESH_SEED, steps=full)
     for share in (4, 8):
@@ -279,14 +278,14 @@ def judge_beyond(gains: Gains, target: Gains, closeness: Gains) -> dict[str, flo
 
 
 def measure_closeness(bench: Bench) -> dict[Values, float]:
-    """Return minus the distance of each allocation to uniform, in logarithms of its options."""
+    """Return the negative distance of each allocation to uniform, in log options."""
     values = np.asarray([allocation.values for allocation in bench.chosen])
     distances = np.linalg.norm(read_coordinates(bench.space, values), axis=1).tolist()
     return {allocation.values: -far for allocation, far in zip(bench.chosen, distances, strict=True)}
 
 
 def measure_scores(bench: Bench) -> dict[str, ScoreTable]:
-    """Measure the three scores that train nothing."""
+    """Measure the three scores without training."""
     bench.check()
     short, space = bench.short, bench.space
     dense, _ = load(bench.setting.model["name"], compute=short.compute)
@@ -299,7 +298,7 @@ def measure_scores(bench: Bench) -> dict[str, ScoreTable]:
 
 
 def train_elastic(bench: Bench, label: str, *, sandwich: bool) -> ElasticAdapter:
-    """Train an elastic adapter for the full length, or read the one that is there."""
+    """Train an elastic adapter for the full length, or load the existing one."""
     folder = bench.folder.path / label
     records = RecordFile(folder / "records.jsonl")
     if (folder / DESCRIPTION).exists():

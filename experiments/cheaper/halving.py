@@ -1,12 +1,12 @@
-"""What successive halving would have made of lengths that were all measured.
+"""Replay successive halving on allocations measured at all lengths.
 
     python -m experiments.cheaper.halving
 
-Every allocation of a comparison has a gain at an eighth, a quarter and all of the full length. Halving sees
-the first for all, the second for the best third, the last for the best third of those: its order is that of
-the rung each allocation reached, then of its gain there. Adds `successive_halving` to the measures of each
-setting in `experiments/results/cheaper.json`. Its last rung is the full length under the search's own seed,
-so it is judged against the fresh seed alone.
+Every allocation of a comparison has a gain at an eighth, a quarter and all of the full length. Halving uses
+the first for all, the second for the best third, and the last for the best third of those. It orders
+allocations by the rung they reached, then by their gain there. Adds `successive_halving` to the measures of
+each setting in `experiments/results/cheaper.json`. Its last rung is the full length under the search's own
+seed, so it is compared only with the fresh seed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Gains = Mapping[Values, float]
 
 
 def main() -> None:
-    """Judge halving in every setting compared."""
+    """Evaluate halving in every compared setting."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     document, corpus = read_json(RESULT), Corpus.load("meta_data")
     for name, setting in document["settings"].items():
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def replay_halving(space: Space, gains: Mapping[str, Gains], *, full: int) -> dict[str, Any]:
-    """Let `halve` ask for stored gains, and judge the order that it comes to.
+    """Run `halve` on stored gains, and evaluate its order.
 
     Args:
         space: Of the allocations.

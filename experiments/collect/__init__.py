@@ -1,1 +1,1 @@
-"""Settings of the corpus, and what is measured in them beside their records."""
+"""Settings of the corpus, and further measurements in them."""

@@ -1,10 +1,10 @@
-"""Measure what is no record of a setting: other recipes, and benchmarks of both ends of the order.
+"""Measure further studies of a setting: other recipes, and benchmarks of its best and worst allocations.
 
     rankadaptor collect experiments/collect/NAME.yaml
     python -m experiments.collect experiments/collect/NAME.yaml
 
-The first fills the corpus; the second adds what `studies.yaml` asks for to `studies/<setting>.json` there.
-It works in the folder of the first, and continues where it stopped.
+The first command measures the records of the corpus. The second adds the studies of `studies.yaml` to
+`studies/<setting>.json` there; it uses the run folder of the first, and continues where it stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Measure what the file of studies asks for in one setting."""
+    """Measure the studies of one setting."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def measure_studies(config: RunConfig, given: SettingStudies) -> None:
-    """Measure a setting's studies and add them to its corpus, each part as soon as it is there.
+    """Measure a setting's studies and add them to its corpus, each part as soon as it is measured.
 
     Raises:
         InputError: If the corpus does not hold the setting.

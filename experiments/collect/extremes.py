@@ -26,20 +26,20 @@ def score_extremes(
     measured: Sequence[Record],
     given: ExtremesSection,
 ) -> list[dict[str, Any]]:
-    """Recover uniform and the allocations at both ends of the order, and let them answer the benchmarks.
+    """Recover uniform and the best and worst allocations, and evaluate them on the benchmarks.
 
-    All are recovered under one seed that took no part in the order, and asked the same items. What an
-    interrupted collection recovered or scored is read from its folder.
+    All are recovered under one seed that was not used for the order, and evaluated on the same items. Results
+    of an interrupted collection are read from its folder.
 
     Args:
         folder: Where adapters and scores are kept.
         config: The run.
         source: The setting.
         measured: Records that give the order, those under the run's seed at `search.steps`.
-        given: How many, how long and on what.
+        given: Number of allocations, steps and benchmarks.
 
     Returns:
-        A JSON-like entry a model, uniform first, as a study's `benchmarks` holds them.
+        One JSON-like entry per model, uniform first, in the format of a study's `benchmarks`.
     """
     roles = choose_extremes(config, source.space, measured, count=given.extremes)
     steps = given.steps or config.recover.steps
@@ -100,8 +100,7 @@ def choose_extremes(
 ) -> dict[Values, str]:
     """Return the roles of uniform, the `count` best and the `count` worst by paired gain.
 
-    Where fewer than twice as many were measured, the two ends are as long as they can be without sharing an
-    allocation.
+    If too few were measured, the two groups are as large as possible without an overlap.
     """
     uniform = space.reference().values
     gains = {

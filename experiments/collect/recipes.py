@@ -1,4 +1,4 @@
-"""What the recipe does to a comparison of allocations: scaling exponents and learning rates."""
+"""Effect of scaling exponents and learning rates on the comparison of allocations."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ def study_recipe(
 ) -> dict[str, list[dict[str, Any]]]:
     """Measure some allocations under other scaling exponents and other learning rates.
 
-    At uniform all exponents agree; it is trained under each all the same, so that every trial has its pair
-    beside it.
+    All exponents are equal at uniform; it is still trained under each, so that every trial has its pair.
 
     Returns:
         `exponents` and `rates_by_allocation`, a list of trials each; losses in nats per token.

@@ -1,9 +1,9 @@
-"""Measure the scores that train nothing on every setting of the corpus, into `meta_data/scores`.
+"""Measure the scores without training on every setting of the corpus, into `meta_data/scores`.
 
     python -m experiments.collect.scores
 
-Settings are pruned again, in `runs/scores/<name>`; one whose scores are there is passed over. `rankadaptor
-benchmark` lets every score found there compete.
+Settings are pruned again, in `runs/scores/<name>`; settings with existing scores are skipped. `rankadaptor
+benchmark` includes every score found there.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def measure_scores(config: RunConfig, space: Space) -> list[ScoreTable]:
 
 
 def measure_damage(space: Space) -> ScoreTable | None:
-    """Score ranks by the importance that pruning took; None where it took the same everywhere."""
+    """Score ranks by the importance removed by pruning; None if it is equal everywhere."""
     lost = np.array([slot.attribute("lost_importance") for slot in space.slots])
     if np.ptp(lost) <= 1e-9:
         return None

@@ -1,4 +1,4 @@
-"""The file that says what is measured in a setting of the corpus beside its records."""
+"""The file of further studies in settings of the corpus."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STUDIES = Path(__file__).parent / "studies.yaml"
 
 
 class RecipeSection(Section):
-    """What the recipe does to the comparison of allocations."""
+    """Effect of the recipe on the comparison of allocations."""
 
     exponents: tuple[float, ...] = Field(
         default=(0.0, 0.5, 1.0), description="Scaling exponents measured side by side."
@@ -32,7 +32,7 @@ class RecipeSection(Section):
 
 
 class ExtremesSection(Section):
-    """Allocations at both ends of the order, recovered in full and scored: does the loss tell accuracy?"""
+    """The best and worst allocations, recovered in full and scored: does the loss predict accuracy?"""
 
     extremes: int = Field(default=5, ge=1, description="How many of the best, and as many of the worst.")
     names: tuple[str, ...] = Field(
@@ -57,7 +57,7 @@ class SettingStudies(Section):
 
 
 def load_studies(setting: str, path: str | Path = STUDIES) -> SettingStudies:
-    """Return what a file asks for in a setting.
+    """Return the studies of a setting.
 
     Args:
         setting: Name of the setting, a key of the file.

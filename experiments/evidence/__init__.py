@@ -1,6 +1,6 @@
-"""What a measured corpus says about the question behind the method: where do layer-wise ranks matter?
+"""Analyse a corpus: in which settings do layer-wise ranks matter?
 
-The numbers are computed first; `page` makes tables and figures of them.
+The other modules compute; `page` renders tables and figures.
 """
 
 from __future__ import annotations

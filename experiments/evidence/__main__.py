@@ -1,4 +1,4 @@
-"""Report what a corpus says: tables and figures of docs/evidence.md.
+"""Write the tables and figures of docs/evidence.md from a corpus.
 
 python -m experiments.evidence [--corpus meta_data] [--into docs/evidence.md]
 """
@@ -15,12 +15,12 @@ from rankadaptor.corpus import Corpus
 
 
 def main() -> None:
-    """Analyse a corpus and fill a document with its tables and figures."""
+    """Analyse a corpus and write its tables and figures into a document."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--corpus", type=Path, action="append", help="may be repeated; meta_data by default")
-    parser.add_argument("--into", type=Path, default=DOCUMENT, help="made from the template if not there")
+    parser.add_argument("--into", type=Path, default=DOCUMENT, help="created from the template if missing")
     given = parser.parse_args()
     report_changes(given.into, write_evidence(Corpus.load(given.corpus or ["meta_data"]), file=given.into))
 

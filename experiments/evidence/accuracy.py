@@ -20,7 +20,7 @@ CHANCE = {
     "boolq": 1 / 2, "piqa": 1 / 2, "hellaswag": 1 / 4, "winogrande": 1 / 2, "arc_easy": 1 / 4,
     "arc_challenge": 1 / 4, "openbookqa": 1 / 4,
 }  # fmt: skip
-"""Share that guessing gets right. (A few questions of ARC have three or five answers.)"""
+"""Accuracy of guessing. (A few questions of ARC have three or five answers.)"""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Contrast:
         first: Role of the first group.
         second: Role of the second group.
         difference: Difference of mean accuracies.
-        error: Its standard error: paired where differences to uniform on the same items were kept, and then
-            for groups against uniform only; else from the spread between models, if both groups have several;
-            else from sampling items, unpaired.
+        error: Its standard error. Paired if differences to uniform on the same items were stored (groups
+            against uniform only); otherwise from the spread between models, if both groups have several;
+            otherwise from sampling items, unpaired.
         error_source: `paired items`, `models` or `items`.
         loss_difference: Difference of mean held-out losses, nats per token.
     """
@@ -70,9 +70,9 @@ class Accuracy:
     Attributes:
         benchmarks: Names of those that all models share.
         models: One entry per model.
-        correlation: Of minus the loss with mean accuracy, so that 1 means that a lower loss is a higher
-            accuracy.
-        without_boolq: The same with BoolQ left out, the noisiest of the seven; None if it was not measured.
+        correlation: Rank correlation of the negative loss with mean accuracy; at 1, a lower loss always means
+            a higher accuracy.
+        without_boolq: The same without BoolQ, the noisiest of the seven; None if it was not measured.
         contrasts: Best against worst, and each against uniform, where measured.
         by_role: Mean accuracy of each role's models on each of `benchmarks`, in that order.
     """
@@ -153,7 +153,7 @@ def _contrast(
     if error is None:
         parts = [
             _combine([model.error for model in group]) for group in scored
-        ]  # the items are the same, so this is too wide
+        ]  # the items are the same, so this overestimates the error
         error = math.hypot(*parts) if None not in parts else None  # type: ignore[arg-type]
         source = "items"
     losses = [float(np.mean([model.loss for model in group])) for group in (one, two)]

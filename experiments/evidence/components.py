@@ -1,18 +1,18 @@
-"""What part of a paired gain is the allocation's own, and what part belongs to the seed.
+"""Variance components of paired gains: allocation, seed, and residual.
 
-A gain of allocation a under seed s is taken to be
+The gain of allocation a under seed s is modelled as
 
     gain = mean + allocation(a) + seed(s) + rest(a, s)
 
-*seed* is what all allocations of one seed share: the luck of uniform's own run under it. It moves every gain
-but no order. *rest* is what one allocation does under one seed only. The **noise** of a paired gain, its SD
-over repeated seeds of one allocation, is √(seed² + rest²); the spread of gains under one seed is
-√(allocation² + rest²), so the true spread is what is left of it when the rest, known from the repeats, is
-taken off. The interval is exact if the terms are normal and independent: the ratio of the two mean squares
-then follows Fisher's F.
+*seed* is common to all allocations of one seed: the noise of uniform's own run. It shifts every gain and
+changes no order. *rest* is the residual of one allocation under one seed. The **noise** of a paired gain, its
+SD over repeated seeds of one allocation, is √(seed² + rest²). The spread of gains under one seed is
+√(allocation² + rest²), so the true spread is obtained by subtracting the variance of the rest, which is
+estimated from the repeats. The interval is exact if the terms are normal and independent: the ratio of the
+two mean squares then follows Fisher's F.
 
-The rest is estimated from seeds other than the screening seed wherever these suffice, so that neither which
-allocations were repeated nor how they had done can bias it.
+The rest is estimated without the screening seed if the other seeds suffice, so the choice of repeated
+allocations causes no bias.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SMALLEST_SAMPLE = 4
 
 @dataclass(frozen=True)
 class Components:
-    """The SDs of a setting's gains in nats per token; None where the measurements do not tell.
+    """The SDs of a setting's gains in nats per token; None where they cannot be estimated.
 
     Attributes:
         allocations: Allocations measured under the screening seed.
@@ -43,16 +43,16 @@ class Components:
         noise: SD of a paired gain over seeds of one allocation.
         noise_low: Lower end of its 95 % interval.
         noise_high: Upper end.
-        shared: The part of the noise that all allocations of a seed share.
-        rest: The part of the noise that is one allocation's under one seed.
+        shared: SD of the seed term, common to all allocations of a seed.
+        rest: SD of the residual of one allocation under one seed.
         rest_freedom: Degrees of freedom of `rest`.
         spread: SD of the true effects, noise removed.
         spread_low: Lower end of its 95 % interval.
         spread_high: Upper end.
-        own: Share of the variance under one seed that is the allocations' own, 0 to 1.
+        own: Share of the variance under one seed that is due to the allocations, 0 to 1.
         own_low: Lower end of its 95 % interval.
         own_high: Upper end.
-        p_value: Chance of a spread at least this large if no allocation differed from another.
+        p_value: Probability of a spread at least this large if all allocations were equal.
     """
 
     allocations: int
@@ -184,7 +184,7 @@ def _estimate_noise(gains: Floats, *, screen: int) -> _Noise | None:
 def _bound_sum(parts: Sequence[float], freedoms: Sequence[int]) -> tuple[float, float]:
     """Return the ends of the interval of a sum of multiples of independent mean squares.
 
-    The method of Graybill and Wang (1980), which holds its level where one of them has few degrees of
+    The method of Graybill and Wang (1980), whose level is accurate even if one of them has few degrees of
     freedom.
     """
     from scipy import stats
@@ -199,7 +199,7 @@ def _bound_sum(parts: Sequence[float], freedoms: Sequence[int]) -> tuple[float, 
 
 
 def _select_repeated(gains: Floats) -> Floats | None:
-    """Return rows with at least two measurements, if two rows and two columns are left."""
+    """Return rows with at least two measurements, or None with fewer than two rows or columns."""
     kept = gains[np.isfinite(gains).sum(axis=1) >= 2] if gains.shape[1] >= 2 else gains[:0]
     if len(kept) < 2:
         return None

@@ -37,7 +37,7 @@ class Correlation:
 
 
 def correlate(one: ArrayLike, two: ArrayLike) -> Correlation | None:
-    """Correlate pairs, both `(n,)`; None with fewer than `FEWEST_PAIRS` or where one side never varies."""
+    """Correlate pairs, both `(n,)`; None with fewer than `FEWEST_PAIRS` or if one side is constant."""
     from scipy import stats
 
     first, second = np.asarray(one, dtype=np.float64), np.asarray(two, dtype=np.float64)

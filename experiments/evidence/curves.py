@@ -1,4 +1,4 @@
-"""Whether uniform was recovered to the point where its held-out loss has flattened."""
+"""Check whether the recovery of uniform has converged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rankadaptor.corpus import Corpus, Study
 
 FLAT = 0.05
-"""Share of what is recovered that the last doubling may add at most where the loss counts as flattened."""
+"""A curve has flattened if the last doubling of tokens adds at most this share of what is recovered."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,8 @@ class RecoveryCurve:
         tokens: Tokens trained on at each.
         losses: Loss at each, mean over seeds, nats per token.
         pruned_loss: Loss before recovery; None if not known.
-        last_doubling: What the second half of the longest run's tokens adds, as a share of the most that any
-            length recovers; None if not known. Losses between the lengths are interpolated over the
-            logarithm of the tokens.
+        last_doubling: What the last doubling of tokens adds, as a share of the most that any length recovers;
+            None if not known. Losses between measured lengths are interpolated over log tokens.
     """
 
     steps: tuple[int, ...]
@@ -41,7 +40,7 @@ class RecoveryCurve:
         return None if self.last_doubling is None else self.last_doubling <= FLAT
 
     def measure_reached(self, tokens: int) -> float | None:
-        """Return what a run of so many tokens recovers, as a share of the best on the curve.
+        """Return what a run of `tokens` recovers, as a share of the best on the curve.
 
         None if nothing is recovered, the loss before recovery is not known, or the curve is shorter.
         """
@@ -54,7 +53,7 @@ class RecoveryCurve:
         return (self.pruned_loss - loss) / (self.pruned_loss - best)
 
     def flattened_at(self, tokens: int) -> bool:
-        """Whether the curve flattens and a run of so many tokens is there: at most `FLAT` is left."""
+        """Whether the curve has flattened and a run of `tokens` is within `FLAT` of its best."""
         reached = self.measure_reached(tokens)
         return bool(self.flattened) and reached is not None and reached >= 1 - FLAT
 

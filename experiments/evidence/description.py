@@ -1,4 +1,4 @@
-"""What a setting is, in the few words by which regimes are compared."""
+"""Traits of a setting, by which regimes are compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNKNOWN = "?"
 
 
 def describe_setting(setting: Setting, space: Space) -> dict[str, str]:
-    """Return the traits of a setting by the names in `TRAITS`, `?` where they are not written down."""
+    """Return the traits of a setting by the names in `TRAITS`, `?` where they are not recorded."""
     pruning: dict[str, Any] = setting.pruning.get("settings") or setting.pruning
     ratio = setting.pruning.get("achieved_ratio", setting.pruning.get("ratio"))
     targets = pruning.get("targets")

@@ -1,10 +1,10 @@
-"""How much of the variance in gains depth, linear type, damage, total rank and unevenness explain.
+"""Variance in gains explained by depth, linear type, damage, total rank and unevenness.
 
-Each factor is a handful of numbers per allocation, made of log-ratios of ranks to uniform. Least squares on
-all of them together gives an adjusted R², which is zero on average where nothing is explained; Shapley's
-division deals it out: a factor's share is what it adds to the adjusted R², averaged over all orders in which
-the factors can be added, so factors that overlap share what they have in common. Left-out predictions of a
-ridge on the same numbers say whether the fit carries over to allocations not seen.
+Each factor is a few columns of numbers per allocation, computed from log-ratios of ranks to uniform. Least
+squares on all columns gives an adjusted R², which is zero on average if nothing is explained. Shapley values
+divide it: a factor's share is its increase of the adjusted R², averaged over all orders in which factors can
+be added, so overlapping factors share their common part. Cross-validated predictions of ridge regression on
+the same columns show whether the fit generalises to other allocations.
 """
 
 from __future__ import annotations
@@ -33,15 +33,14 @@ SMALLEST_SPREAD = 1e-9
 
 @dataclass(frozen=True)
 class Factors:
-    """What explains the gains of one setting under one seed.
+    """Explained variance of the gains of one setting under one seed.
 
     Attributes:
         allocations: Number of allocations.
         columns: Number of columns of the fit with all factors.
-        shares: Adjusted R² by factor, slightly negative if a factor explains nothing; None if
-            the allocations are too few for the columns. Factors that the space or the design does not vary
-            are left out.
-        explained: Adjusted R² of all together, the sum of the shares; None likewise.
+        shares: Adjusted R² by factor, slightly negative if a factor explains nothing; None if there are too
+            few allocations for the columns. Factors that do not vary are left out.
+        explained: Adjusted R² of all factors, the sum of the shares; None likewise.
         p_value: Of the F-test that nothing is explained; None likewise.
         left_out: R² of ridge predictions on left-out allocations, against the mean of the others; None with
             fewer than `SMALLEST_SAMPLE` allocations.

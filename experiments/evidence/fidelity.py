@@ -1,4 +1,4 @@
-"""Whether a short fine-tune orders allocations as the longest one does."""
+"""Compare the order of allocations after short and long fine-tunes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Fidelity:
         spread: SD of the gains at the shorter length, nats per token.
         spread_longest: SD of the same allocations' gains at the longest.
         regret: Gain at the longest length of the allocation that is best there, minus that of the one that is
-            best at the shorter, nats per token; both with the luck of their runs.
+            best at the shorter, nats per token; both with selection bias.
     """
 
     steps: int

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from experiments.evidence import Evidence, SettingEvidence
 
 ROW = 0.24  # inches a setting
-LINEAR_UP_TO = 1.0  # per cent; beyond it the axis is logarithmic, so that crippled allocations fit
+LINEAR_UP_TO = 1.0  # per cent; beyond it the axis is logarithmic, to fit very bad allocations
 WORD_LOOKS = dict(zip(WORDS, ((VERMILION, "o"), (BLUE, "s"), (MUTED, "^")), strict=True))
 FACTOR_COLOURS = dict(zip(FACTORS, (BLUE, ORANGE, VERMILION, GREEN, PURPLE), strict=True))
 
@@ -132,7 +132,7 @@ def plot_seeds(evidence: Evidence) -> Figure:
 
 
 def plot_factors(evidence: Evidence) -> Figure:
-    """Draw the explained share of the variance by factor, beside what could be explained.
+    """Draw the explained share of the variance by factor, beside the explainable share.
 
     Raises:
         InputError: If no setting has enough allocations.
@@ -153,9 +153,7 @@ def plot_factors(evidence: Evidence) -> Figure:
             axis.plot(100 * entry.components.own, row, marker="|", color=INK, markersize=11, linestyle="none")
     for name, colour in FACTOR_COLOURS.items():
         axis.barh(0, 0, color=colour, label=name)
-    axis.plot(
-        [], [], marker="|", color=INK, markersize=9, linestyle="none", label="the allocations' own share"
-    )
+    axis.plot([], [], marker="|", color=INK, markersize=9, linestyle="none", label="explainable share")
     axis.axvline(0, color=INK, linewidth=0.9)
     _label_rows(axis, entries)
     axis.set_xlabel("share of the variance in gains (%)")
@@ -165,7 +163,7 @@ def plot_factors(evidence: Evidence) -> Figure:
 
 
 def plot_fidelity(evidence: Evidence) -> Figure:
-    """Draw the rank correlation of short fine-tunes with the longest over their share of its length.
+    """Draw the rank correlation of short fine-tunes with the longest over their relative length.
 
     Raises:
         InputError: If no setting was measured at two lengths.

@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Gains:
-    """What was measured at one length, uniform itself left out: its gain is zero by definition.
+    """Paired gains at one length, without uniform, whose gain is zero by definition.
 
     Attributes:
         space: The setting's space.

@@ -1,4 +1,4 @@
-"""The evidence as a document: every figure and table made from the corpus, put between markers."""
+"""Write the evidence page: figures and tables from the corpus, between markers."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ MISSING = {
 
 
 def write_evidence(corpus: Corpus, *, file: str | Path = DOCUMENT) -> list[str]:
-    """Fill the generated parts of the evidence document from a corpus, and draw its figures beside it.
+    """Write the generated parts of the evidence page from a corpus, and draw its figures.
 
     Args:
         corpus: The corpus.
-        file: The document; made from the template if it is not there. Figures go to `figures/` beside it.
+        file: The document; created from the template if missing. Figures go to `figures/` beside it.
 
     Returns:
         The names of the parts that changed.
@@ -99,7 +99,7 @@ def write_evidence(corpus: Corpus, *, file: str | Path = DOCUMENT) -> list[str]:
 
 
 def render_evidence(evidence: Evidence) -> dict[str, str]:
-    """Render every table, and the sentences that carry figures, as Markdown by name of their marker."""
+    """Render all tables and generated sentences as Markdown, by name of their marker."""
     blocks = {}
     for name, build in TABLES.items():
         table = build(evidence)

@@ -1,4 +1,4 @@
-"""Small panels in a grid, one a setting, placed by hand: layout engines take seconds over twenty."""
+"""A grid of small panels, one per setting, with explicit positions, since layout engines take seconds."""
 
 from __future__ import annotations
 

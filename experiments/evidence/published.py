@@ -1,9 +1,9 @@
-"""What the method's co-authors published, as re-analysed here, to set beside our own figures.
+"""Our re-analysis of the co-authors' published data, for comparison with our own figures.
 
 Source: the raw pairs of rank vector and accuracies in [LaRA]_; method of the re-analysis: inside one pruned
 model and one batch of runs, mean accuracy over seven benchmarks against the rank vector, ten-fold
-cross-validation of ridge and of a Gaussian process, the better of the two. The file does not say what
-differed between repeats of one configuration.
+cross-validation of ridge and of a Gaussian process, the better of the two. The file does not say what differs
+between repeats of one configuration.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class PublishedBatch:
         spread: SD of mean accuracy over rank vectors, points.
         left_out: Best cross-validated R².
         rank_correlation: Spearman's ρ of left-out predictions; None if only known to be about zero or below.
-        boolq_share: Share of the variance that BoolQ alone accounts for; above 1 where others vary against
-            it.
+        boolq_share: Share of the variance due to BoolQ alone; above 1 if the other benchmarks vary in the
+            opposite direction.
     """
 
     model: str
@@ -47,7 +47,7 @@ BATCHES = (
 ALL_RUNS = 983
 REPEATS = 7
 REPEAT_SPREAD = 0.31
-"""SD in points over the repeats of the one configuration that occurs several times, of LLaMA-7B at 20 %."""
+"""SD in points over repeats of the only repeated configuration, of LLaMA-7B at 20 %."""
 REPEATED_MODEL = "LLaMA-7B, 20 % pruned"
 PREDICTOR_ERRORS = {
     "arc_challenge": 0.55, "arc_easy": 1.00, "boolq": 2.15, "hellaswag": 1.02, "openbookqa": 0.64, "piqa":

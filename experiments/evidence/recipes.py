@@ -1,4 +1,4 @@
-"""What the recipe does: learning rates on uniform, each allocation's own rate, scaling exponents."""
+"""Effects of the recipe: learning rates on uniform, learning rates per allocation, scaling exponents."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class RateCurve:
         rates: Learning rates, ascending.
         losses: Mean loss over seeds at each, nats per token.
         tuned: The rate that the setting uses.
-        later: Rates that uniform was trained at after the tuning, beside allocations at rates of their own,
-            with their losses.
+        later: Further rates of uniform, measured after the tuning together with allocations at their own
+            rates, with their losses.
     """
 
     rates: tuple[float, ...]
@@ -48,29 +48,29 @@ class RateCurve:
 
     @property
     def found_later(self) -> tuple[float, float] | None:
-        """A later rate that is better than all of the tuning, and by how much; None if there is none."""
+        """A later rate that is better than all tuned ones, and its advantage; None if there is none."""
         rate, loss = min(self.later, key=lambda point: point[1], default=(0.0, np.inf))
         return (rate, min(self.losses) - loss) if loss < min(self.losses) else None
 
     @property
     def cost_of_neighbour(self) -> float:
-        """What the second best rate costs: its loss minus the lowest, nats per token."""
+        """Loss of the second best rate minus the lowest loss, nats per token."""
         ordered = sorted(self.losses)
         return ordered[1] - ordered[0] if len(ordered) > 1 else 0.0
 
 
 @dataclass(frozen=True)
 class OwnRates:
-    """Whether the order of allocations survives when each gets its own best learning rate.
+    """Whether the order of allocations is the same if each has its own best learning rate.
 
     Attributes:
         allocations: Number of allocations.
         rates: Number of learning rates tried for each.
         seeds: Number of seeds.
-        correlation: Of gains at the setting's rate with gains at own best rates.
+        correlation: Correlation of gains at the setting's rate with gains at each allocation's best rate.
         same_rate: Share of the allocations whose best rate is uniform's best.
         best_tuned: Gain at the setting's rate of the allocation that is best there, nats per token.
-        best_own: Gain of the same allocation when it and uniform each take their best rate.
+        best_own: Gain of the same allocation if it and uniform each have their best rate.
         between_seeds: Mean correlation of the gains at the setting's rate between two seeds; None with one
             seed.
     """
@@ -96,7 +96,7 @@ class Exponent:
             same order for every exponent of a setting.
         loss_uniform: Mean loss of uniform, nats per token.
         seeds: Number of seeds.
-        correlation: Of the gains with those under the last exponent listed.
+        correlation: Correlation of the gains with those under the last exponent.
     """
 
     exponent: float
@@ -203,7 +203,7 @@ def _average(trials: Iterable[Trial]) -> dict[Values, dict[float, float]]:
 
 
 def _average_uniform(trials: Iterable[Trial]) -> dict[float, float]:
-    """Return uniform's mean loss by rate from what is written beside the other allocations."""
+    """Return uniform's mean loss by rate from the trials of the other allocations."""
     losses: dict[float, dict[int, float]] = defaultdict(dict)
     for trial in trials:
         if trial.loss_uniform is not None and trial.learning_rate:

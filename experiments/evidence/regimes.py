@@ -1,13 +1,13 @@
-"""Where allocation matters and where uniform is the thing to use: one rule for all settings.
+"""Decide whether allocation matters in a setting, by the same rule for all settings.
 
-A setting is one where **allocation matters** if the interval of its best allocation's gain, the luck of
-choosing taken out, lies above zero, and the gain is at least `SMALLEST_SHARE` of what recovery with uniform
-wins back from the pruned model. Everything else says **use uniform**, and why. Without repeats there is no
-noise to remove, and the setting stays **undecided**.
+**Allocation matters** in a setting if the interval of its best allocation's gain, without selection bias,
+lies above zero, and the gain is at least `SMALLEST_SHARE` of the loss that recovery with uniform wins back.
+Otherwise the decision is **use uniform**, with a reason. Without repeats the noise is unknown, and the
+setting is **undecided**.
 
-A two-sided 95 % interval lies above a true gain of zero in one setting of forty. With many settings some
-will, so each decision is also judged with all settings counted (Holm's step-down method at 5 % for the whole
-family).
+If the true gain is zero, a two-sided 95 % interval lies above zero in one setting of forty. With many
+settings some will, so each decision is also corrected for multiple testing (Holm's step-down method,
+family-wise level 5 %).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ WORDS = ("allocation matters", "use uniform", "undecided")
 
 @dataclass(frozen=True)
 class Regime:
-    """What to do in a setting.
+    """The decision for a setting.
 
     Attributes:
         word: One of `WORDS`.
-        reason: Why, in a few words without figures.
-        recovered: What uniform wins back from the pruned model, nats per token; None if not known.
+        reason: A short reason without figures.
+        recovered: Loss of the pruned model minus loss of uniform, nats per token; None if not known.
         share: The best allocation's gain as a share of it; None if not known.
-        share_low: The same of the lower end of the interval.
-        share_high: The same of the upper end.
+        share_low: The same for the lower end of the interval.
+        share_high: The same for the upper end.
     """
 
     word: str
@@ -63,18 +63,18 @@ def decide_regime(winner: Winner | None, *, pruned_loss: float | None, loss_unif
     elif not estimate.differ:
         word, reason = "use uniform", "allocations do not differ beyond the noise"
     elif share < SMALLEST_SHARE:
-        word, reason = "use uniform", "sure, but too small"
+        word, reason = "use uniform", "significant, but too small"
     else:
-        word, reason = "allocation matters", "sure and large enough"
+        word, reason = "allocation matters", "significant and large enough"
     return Regime(word, reason, recovered, share, low, high)
 
 
 def correct_for_number(p_values: Mapping[str, float], *, level: float = 1 - CONFIDENCE) -> set[str]:
-    """Return the names whose gains stand with all of them counted (Holm's step-down method).
+    """Return the names whose gains remain significant after Holm's correction for multiple testing.
 
     Args:
         p_values: One-sided p-value of each decided setting.
-        level: Chance of any false one in the family.
+        level: Family-wise error rate.
     """
     kept: set[str] = set()
     ordered = sorted(p_values, key=lambda name: p_values[name])

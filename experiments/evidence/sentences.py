@@ -1,4 +1,4 @@
-"""The findings of the evidence in sentences, with figures from the corpus."""
+"""The findings as sentences, with figures from the corpus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rankadaptor.results.table import write_gain, write_percent
 
 
 def summarise_findings(evidence: Evidence) -> str:
-    """Return the findings as a list, one line each; what was not measured has no line."""
+    """Return the findings as a list, one line each; unmeasured findings have no line."""
     lines = [
         *_summarise_regimes(evidence.settings),
         *_summarise_effects(evidence.settings),
@@ -39,7 +39,7 @@ def _summarise_regimes(entries: Sequence[SettingEvidence]) -> list[str]:
         lines.append(
             f"**Allocation matters in {len(matters)} of {decided}**: the best allocation gains "
             f"{write_percent(shares[0])} to {write_percent(shares[-1])} of what uniform recovers; {sure} of "
-            "these stand with all settings counted."
+            "these remain significant after correction for the number of settings."
         )
     elif decided:
         lines.append(
@@ -67,7 +67,7 @@ def _summarise_effects(entries: Sequence[SettingEvidence]) -> list[str]:
         lines.append(
             f"**Allocations differ** from one another beyond the noise in {real} of {len(tested)} settings "
             f"with repeats (p below {FALSE_SPREAD:.2f} in each). Of the variance between allocations under "
-            f"one seed, {write_percent(own)} is their own (median); the rest belongs to the seed."
+            f"one seed, {write_percent(own)} is due to the allocations (median); the rest is due to the seed."
         )
     middles = [
         float(np.median(entry.gains.screened_gains))
@@ -142,10 +142,10 @@ def describe_chance(evidence: Evidence) -> str:
     """Describe the error rate of the rule when there is no effect."""
     decided = sum(entry.regime.word != WORDS[2] for entry in evidence.settings)
     return (
-        "If no allocation differed from uniform, each decided setting would still be said to matter with a "
-        f"chance of about {write_percent(FALSE_RATE)}: {FALSE_RATE * decided:.2f} expected among the "
-        f"{decided} decided here. The column *stands with all counted* allows one such error in twenty for "
-        "the whole table.\n"
+        "If no allocation differed from uniform, the rule would still find that allocation matters in a "
+        f"decided setting with a probability of about {write_percent(FALSE_RATE)}: {FALSE_RATE * decided:.2f} "
+        f"expected among the {decided} decided here. The column *significant after correction* is Holm's "
+        "method at 5 % for the whole table.\n"
     )
 
 
@@ -158,9 +158,9 @@ def describe_claims() -> str:
         f"The abstract of [[RankAdaptor]](references.md#RankAdaptor) claims {low:g} to {high:g} % over the "
         f"best earlier method. Of the {ALL_RUNS} runs that co-authors published "
         f"[[LaRA]](references.md#LaRA), {len(BATCHES)} batches of one model each are re-analysed below: in "
-        f"{below} of them the rank vector predicts nothing on left-out runs (R² of zero or less). The "
+        f"{below} of them the rank vector does not predict left-out runs (R² of zero or less). The "
         f"published predictor's mean absolute error is {min(PREDICTOR_ERRORS.values()):.2f} to "
-        f"{PREDICTOR_ERRORS[worst]:.2f} points a benchmark, more than the spread inside one model.\n"
+        f"{PREDICTOR_ERRORS[worst]:.2f} points per benchmark, more than the spread within one model.\n"
     )
 
 

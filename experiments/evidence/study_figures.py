@@ -1,4 +1,4 @@
-"""Figures of what varies the recipe or the measure: learning rates, exponents, recovery, benchmarks."""
+"""Figures of learning rates, scaling exponents, recovery and benchmarks."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def plot_exponents(evidence: Evidence) -> Figure:
     """Draw each allocation's gain under the scaling exponents, a panel per setting; a line is an allocation.
 
     Raises:
-        InputError: If no setting has exponents side by side.
+        InputError: If no setting has several exponents.
     """
     found = [(entry.name, entry.exponents) for entry in evidence.settings if len(entry.exponents) > 1]
     if not found:
-        raise InputError("No figure of exponents: no setting has several side by side.")
+        raise InputError("No figure of exponents: no setting has several.")
     figure, axes = make_grid(
         len(found), across="exponent γ of LoRA scale ∝ r^−γ (diamonds: mean)", up="gain (nats per token)"
     )

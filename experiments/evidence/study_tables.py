@@ -1,4 +1,4 @@
-"""Tables of the evidence beside the records: fidelity, rates, exponents, recovery, benchmarks."""
+"""Tables of fidelity, learning rates, scaling exponents, recovery and benchmarks."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def build_fidelity_table(evidence: Evidence) -> Table:
             "spread, short", "spread, longest", "regret",
         ),
         rows=tuple(rows),
-        note="*Regret*: what is lost at the longest length, in nats per token, by taking the allocation that "
-        "is best at the shorter one.",
+        note="*Regret*: loss in gain at the longest length, in nats per token, from choosing the allocation "
+        "that is best at the shorter one.",
     )  # fmt: skip
 
 
@@ -102,8 +102,8 @@ def build_rate_table(evidence: Evidence) -> Table:
         ),
         rows=tuple(rows),
         note=f"A curve needs at least {FEWEST_RATES} rates, and its lowest loss inside them. Where "
-        "allocations were given rates of their own, uniform was trained at rates between those of the grid "
-        "too; one that is better is named. The setting keeps the rate it was measured at.",
+        "allocations have rates of their own, uniform was also trained at rates between those of the grid; a "
+        "better one is named. The setting keeps the rate it was measured at.",
     )  # fmt: skip
 
 
@@ -129,14 +129,14 @@ def build_own_rate_table(evidence: Evidence) -> Table:
         )
     return Table(
         name="own-rates",
-        title="Does the order hold at each allocation's own best rate?",
+        title="Order of allocations at each one's best learning rate",
         header=(
-            "setting", "allocations", "rates", "seeds", "order at one rate with order at own rates: ρ (95 %)",
-            "share with uniform's best rate", "best at the setting's rate: gain there", "its gain at own "
-            "rates", "ρ between seeds",
+            "setting", "allocations", "rates", "seeds", "ρ of gains at one rate and at own rates (95 %)",
+            "share with uniform's best rate", "gain of the best at the setting's rate", "its gain at own "
+            "rate", "ρ between seeds",
         ),
         rows=tuple(rows),
-        note="Gains in nats per token, with the luck of choosing; at own rates, uniform takes its best rate "
+        note="Gains in nats per token, with selection bias; at own rates, uniform takes its best rate "
         "too.",
     )  # fmt: skip
 
@@ -166,11 +166,11 @@ def build_exponent_table(evidence: Evidence) -> Table:
             )
     return Table(
         name="exponents",
-        title="Scaling exponents side by side, gains in nats per token",
+        title="Scaling exponents, gains in nats per token",
         header=(
             "setting", "exponent γ", "rate", "allocations", "seeds", "uniform's loss", "mean gain",
             "over that of the largest γ", "best",
-            "worst", "share above uniform", "order with that of the largest γ: ρ (95 %)",
+            "worst", "share above uniform", "ρ with the gains of the largest γ (95 %)",
         ),
         rows=tuple(rows),
         note="LoRA scale ∝ r^−γ; at uniform ranks all exponents are the same run. ±: standard error over "
@@ -220,8 +220,8 @@ def build_curve_table(evidence: Evidence) -> Table:
         rows=tuple(rows),
         note="Losses in nats per token, one fine-tune with its own schedule per length. *Flattened*: the "
         f"last doubling of tokens adds at most {write_percent(FLAT)} of the most that is recovered. The last "
-        "column is a share of the best loss on the curve: where it is near 100 %, allocations were compared "
-        "at the end of recovery, elsewhere on the way.",
+        "column is a share of the best loss on the curve: near 100 %, allocations were compared at the end "
+        "of recovery, otherwise before it.",
     )  # fmt: skip
 
 
@@ -256,15 +256,15 @@ def build_benchmark_table(evidence: Evidence) -> Table:
         )
     return Table(
         name="benchmarks",
-        title="Does held-out loss predict accuracy? Mean accuracy in points",
+        title="Held-out loss and mean accuracy in points",
         header=(
             "setting", "benchmarks", "models", "mean of all", "guessing",
-            "lower loss with higher accuracy: ρ (95 %)", "without BoolQ",
+            "ρ of lower loss and higher accuracy (95 %)", "without BoolQ",
             "best − worst", "best − uniform", "worst − uniform",
         ),
         rows=tuple(rows),
-        note="±: one standard error, in brackets what it rests on: paired items, the spread between models, "
-        "or items as if they were different ones (too wide).",
+        note="±: one standard error, in brackets its source: paired items, the spread between models, or "
+        "items treated as unpaired (too wide).",
     )  # fmt: skip
 
 
@@ -287,5 +287,5 @@ def build_accuracy_table(evidence: Evidence) -> Table:
         title="Mean accuracy by benchmark, in points",
         header=("setting", "allocations", "models", *names),
         rows=tuple(rows),
-        note="One seed a model, the same questions for all models of a setting.",
+        note="One seed per model, the same questions for all models of a setting.",
     )

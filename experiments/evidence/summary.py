@@ -1,4 +1,4 @@
-"""Everything that a corpus says about where allocation matters, gathered setting by setting."""
+"""Gather all results of a corpus, by setting."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SettingEvidence:
-    """What was found in one setting; parts that were not measured are None or empty.
+    """Results of one setting; parts that were not measured are None or empty.
 
     Attributes:
         name: The setting.
-        held_out: Whether no predictor is trained on it.
-        traits: What it is; see `describe_setting`.
+        held_out: Whether it is held out from training predictors.
+        traits: See `describe_setting`.
         records: Number of records, failed ones and other lengths included.
         failed: Number of failed records.
         gains: Gains at the length with the most allocations.
         components: Noise and true spread.
-        between_seeds: Of gains under the screening seed with mean gains under the other seeds, over the
-            repeated allocations.
+        between_seeds: Correlation of gains under the screening seed with mean gains under the other seeds,
+            over repeated allocations.
         text_noise: Standard error of a paired gain from the sampling of held-out sequences, median over
             allocations, nats per token.
-        factors: What explains the gains.
+        factors: Explained variance of the gains.
         winner: The best allocation.
-        regime: What to do.
-        sure_among_all: Whether the gain stands with all settings counted.
+        regime: The decision.
+        sure_among_all: Whether the gain is significant after correction for the number of settings.
         fidelity: Shorter lengths against the longest.
         rates: Uniform over learning rates.
-        own_rates: Whether the order survives own best rates.
-        exponents: The scaling exponents side by side.
+        own_rates: Whether the order holds at each allocation's best rate.
+        exponents: Comparison of scaling exponents.
         curve: Recovery of uniform.
         accuracy: Benchmarks.
     """
@@ -88,7 +88,7 @@ class SettingEvidence:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a corpus says.
+    """Results of a corpus.
 
     Attributes:
         digest: Digest of all records, settings and studies that it was made from.

@@ -118,16 +118,16 @@ def build_regime_table(evidence: Evidence) -> Table:
         )
     return Table(
         name="regimes",
-        title="Where allocation matters",
+        title="Settings in which allocation matters",
         header=(
             "setting", "regime", "why", "best allocation's gain, nats per token (95 % interval)",
-            "uniform recovers, nats per token", "gain as a share of that", "rests on", "stands with all "
-            "counted",
+            "uniform recovers, nats per token", "gain as a share of that", "estimated from", "significant "
+            "after correction",
         ),
         rows=tuple(rows),
         note=f"Rule: *{WORDS[0]}* if the interval lies above zero and the gain is at least "
-        f"{write_percent(SMALLEST_SHARE)} of what uniform recovers. The luck of choosing the best is taken "
-        "out.",
+        f"{write_percent(SMALLEST_SHARE)} of what uniform recovers. The gain has no selection "
+        "bias.",
     )  # fmt: skip
 
 
@@ -190,20 +190,19 @@ def build_effect_table(evidence: Evidence) -> Table:
         name="effects",
         title="Noise and signal, SDs in nats per token",
         header=(
-            "setting", "spread of gains under one seed", "foreseen part of it", "noise of a paired gain (95 "
-            "%)", "of it shared by a "
-            "seed", "of it one allocation's", "spread of true effects (95 %)", "signal to noise", "p, no "
-            "true spread",
+            "setting", "spread of gains under one seed", "predictable part", "noise of a paired gain (95 %)",
+            "seed part", "residual part", "spread of true effects (95 %)", "signal to noise", "p, no true "
+            "spread",
         ),
         rows=tuple(rows),
-        note=f"{ABSENT}: not measured. *Foreseen*: SD of what a ridge foresees of left-out allocations under "
-        "the same seed, which shrinks the spread without repeats; what is systematic in that seed is in it. "
-        "Without repeats over seeds neither the noise nor what is left of the spread without it is known.",
+        note=f"{ABSENT}: not measured. *Predictable part*: SD of ridge predictions of left-out allocations "
+        "under the same seed. It estimates the spread without repeats, but includes systematic effects of "
+        "that seed. Without repeats over seeds the noise and the spread of true effects are unknown.",
     )  # fmt: skip
 
 
 def build_winner_table(evidence: Evidence) -> Table:
-    """Build the table of best allocations, with and without luck."""
+    """Build the table of best allocations, with and without selection bias."""
     rows = []
     for entry in evidence.settings:
         winner, gains = entry.winner, entry.gains
@@ -226,15 +225,15 @@ def build_winner_table(evidence: Evidence) -> Table:
         name="winners",
         title="The best allocation's gain, nats per token",
         header=(
-            "setting", "measured once, with luck", "shrunken (95 %)", "best repeated one on fresh seeds (95 "
-            "%)", "is it the best of all", "median allocation", "worst allocation",
+            "setting", "measured once, with selection bias", "shrunken (95 %)", "best repeated one on fresh "
+            "seeds (95 %)", "same allocation", "median allocation", "worst allocation",
         ),
         rows=tuple(rows),
     )  # fmt: skip
 
 
 def build_seed_table(evidence: Evidence) -> Table:
-    """Build the table of what part of a paired effect is the allocation's own."""
+    """Build the table of variance components."""
     rows = []
     for entry in evidence.settings:
         parts, pair = entry.components, entry.between_seeds
@@ -252,9 +251,9 @@ def build_seed_table(evidence: Evidence) -> Table:
         )
     return Table(
         name="seeds",
-        title="What part of a paired effect is the allocation's own",
+        title="Variance of paired gains by source",
         header=(
-            "setting", "the allocation's own (95 %)", "one seed's", "Spearman's ρ, one seed with the others "
+            "setting", "allocation (95 %)", "residual of one seed", "Spearman's ρ, one seed with the others "
             "(95 %)", "standard error from held-out text",
         ),
         rows=tuple(rows),
@@ -288,15 +287,15 @@ def build_factor_table(evidence: Evidence) -> Table:
         name="factors",
         title="Share of the variance in gains that is explained",
         header=(
-            "setting", "allocations", *FACTORS, "all together", "could be explained",
+            "setting", "allocations", *FACTORS, "all together", "explainable",
             "left out: R²", "left out: Spearman's ρ",
         ),
         rows=tuple(rows),
-        note="Adjusted R² of least squares, divided by Shapley values; on average zero where nothing "
-        f"is explained, so small negative figures are zeros. {ABSENT} in a factor's column: the space or the "
-        f"pruning does not vary it, or there are fewer than {ALLOCATIONS_PER_COLUMN} allocations for each "
-        "column of the fit. *Could be explained*: the allocations' own share of the variance, the rest is "
-        "one seed's (systematic parts of that count as explained too).",
+        note="Adjusted R² of least squares, divided by Shapley values. It is zero on average if nothing is "
+        f"explained, so small negative figures are noise. {ABSENT} in a factor's column: it does not vary in "
+        f"this space or pruning, or there are fewer than {ALLOCATIONS_PER_COLUMN} allocations for each "
+        "column of the fit. *Explainable*: share of the variance that is due to the allocations; the rest is the "
+        "residual of one seed, whose systematic part is also counted as explained.",
     )  # fmt: skip
 
 

@@ -1,15 +1,14 @@
-"""How much the best allocation gains, without the luck by which it was chosen.
+"""Gain of the best allocation without selection bias.
 
-The best of sixty measured once is the one with a good effect and a lucky run. Two estimates leave the luck
-out:
+The best of sixty allocations that were measured once has a good effect and favourable noise. Two estimates
+avoid this bias:
 
-- **fresh**: the allocation is chosen by the screening seed alone, and only its other seeds say how good it is
-  (Student's t over seeds).
-- **shrunk**: every allocation's effect is drawn towards the mean of all by as much as the noise demands, with
-  all seeds of all allocations in one normal model (empirical Bayes, as James and Stein). The best is that
-  with the highest shrunken effect. How far true effects spread is itself uncertain, and averaged over. Where
-  gains reach much further down than up, their better half tells the spread: a few crippled allocations say
-  nothing about what can be won.
+- **fresh**: the allocation is chosen by the screening seed alone, and its gain is estimated from its other
+  seeds (Student's t over seeds). - **shrunk**: every allocation's effect is shrunk towards the mean in
+  proportion to the noise, with all seeds of all allocations in one normal model (empirical Bayes, James and
+  Stein). The best allocation has the highest shrunken effect. The estimate is averaged over the uncertainty
+  of the true spread. If gains are strongly skewed downwards, the spread is estimated from their better half,
+  because a few very bad allocations do not inform about possible gains.
 """
 
 from __future__ import annotations
@@ -30,11 +29,12 @@ Floats = NDArray[np.float64]
 
 FEWEST_FRESH = 3
 SKEWED = 0.5
-"""Share of the variance below which the better half of the gains alone gives the width of the prior."""
+"""If the better half of the gains has less than this share of the variance, it alone gives the width of the
+prior."""
 FAR_BELOW = 3.0
-"""SDs of the better half below the median from which on an allocation is left out of the shrinkage."""
+"""Allocations more than this many SDs of the better half below the median are excluded from the shrinkage."""
 PRIOR_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Quantiles of what is known about the width of the prior; the posterior is averaged over them."""
+"""Quantiles of the distribution of the prior width, over which the posterior is averaged."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,12 @@ class Estimate:
         gain: The estimate.
         low: Lower end.
         high: Upper end.
-        p_value: One-sided chance of such a gain or a larger one if the true gain were zero; of a shrunken
-            one, at least that of the spread if no allocation differed from another.
-        seeds: Seeds that it rests on.
+        p_value: One-sided p-value of the gain; for a shrunken gain, at least the p-value of the spread.
+        seeds: Number of seeds it is estimated from.
         values: The allocation.
         source: `fresh` or `shrunk`.
         differ: Whether allocations, or the better half that gave the width of the prior, differ beyond the
-            noise; a shrunken gain says nothing otherwise. True for fresh seeds, which do not rest on it.
+            noise; otherwise a shrunken gain is not informative. Always True for fresh seeds.
     """
 
     gain: float
@@ -69,7 +68,7 @@ class Winner:
     """The best allocation of a setting.
 
     Attributes:
-        screened: Highest gain measured under the screening seed, luck included, nats per token.
+        screened: Highest gain under the screening seed, with selection bias, nats per token.
         screened_values: The allocation that had it.
         fresh: Gain on fresh seeds of the best repeated allocation, chosen by the screening seed; None without
             `FEWEST_FRESH` seeds.
@@ -83,14 +82,14 @@ class Winner:
 
     @property
     def estimate(self) -> Estimate | None:
-        """What to rely on: fresh seeds if the best of all has them, else the shrunken estimate."""
+        """The estimate to use: fresh seeds if the best allocation has them, otherwise the shrunken one."""
         if self.fresh is not None and (self.fresh.values == self.screened_values or self.shrunk is None):
             return self.fresh
         return self.shrunk
 
 
 def find_winner(gains: Gains, components: Components) -> Winner | None:
-    """Return the best allocation with honest estimates of its gain; None without measurements."""
+    """Return the best allocation with unbiased estimates of its gain; None without measurements."""
     if not gains.screened.any():
         return None
     column = np.where(gains.screened, gains.gains[:, gains.screen], -np.inf)
@@ -147,7 +146,7 @@ def _estimate_shrunk(gains: Gains, components: Components) -> Estimate | None:
     gain, scale = float(mean[best]), math.sqrt(variance[best])
     if scale == 0:
         return None
-    # The seeds' own part is known from few seeds, so what it adds has few degrees of freedom (Satterthwaite).
+    # The seed term is estimated from few seeds, so it has few degrees of freedom (Satterthwaite).
     without = _average_posterior(gains.gains[kept], priors=priors, shared=0.0, rest=rest)[1][best]
     from_seeds = max(scale**2 - without, 0.0)
     scatter = from_seeds**2 / max(components.seeds - 1, 1) + without**2 / components.rest_freedom
@@ -183,7 +182,7 @@ def _compute_posterior(gains: Floats, *, prior: float, shared: float, rest: floa
         gains: `(n, k)`, NaN where not measured.
         prior: Variance of the allocations' effects.
         shared: Variance of the seeds' effects.
-        rest: Variance of what is one allocation's under one seed.
+        rest: Variance of the residual.
     """
     known = np.isfinite(gains)
     rows, columns = np.nonzero(known)
@@ -197,7 +196,7 @@ def _compute_posterior(gains: Floats, *, prior: float, shared: float, rest: floa
     weight = float(ones @ solved[:, 1])
     centre = float(ones @ solved[:, 0]) / weight
     mean = centre + cross @ (solved[:, 0] - centre * solved[:, 1])
-    lost = 1.0 - cross @ solved[:, 1]  # the mean of all is estimated too
+    lost = 1.0 - cross @ solved[:, 1]  # the overall mean is estimated too
     variance = prior - np.einsum("ij,ji->i", cross, solved[:, 2:]) + lost**2 / weight
     return mean, np.maximum(variance, 0.0)
 

@@ -1,1 +1,1 @@
-"""All predictors judged on the corpus, for docs/predictors.md and docs/what-to-expect.md."""
+"""Benchmark of all predictors on the corpus, for docs/predictors.md and docs/what-to-expect.md."""

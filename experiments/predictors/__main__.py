@@ -1,11 +1,11 @@
-"""Judge all predictors on the corpus, and write what documents show of it.
+"""Benchmark all predictors on the corpus, and write the results into documents.
 
     python -m experiments.predictors [--no-siblings --output experiments/results/predictors-other-models.json]
     python -m experiments.predictors --into docs/predictors.md
 
 Rows go to the result file, averages and facts of the run to its summary, and two figures to `figures/` beside
-it; the same command continues where it was cut off. `--into` fills a document's parts from rows that are
-there.
+it; the same command continues an interrupted benchmark. `--into` writes the generated parts of a document
+from existing rows.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SCORED = 100_000
 
 
 def main() -> None:
-    """Judge, or fill a document."""
+    """Run the benchmark, or write a document."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -79,16 +79,16 @@ def judge_all(
     seed: int = 0,
     siblings: bool = True,
 ) -> list[dict[str, Any]]:
-    """Judge all contestants, and draw what came out.
+    """Benchmark all contestants, and draw the figures.
 
     Args:
         corpus: Folder, or folders.
-        output: The file of rows; its summary and figures lie beside it.
+        output: The file of rows; its summary and figures are written beside it.
         predictors: Names of contestants; all if None.
-        draws: Random choices of the online records that each row is an average over.
+        draws: Random choices of online records over which each row is averaged.
         epochs: Passes over the corpus when a network is meta-trained.
-        seed: Of everything random.
-        siblings: Whether other settings of the model that a setting is about may be trained on.
+        seed: Random seed.
+        siblings: Whether training may use other settings of the same model.
     """
     contestants = list_contestants(epochs=epochs, seed=seed)
     rows = benchmark_predictors(

@@ -1,4 +1,4 @@
-"""What the default predictor is meant to reach, beside what it does, as a Markdown table."""
+"""Aims of the default predictor and what it reaches, as a Markdown table."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rankadaptor.predictor.contest import average_rows
 SHARES = ((0, 0.6), (16, 0.85))
 """Online records, and the share of the noise ceiling aimed at after them."""
 LEAD, LEADS = 0.05, (0, 4, 8)
-"""By how much of the ceiling the default is meant to lead every other, and after how many records."""
+"""Lead of the default over every other predictor (share of the ceiling) by number of records."""
 COVERAGE = (0.85, 0.95)
 KIN = ("ensemble",)
-"""Contestants that have the default among their members, so that leading them would say little."""
+"""Contestants that contain the default, which it does not have to lead."""
 
 Row = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ def _check_leads(own: Mapping[int, Row], averages: Sequence[Row]) -> Iterator[tu
             row["predictor"]: row["kendall_ratio"]
             for row in averages
             if row["records"] == count and row["predictor"] not in (DEFAULT, *KIN)
-            # a mean over other settings is no comparison
+            # means over different settings are not comparable
             and row["settings"] == own[count]["settings"] and row["kendall_ratio"] is not None
         }  # fmt: skip
         if others:

@@ -1,4 +1,4 @@
-"""All predictors compared here, the package's and others, each trained on what it may see."""
+"""All predictors that are compared, each with its training on the visible settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 EPOCHS = 60
 LEARNING_RATE = 3e-3
 RATES = (0.02, 0.005, 0.001)
-"""Inner rates; the next is tried where the steps of one diverge."""
+"""Inner learning rates; the next one is used if training diverges."""
 NETWORKS = {
     "slots_maml": ("slots", "maml"),
     "slots_first_order": ("slots", "first_order"),
@@ -35,7 +35,7 @@ def list_contestants(*, epochs: int = EPOCHS, seed: int = 0) -> dict[str, Train]
 
     Args:
         epochs: Passes over the corpus when a network is meta-trained.
-        seed: Of everything random.
+        seed: Random seed.
     """
     contestants = package.list_contestants(seed=seed)
     contestants["distance"] = lambda _: Distance()

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees over all settings at once: the plain way to use a corpus, with no meta-learning."""
+"""Gradient-boosted trees over all settings at once: the baseline that uses a corpus without meta-learning."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from rankadaptor.space import Space
 
 OWN_WEIGHT = 4.0
-"""A record of the running search counts as so many of the corpus."""
+"""Weight of a record of the running search, relative to one of the corpus."""
 DRAWS_OF_UNIFORM = 8
 
 
 @dataclass(frozen=True)
 class CorpusTrees:
-    """Boosted trees (xgboost) on features that mean the same in every space, fitted to corpus and search.
+    """Boosted trees (xgboost) on features shared by all spaces, fitted to corpus and search.
 
     Attributes:
         rows: Features of the corpus's allocations, `(n, d)`.
@@ -34,7 +34,7 @@ class CorpusTrees:
         own: Features, targets and spread of the running search.
         members: Boosters; they see different bootstraps, and their disagreement is the standard deviation.
         trees: Trees per booster.
-        seed: Bootstraps and columns.
+        seed: Seed of bootstraps and column samples.
     """
 
     rows: Floats

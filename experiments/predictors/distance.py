@@ -1,4 +1,4 @@
-"""The least that a predictor must beat: the farther from uniform, the worse."""
+"""Baseline predictor: gains decrease with distance from uniform."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distance:
-    """Minus the mean absolute coordinate, its size learned online.
+    """Negative mean absolute coordinate, with a scale learned online.
 
-    It never proposes anything but uniform's neighbours, so it is of no use to a search. But random
-    allocations are far from uniform, most of those perform worse, and a high τ may reflect nothing else.
+    It only proposes neighbours of uniform, so it is useless for a search. But random allocations are far from
+    uniform and most perform worse, so a high τ may reflect nothing else.
     """
 
     seen: tuple[Space, tuple[Record, ...]] | None = dataclasses.field(default=None, repr=False, compare=False)
@@ -36,7 +36,7 @@ class Distance:
         return predictor.predict(space, allocations)
 
     def update(self, space: Space, records: Sequence[Record]) -> Distance:
-        """Keep the records, for the size; see `Predictor`."""
+        """Keep the records, to fit the scale; see `Predictor`."""
         return dataclasses.replace(self, seen=(space, tuple(records)))
 
 

@@ -1,4 +1,4 @@
-"""How well predictors order the allocations of settings that they were not trained on."""
+"""Figures of how well predictors rank allocations in settings that they were not trained on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "meta"
 UNTAUGHT = "gaussian_process"
-"""The contestant that sees the same slots and has learned from no other setting."""
+"""The contestant with the same features and no training on other settings."""
 LOOKS = (
     (VERMILION, "-", "o"), (BLUE, "-", "s"), (GREEN, "-", "^"), (ORANGE, "-", "v"), (PURPLE, "-", "D"),
     (SKY, "-", "P"), (MUTED, "-", "X"), (BLUE, "--", "s"), (GREEN, "--", "^"), (ORANGE, "--", "v"),
@@ -40,9 +40,9 @@ TARGETS = ((0, 0.6), (16, 0.85))
 def plot_contest(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw, over the number of online records, the share of the noise ceiling reached and the coverage.
 
-    Averages over settings in which allocations differ by more than noise, held-out ones included; over all
-    settings where none is known to have signal. Settings too small to be judged at the largest count are
-    left out, so that every count is an average over the same settings.
+    Averages over settings in which allocations differ by more than noise, held-out ones included, or over all
+    settings if none is known to have signal. Settings too small for the largest count are left out, so that
+    all counts are averaged over the same settings.
 
     Raises:
         InputError: If there are no rows.
@@ -81,7 +81,7 @@ def plot_contest(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def plot_start(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw what a corpus is worth at the start of a search: the default predictor and one without a corpus.
+    """Draw the benefit of a corpus at the start of a search: the default predictor and one without a corpus.
 
     Averages over the settings that `plot_contest` averages over.
 
@@ -114,7 +114,7 @@ def plot_start(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _keep_whole(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Keep the settings judged at every count: else a line would rise or fall by who is averaged over."""
+    """Keep the settings judged at every count, so that all points of a line average the same settings."""
     largest = max((row["records"] for row in rows), default=0)
     whole = {row["setting"] for row in rows if row["records"] == largest}
     return [row for row in rows if row["setting"] in whole]

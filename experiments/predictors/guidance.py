@@ -1,4 +1,4 @@
-"""What the trained predictor saves a search, in words."""
+"""Describe how many short runs the trained predictor saves."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_guidance(rows: Sequence[Row], *, figure: str) -> str:
 
 
 def settle(rows: Sequence[Row], name: str) -> list[int]:
-    """Return, a search, the fewest short runs from which on every verdict is that after the most."""
+    """Return for each search the smallest number of short runs after which the verdict is final."""
     found = []
     for seed in sorted({row["search_seed"] for row in rows if row["predictor"] == name}):
         own = sorted(
@@ -62,12 +62,12 @@ def settle(rows: Sequence[Row], name: str) -> list[int]:
 
 
 def write_replay(rows: Sequence[Row], *, figure: str, ways: Mapping[str, str]) -> str:
-    """Return a figure, and in a sentence what each way hands over first and last, as Markdown.
+    """Return a figure and a sentence with the first and last gain of each strategy, as Markdown.
 
     Args:
         rows: With `way`, `setting`, `short_runs` and `gain`, in units of a setting's spread.
         figure: Path of the figure, as the document links it.
-        ways: What the ways are called.
+        ways: Display names of the strategies.
     """
     counts = sorted({row["short_runs"] for row in rows})
     settings = len({row["setting"] for row in rows})

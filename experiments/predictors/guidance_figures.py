@@ -1,4 +1,4 @@
-"""What searches would hand over after ever more short runs, by the predictor that guides them."""
+"""Figures of the gain of a search over its number of short runs, by predictor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDTH = 0.12
 
 
 def plot_guidance(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the gain on fresh seeds over the number of short runs, a curve a predictor.
+    """Draw the gain on fresh seeds over the number of short runs, one curve per predictor.
 
     Lines are means over searches; dots are the searches, each with the interval of its verdict.
 
@@ -63,11 +63,11 @@ def plot_guidance(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def plot_replay(rows: Sequence[Mapping[str, Any]], *, ways: Mapping[str, str]) -> Figure:
-    """Draw what a search hands over after so many short runs, a curve a way: means over settings.
+    """Draw the gain of a search over its short runs, one curve per strategy: means over settings.
 
     Args:
         rows: With `way`, `setting`, `short_runs` and `gain`, in units of a setting's spread.
-        ways: What the ways are called, at most three.
+        ways: Display names of the strategies, at most three.
 
     Raises:
         InputError: If one of them is not among the rows.

@@ -1,4 +1,4 @@
-"""The benchmark of predictors as parts of a Markdown document."""
+"""Write the benchmark of predictors into a Markdown document."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def fill_contest(results: str | Path, *, file: str | Path) -> list[str]:
 
 
 def write_start(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Say what the corpus is worth at the start of a search, and how many runs stand in for it."""
+    """Describe the benefit of the corpus at the start of a search, and how many runs replace it."""
     signal = True if any(row["signal"] for row in rows) else None
     chosen = [row for row in rows if signal is None or row["signal"]]
     most = max(row["records"] for row in chosen)
@@ -111,7 +111,7 @@ def render_averages(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def render_settings(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table of settings: what noise allows, and what the default predictor reaches."""
+    """Return a table of settings: the ceiling due to noise, and the τ of the default predictor."""
     own = [row for row in rows if row["predictor"] == DEFAULT]
     counts = sorted({row["records"] for row in own})
     lines = [

@@ -1,15 +1,14 @@
-"""How a search with the trained predictor should propose, replayed on measured allocations.
+"""Compare proposal strategies with the trained predictor, replayed on measured allocations.
 
     python -m experiments.predictors.proposals
 
-In every setting with 40 measured allocations or more a search may ask for these allocations only, and is
-answered by their first measurement. After each of `COUNTS` short runs the measured allocation that the
-predictor then expects most of is judged by its mean over all seeds, as a share of the setting's spread.
-Training settings are left out in turn; decision 0020 was taken on them alone, the held-out ones came after.
-Two ways have no corpus: `distance` goes by the distance from uniform alone; `untaught` is a Gaussian process
-that begins with four allocations far apart, and then goes by expected improvement. Writes
-`experiments/results/proposals.json`, a figure, and the parts `proposals` of `docs/what-to-expect.md` and
-`docs/predictors.md`.
+In every setting with at least 40 measured allocations, a search may only propose these, and their first
+measurement is returned. After each of `COUNTS` short runs, the allocation with the highest predicted gain is
+scored by its mean gain over all seeds, in units of the setting's spread. Training settings are left out in
+turn; decision 0020 was taken on them alone, and the held-out ones were evaluated later. Two strategies use no
+corpus: `distance` uses only the distance from uniform; `untaught` is a Gaussian process that starts with four
+distant allocations and then uses expected improvement. Writes `experiments/results/proposals.json`, a figure,
+and the parts `proposals` of `docs/what-to-expect.md` and `docs/predictors.md`.
 """
 
 from __future__ import annotations
@@ -60,12 +59,12 @@ WAYS = {
     CLOSE: ("greedy", "greedy"),
     UNTAUGHT: ("expected_improvement", "expected_improvement"),
 }
-"""How the first half of the short runs is proposed, and how the second."""
+"""Proposal rules of the first and second half of the short runs."""
 COUNTS, LEAST, DRAWS = (1, 2, 4, 8, 12), 40, 3
 
 
 def main() -> None:
-    """Replay, unless only the documents are asked for, and write."""
+    """Replay unless `--only-write` is given, and write the documents."""
     logging.basicConfig(level=logging.WARNING)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only-write", action="store_true", help="write documents from the result")
@@ -75,7 +74,7 @@ def main() -> None:
 
 
 def measure() -> list[dict[str, Any]]:
-    """Replay every way in every setting."""
+    """Replay every strategy in every setting."""
     evidence = list_evidence(Corpus.load("meta_data"))
     teachers, _ = choose_trainable(evidence)
     rows = []
@@ -85,7 +84,7 @@ def measure() -> list[dict[str, Any]]:
         others = [(each.space, each.observations) for each in teachers if each.name != setting.name]
         hierarchy = calibrate_width(fit_hierarchy(others), others)
         for way, proposals in WAYS.items():
-            seeds = range(DRAWS if "thompson" in way else 1)  # the others draw nothing
+            seeds = range(DRAWS if "thompson" in way else 1)  # the others are deterministic
             found = [
                 replay(
                     setting,
@@ -123,7 +122,7 @@ def write_documents(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def choose_predictor(way: str, hierarchy: Hierarchy, *, seed: int) -> Predictor:
-    """Return the predictor that guides a way."""
+    """Return the predictor of a strategy."""
     if way == UNTAUGHT:
         return GaussianProcess(seed=seed)
     return Distance() if way == CLOSE else MetaPredictor(hierarchy, seed=seed)
@@ -161,7 +160,7 @@ def replay(
 
 
 def tabulate(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return means over settings, a line a way."""
+    """Return means over settings, one row per strategy."""
     lines = []
     for way in WAYS:
         own = [row for row in rows if row["way"] == way]

@@ -1,4 +1,4 @@
-"""Regret: what the first choices of a predictor lose against the best allocation, as a table."""
+"""Regret of the first choices of a predictor against the best allocation, as a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 def render_regret(rows: Sequence[Row]) -> str:
     """Return tables of predictors and counts: gain missed by the first choice, and by the first five.
 
-    In units of the setting's spread of measured gains, so that settings count alike.
+    In units of the setting's spread of measured gains, so that settings have equal weights.
     """
     decided = [row for row in rows if row["signal"]] or list(rows)
     chosen = [row for row in decided if row["measured_spread"]]
@@ -44,7 +44,9 @@ def render_regret(rows: Sequence[Row]) -> str:
 
 
 def _write_cell(rows: Sequence[Row], *, settings: int) -> str:
-    if not rows or not any(row["predicted_spread"] for row in rows):  # all alike: it has no first choice
+    if not rows or not any(
+        row["predicted_spread"] for row in rows
+    ):  # all predictions are equal: there is no first choice
         return ""
     first, five = (
         float(np.mean([row[field] / row["measured_spread"] for row in rows]))

@@ -214,7 +214,7 @@ def test_the_ends_stay_where_asked() -> None:
 def test_requests_that_cannot_be_met_are_refused(pico_model) -> None:
     model = pico_model("llama", 4)
     options = {"importance": "l2", "targets": ["blocks"]}
-    with pytest.raises(InputError, match=r"at most 0\.75.*one block stays"):
+    with pytest.raises(InputError, match=r"at most 0\.75.*one block is kept"):
         prune(model, None, **options, ratio=0.95)
     with pytest.raises(InputError, match=r"rounds to no block.*0\.25"):
         prune(model, None, **options, ratio=0.1)

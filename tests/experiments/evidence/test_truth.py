@@ -138,7 +138,7 @@ def test_a_sure_gain_can_be_too_small_and_an_unrepeated_one_stays_undecided(tmp_
     small = gather_evidence(plant_corpus(tmp_path / "small", spread=0.0005, noise=0.0001, shared=0.0001))
     assert (small.settings[0].regime.word, small.settings[0].regime.reason) == (
         UNIFORM,
-        "sure, but too small",
+        "significant, but too small",
     )
     once = gather_evidence(plant_corpus(tmp_path / "once", spread=0.01, seeds=1)).settings[0]
     assert (once.regime.word, once.regime.reason) == (UNDECIDED, "not repeated over seeds")
