@@ -143,9 +143,9 @@ def describe_chance(evidence: Evidence) -> str:
     decided = sum(entry.regime.word != WORDS[2] for entry in evidence.settings)
     return (
         "If no allocation differed from uniform, the rule would still find that allocation matters in a "
-        f"decided setting with a probability of about {write_percent(FALSE_RATE)}: {FALSE_RATE * decided:.2f} "
-        f"expected among the {decided} decided here. The column *significant after correction* is Holm's "
-        "method at 5 % for the whole table.\n"
+        f"decided setting with a probability of about {write_percent(FALSE_RATE)}: "
+        f"{FALSE_RATE * decided:.2f} expected among the {decided} decided here. The column *significant "
+        "after correction* is Holm's method at 5 % for the whole table.\n"
     )
 
 

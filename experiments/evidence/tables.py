@@ -126,8 +126,8 @@ def build_regime_table(evidence: Evidence) -> Table:
         ),
         rows=tuple(rows),
         note=f"Rule: *{WORDS[0]}* if the interval lies above zero and the gain is at least "
-        f"{write_percent(SMALLEST_SHARE)} of what uniform recovers. The gain has no selection "
-        "bias.",
+        f"{write_percent(SMALLEST_SHARE)} of what uniform recovers. The gain is corrected for "
+        "selection bias.",
     )  # fmt: skip
 
 
@@ -294,8 +294,8 @@ def build_factor_table(evidence: Evidence) -> Table:
         note="Adjusted R² of least squares, divided by Shapley values. It is zero on average if nothing is "
         f"explained, so small negative figures are noise. {ABSENT} in a factor's column: it does not vary in "
         f"this space or pruning, or there are fewer than {ALLOCATIONS_PER_COLUMN} allocations for each "
-        "column of the fit. *Explainable*: share of the variance that is due to the allocations; the rest is the "
-        "residual of one seed, whose systematic part is also counted as explained.",
+        "column of the fit. *Explainable*: share of the variance that is due to the allocations; the rest is "
+        "the residual of one seed, whose systematic part is also counted as explained.",
     )  # fmt: skip
 
 

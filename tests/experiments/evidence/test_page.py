@@ -81,7 +81,7 @@ def test_what_is_missing_is_said_and_nothing_is_made_up(tmp_path: Path) -> None:
     for words in (
         "Not measured yet: no setting has the same allocations at two lengths.",
         "Not measured yet: no setting has models scored on benchmarks.",
-        "No figure of exponents: no setting has several side by side.",
+        "No figure of exponents: no setting has several.",
         "| planted-0 | undecided | not repeated over seeds | – |",
     ):
         assert words in text
