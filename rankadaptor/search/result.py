@@ -128,7 +128,7 @@ class SearchResult:
 
     Attributes:
         best: The measured allocation whose gain the final predictor expects to be largest. Taking the largest
-            *measured* gain instead would favour the luckiest measurement.
+            *measured* gain instead would favour measurements with favourable noise.
         expected_gain: That expectation, nats per token.
         records: All records, failed ones included, in the order told.
         history: One step per record.
