@@ -12,6 +12,10 @@ The features of a slot are its share of S, so that a coefficient is a relative e
 is a smooth rest: a Gaussian process over the same features, which makes neighbours of a measured allocation
 start from what was measured. Both have Gaussian priors; their sizes are chosen by marginal likelihood.
 
+Means are those of ln D, transformed; the standard deviation is the step from there to one standard deviation
+below in ln D. That of the damage itself would be dominated by how much worse an allocation may be, and an
+acquisition function that adds it would propose the worst.
+
 Records of lower fidelity (few tokens) have a common offset and a noise of their own. A measurement of full
 fidelity is exact, and allocations that have one are predicted as measured.
 """
@@ -174,7 +178,7 @@ class SweepPredictor:
             part = slice(start, start + CHUNK)
             mean[part], std[part] = self._predict_logs(features, array[part])
         damage = np.exp(mean)
-        width = damage * np.sqrt(np.expm1(np.minimum(std**2, 4.0)))
+        width = damage * -np.expm1(-std)  # downwards: the tail upwards must not look like a promise
         if self.fitted is not None:
             measured = np.isin(compute_keys(array), self.fitted.keys)
             for row in np.flatnonzero(measured).tolist():

@@ -324,7 +324,7 @@ class Search:
         if self._refinement is not None:
             return self._refinement.propose(
                 self.space, predictor, parents=self._choose_parents(), seen=seen,
-                candidates=self._candidates, turn=turn, seed=seed,
+                candidates=self._candidates, early=self._early, turn=turn, seed=seed,
             )  # fmt: skip
         if self.proposal == "random":
             pool = drop_seen(self.space.sample_choices(self._candidates, seed), seen)

@@ -60,6 +60,7 @@ class Refinement:
         parents: Ints,
         seen: Collection[tuple[int, ...]],
         candidates: int,
+        early: bool,
         turn: int,
         seed: int,
     ) -> tuple[int, ...] | None:
@@ -71,6 +72,7 @@ class Refinement:
             parents: Measured allocations inside the limits, best first, `(n, n_slots)`; may be empty.
             seen: Choices to leave out.
             candidates: Number of trades that are ranked, besides offspring of the best of them.
+            early: Whether there are few records yet; the largest predicted mean is then taken.
             turn: Number of the proposal in its batch; the exact solver runs for the first one.
             seed: Seed of all draws.
         """
@@ -82,56 +84,60 @@ class Refinement:
         if self.blind:
             drawn = drop_seen(trade(space, parents[:1], count=64, seed=seed), seen)
             return _read_row(drawn[0]) if len(drawn) else None
+        optimism = 0.0 if early else self.optimism
         pool = trade(space, parents[:PARENTS], count=candidates, seed=seed)
         if self.exact and turn == 0:
-            pool = np.concatenate([pool, self._find_exact(space, predictor, parents[0])])
+            pool = np.concatenate([pool, _find_exact(space, predictor, parents[0], optimism=optimism)])
         pool = drop_seen(pool, seen)
         if not len(pool):
             return None
         return climb(
             pool,
-            lambda choices: self._score(space, predictor, choices),
+            lambda choices: _score(space, predictor, choices, optimism=optimism),
             lambda best, number: trade(space, best, count=max(candidates // 4, 2), seed=seed + number + 1),
             seen=seen,
         )
 
-    def _score(self, space: Space, predictor: Predictor, choices: Ints) -> Floats:
-        if not len(choices):
-            return np.zeros(0)
-        prediction = predictor.predict(space, choices)
-        return prediction.mean + self.optimism * prediction.std
 
-    def _find_exact(self, space: Space, predictor: Predictor, around: Ints) -> Ints:
-        """Return exact optima of the predictor's judgement, linear around each in turn."""
-        found = []
-        for changes in CHANGES:
-            values = self._linearise(space, predictor, around)
-            try:
-                best = solve_exact(space, values, around=_read_row(around), changes=changes, gap=GAP)
-            except InputError:  # nothing else so near
-                continue
-            around = np.asarray(best)
-            found.append(around)
-        return np.array(found, dtype=np.int64).reshape(len(found), space.n_slots)
+def _score(space: Space, predictor: Predictor, choices: Ints, *, optimism: float) -> Floats:
+    if not len(choices):
+        return np.zeros(0)
+    prediction = predictor.predict(space, choices)
+    return prediction.mean + optimism * prediction.std
 
-    def _linearise(self, space: Space, predictor: Predictor, around: Ints) -> Floats:
-        """Return slot values whose sum is what the predictor says of every single change of an allocation.
 
-        The loss of the allocation itself is spread over the slots, `(n_slots, n_options)`.
-        """
-        tables = space.tables
-        rows, slots, options = [around], [], []
-        for slot in tables.searchable.tolist():
-            for option in range(int(tables.lowest[slot]), int(tables.highest[slot]) + 1):
-                changed = around.copy()
-                changed[slot] = option
-                rows.append(changed)
-                slots.append(slot)
-                options.append(option)
-        scores = self._score(space, predictor, np.array(rows))
-        values = np.full(tables.costs[0].shape, -scores[0] / space.n_slots)
-        values[slots, options] += scores[0] - scores[1:]
-        return values
+def _find_exact(space: Space, predictor: Predictor, around: Ints, *, optimism: float) -> Ints:
+    """Return exact optima of the predictor's judgement, linear around each in turn."""
+    found = []
+    for changes in CHANGES:
+        values = _linearise(space, predictor, around, optimism=optimism)
+        try:
+            best = solve_exact(space, values, around=_read_row(around), changes=changes, gap=GAP)
+        except InputError:  # nothing else so near
+            continue
+        around = np.asarray(best)
+        found.append(around)
+    return np.array(found, dtype=np.int64).reshape(len(found), space.n_slots)
+
+
+def _linearise(space: Space, predictor: Predictor, around: Ints, *, optimism: float) -> Floats:
+    """Return slot values whose sum is what the predictor says of every single change of an allocation.
+
+    The loss of the allocation itself is spread over the slots, `(n_slots, n_options)`.
+    """
+    tables = space.tables
+    rows, slots, options = [around], [], []
+    for slot in tables.searchable.tolist():
+        for option in range(int(tables.lowest[slot]), int(tables.highest[slot]) + 1):
+            changed = around.copy()
+            changed[slot] = option
+            rows.append(changed)
+            slots.append(slot)
+            options.append(option)
+    scores = _score(space, predictor, np.array(rows), optimism=optimism)
+    values = np.full(tables.costs[0].shape, -scores[0] / space.n_slots)
+    values[slots, options] += scores[0] - scores[1:]
+    return values
 
 
 def _read_row(row: Ints | Sequence[int]) -> tuple[int, ...]:
