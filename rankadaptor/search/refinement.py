@@ -3,7 +3,8 @@
 Candidates are trades between a few slots of the best allocations, and exact optima of the predictor's own
 judgement: it is made linear around an allocation (what it predicts of every single change), the sum is
 minimised under all limits with a bound on the number of slots that change, and this is repeated around what
-was found. All candidates are then ranked by the predictor's mean plus a part of its standard deviation.
+was found. No candidate differs from the nearest of the best measured allocations in more slots than a radius.
+Candidates are ranked by the predictor's mean plus a part of its standard deviation.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-OPTIMISM = 0.5
+OPTIMISM = 0.25
 """Standard deviations added to the predicted mean."""
 PARENTS = 6
 GAP = 5e-3
 """Relative gap of exact candidates: the predictor's own errors are larger."""
-CHANGES = (6, None)
-"""Bounds on the number of changed slots, one after the other."""
+RADIUS = 8
+"""Slots in which a proposal may differ from the nearest of the best measured allocations: farther away the
+predictor has seen nothing, and what it expects to be best is what it misjudges most."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Refinement:
         starts: Allocations measured first, such as the exact optimum of the sweep and uniform.
         optimism: Standard deviations added to the predicted mean; 0 takes what is expected to be best.
         exact: Whether exact optima of the predictor's judgement are among the candidates.
+        radius: Slots in which a proposal may differ from the nearest of the best measured allocations.
         blind: Whether candidates are taken as they are drawn, without ranking: evolution without a predictor.
     """
 
     starts: tuple[Allocation, ...] = ()
     optimism: float = OPTIMISM
     exact: bool = True
+    radius: int = RADIUS
     blind: bool = False
 
     def propose(
@@ -85,18 +89,31 @@ class Refinement:
             drawn = drop_seen(trade(space, parents[:1], count=64, seed=seed), seen)
             return _read_row(drawn[0]) if len(drawn) else None
         optimism = 0.0 if early else self.optimism
-        pool = trade(space, parents[:PARENTS], count=candidates, seed=seed)
+        parents = parents[:PARENTS]
+        pool = trade(space, parents, count=candidates, seed=seed)
         if self.exact and turn == 0:
-            pool = np.concatenate([pool, _find_exact(space, predictor, parents[0], optimism=optimism)])
+            found = _find_exact(space, predictor, parents[0], radius=self.radius, optimism=optimism)
+            pool = np.concatenate([pool, found])
         pool = drop_seen(pool, seen)
         if not len(pool):
             return None
         return climb(
             pool,
             lambda choices: _score(space, predictor, choices, optimism=optimism),
-            lambda best, number: trade(space, best, count=max(candidates // 4, 2), seed=seed + number + 1),
+            lambda best, number: _keep_near(
+                trade(space, best, count=max(candidates // 4, 2), seed=seed + number + 1),
+                parents,
+                radius=self.radius,
+            ),
             seen=seen,
         )
+
+
+def _keep_near(choices: Ints, parents: Ints, *, radius: int) -> Ints:
+    """Leave out rows that differ from every parent in more slots than the radius."""
+    changed = (choices[:, None, :] != parents[None]).sum(axis=2).min(axis=1)
+    near: Ints = choices[changed <= radius]
+    return near
 
 
 def _score(space: Space, predictor: Predictor, choices: Ints, *, optimism: float) -> Floats:
@@ -106,13 +123,13 @@ def _score(space: Space, predictor: Predictor, choices: Ints, *, optimism: float
     return prediction.mean + optimism * prediction.std
 
 
-def _find_exact(space: Space, predictor: Predictor, around: Ints, *, optimism: float) -> Ints:
-    """Return exact optima of the predictor's judgement, linear around each in turn."""
-    found = []
-    for changes in CHANGES:
+def _find_exact(space: Space, predictor: Predictor, centre: Ints, *, radius: int, optimism: float) -> Ints:
+    """Return exact optima of the predictor's judgement, linear around one and then around what was found."""
+    found, around = [], centre
+    for _ in range(2):
         values = _linearise(space, predictor, around, optimism=optimism)
         try:
-            best = solve_exact(space, values, around=_read_row(around), changes=changes, gap=GAP)
+            best = solve_exact(space, values, around=_read_row(centre), changes=radius, gap=GAP)
         except InputError:  # nothing else so near
             continue
         around = np.asarray(best)
