@@ -21,6 +21,8 @@ from rankadaptor.errors import InputError
 from rankadaptor.files import read_json, write_json
 
 RESULT = Path("experiments/results/frontier.json")
+SEARCHES = Path("experiments/results/searches.json")
+SEARCH = "python -m experiments.frontier.searches FILE.yaml"
 COMMAND = "python -m experiments.frontier experiments/frontier/*.yaml"
 
 
@@ -38,7 +40,8 @@ def main() -> None:
         for setting in dict.fromkeys(row["setting"] for row in rows):
             own = [row for row in rows if row["setting"] == setting]
             draw_frontier(own, file=FIGURE.with_stem(f"{FIGURE.stem}-{setting.replace(':', '-')}"))
-        write_page(rows, file=given.into)
+        searches = read_rows(SEARCHES, command=SEARCH) if SEARCHES.exists() else []
+        write_page(rows, searches=searches, file=given.into)
         sys.stdout.write(f"wrote {given.into}\n")
         return
     if not given.files:

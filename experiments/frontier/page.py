@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.frontier.rows import OURS, Row
-from experiments.frontier.targets import build_targets, find_speedup
+from experiments.frontier.targets import build_targets, describe_stock, find_sizes, find_speedup
 from rankadaptor.files import write_text
 from rankadaptor.results.table import ABSENT, write_count, write_loss
 
@@ -27,11 +27,14 @@ nothing there as long as the weights are untouched.
 """
 
 
-def write_page(rows: Sequence[Row], *, file: Path = PAGE, figure: Path = FIGURE) -> None:
+def write_page(
+    rows: Sequence[Row], *, searches: Sequence[Row] = (), file: Path = PAGE, figure: Path = FIGURE
+) -> None:
     """Write the document.
 
     Args:
         rows: The rows of the result file.
+        searches: Rows of other ways of searching, if they were measured.
         file: The document.
         figure: The figure it shows, which lies beside the result file.
     """
@@ -44,6 +47,8 @@ def write_page(rows: Sequence[Row], *, file: Path = PAGE, figure: Path = FIGURE)
         if targets.rows:
             parts += [f"### {targets.title}\n", targets.to_markdown()]
         parts += [_describe_speed(own), "### All files\n", _list_files(own), _describe_costs(own)]
+        if others := [row for row in searches if row["setting"] == setting]:
+            parts += ["### Ways of searching\n", _list_searches(others)]
     write_text(file, "\n".join(parts).rstrip() + "\n")
 
 
@@ -61,7 +66,8 @@ def _describe_dense(rows: Sequence[Row]) -> str:
 def _describe_speed(rows: Sequence[Row]) -> str:
     found = find_speedup(rows)
     if found is None:
-        return "No file of ours is as good as the best stock file up to 94 MB and has a measured speed.\n"
+        stock = describe_stock(find_sizes(rows))
+        return f"No file of ours with a measured speed is as good as the best of the {stock}.\n"
     return (
         f"At the loss of {found['reference']}, {found['ours']} has {found['prompt']:.2f} times its prompt "
         f"and {found['generate']:.2f} times its generated tokens per second on one thread.\n"
@@ -82,6 +88,28 @@ def _list_files(rows: Sequence[Row]) -> str:
             f"{write_loss(row['loss_other'])} | "
             + " | ".join(ABSENT if speed is None else f"{speed:.0f}" for speed in speeds)
             + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _list_searches(rows: Sequence[Row]) -> str:
+    """List what each search reached, and its lowest divergence after some numbers of evaluations."""
+    most = max(row["evaluations"] for row in rows)
+    marks = sorted({most // 4, most // 2, 3 * most // 4, most} - {0})
+    lines = [
+        "Lowest KL divergence to the dense model on the search text, in nats per token, after so many "
+        "evaluations. The sweep is counted where a search uses it.\n",
+        f"| limit | search | {' | '.join(f'after {mark}' for mark in marks)} | evaluations | tokens | "
+        "seconds |",
+        "|---|---" + "|---:" * (len(marks) + 3) + "|",
+    ]
+    for row in rows:
+        reached = [
+            min((best for count, best in row["history"] if count <= mark), default=None) for mark in marks
+        ]
+        lines.append(
+            f"| {row['limit']} | {row['method']} | {' | '.join(map(write_loss, reached))} | "
+            f"{row['evaluations']} | {write_count(row['tokens_scored'])} | {row['seconds']:.0f} |"
         )
     return "\n".join(lines) + "\n"
 

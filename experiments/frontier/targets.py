@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from experiments.frontier.rows import OURS, Row
 from rankadaptor.results.table import Table, write_gain
 
 TEXTS = {"loss_judging": "judging text", "loss_other": "text of another domain"}
-LARGEST_STOCK = 94e6
-FREE = "Q4_1"
-"""The stock type whose grid the kit's dense weights lie on."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a setting, and which stock files they are compared with.
+
+    Attributes:
+        stock: Limits at which stock files are the reference, and the margin over them.
+        small: Limits below every stock file.
+        largest: Bytes of the largest stock file that counts.
+        free: A stock type that costs nothing because the dense weights lie on its grid; it does not count.
+    """
+
+    stock: Mapping[str, float]
+    small: tuple[str, ...]
+    largest: float
+    free: str | None = None
+
+
+SMOLLM2 = Sizes({"90MB": 0.1, "75MB": 0.0}, ("60MB", "45MB"), 94e6, "Q4_1")
+OTHERS: Mapping[str, Sizes] = {"mistral-12x96": Sizes({"1300KB": 0.0}, ("800KB",), 1.36e6)}
+"""Sizes of settings other than SmolLM2-135M, by name."""
 
 Test = Callable[[Row], bool]
 
@@ -23,7 +43,7 @@ def build_targets(rows: Sequence[Row]) -> Table:
     with recovered references, others with others.
     """
     lines = []
-    for limit, wanted, name, is_reference in _list_targets():
+    for limit, wanted, name, is_reference in _list_targets(find_sizes(rows)):
         for recovered in (False, True):
             ours = [row for row in rows if _is(row, OURS, recovered) and row["limit"] == limit]
             others = [row for row in rows if row["recovered"] == recovered and is_reference(row)]
@@ -41,23 +61,38 @@ def build_targets(rows: Sequence[Row]) -> Table:
     )
 
 
-def _list_targets() -> list[tuple[str, float, str, Test]]:
+def find_sizes(rows: Sequence[Row]) -> Sizes:
+    """Return the sizes of the setting that rows belong to."""
+    return OTHERS.get(rows[0]["setting"], SMOLLM2) if rows else SMOLLM2
+
+
+def describe_stock(sizes: Sizes) -> str:
+    """Name the stock files that count."""
+    other = f", other than {sizes.free}" if sizes.free else ""
+    return f"stock files up to {sizes.largest / 1e6:g} MB{other}"
+
+
+def _is_stock(row: Row, sizes: Sizes) -> bool:
+    free = sizes.free is not None and sizes.free in row["method"]
+    return row["kind"] == "stock" and row["bytes"] <= sizes.largest and not free
+
+
+def _list_targets(sizes: Sizes) -> list[tuple[str, float, str, Test]]:
     def is_stock(row: Row) -> bool:
-        return row["kind"] == "stock" and row["bytes"] <= LARGEST_STOCK and FREE not in row["method"]
+        return _is_stock(row, sizes)
 
     def is_rule(limit: str, names: tuple[str, ...]) -> Test:
         return lambda row: row["limit"] == limit and str(row["method"]).startswith(names)
 
     targets: list[tuple[str, float, str, Test]] = [
-        ("90MB", 0.1, "stock files up to 94 MB, other than Q4_1", is_stock),
-        ("75MB", 0.0, "stock files up to 94 MB, other than Q4_1", is_stock),
+        (limit, wanted, describe_stock(sizes), is_stock) for limit, wanted in sizes.stock.items()
     ]
-    for limit in ("60MB", "45MB"):
+    for limit in sizes.small:
         targets += [
             (limit, 0.2, "uniform widths", is_rule(limit, ("uniform",))),
             (limit, 0.05, "Taylor, FLAP, Block Influence", is_rule(limit, ("taylor", "flap", "block"))),
         ]
-    for limit in ("90MB", "75MB", "60MB", "45MB"):
+    for limit in (*sizes.stock, *sizes.small):
         targets.append((limit, 0.0, "widths first, types second", is_rule(limit, ("sequential",))))
     return targets
 
@@ -67,18 +102,14 @@ def _is(row: Row, kind: str, recovered: bool) -> bool:
 
 
 def find_speedup(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Compare speeds at the loss of the best stock file up to 94 MB.
+    """Compare speeds at the loss of the best stock file that counts.
 
     Returns:
         `reference`, `ours` (method names), `prompt` and `generate` (ratios of tokens per second); None where
         no file of ours is as good on both texts, or no speed was measured.
     """
-    stock = [
-        row
-        for row in rows
-        if row["kind"] == "stock" and row["bytes"] <= LARGEST_STOCK and FREE not in row["method"]
-        and row["prompt_tokens_per_second"]
-    ]  # fmt: skip
+    sizes = find_sizes(rows)
+    stock = [row for row in rows if _is_stock(row, sizes) and row["prompt_tokens_per_second"]]
     if not stock:
         return None
     best = min(stock, key=lambda row: row["loss_judging"] + row["loss_other"])

@@ -247,16 +247,12 @@ def _fit(
     known: dict[tuple[int, ...], float],
 ) -> _Fit:
     """Choose the prior's sizes by marginal likelihood and condition on the records."""
-    from scipy.linalg import cho_solve, cholesky
+    from scipy.linalg import cho_solve
 
-    grams = (shared @ shared.T).astype(np.float64), (own @ own.T).astype(np.float64)
     keys = compute_keys(np.array(list(known), dtype=np.int64))
     best: tuple[float, _Fit] | None = None
     for size, rest in itertools.product(OWN, REST):
-        linear = grams[0] + size**2 * grams[1]
-        norms = np.diag(linear)
-        covariance = _add_rest(linear, norms, norms, rest=rest) + errors
-        factor = cholesky(covariance + 1e-8 * np.eye(len(covariance)), lower=True)
+        factor = _factorise(shared, own, errors, size=size, rest=rest)
         weights = cho_solve((factor, True), residuals)
         evidence = -0.5 * float(residuals @ weights) - float(np.log(np.diag(factor)).sum())
         if best is None or evidence > best[0]:
@@ -264,6 +260,32 @@ def _fit(
             best = evidence, _Fit(shared, scaled, size, rest, factor, weights, known, keys)
     assert best is not None
     return best[1]
+
+
+def _factorise(
+    shared: NDArray[np.float32], own: NDArray[np.float32], errors: Floats, *, size: float, rest: float
+) -> Floats:
+    """Return the lower Cholesky factor of the records' covariance, `(n, n)`.
+
+    Products of features are in single precision. Where many records lie within `LENGTH` of one another, its
+    rounding errors may exceed the smallest eigenvalue; they are then in double precision.
+    """
+    from scipy.linalg import LinAlgError, cholesky
+
+    for precision in (np.float32, np.float64):
+        first, second = shared.astype(precision), own.astype(precision)
+        grams = (first @ first.T).astype(np.float64), (second @ second.T).astype(np.float64)
+        linear = grams[0] + size**2 * grams[1]
+        norms = np.diag(linear)
+        covariance = _add_rest(linear, norms, norms, rest=rest) + errors
+        try:
+            factor: Floats = cholesky(covariance + 1e-8 * np.eye(len(covariance)), lower=True)
+        except LinAlgError:
+            if precision is np.float64:
+                raise
+        else:
+            return factor
+    raise AssertionError("unreachable: double precision returns or raises")
 
 
 def _add_rest(linear: Any, first: Any, second: Any, *, rest: float) -> Any:

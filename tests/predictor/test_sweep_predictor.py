@@ -9,7 +9,7 @@ import pytest
 from rankadaptor.corpus import Record
 from rankadaptor.predictor.baselines.measured import Measured
 from rankadaptor.predictor.quality import compute_kendall
-from rankadaptor.predictor.sweep_predictor import SweepPredictor
+from rankadaptor.predictor.sweep_predictor import SweepPredictor, _add_rest, _factorise
 from rankadaptor.search import estimate_slot_values, plan_sweep, solve_exact
 from rankadaptor.space import Space
 from rankadaptor.space.moves import trade
@@ -106,3 +106,18 @@ def test_measured_knows_what_was_measured_and_nothing_else(space, records, near)
     assert np.ptp(others) == 0.0
     assert others[0] == min(record.gain for record in records)
     assert dataclasses.asdict(Measured())["pretrained"]
+
+
+def test_many_records_close_to_one_another_do_not_break_the_fit():
+    rng = np.random.default_rng(0)
+
+    def draw(count: int) -> np.ndarray:
+        common = rng.normal(size=(1, count)) / np.sqrt(count)
+        return (common + 3e-4 * rng.normal(size=(120, count))).astype(np.float32)
+
+    shared, own, errors = draw(10), draw(100), 9e-6 * np.eye(120)
+    gram = (shared @ shared.T).astype(np.float64) + (own @ own.T).astype(np.float64)
+    single = _add_rest(gram, np.diag(gram), np.diag(gram), rest=0.2) + errors
+    assert np.linalg.eigvalsh(single)[0] < -1e-6  # single precision alone has no factor
+    factor = _factorise(shared, own, errors, size=1.0, rest=0.2)
+    np.testing.assert_allclose(factor @ factor.T, single, atol=1e-3)

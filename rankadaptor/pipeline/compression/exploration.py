@@ -75,19 +75,9 @@ def search(setting: Setting, swept: dict[str, Any], *, follow: Follow) -> dict[s
     """
     values = estimate_sweep(setting, swept)
     optimum = setting.space.from_choices(solve_exact(setting.space, values))
-    screen = _Screen(setting, follow)
-    search = Search(
-        setting.space,
-        SweepPredictor(values, seed=setting.config.seed),
-        seed=setting.config.seed,
-        candidates=CANDIDATES,
-        refinement=Refinement(starts=(optimum,)),
-    )
     evaluations = max(setting.config.search.evaluations - swept["evaluations"], 1)
-    with Progress("search", evaluations, unit="scores", interval=0.0) as progress:
-        search.run_batches(
-            lambda batch: screen.measure(batch, progress=progress), evaluations=evaluations, batch=BATCH
-        )
+    refining = refine_optimum(setting, values, optimum)
+    screen = run_screened(setting, refining, evaluations=evaluations, follow=follow)
     ranked = rank_records(screen.records)
     first = next(record for record in screen.records if record.values == optimum.values)
     logger.info(
@@ -103,16 +93,41 @@ def search(setting: Setting, swept: dict[str, Any], *, follow: Follow) -> dict[s
             for record in screen.records
         ],
         "evaluations": len(screen.records),
-        "tokens": sum(record.tokens for record in screen.records) + screen.tokens,
+        "tokens": sum(record.tokens for record in (*screen.records, *screen.first)),
     }
 
 
-class _Screen:
+def refine_optimum(setting: Setting, values: SlotValues, optimum: Allocation) -> Search:
+    """Return the search of the run: it starts from the sweep's optimum and learns from every score."""
+    return Search(
+        setting.space,
+        SweepPredictor(values, seed=setting.config.seed),
+        seed=setting.config.seed,
+        candidates=CANDIDATES,
+        refinement=Refinement(starts=(optimum,)),
+    )
+
+
+def run_screened(setting: Setting, search: Search, *, evaluations: int, follow: Follow) -> Screen:
+    """Run a search on the score with early elimination.
+
+    Returns:
+        The records of all configurations.
+    """
+    screen = Screen(setting, follow)
+    with Progress("search", evaluations, unit="scores", interval=0.0) as progress:
+        search.run_batches(
+            lambda batch: screen.measure(batch, progress=progress), evaluations=evaluations, batch=BATCH
+        )
+    return screen
+
+
+class Screen:
     """Scores configurations on a few tokens, and on all of them those that still may be the best.
 
     Attributes:
         records: The last record of every configuration.
-        tokens: Tokens of the first scores of configurations that went on to all tokens.
+        first: The first records, on a few tokens, of configurations that went on to all tokens.
     """
 
     def __init__(self, setting: Setting, follow: Follow) -> None:
@@ -120,7 +135,7 @@ class _Screen:
         self._few = setting.config.search.screen_sequences * setting.config.data.length
         self._best = math.inf
         self.records: list[Record] = []
-        self.tokens = 0
+        self.first: list[Record] = []
 
     def measure(self, batch: Sequence[Allocation], *, progress: Progress) -> list[Record]:
         """Score a batch; return one record each."""
@@ -136,7 +151,7 @@ class _Screen:
         found = [whole.get(record.values, record) for record in screened]
         for record in screened:
             if record.values in whole and whole[record.values] is not record:
-                self.tokens += record.tokens
+                self.first.append(record)
             if record.status == "ok":
                 self._best = min(self._best, record.metrics[KL])
         self.records += found

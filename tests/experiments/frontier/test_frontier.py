@@ -63,8 +63,18 @@ def test_margins_compare_recovered_with_recovered_and_others_with_others(tmp_pat
     assert found is not None
     assert (found["reference"], found["prompt"]) == ("stock Q4_0, recovered", 1.5)
 
+    searches = [
+        {
+            "setting": "smollm2", "run": "frontier-90MB", "limit": "90MB", "method": method, "kl": 0.125,
+            "evaluations": 140, "tokens_scored": 410_000, "seconds": 61.2,
+            "history": [[count, 0.25], [140, 0.125]],
+        }
+        for method, count in (("refined", 85), ("random", 4))
+    ]  # fmt: skip
     page = tmp_path / "page.md"
-    write_page(rows, file=page)
+    write_page(rows, searches=searches, file=page)
     text = page.read_text(encoding="utf-8")
     assert "| **ours** | 60MB | 59.80 |" in text
+    assert "| 90MB | refined | – | – | 0.2500 | 0.1250 | 140 | 410,000 | 61 |" in text
+    assert "| 90MB | random | 0.2500 | 0.2500 | 0.2500 | 0.1250 | 140 | 410,000 | 61 |" in text
     assert "140 configurations, 400,000 tokens scored, 49,152 trained" in text
