@@ -273,8 +273,9 @@ def _factorise(
     from scipy.linalg import LinAlgError, cholesky
 
     for precision in (np.float32, np.float64):
-        first, second = shared.astype(precision), own.astype(precision)
-        grams = (first @ first.T).astype(np.float64), (second @ second.T).astype(np.float64)
+        first: NDArray[Any] = shared.astype(precision)
+        second: NDArray[Any] = own.astype(precision)
+        grams = [np.matmul(part, part.T).astype(np.float64) for part in (first, second)]
         linear = grams[0] + size**2 * grams[1]
         norms = np.diag(linear)
         covariance = _add_rest(linear, norms, norms, rest=rest) + errors
