@@ -73,7 +73,11 @@ def test_texts_lose_the_mark_and_line_ends(tmp_path):
         ("deep.json", b"[" * 100_000, "deep.json: not usable JSON"),
         ("torn.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-12], "not a whole compressed file"),
         ("no.jsonl.gz", LINES.encode(), "not a whole compressed file"),
-        ("packed.jsonl", gzip.compress(LINES.encode(), mtime=0), "holds .gz data, .* name it packed.jsonl.gz"),
+        (
+            "packed.jsonl",
+            gzip.compress(LINES.encode(), mtime=0),
+            "holds .gz data, .* name it packed.jsonl.gz",
+        ),
         ("zipped.csv", b"PK\x03\x04rest", "holds .zip data, not text: unpack it, or save it as .csv"),
         ("table.csv", b"PAR1rest", "holds .parquet data, .* name it table.csv.parquet"),
         ("cloned.jsonl", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer.*git lfs pull"),
