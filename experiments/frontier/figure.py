@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.frontier.rows import Row
 from rankadaptor.plots.frontier import plot_sizes
+from rankadaptor.results.document import SCHEMA
 
 
 def draw_frontier(rows: Sequence[Row], *, file: Path) -> None:
@@ -28,5 +29,10 @@ def draw_frontier(rows: Sequence[Row], *, file: Path) -> None:
         for row in rows
     ]
     losses = {"judging": rows[0]["loss_dense_judging"], "other": rows[0]["loss_dense_other"]}
-    document: dict[str, Any] = {"result": {"points": points, "losses": losses}}
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "run": {},
+        "result": {"points": points, "losses": losses},
+        "environment": {},
+    }
     write_bytes(file, to_png(plot_sizes(document)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from experiments.frontier.figure import draw_frontier
 from experiments.frontier.page import write_page
 from experiments.frontier.rows import list_rows
 from experiments.frontier.targets import build_targets, find_speedup
@@ -71,6 +72,8 @@ def test_margins_compare_recovered_with_recovered_and_others_with_others(tmp_pat
         }
         for method, count in (("refined", 85), ("random", 4))
     ]  # fmt: skip
+    draw_frontier(rows, file=tmp_path / "frontier.png")
+    assert (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
     page = tmp_path / "page.md"
     write_page(rows, searches=searches, file=page)
     text = page.read_text(encoding="utf-8")
