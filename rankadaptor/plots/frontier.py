@@ -98,14 +98,20 @@ def _scatter(axis: Axes, points: Sequence[tuple[float, float, Mapping[str, Any]]
         )  # fmt: skip
         if not is_narrow(axis) and not (kind == "stock" and recovered):  # they lie beside the unrecovered
             for x, y, point in found:
+                if "importance" in str(point["types"]):
+                    continue  # it lies beside the same type without importance weights
                 axis.annotate(
                     str(point["types"]).removeprefix("stock "), (x, y), xytext=(4, 4), fontsize=7,
                     textcoords="offset points", color=MUTED,
                 )  # fmt: skip
-    for x, y, point in points:
-        if point["kind"] == "ours":
-            axis.scatter([x], [y], label="this result", marker="*", s=190, color=VERMILION, edgecolor=INK,
-                         linewidth=0.8, zorder=5)  # fmt: skip
+    ours = [each for each in points if each[2]["kind"] == "ours"]
+    for number, recovered in enumerate(dict.fromkeys(bool(point["recovered"]) for _, _, point in ours)):
+        found = [each for each in ours if bool(each[2]["recovered"]) == recovered]
+        axis.scatter(
+            [x for x, _, _ in found], [y for _, y, _ in found], marker="*", s=190, edgecolor=INK,
+            label="this result" if number == 0 else "this result before its recovery",
+            color=VERMILION if number == 0 else "white", linewidth=0.8, zorder=5,
+        )  # fmt: skip
 
 
 def _finish(axis: Axes, document: Document, part: str, title: str) -> None:
