@@ -28,7 +28,7 @@ from rankadaptor.errors import ConfigError, StorageError
             for text in (
                 "postgresql://me@host/db",
                 "see http://host:5000/a@b and http://host:5000/#/x?u=a@b",
-                "sqlite:////tmp/a@b.db",
+                "sqlite:////srv/a@b.db",
                 "C:\\a and a@b.org",
             )
         ),

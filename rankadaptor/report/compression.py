@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rankadaptor.config.document import dump_value
 from rankadaptor.credentials import mask_credentials
-from rankadaptor.errors import InputError
 from rankadaptor.progress import format_seconds
 from rankadaptor.report.console import STYLES, render_table
-from rankadaptor.report.page_parts import Part, load_template
+from rankadaptor.report.page_parts import Part, build_part, draw_parts, load_template
 from rankadaptor.results import Document, Table
 from rankadaptor.results.compression import (
     build_costs_table,
@@ -53,7 +52,7 @@ def render_compression(document: Document) -> str:
         commit="" if run.get("commit") in (None, "unknown") else run["commit"],
         duration=format_seconds(sum(result["cost"]["seconds"].values())),
         run_file=mask_credentials(dump_value(config)),
-        tables={name: _build(name, build, document) for name, build in TABLES.items()},
+        tables={name: build_part(name, build, document) for name, build in TABLES.items()},
         figures=_draw(document),
     )
     return page
@@ -78,16 +77,8 @@ def render_compression_console(document: Document) -> RenderableType:
     )
 
 
-def _build(name: str, build: Callable[[Document], Table], document: Document) -> Part:
-    try:
-        return Part(name, table=build(document))
-    except InputError as error:
-        return Part(name, sentence=str(error))
-
-
 def _draw(document: Document) -> dict[str, Part]:
     from rankadaptor import plots
-    from rankadaptor.plots.style import NARROW, WIDTH
 
     every = "Every file that was measured; the star is this result, the dashed line the dense model. "
     drawings: dict[str, tuple[Callable[..., Figure], str]] = {
@@ -102,14 +93,4 @@ def _draw(document: Document) -> dict[str, Part]:
             "What is kept of every layer, coloured by its type; × is a layer that is dropped.",
         ),
     }
-    parts = {}
-    for name, (draw, caption) in drawings.items():
-        try:
-            wide, narrow = (
-                plots.to_svg(draw(document, width=width), name=prefix, description=caption)
-                for prefix, width in ((name, WIDTH), (f"{name}-narrow", NARROW))
-            )
-            parts[name] = Part(name, svg=wide, narrow=narrow, caption=caption)
-        except InputError as error:
-            parts[name] = Part(name, sentence=str(error))
-    return parts
+    return draw_parts(document, drawings)

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from rankadaptor.config.document import dump_value
 from rankadaptor.credentials import mask_credentials
-from rankadaptor.errors import InputError
 from rankadaptor.files import write_text
 from rankadaptor.progress import format_seconds
 from rankadaptor.report.compression import render_compression
 from rankadaptor.report.markdown import BUILDERS
-from rankadaptor.report.page_parts import Part, load_template
+from rankadaptor.report.page_parts import Part, build_part, draw_parts, load_template
 from rankadaptor.results import (
     Document,
-    Table,
     explain_outcome,
     find_result_file,
     is_compression,
@@ -86,7 +84,7 @@ def render_page(document: Document) -> str:
         loading=write_loading_code(outcome.recommended),
         merging=write_merging_code(),
         quantised=explain_quantised(document),
-        tables={name: _build_part(name, build, document) for name, build in BUILDERS.items()},
+        tables={name: build_part(name, build, document) for name, build in BUILDERS.items()},
         figures=_draw_parts(document),
     )
     return page
@@ -99,16 +97,8 @@ def _describe_duration(run: dict[str, Any], result: dict[str, Any]) -> str:
     return "" if seconds is None else format_seconds(seconds)
 
 
-def _build_part(name: str, build: Callable[[Document], Table], document: Document) -> Part:
-    try:
-        return Part(name, table=build(document))
-    except InputError as error:
-        return Part(name, sentence=str(error))
-
-
 def _draw_parts(document: Document) -> dict[str, Part]:
     from rankadaptor import plots
-    from rankadaptor.plots.style import NARROW, WIDTH
 
     drawings: dict[str, tuple[Callable[..., Figure], str]] = {
         "ranks": (
@@ -134,14 +124,4 @@ def _draw_parts(document: Document) -> dict[str, Part]:
             "Zero-shot accuracy with standard errors; dotted lines mark chance level.",
         ),
     }
-    parts = {}
-    for name, (draw, caption) in drawings.items():
-        try:
-            wide, narrow = (
-                plots.to_svg(draw(document, width=width), name=prefix, description=caption)
-                for prefix, width in ((name, WIDTH), (f"{name}-narrow", NARROW))
-            )
-            parts[name] = Part(name, svg=wide, narrow=narrow, caption=caption)
-        except InputError as error:
-            parts[name] = Part(name, sentence=str(error))
-    return parts
+    return draw_parts(document, drawings)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rankadaptor.results import Table
+from rankadaptor.errors import InputError
+from rankadaptor.results import Document, Table
 from rankadaptor.results.table import write_moment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,39 @@ class Part:
     narrow: str = ""
     caption: str = ""
     sentence: str = ""
+
+
+def build_part(name: str, build: Callable[[Document], Table], document: Document) -> Part:
+    """Build a table, or say why it is missing."""
+    try:
+        return Part(name, table=build(document))
+    except InputError as error:
+        return Part(name, sentence=str(error))
+
+
+def draw_parts(
+    document: Document, drawings: Mapping[str, tuple[Callable[..., Figure], str]]
+) -> dict[str, Part]:
+    """Draw figures for wide and for narrow screens, or say why one is missing.
+
+    Args:
+        document: The whole result document.
+        drawings: Name of a figure → the function that draws it, and its caption.
+    """
+    from rankadaptor import plots
+    from rankadaptor.plots.style import NARROW, WIDTH
+
+    parts = {}
+    for name, (draw, caption) in drawings.items():
+        try:
+            wide, narrow = (
+                plots.to_svg(draw(document, width=width), name=prefix, description=caption)
+                for prefix, width in ((name, WIDTH), (f"{name}-narrow", NARROW))
+            )
+            parts[name] = Part(name, svg=wide, narrow=narrow, caption=caption)
+        except InputError as error:
+            parts[name] = Part(name, sentence=str(error))
+    return parts
 
 
 def load_template(name: str) -> Any:
