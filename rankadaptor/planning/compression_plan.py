@@ -24,7 +24,7 @@ from rankadaptor.planning.costs import (
     count_training_bytes,
 )
 from rankadaptor.planning.folder_state import STEPS, FolderState, is_done, read_folder
-from rankadaptor.planning.plan import PlanStep
+from rankadaptor.planning.plan import PlanStep, StepTotals
 from rankadaptor.planning.preconditions import PREVIEW
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
 from rankadaptor.planning.shape import ModelShape
@@ -38,7 +38,7 @@ FILE_SECONDS = 12.0
 
 
 @dataclass(frozen=True)
-class CompressionPlan:
+class CompressionPlan(StepTotals):
     """All steps of a compression, and what the estimate rests on.
 
     Attributes:
@@ -63,41 +63,9 @@ class CompressionPlan:
     steps: tuple[PlanStep, ...]
     assumptions: tuple[str, ...]
 
-    @property
-    def seconds(self) -> float:
-        """Wall time of all steps."""
-        return sum(step.seconds for step in self.steps)
-
-    @property
-    def seconds_left(self) -> float:
-        """Wall time of the steps that are not done yet."""
-        return sum(step.seconds for step in self.steps if not step.done)
-
-    @property
-    def runs(self) -> int:
-        """Configurations scored and models recovered."""
-        return sum(step.runs for step in self.steps)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all steps."""
-        return sum(step.tokens for step in self.steps)
-
-    @property
-    def peak_bytes(self) -> int:
-        """Largest memory of any step."""
-        return max(step.peak_bytes for step in self.steps)
-
     def to_json(self) -> dict[str, Any]:
         """Return all figures as a JSON-like dict."""
-        totals = {
-            "runs": self.runs,
-            "tokens": self.tokens,
-            "seconds": round(self.seconds, 1),
-            "seconds_left": round(self.seconds_left, 1),
-            "peak_bytes": self.peak_bytes,
-        }
-        return {**asdict(self), "totals": totals}
+        return {**asdict(self), "totals": self.totals}
 
 
 def estimate_compression(config: CompressConfig, *, measure: bool = False) -> CompressionPlan:

@@ -29,8 +29,54 @@ class PlanStep:
     done: bool = False
 
 
+class StepTotals:
+    """The sums over the steps of a plan.
+
+    Attributes:
+        steps: In order.
+    """
+
+    steps: tuple[PlanStep, ...]
+
+    @property
+    def runs(self) -> int:
+        """Fine-tunes, evaluations and scores of all steps."""
+        return sum(step.runs for step in self.steps)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all steps."""
+        return sum(step.tokens for step in self.steps)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all steps."""
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def seconds_left(self) -> float:
+        """Wall time of the steps that are not done yet."""
+        return sum(step.seconds for step in self.steps if not step.done)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Largest memory of any step."""
+        return max((step.peak_bytes for step in self.steps), default=0)
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """All sums, as a plan's JSON form holds them."""
+        return {
+            "runs": self.runs,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 1),
+            "seconds_left": round(self.seconds_left, 1),
+            "peak_bytes": self.peak_bytes,
+        }
+
+
 @dataclass(frozen=True)
-class Plan:
+class Plan(StepTotals):
     """All steps of a run, and the assumptions of the estimate.
 
     Attributes:
@@ -55,38 +101,6 @@ class Plan:
     steps: tuple[PlanStep, ...]
     assumptions: tuple[str, ...]
 
-    @property
-    def runs(self) -> int:
-        """Runs of all steps."""
-        return sum(step.runs for step in self.steps)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all steps."""
-        return sum(step.tokens for step in self.steps)
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of all steps."""
-        return sum(step.seconds for step in self.steps)
-
-    @property
-    def seconds_left(self) -> float:
-        """Wall time of the steps that are not done yet."""
-        return sum(step.seconds for step in self.steps if not step.done)
-
-    @property
-    def peak_bytes(self) -> int:
-        """Largest memory of any step."""
-        return max((step.peak_bytes for step in self.steps), default=0)
-
     def to_json(self) -> dict[str, Any]:
         """Return all figures as a JSON-like dict."""
-        totals = {
-            "runs": self.runs,
-            "tokens": self.tokens,
-            "seconds": round(self.seconds, 1),
-            "seconds_left": round(self.seconds_left, 1),
-            "peak_bytes": self.peak_bytes,
-        }
-        return {**asdict(self), "totals": totals}
+        return {**asdict(self), "totals": self.totals}
