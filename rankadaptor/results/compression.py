@@ -51,7 +51,7 @@ def explain_compression(document: Document) -> tuple[str, str, list[str]]:
             f"Tokens per second against {reference['name']}: prompts × {prompt:.2f}, generation × "
             f"{generate:.2f}, on one thread of llama.cpp."
         )
-    sentences += list(_explain_checks(result))
+    sentences += [*_explain_recovery(result["recovery"]), *_explain_checks(result)]
     return verdict["outcome"], headline, sentences
 
 
@@ -73,6 +73,18 @@ def find_dense_file(points: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | 
     """Return the largest file of the dense model, which stands for it."""
     stock = [point for point in points if point["kind"] == "stock" and not point["recovered"]]
     return max(stock, key=lambda point: int(point["bytes"]), default=None)
+
+
+def _explain_recovery(recovery: Mapping[str, Any]) -> list[str]:
+    before, after = recovery.get("before"), recovery.get("after")
+    if before is None or after is None:
+        return []
+    change = f"{before:.3f} before and {after:.3f} after it, on the text of calibration and search"
+    return [
+        f"The recovery lowered the loss: {change}."
+        if recovery["kept"]
+        else f"The recovery gained nothing: {change}. The file holds the model without it."
+    ]
 
 
 def _explain_checks(result: Mapping[str, Any]) -> list[str]:

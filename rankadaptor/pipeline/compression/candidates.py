@@ -91,10 +91,17 @@ def measure_rounded(
     return {part: measure_loss(rounded, setting.texts[part], compute=setting.compute) for part in parts}
 
 
+def measure_choice(setting: Setting, model: Any, types: Mapping[str, str], *, in_place: bool = True) -> float:
+    """Return the loss of a model, its weights rounded, on text that neither trains nor judges."""
+    losses = measure_rounded(setting, model, types, parts=(SEARCH, CALIBRATION), in_place=in_place)
+    total = sum(each.mean * each.tokens for each in losses.values())
+    return total / sum(each.tokens for each in losses.values())
+
+
 def try_candidate(
     setting: Setting, candidate: Candidate, *, steps: int, rate: float, checkpoint: Path | None = None
 ) -> dict[str, Any]:
-    """Recover a candidate shortly and measure it on text that it was not trained on and that judges nothing.
+    """Recover a candidate shortly and measure it; see `measure_choice`.
 
     Returns:
         `loss` (nats per token; None if the recovery diverged), `tokens`, `seconds`, `error`.
@@ -102,11 +109,9 @@ def try_candidate(
     model, types = candidate.extract(setting)
     try:
         recovered = recover_candidate(setting, model, steps=steps, rate=rate, checkpoint=checkpoint)
-        losses = measure_rounded(setting, recovered.model, types, parts=(SEARCH, CALIBRATION))
+        loss = measure_choice(setting, recovered.model, types)
     except (TrainingError, NonFiniteError) as error:
         logger.warning("%s: rate %g: %s", candidate.name, rate, error)
         return {"loss": None, "tokens": getattr(error, "tokens", 0), "seconds": 0.0, "error": str(error)}
-    total = sum(each.mean * each.tokens for each in losses.values())
-    loss = total / sum(each.tokens for each in losses.values())
     logger.info("%s: loss %.4f after %d steps at rate %g", candidate.name, loss, steps, rate)
     return {"loss": loss, "tokens": recovered.tokens, "seconds": recovered.seconds, "error": None}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rankadaptor.engine.gguf_file import write_gguf
-from rankadaptor.errors import RankAdaptorError
+from rankadaptor.errors import NonFiniteError, RankAdaptorError
 from rankadaptor.model import describe_model, save_pruned
 from rankadaptor.named_models import load
-from rankadaptor.pipeline.compression.candidates import Candidate, recover_candidate
+from rankadaptor.pipeline.compression.candidates import Candidate, measure_choice, recover_candidate
 from rankadaptor.pipeline.compression.rounding import round_weights
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.compression.texts import JUDGING
@@ -32,27 +34,52 @@ CONTEXT_PIECE = 256
 def recover_chosen(setting: Setting, candidate: Candidate, *, rate: float | None) -> dict[str, Any]:
     """Extract the chosen configuration, recover it in full, and save it unquantised.
 
+    A recovery may cost more than it gains where little was lost: weights that lie on the grid of a type leave
+    it. The recovered model is kept if it is better on the text that chose it, with its weights rounded.
+
     Returns:
-        `tokens`, `losses` (training loss by step), `types` (by module), `files` (digests).
+        `kept` (whether the recovery is), `before` and `after` (loss on that text, nats per token), `tokens`,
+        `losses` (training loss by step), `types` (by module), `files` (digests).
     """
     model, types = candidate.extract(setting)
-    tokens = 0
+    tokens, before, after = 0, None, None
     losses: tuple[float, ...] = ()
     given = setting.config.recover
     if given is not None:
         assert rate is not None
+        before = _measure_unrecovered(setting, model, types)
         recovered = recover_candidate(
-            setting, model, steps=given.steps, rate=rate, checkpoint=setting.folder.path / "recovered"
+            setting,
+            copy.deepcopy(model),
+            steps=given.steps,
+            rate=rate,
+            checkpoint=setting.folder.path / "recovered",
         )
-        model, tokens, losses = recovered.model, recovered.tokens, recovered.losses
+        after = measure_choice(setting, recovered.model, types, in_place=False)
+        tokens, losses = recovered.tokens, recovered.losses
+        logger.info("recovery: loss %.4f before, %.4f after it", before, after)
+        if after < before:
+            model = recovered.model
+        else:
+            logger.warning("the recovery gained nothing; the file holds the model without it")
     place = setting.folder.path / MODEL_FOLDER
     save_pruned(model, setting.tokenizer, place, dtype="float32")
     return {
+        "kept": before is not None and after is not None and after < before,
+        "before": before,
+        "after": after,
         "tokens": tokens,
         "losses": list(losses),
         "types": dict(types),
         "files": digest_checkpoint(place),
     }
+
+
+def _measure_unrecovered(setting: Setting, model: Any, types: Mapping[str, str]) -> float:
+    try:
+        return measure_choice(setting, model, types, in_place=False)
+    except NonFiniteError:
+        return sys.float_info.max
 
 
 def load_recovered(setting: Setting) -> Any:

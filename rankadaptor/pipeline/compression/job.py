@@ -130,7 +130,7 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
         },
         "finalists": {key: finalists[key] for key in ("finalists", "rate", "rates") if key in finalists},
         "chosen": {"name": finalists["chosen"]["name"], **described},
-        "recovery": {"losses": recovered["losses"]},
+        "recovery": {key: recovered[key] for key in ("kept", "before", "after", "losses")},
         "export": exported,
         "points": judged["points"],
         "verdict": judged["verdict"],

@@ -42,7 +42,7 @@ def judge(
     ours = {
         "name": OURS,
         "kind": OURS,
-        "recovered": setting.config.recover is not None,
+        "recovered": recovered["kept"],
         "bytes": exported["bytes"],
         "sha256": exported["sha256"],
         "parameters": exported["parameters"],

@@ -84,6 +84,18 @@ def test_one_command_gives_a_checked_file_of_the_planned_size(finished: tuple[Pa
     assert result["verdict"]["outcome"] in ("better", "no difference", "worse", "no verdict")
 
 
+def test_a_recovery_that_makes_it_worse_is_not_kept(source: Path, tmp_path: Path):
+    recover = {"steps": 3, "finalist_steps": 2, "rank": 2, "batch_size": 4, "learning_rates": [30.0]}
+    values = describe(source, tmp_path / "out", recover=recover, references=["stock"])
+    document = run_compression(build_compression(values))
+    recovery, ours = document["result"]["recovery"], document["result"]["points"][0]
+    assert recovery["after"] > recovery["before"]
+    assert not recovery["kept"]
+    assert ours["kind"] == "ours"
+    assert not ours["recovered"]
+    assert "gained nothing" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_references_of_the_sweep_and_of_importance_weights_are_files_at_the_same_limits(
     finished: tuple[Path, dict[str, Any]],
 ):
