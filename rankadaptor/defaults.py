@@ -137,6 +137,9 @@ class CompressionDefaults:
         steps: Optimiser steps of the full recovery.
         rank: LoRA rank of the recovery, everywhere the same.
         learning_rates: Rates tried at the length of the short recovery.
+        rank_evaluations: Rank allocations that a rank search measures.
+        rank_seeds: Fresh seeds on which its best is compared with uniform ranks.
+        sample: Text that the finished file continues, for people to look at.
     """
 
     types: tuple[str, ...] = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
@@ -154,6 +157,9 @@ class CompressionDefaults:
     steps: int = 48
     rank: int = 16
     learning_rates: tuple[float, ...] = (1e-3, 3e-3)
+    rank_evaluations: int = 8
+    rank_seeds: int = 5
+    sample: str = "Once upon a time"
 
 
 PRUNING = PruningDefaults()

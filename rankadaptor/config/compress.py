@@ -180,6 +180,19 @@ class CompressRecoverSection(Section):
         description="Rates tried on the first finalist over finalist_steps; the best one is used everywhere.",
     )
     batch_size: int = Field(default=RECIPE.batch_size, ge=1, description="Sequences per optimiser step.")
+    ranks: Literal["uniform", "searched"] = Field(
+        default="uniform",
+        description="searched looks for better ranks of the same size by fine-tunes of finalist_steps, and "
+        "uses them if fresh seeds confirm that they are better. It costs time and seldom gains anything.",
+    )
+    rank_evaluations: int = Field(
+        default=DEFAULTS.rank_evaluations, ge=1, description="Rank allocations that the rank search measures."
+    )
+    rank_seeds: int = Field(
+        default=DEFAULTS.rank_seeds,
+        ge=2,
+        description="Fresh seeds on which its best is compared with uniform ranks.",
+    )
 
 
 class CompressExportSection(Section):
@@ -193,6 +206,11 @@ class CompressExportSection(Section):
     check_tokens: int = Field(default=24, ge=1, description="Tokens generated for the comparison.")
     prompt: int = Field(default=512, ge=8, description="Tokens of the prompt whose speed is measured.")
     generated: int = Field(default=48, ge=1, description="Tokens generated whose speed is measured.")
+    sample: str | None = Field(
+        default=DEFAULTS.sample,
+        min_length=1,
+        description="Text that the file continues at the end, to be read; null leaves it out.",
+    )
 
 
 COMPRESS = JobKind(
@@ -210,6 +228,7 @@ COMPRESS = JobKind(
         "search": StepInputs(("search.screen_sequences",), after=("sweep",)),
         "baselines": StepInputs(("references",), after=("search",)),
         "finalists": StepInputs(("search.finalists", "recover"), after=("baselines",)),
+        "ranks": StepInputs(after=("finalists",)),
         "recover": StepInputs(after=("finalists",)),
         "export": StepInputs(("export",), after=("recover",)),
         "references": StepInputs(("references", "recover", "export"), after=("finalists",)),
@@ -220,6 +239,7 @@ COMPRESS = JobKind(
         "speed": ("steps/speed.json",),
         "baselines": ("steps/baselines.json",),
         "finalists": ("steps/finalists.json", "finalists"),
+        "ranks": ("steps/ranks.json", "ranks"),
         "recover": ("steps/recover.json", "recovered", "model"),
         "export": ("steps/export.json", "model.gguf"),
         "references": ("steps/references.json", "references"),

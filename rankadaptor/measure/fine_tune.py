@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rankadaptor.components.adapter import compute_first_digest, read_ranks
 from rankadaptor.corpus import Record
@@ -23,6 +24,7 @@ from rankadaptor.training.sources import load_pair
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import RecordFile
+    from rankadaptor.data.sequences import TokenSequence
     from rankadaptor.runtime import Compute
     from rankadaptor.space import Allocation
     from rankadaptor.space.allocation import SlotSpace
@@ -80,10 +82,7 @@ class ShortFineTune:
         setting: str | None = None,
         compute: Compute | None = None,
     ) -> None:
-        self.model = pruned
-        self.recipe = recipe if recipe is not None else Recipe()
-        self.steps, self.seed, self.setting, self.records = steps, seed, setting, records
-        self.compute = compute if compute is not None else choose_compute()
+        recipe = recipe if recipe is not None else Recipe()
         if held_out_rows < 1:
             raise InputError(f"held_out_rows={held_out_rows}: must be at least 1.")
         if held_out is None:
@@ -91,14 +90,64 @@ class ShortFineTune:
             rows = load_rows(data)  # once, since an iterator cannot be read again
             held_out = load_rows(rows, limit=held_out_rows, seed=seed)
             data = load_rows(rows, skip=held_out_rows, seed=seed)
-        self.sequences, self.held_out = load_pair(
-            data, held_out, tokenizer, max_length=self.recipe.sequence_length, model=pruned
+        sequences, scored = load_pair(
+            data, held_out, tokenizer, max_length=recipe.sequence_length, model=pruned
         )
+        self._set(pruned, sequences, scored, recipe, steps, seed, records, setting, compute)
+
+    @classmethod
+    def of_sequences(
+        cls,
+        pruned: Any,
+        sequences: Sequence[TokenSequence],
+        *,
+        held_out: Sequence[TokenSequence],
+        recipe: Recipe,
+        steps: int,
+        seed: int = 0,
+        records: RecordFile | None = None,
+        compute: Compute | None = None,
+    ) -> Self:
+        """Measure on data that is tokenised already.
+
+        Args:
+            pruned: As of the class, and likewise all others.
+            sequences: Training data.
+            held_out: Sequences to score on; none of them may be among the training data.
+            recipe: Rates, batches, scale.
+            steps: Optimiser steps of a trial.
+            seed: Seed of trials that are called without one.
+            records: File that every record is written to.
+            compute: Device, precision and threads.
+
+        Raises:
+            InputError: If there are fewer sequences than a batch holds, or none to score on.
+        """
+        measure = cls.__new__(cls)
+        measure._set(pruned, list(sequences), list(held_out), recipe, steps, seed, records, None, compute)
+        return measure
+
+    def _set(
+        self,
+        pruned: Any,
+        sequences: list[TokenSequence],
+        held_out: list[TokenSequence],
+        recipe: Recipe,
+        steps: int,
+        seed: int,
+        records: RecordFile | None,
+        setting: str | None,
+        compute: Compute | None,
+    ) -> None:
+        self.model, self.recipe, self.steps, self.seed = pruned, recipe, steps, seed
+        self.setting, self.records = setting, records
+        self.compute = compute if compute is not None else choose_compute()
+        self.sequences, self.held_out = sequences, held_out
         if len(self.sequences) < self.recipe.batch_size or not self.held_out:
             raise InputError(
                 f"The data make {len(self.sequences)} training and {len(self.held_out)} held-out sequences; "
                 f"needed are a batch of {self.recipe.batch_size} and one held-out sequence. "
-                f"Give more rows, or lower held_out_rows ({held_out_rows}) or the recipe's batch_size."
+                "Give more rows, or lower held_out_rows or the recipe's batch_size."
             )
         self._uniform: dict[tuple[str, int, int], Record] = {}
 

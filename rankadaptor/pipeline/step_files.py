@@ -33,6 +33,7 @@ COMPRESS_KEYS: dict[str, tuple[str, ...]] = {
     "search": ("optimum", "best", "kl", "history", "evaluations", "tokens"),
     "baselines": ("found", "tokens"),
     "finalists": ("chosen", "finalists", "rate", "tokens"),
+    "ranks": ("verdict", "searched", "ranks", "tokens"),
     "recover": ("tokens", "losses", "types", "files"),
     "export": ("bytes", "sha256", "parameters", "planned", "engine"),
     "references": ("points", "tokens"),
@@ -44,6 +45,7 @@ COMPRESS_COSTS = {
     "search": "the search is replayed from its records, in seconds",
     "baselines": "they are chosen again from recorded scores",
     "finalists": "finished recoveries are kept, and the step is put together from them",
+    "ranks": "the search and its verdict are replayed from their records",
     "recover": "the recovery is read from its checkpoint",
     "references": "those that are measured are kept, and the step is put together from them",
 }

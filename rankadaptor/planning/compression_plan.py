@@ -181,6 +181,14 @@ def _list_steps(config: CompressConfig, shape: ModelShape, rate: Rate) -> Iterat
         "finalists", "recover the best ones shortly, choose one and the rate", runs, runs * short * tokens,
         runs * short * step_seconds, training,
     )  # fmt: skip
+    if given is not None and given.ranks == "searched":
+        trials = 1 + given.rank_evaluations + 2 * given.rank_seeds  # uniform once a seed
+        held_out = scored + calibration
+        yield PlanStep(
+            "ranks", "short fine-tunes of rank allocations, the best against uniform on fresh seeds", trials,
+            trials * (short * tokens + held_out),
+            trials * (short * step_seconds + score(held_out)), training,
+        )  # fmt: skip
     full = given.steps if given is not None else 0
     yield PlanStep(
         "recover", "recover the chosen one in full", 1, full * tokens, full * step_seconds, training

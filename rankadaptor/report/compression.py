@@ -18,6 +18,7 @@ from rankadaptor.results.compression import (
     build_finalists_table,
     build_layers_table,
     build_points_table,
+    build_ranks_table,
     build_verdict_table,
     explain_compression,
 )
@@ -32,6 +33,7 @@ TABLES: Mapping[str, Callable[[Document], Table]] = {
     "costs": build_costs_table,
     "verdict": build_verdict_table,
     "finalists": build_finalists_table,
+    "ranks": build_ranks_table,
     "layers": build_layers_table,
     "effort": build_effort_table,
 }
@@ -45,6 +47,7 @@ def render_compression(document: Document) -> str:
     page: str = load_template(TEMPLATE).render(
         run=run,
         config=config,
+        ranked=bool(result.get("ranks")),
         word=word,
         headline=headline,
         sentences=sentences,

@@ -51,7 +51,11 @@ def explain_compression(document: Document) -> tuple[str, str, list[str]]:
             f"Tokens per second against {reference['name']}: prompts × {prompt:.2f}, generation × "
             f"{generate:.2f}, on one thread of llama.cpp."
         )
-    sentences += [*_explain_recovery(result["recovery"]), *_explain_checks(result)]
+    sentences += [
+        *_explain_ranks(result.get("ranks")),
+        *_explain_recovery(result["recovery"]),
+        *_explain_checks(result),
+    ]
     return verdict["outcome"], headline, sentences
 
 
@@ -85,6 +89,12 @@ def _explain_recovery(recovery: Mapping[str, Any]) -> list[str]:
         if recovery["kept"]
         else f"The recovery gained nothing: {change}. The file holds the model without it."
     ]
+
+
+def _explain_ranks(ranked: Mapping[str, Any] | None) -> list[str]:
+    if ranked is None:
+        return []
+    return [f"Rank search: {ranked['verdict']['sentence']}"]
 
 
 def _explain_checks(result: Mapping[str, Any]) -> list[str]:
@@ -211,6 +221,27 @@ def build_finalists_table(document: Document) -> Table:
         title=f"Loss after a short recovery{rate}, on text that judges nothing",
         header=("configuration", "loss", ""),
         rows=rows,
+    )
+
+
+def build_ranks_table(document: Document) -> Table:
+    """List the ranks that a rank search found, and the gains of its fine-tunes."""
+    found = get_part(
+        document, "ranks", sentence="No rank search was asked for: the recovery has one rank everywhere."
+    )
+    gains = ", ".join(
+        write_gain(entry["gain"]) if entry["gain"] is not None else "failed" for entry in found["history"]
+    )
+    return Table(
+        name="ranks",
+        title="Ranks found by the rank search",
+        header=("half block", "rank found", "uniform rank"),
+        rows=tuple(
+            (name, str(rank), str(found["uniform"]))
+            for name, rank in zip(found["slots"], found["searched"], strict=True)
+        ),
+        note="Gains over uniform ranks of the same size that the search measured, in nats per token: "
+        f"{gains}. On fresh seeds: {found['verdict']['sentence']}",
     )
 
 

@@ -50,7 +50,13 @@ class Candidate:
 
 
 def recover_candidate(
-    setting: Setting, model: Any, *, steps: int, rate: float, checkpoint: Path | None = None
+    setting: Setting,
+    model: Any,
+    *,
+    steps: int,
+    rate: float,
+    checkpoint: Path | None = None,
+    ranks: Sequence[int] | None = None,
 ) -> Recovered:
     """Recover an extracted model as the run asks; see `recover_merged`."""
     return recover_merged(
@@ -61,6 +67,7 @@ def recover_candidate(
         seed=setting.config.seed,
         compute=setting.compute,
         checkpoint=checkpoint,
+        ranks=ranks,
     )
 
 

@@ -31,11 +31,19 @@ DEFAULT_TYPE = "F16"
 CONTEXT_PIECE = 256
 
 
-def recover_chosen(setting: Setting, candidate: Candidate, *, rate: float | None) -> dict[str, Any]:
+def recover_chosen(
+    setting: Setting, candidate: Candidate, *, rate: float | None, ranks: Sequence[int] | None = None
+) -> dict[str, Any]:
     """Extract the chosen configuration, recover it in full, and save it unquantised.
 
     A recovery may cost more than it gains where little was lost: weights that lie on the grid of a type leave
     it. The recovered model is kept if it is better on the text that chose it, with its weights rounded.
+
+    Args:
+        setting: The run's inputs.
+        candidate: The configuration.
+        rate: Learning rate; None without a recovery.
+        ranks: Of `recover_merged`.
 
     Returns:
         `kept` (whether the recovery is), `before` and `after` (loss on that text, nats per token), `tokens`,
@@ -54,6 +62,7 @@ def recover_chosen(setting: Setting, candidate: Candidate, *, rate: float | None
             steps=given.steps,
             rate=rate,
             checkpoint=setting.folder.path / "recovered",
+            ranks=ranks,
         )
         after = measure_choice(setting, recovered.model, types, in_place=False)
         tokens, losses = recovered.tokens, recovered.losses

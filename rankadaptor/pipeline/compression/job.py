@@ -24,6 +24,7 @@ from rankadaptor.pipeline.compression.finalists import choose_finalist, describe
 from rankadaptor.pipeline.compression.judging import judge
 from rankadaptor.pipeline.compression.latency import measure_latency, read_latency
 from rankadaptor.pipeline.compression.preparation import check_prepared, prepare
+from rankadaptor.pipeline.compression.rank_search import SEARCHED, search_ranks
 from rankadaptor.pipeline.compression.references import measure_references
 from rankadaptor.pipeline.compression.setting import Setting, pick_compute
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
@@ -105,7 +106,12 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
     chosen = read_chosen(finalists)
     described = describe_allocation(setting, chosen)
     rate = finalists["rate"]
-    recovered = folder.complete("recover", lambda: recover_chosen(setting, chosen, rate=rate))
+    ranked = None
+    if config.recover is not None and config.recover.ranks == SEARCHED:
+        follow = _make_follow(tracker, "ranks")
+        ranked = folder.complete("ranks", lambda: search_ranks(setting, chosen, rate=rate, follow=follow))
+    ranks = None if ranked is None else ranked["ranks"]
+    recovered = folder.complete("recover", lambda: recover_chosen(setting, chosen, rate=rate, ranks=ranks))
     exported = folder.complete("export", lambda: export_chosen(setting, recovered, described["costs"]))
     references = folder.complete("references", lambda: measure_references(setting, rivals, rate=rate))
     judged = folder.complete("judge", lambda: judge(setting, chosen, recovered, exported, references))
@@ -113,8 +119,8 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
 
     steps = {
         "prepare": prepared, "speed": latency, "sweep": swept, "search": searched, "baselines": baselines,
-        "finalists": finalists, "recover": recovered, "export": exported, "references": references,
-        "judge": judged,
+        "finalists": finalists, "ranks": ranked, "recover": recovered, "export": exported,
+        "references": references, "judge": judged,
     }  # fmt: skip
     return {
         "compute": {**prepared["compute"], "threads": setting.compute.threads},
@@ -130,6 +136,7 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
         },
         "finalists": {key: finalists[key] for key in ("finalists", "rate", "rates") if key in finalists},
         "chosen": {"name": finalists["chosen"]["name"], **described},
+        "ranks": ranked,
         "recovery": {key: recovered[key] for key in ("kept", "before", "after", "losses")},
         "export": exported,
         "points": judged["points"],
@@ -139,8 +146,10 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
             "tokens_trained": {
                 name: step["tokens"]
                 for name, step in (
-                    ("finalists", finalists), ("recover", recovered), ("references", references)
+                    ("finalists", finalists), ("ranks", ranked), ("recover", recovered),
+                    ("references", references),
                 )
+                if step is not None
             },
             "seconds": {name: step["seconds"] for name, step in steps.items() if step is not None},
         },

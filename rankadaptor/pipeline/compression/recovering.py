@@ -49,6 +49,11 @@ def make_recipe(*, rank: int, batch_size: int, length: int, steps: int, learning
     )
 
 
+def build_rank_space(model: Any, *, rank: int) -> RankSpace:
+    """Return the ranks that a recovery may have, of the size of one rank everywhere."""
+    return RankSpace.from_model(model, like_uniform=rank)
+
+
 def recover_merged(
     model: Any,
     recipe: Recipe,
@@ -58,30 +63,32 @@ def recover_merged(
     seed: int,
     compute: Compute,
     checkpoint: Path | None = None,
+    ranks: Sequence[int] | None = None,
 ) -> Recovered:
-    """Fine-tune a model with LoRA of one rank and merge the adapter into its weights.
+    """Fine-tune a model with LoRA and merge the adapter into its weights.
 
     The merge is done in float32, whatever the model computes in: products of bfloat16 weights would lose
     most of a small update.
 
     Args:
         model: An extracted model without an adapter; it is used up.
-        recipe: How to train; `reference_rank` is the rank.
+        recipe: How to train; `reference_rank` is the rank, where no others are given.
         sequences: Training data.
         steps: Optimiser steps.
         seed: Start of the adapter and order of the data.
         compute: Device, precision and threads.
         checkpoint: Folder to resume from and to write to.
+        ranks: A rank for every slot of `build_rank_space`; None takes `reference_rank` everywhere.
 
     Raises:
         InputError: If there are fewer sequences than a batch holds.
         TrainingError: If the loss is no longer finite.
     """
-    space = RankSpace.from_model(model, like_uniform=recipe.reference_rank)
+    space = build_rank_space(model, rank=recipe.reference_rank)
     compute.apply()
     peft_model, result = train_adapter(
         model,
-        space.reference(),
+        space.reference() if ranks is None else space.allocation(tuple(ranks)),
         recipe,
         sequences=sequences,
         held_out=(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rankadaptor.cli import main
 from rankadaptor.config import build_compression
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.errors import BudgetError, InputError
-from rankadaptor.files import read_json
+from rankadaptor.files import read_json, write_json
 from rankadaptor.pipeline.compression import run_compression
 
 SIZE = "64KB"
@@ -178,3 +179,33 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     assert result["chosen"] == undisturbed["chosen"]
     assert result["verdict"] == undisturbed["verdict"]
     assert result["export"]["sha256"] == undisturbed["export"]["sha256"]
+
+
+def test_searched_ranks_are_used_only_if_fresh_seeds_confirm_them(source: Path, tmp_path: Path):
+    recover = {"steps": 3, "finalist_steps": 2, "rank": 2, "batch_size": 4, "learning_rates": [1e-2]}
+    recover |= {"ranks": "searched", "rank_evaluations": 2, "rank_seeds": 2}
+    values = describe(source, tmp_path / "out", recover=recover, references=["stock"])
+    document = run_compression(build_compression(values))
+    result, folder = document["result"], tmp_path / "out"
+    ranked, verdict = result["ranks"], result["ranks"]["verdict"]
+    assert len(ranked["history"]) == 2
+    assert len(verdict["seeds"]) == 2
+    assert (ranked["ranks"] is not None) == (verdict["outcome"] == "better")
+    assert ranked["searched"] != [2] * len(ranked["slots"])
+    records = RecordFile(folder / "ranks" / "records.jsonl").records
+    assert len(records) == 1 + 2 + 2 * 2  # uniform once a seed
+    assert result["cost"]["tokens_trained"]["ranks"] == sum(record.tokens for record in records)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"Rank search: {verdict['sentence']}" in page
+
+    # A verdict of "better" reaches the recovered weights: the same configuration then gives another file.
+    (folder / "steps" / "recover.json").unlink()
+    (folder / "steps" / "export.json").unlink()
+    (folder / "steps" / "judge.json").unlink()
+    shutil.rmtree(folder / "recovered")
+    step = read_json(folder / "steps" / "ranks.json")
+    other = None if ranked["ranks"] is not None else ranked["searched"]
+    write_json(folder / "steps" / "ranks.json", {**step, "ranks": other})
+    again = run_compression(build_compression(values))["result"]
+    assert again["chosen"] == result["chosen"]
+    assert again["export"]["sha256"] != result["export"]["sha256"]
