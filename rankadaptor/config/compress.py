@@ -231,7 +231,7 @@ COMPRESS = JobKind(
         "ranks": StepInputs(after=("finalists",)),
         "recover": StepInputs(after=("finalists",)),
         "export": StepInputs(("export",), after=("recover",)),
-        "references": StepInputs(("references", "recover", "export"), after=("finalists",)),
+        "references": StepInputs(("references", "stock_types", "recover", "export"), after=("finalists",)),
         "judge": StepInputs(after=("export", "references")),
     },
     fixed=("prepare", "sweep", "search"),
@@ -294,6 +294,12 @@ class CompressConfig(JobConfig):
         default=("stock", "stock_recovered", "uniform", "taylor", "flap", "block_influence", "sequential"),
         description="What the result is compared with, at the same bytes. Also: stock_importance (the stock "
         "types with importance weights of the calibration text), optimum (the sweep's without refinement).",
+    )
+    stock_types: tuple[str, ...] = Field(
+        default=DEFAULTS.stock,
+        min_length=1,
+        description="Stock types and mixtures of llama.cpp that the dense model is written in as a "
+        "reference; fewer make a shorter run.",
     )
     export: CompressExportSection = Field(
         default=CompressExportSection(), description="The file, and what is measured of it on the engine."

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rankadaptor.config import CompressConfig
 from rankadaptor.config.limits import Share, read_parameters, read_size
+from rankadaptor.engine.stock import STOCK
 from rankadaptor.engine.types import find_type
 from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.planning.folder_state import check_output, is_done, read_folder
@@ -62,6 +63,7 @@ def check_compression_inputs(config: CompressConfig, *, first: int | None = None
     shape = check_model_source(config.model)  # the rest makes no sense without
     checks: list[tuple[str, Callable[[], object]]] = [
         ("choices", lambda: check_types(config)),
+        ("stock_types", lambda: check_stock_types(config)),
         ("limits.size", lambda: check_size(config, shape)),
         ("limits.parameters", lambda: check_parameters(config, shape)),
         ("data.length", lambda: _check_length(config, shape)),
@@ -93,6 +95,17 @@ def check_types(config: CompressConfig) -> None:
     """
     for name in (*config.choices.types, *config.choices.embedding):
         find_type(name)
+
+
+def check_stock_types(config: CompressConfig) -> None:
+    """Check that every stock type is one of llama.cpp's.
+
+    Raises:
+        InputError: If one is unknown; the message lists all.
+    """
+    unknown = [name for name in config.stock_types if name not in STOCK]
+    if unknown:
+        raise InputError(f"no stock type {', '.join(unknown)}. Choose from {', '.join(STOCK)}.")
 
 
 def check_size(config: CompressConfig, shape: ModelShape) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from rankadaptor.config import CompressConfig
 from rankadaptor.config.sections import ComputeSection
-from rankadaptor.defaults import COMPRESSION
 from rankadaptor.errors import ConfigError, InputError
 from rankadaptor.files import read_json
 from rankadaptor.planning.compression import check_compression_inputs, find_smallest_embedding
@@ -194,7 +193,7 @@ def _list_steps(config: CompressConfig, shape: ModelShape, rate: Rate) -> Iterat
         "recover", "recover the chosen one in full", 1, full * tokens, full * step_seconds, training
     )
     yield PlanStep("export", "write the file, check it on the engine", 1, 0, 2 * FILE_SECONDS, training)
-    stock = len(COMPRESSION.stock)
+    stock = len(config.stock_types)
     files = stock * sum(name in config.references for name in ("stock", "stock_importance")) + len(names)
     scores = files + stock * ("stock_recovered" in config.references and given is not None)
     recoveries = len(names) + ("stock_recovered" in config.references) if given is not None else 0

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rankadaptor.defaults import COMPRESSION
 from rankadaptor.engine.gguf_file import write_gguf
 from rankadaptor.engine.quantisers import WITHOUT_IMPORTANCE
 from rankadaptor.engine.stock import choose_stock_types
@@ -41,7 +40,7 @@ def list_stock(setting: Setting, *, importance: Mapping[str, Any] | None = None)
     linears, shape = describe_linears(model), describe_blocks(model)[0]
     tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
     found: dict[tuple[tuple[str, str], ...], Candidate] = {}
-    for name in COMPRESSION.stock:
+    for name in setting.config.stock_types:
         try:
             types = choose_stock_types(
                 linears,

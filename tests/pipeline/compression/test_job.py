@@ -54,6 +54,7 @@ def describe(source: Path, output: Path, **changes: Any) -> dict[str, Any]:
         "search": {"evaluations": 20, "screen_sequences": 4, "finalists": 1},
         "recover": {"steps": 3, "finalist_steps": 2, "rank": 2, "batch_size": 4, "learning_rates": [1e-3]},
         "references": ["stock", "stock_importance", "stock_recovered", "uniform", "sequential", "optimum"],
+        "stock_types": ["Q8_0", "Q4_0"],
         "export": {"prompt": 32, "generated": 4, "check_tokens": 8},
         "track": {"enabled": False},
     }
@@ -149,6 +150,17 @@ def test_a_continued_run_reads_what_is_there_and_refuses_other_limits(
     other = build_compression(describe(source, folder, limits={"size": "60KB"}))
     with pytest.raises(InputError, match=r"limits\.size 64KB → 60KB[\s\S]*--fresh.*another output"):
         run_compression(other)
+
+
+def test_stock_types_are_chosen_and_an_unknown_one_is_named_before_anything_runs(
+    finished: tuple[Path, dict[str, Any]], source: Path, tmp_path: Path
+):
+    names = {point["name"] for point in finished[1]["result"]["points"] if point["kind"] == "stock"}
+    assert {name.split()[1].rstrip(",") for name in names} == {"Q8_0", "Q4_0"}
+    config = build_compression(describe(source, tmp_path / "out", stock_types=["Q4_0", "Q4_9"]))
+    with pytest.raises(InputError, match=r"stock_types: no stock type Q4_9\. Choose from F16, .*Q4_K_M"):
+        run_compression(config)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_limit_that_cannot_be_kept_names_the_nearest(source: Path, tmp_path: Path):
