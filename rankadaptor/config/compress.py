@@ -29,6 +29,8 @@ ReferenceName = Literal[
 """What the result is compared with: stock types of the dense model as they are, with importance weights, and
 after the same recovery; simple rules that choose widths, each with its best single type; the best widths with
 one type everywhere and then the best types for them; the optimum of the sweep without refinement."""
+STOCK_REFERENCES = ("stock", "stock_importance", "stock_recovered")
+"""Those that are files of the dense model; they do not depend on what a search finds."""
 
 KINDS = "kit:NAME, hub:NAME, or a .jsonl, .json, .txt, .csv or .parquet file, a folder or a pattern"
 
@@ -226,23 +228,40 @@ COMPRESS = JobKind(
         "speed": StepInputs(("export.prompt", "export.generated"), after=("prepare",)),
         "sweep": StepInputs(("choices", "limits", "search.evaluations"), after=("prepare",)),
         "search": StepInputs(("search.screen_sequences",), after=("sweep",)),
-        "baselines": StepInputs(("references",), after=("search",)),
+        "baselines": StepInputs(("references.rules",), after=("search",)),
+        "finalist_files": StepInputs(("recover",), after=("search",)),
         "finalists": StepInputs(("search.finalists", "recover"), after=("baselines",)),
         "ranks": StepInputs(after=("finalists",)),
         "recover": StepInputs(after=("finalists",)),
         "export": StepInputs(("export",), after=("recover",)),
-        "references": StepInputs(("references", "stock_types", "recover", "export"), after=("finalists",)),
-        "judge": StepInputs(after=("export", "references")),
+        "stock_files": StepInputs(("export",), after=("prepare",)),
+        "stock": StepInputs(
+            ("references.stock", "references.stock_importance", "stock_types"), after=("stock_files",)
+        ),
+        "stock_recovered_files": StepInputs(("recover", "export"), after=("prepare",)),
+        "stock_recovered": StepInputs(
+            ("references.stock_recovered", "stock_types", "limits"),
+            after=("stock_recovered_files", "finalists"),
+        ),
+        "reference_files": StepInputs(("recover", "export"), after=("search",)),
+        "references": StepInputs(after=("reference_files", "finalists")),
+        "judge": StepInputs(after=("export", "stock", "stock_recovered", "references")),
     },
     fixed=("prepare", "sweep", "search"),
     places={
         "speed": ("steps/speed.json",),
         "baselines": ("steps/baselines.json",),
-        "finalists": ("steps/finalists.json", "finalists"),
+        "finalist_files": ("finalists",),
+        "finalists": ("steps/finalists.json",),
         "ranks": ("steps/ranks.json", "ranks"),
         "recover": ("steps/recover.json", "recovered", "model"),
         "export": ("steps/export.json", "model.gguf"),
-        "references": ("steps/references.json", "references"),
+        "stock_files": ("stock",),
+        "stock": ("steps/stock.json",),
+        "stock_recovered_files": ("stock_recovered",),
+        "stock_recovered": ("steps/stock_recovered.json",),
+        "reference_files": ("references",),
+        "references": ("steps/references.json",),
         "judge": ("steps/judge.json",),
     },
 )
@@ -305,3 +324,17 @@ class CompressConfig(JobConfig):
         default=CompressExportSection(), description="The file, and what is measured of it on the engine."
     )
     track: TrackSection = Field(default=TrackSection(), description="MLflow; changes no result.")
+
+    def list_inputs(self) -> dict[str, Any]:
+        """Return what can change results, with a key of its own for each kind of reference.
+
+        A step that measures stock files then does not depend on the rules, nor the other way round. A limit
+        on the latency is one on the lengths that are timed, too.
+        """
+        values = super().list_inputs()
+        if self.limits.latency is not None:
+            values["limits.timed"] = [self.export.prompt, self.export.generated]
+        names = values.pop("references")
+        found = {f"references.{name}": name in names for name in STOCK_REFERENCES}
+        rules = sorted(name for name in names if name not in STOCK_REFERENCES)
+        return {**values, **found, "references.rules": rules}

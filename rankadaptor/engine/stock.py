@@ -9,19 +9,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from rankadaptor.engine.types import find_type
 from rankadaptor.errors import InputError
-
-if TYPE_CHECKING:
-    from rankadaptor.model.families import Linear
 
 FALLBACKS: Mapping[str, str] = MappingProxyType(
     {"Q2_K": "IQ4_NL", "Q3_K": "IQ4_NL", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 )
 """What a type of block 256 becomes where a row is not a multiple of 256. Newer versions take Q4_0 for the
 first two, which is as large and less exact."""
+
+
+class LinearSizes(Protocol):
+    """What a stock type depends on: a linear of a model, or what a plan knows of one."""
+
+    @property
+    def name(self) -> str:
+        """Full module name."""
+
+    @property
+    def block(self) -> int:
+        """Index of its block."""
+
+    @property
+    def kind(self) -> str:
+        """Its name inside the block, for example `q_proj`."""
+
+    @property
+    def in_features(self) -> int:
+        """Columns of the weight."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,7 @@ STOCK: Mapping[str, StockMixture] = MappingProxyType(
 
 
 def choose_stock_types(
-    linears: Sequence[Linear],
+    linears: Sequence[LinearSizes],
     name: str,
     *,
     hidden: int,

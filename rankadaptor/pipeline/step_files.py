@@ -36,6 +36,8 @@ COMPRESS_KEYS: dict[str, tuple[str, ...]] = {
     "ranks": ("verdict", "searched", "ranks", "tokens"),
     "recover": ("tokens", "losses", "types", "files"),
     "export": ("bytes", "sha256", "parameters", "planned", "engine"),
+    "stock": ("points",),
+    "stock_recovered": ("points", "tokens", "skipped"),
     "references": ("points", "tokens"),
     "judge": ("points", "verdict"),
 }
@@ -47,6 +49,8 @@ COMPRESS_COSTS = {
     "finalists": "finished recoveries are kept, and the step is put together from them",
     "ranks": "the search and its verdict are replayed from their records",
     "recover": "the recovery is read from its checkpoint",
+    "stock": "files that are measured are kept, and the step is put together from them",
+    "stock_recovered": "files that are measured are kept; the recovery is read from its checkpoint",
     "references": "those that are measured are kept, and the step is put together from them",
 }
 OTHERS = "the step is done again; trials that are recorded stay"

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rankadaptor.config import CompressConfig
+from rankadaptor.config.limits import read_size
 from rankadaptor.config.sections import ComputeSection
+from rankadaptor.engine.stock import choose_stock_types
+from rankadaptor.engine.types import find_type
 from rankadaptor.errors import ConfigError, InputError
 from rankadaptor.files import read_json
 from rankadaptor.planning.compression import check_compression_inputs, find_smallest_embedding
@@ -32,6 +35,7 @@ from rankadaptor.runtime import count_cores
 BATCH = 16  # sequences scored at once
 COPIES_BYTES = 4  # of each weight of the rounded copies that the search keeps
 BASELINES = ("uniform", "taylor", "flap", "block_influence", "sequential", "optimum")
+NEAR = 1.05  # multiple of the limit up to which a stock file is recovered
 FILE_SECONDS = 12.0
 """Writing a file of this project's size and measuring its speed on the engine."""
 
@@ -194,15 +198,41 @@ def _list_steps(config: CompressConfig, shape: ModelShape, rate: Rate) -> Iterat
     )
     yield PlanStep("export", "write the file, check it on the engine", 1, 0, 2 * FILE_SECONDS, training)
     stock = len(config.stock_types)
-    files = stock * sum(name in config.references for name in ("stock", "stock_importance")) + len(names)
-    scores = files + stock * ("stock_recovered" in config.references and given is not None)
-    recoveries = len(names) + ("stock_recovered" in config.references) if given is not None else 0
+    files = stock * sum(name in config.references for name in ("stock", "stock_importance"))
     yield PlanStep(
-        "references", f"{scores} files of the dense model and of other rules", recoveries,
-        recoveries * full * tokens + scores * judged,
-        recoveries * full * step_seconds + score(scores * judged) + FILE_SECONDS * files, training,
+        "stock", f"{files} files of the dense model", 0, files * judged,
+        score(files * judged) + FILE_SECONDS * files, scoring,
+    )  # fmt: skip
+    compared = stock if "stock_recovered" in config.references and given is not None else 0
+    compared *= _is_stock_near(config, shape)
+    yield PlanStep(
+        "stock_recovered", f"the dense model recovered, as {compared} files" if compared else "nothing",
+        int(compared > 0), compared * judged + (full * tokens if compared else 0),
+        score(compared * judged) + (full * step_seconds if compared else 0.0), training,
+    )  # fmt: skip
+    recoveries = len(names) if given is not None else 0
+    yield PlanStep(
+        "references", f"{len(names)} files of other rules", recoveries,
+        recoveries * full * tokens + len(names) * judged,
+        recoveries * full * step_seconds + score(len(names) * judged) + FILE_SECONDS * len(names), training,
     )  # fmt: skip
     yield PlanStep("judge", "loss on the judging texts, verdict", 1, judged, score(judged), scoring)
+
+
+def _is_stock_near(config: CompressConfig, shape: ModelShape) -> bool:
+    """Tell whether the dense model is about small enough in its smallest stock type; see `recover_stock`."""
+    if config.limits.size is None:
+        return True
+    return min(_count_stock_bytes(config, shape)) <= NEAR * read_size(config.limits.size)
+
+
+def _count_stock_bytes(config: CompressConfig, shape: ModelShape) -> Iterator[int]:
+    """Yield the bytes of the matrices of the dense model in each stock type."""
+    sizes = {each.name: (each.out_features, each.in_features) for each in shape.linears}
+    sizes |= dict.fromkeys(("model.embed_tokens", "lm_head"), (shape.vocabulary, shape.hidden))
+    for name in config.stock_types:
+        types = choose_stock_types(shape.linears, name, hidden=shape.hidden, tied=shape.tied)
+        yield sum(find_type(kind).count_bytes(*sizes[module]) for module, kind in types.items())
 
 
 def _work(tokens: float, length: int) -> Work:

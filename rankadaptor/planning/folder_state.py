@@ -70,6 +70,7 @@ def read_folder(folder: Path, config: JobConfig) -> FolderState:
     if any(digests[step] != earlier[step] for step in asked.kind.fixed):
         refused = tuple(
             describe_difference(begun, asked, only=lambda key: is_fixed(begun, key) or is_fixed(asked, key))
+            or describe_difference(begun, asked)
         )
     changed = tuple(name for name in asked.kind.places if digests[name] != earlier[name])
     return FolderState(begun, asked, refused, changed, digests, earlier)

@@ -55,6 +55,7 @@ def explain_compression(document: Document) -> tuple[str, str, list[str]]:
         *_explain_ranks(result.get("ranks")),
         *_explain_recovery(result["recovery"]),
         *_explain_checks(result),
+        *(f"{reason[0].upper()}{reason[1:]}" for reason in result.get("skipped", ())),
     ]
     return verdict["outcome"], headline, sentences
 

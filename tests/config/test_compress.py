@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -78,11 +79,39 @@ def test_a_fault_names_its_key_and_what_to_do(values: dict[str, object], fault: 
         build_compression(values)
 
 
+STOCK_FILES = {"stock_files", "stock"}
+
+
 def test_other_limits_repeat_the_search_and_another_recovery_keeps_it():
     first, other = build_compression(LIMITED), build_compression({"limits": {"size": "45MB"}})
     assert describe_difference(first, other) == ["limits.size 60MB → 45MB"]
-    before, after = digest_steps(first), digest_steps(other)
-    assert {step for step in before if before[step] == after[step]} == {"prepare", "speed"}
-    longer = digest_steps(build_compression({**LIMITED, "recover": {"steps": 99}}))
-    kept = {step for step in before if before[step] == longer[step]}
-    assert kept == {"prepare", "speed", "sweep", "search", "baselines"}
+    before = digest_steps(first)
+    recovered_stock = {"stock_recovered_files"}
+    assert find_kept(before, other) == {"prepare", "speed"} | STOCK_FILES | recovered_stock
+    longer = build_compression({**LIMITED, "recover": {"steps": 99}})
+    assert find_kept(before, longer) == {"prepare", "speed", "sweep", "search", "baselines"} | STOCK_FILES
+
+
+def test_other_references_repeat_no_recovery_of_what_stays():
+    few = build_compression({**LIMITED, "references": ["uniform"]})
+    before, steps = digest_steps(few), set(digest_steps(few))
+    stock = build_compression({**LIMITED, "references": ["stock_recovered", "uniform", "stock"]})
+    assert steps - find_kept(before, stock) == {"stock", "stock_recovered", "judge"}
+    rules = build_compression({**LIMITED, "references": ["uniform", "taylor"]})
+    kept = find_kept(before, rules)
+    assert {"finalist_files", "reference_files", "stock_recovered_files"} | STOCK_FILES <= kept
+    assert not {"baselines", "finalists", "recover", "judge"} & kept
+
+
+def test_a_limit_on_latency_fixes_the_lengths_that_are_timed():
+    limits = {"limits": {"latency": "0.7x"}}
+    before = digest_steps(build_compression(limits))
+    other = build_compression({**limits, "export": {"prompt": 64}})
+    assert "sweep" not in find_kept(before, other)
+    other = build_compression({**LIMITED, "export": {"prompt": 64}})
+    assert "sweep" in find_kept(digest_steps(build_compression(LIMITED)), other)
+
+
+def find_kept(before: Mapping[str, str], config: CompressConfig) -> set[str]:
+    after = digest_steps(config)
+    return {step for step in before if before[step] == after[step]}

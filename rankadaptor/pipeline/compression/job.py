@@ -21,12 +21,13 @@ from rankadaptor.pipeline.compression.candidates import Candidate
 from rankadaptor.pipeline.compression.delivery import export_chosen, recover_chosen
 from rankadaptor.pipeline.compression.exploration import Follow, estimate_sweep, search, sweep
 from rankadaptor.pipeline.compression.finalists import choose_finalist, describe_allocation, read_chosen
-from rankadaptor.pipeline.compression.judging import judge
+from rankadaptor.pipeline.compression.judging import join_points, judge
 from rankadaptor.pipeline.compression.latency import measure_latency, read_latency
 from rankadaptor.pipeline.compression.preparation import check_prepared, prepare
 from rankadaptor.pipeline.compression.rank_search import SEARCHED, search_ranks
 from rankadaptor.pipeline.compression.references import measure_references
 from rankadaptor.pipeline.compression.setting import Setting, pick_compute
+from rankadaptor.pipeline.compression.stock_files import measure_stock, recover_stock
 from rankadaptor.pipeline.run_folder import RunFolder, open_run
 from rankadaptor.planning.compression import check_compression
 from rankadaptor.runtime import describe_environment, find_commit
@@ -113,14 +114,17 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
     ranks = None if ranked is None else ranked["ranks"]
     recovered = folder.complete("recover", lambda: recover_chosen(setting, chosen, rate=rate, ranks=ranks))
     exported = folder.complete("export", lambda: export_chosen(setting, recovered, described["costs"]))
+    stock = folder.complete("stock", lambda: measure_stock(setting))
+    stock_recovered = folder.complete("stock_recovered", lambda: recover_stock(setting, rate=rate))
     references = folder.complete("references", lambda: measure_references(setting, rivals, rate=rate))
-    judged = folder.complete("judge", lambda: judge(setting, chosen, recovered, exported, references))
+    measured = join_points(stock, stock_recovered, references)
+    judged = folder.complete("judge", lambda: judge(setting, chosen, recovered, exported, measured))
     _log_points(tracker, judged)
 
     steps = {
         "prepare": prepared, "speed": latency, "sweep": swept, "search": searched, "baselines": baselines,
-        "finalists": finalists, "ranks": ranked, "recover": recovered, "export": exported,
-        "references": references, "judge": judged,
+        "finalists": finalists, "ranks": ranked, "recover": recovered, "export": exported, "stock": stock,
+        "stock_recovered": stock_recovered, "references": references, "judge": judged,
     }  # fmt: skip
     return {
         "compute": {**prepared["compute"], "threads": setting.compute.threads},
@@ -141,12 +145,14 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
         "export": exported,
         "points": judged["points"],
         "verdict": judged["verdict"],
+        "skipped": [stock_recovered["skipped"]] if stock_recovered["skipped"] else [],
         "cost": {
             "tokens_scored": swept["tokens"] + searched["tokens"] + baselines["tokens"],
             "tokens_trained": {
                 name: step["tokens"]
                 for name, step in (
                     ("finalists", finalists), ("ranks", ranked), ("recover", recovered),
+                    ("stock_recovered", stock_recovered),
                     ("references", references),
                 )
                 if step is not None

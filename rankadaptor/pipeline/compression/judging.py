@@ -26,7 +26,7 @@ def judge(
     chosen: Candidate,
     recovered: Mapping[str, Any],
     exported: Mapping[str, Any],
-    references: Mapping[str, Any],
+    references: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Score the result on the judging texts and compare it with every reference.
 
@@ -51,16 +51,26 @@ def judge(
         "types": OURS,
         "speed": speeds or None,
     }
-    verdict = compare(ours, references["points"], parts=setting.texts.judging)
+    verdict = compare(ours, references, parts=setting.texts.judging)
     logger.info("%s", verdict["sentence"])
     found = [ours]
     if ours["recovered"]:
         found.append({**ours, **_measure_before(setting, chosen)})
     points = [
         {key: value for key, value in point.items() if key != "sequence_losses"}
-        for point in (*found, *references["points"])
+        for point in (*found, *references)
     ]
     return {"points": points, "verdict": verdict}
+
+
+def join_points(*steps: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the points of all steps, each file once.
+
+    A recovered stock file has the shapes and types of the one that is not recovered, and so its speed.
+    """
+    points = list({point["name"]: point for step in steps for point in step["points"]}.values())
+    speeds = {point["types"]: point["speed"] for point in points if point.get("speed")}
+    return [{**point, "speed": point.get("speed") or speeds.get(point["types"])} for point in points]
 
 
 def _measure_before(setting: Setting, chosen: Candidate) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Texts:
 
     Attributes:
         parts: Name of the part → its windows.
-        digest: Names the documents and how they are divided.
+        digest: Names the documents of all parts but the training text, and how they are divided.
     """
 
     parts: Mapping[str, tuple[TokenSequence, ...]]
@@ -93,7 +93,8 @@ def load_texts(config: CompressConfig, tokenizer: Any, *, model: Any) -> Texts:
     parts = {name: each for name, each in found.items() if each is not None}
     return Texts(
         {name: each.sequences for name, each in parts.items()},
-        digest_rows([row for name in sorted(parts) for row in parts[name].rows]),
+        # Training text is cut last: a longer recovery takes more of it and leaves the others as they are.
+        digest_rows([row for name in sorted(set(parts) - {TRAINING}) for row in parts[name].rows]),
     )
 
 
