@@ -112,7 +112,7 @@ def _explain_checks(result: Mapping[str, Any]) -> list[str]:
         f"{engine['loss_expected']:.4f} was expected, the same likeliest token at "
         f"{engine['likeliest_equal']:.0%} of a text's positions, {same}. It rounds activations to 8 bits."
         if engine["loss_agrees"]
-        else f"llama.cpp does not agree with transformers: loss {engine['loss']:.4f} where "
+        else f"llama.cpp does not agree with transformers: loss {write_loss(engine['loss'])} where "
         f"{engine['loss_expected']:.4f} was expected. Do not use the file; report this."
     ]
 

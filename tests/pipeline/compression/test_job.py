@@ -88,7 +88,8 @@ def test_one_command_gives_a_checked_file_of_the_planned_size(finished: tuple[Pa
 
 def test_a_recovery_that_makes_it_worse_is_not_kept(source: Path, tmp_path: Path):
     recover = {"steps": 3, "finalist_steps": 2, "rank": 2, "batch_size": 4, "learning_rates": [30.0]}
-    values = describe(source, tmp_path / "out", recover=recover, references=["stock"])
+    limits = {"size": "64KB"}
+    values = describe(source, tmp_path / "out", limits=limits, recover=recover, references=["stock"])
     document = run_compression(build_compression(values))
     recovery, ours = document["result"]["recovery"], document["result"]["points"][0]
     assert recovery["after"] > recovery["before"]
@@ -239,7 +240,8 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
 def test_searched_ranks_are_used_only_if_fresh_seeds_confirm_them(source: Path, tmp_path: Path):
     recover = {"steps": 3, "finalist_steps": 2, "rank": 2, "batch_size": 4, "learning_rates": [1e-2]}
     recover |= {"ranks": "searched", "rank_evaluations": 2, "rank_seeds": 2}
-    values = describe(source, tmp_path / "out", recover=recover, references=["stock"])
+    limits = {"size": "64KB"}
+    values = describe(source, tmp_path / "out", limits=limits, recover=recover, references=["stock"])
     document = run_compression(build_compression(values))
     result, folder = document["result"], tmp_path / "out"
     ranked, verdict = result["ranks"], result["ranks"]["verdict"]
