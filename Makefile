@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml third_party/learn2learn/pyproject.toml third_party/lear
 	$(BIN)/python -c "import rankadaptor.cli.tables, rankadaptor.planning, rankadaptor.pipeline, rankadaptor.tracking, mlflow, lm_eval.evaluator"
 	@touch $@
 
-quickstart: $(STAMP) ## the main job on a real model: prune, search ranks, confirm, recover, evaluate
+quickstart: $(STAMP) ## the main job on a real model: compress it to 60 MB, recover it, write a file that runs, compare it
 	$(BIN)/rankadaptor run experiments/quickstart/run.yaml
 
 bench: $(STAMP) ## speed, memory and cost of the trial engine, into experiments/results/engine.json and docs/engine.md (20 minutes)

@@ -140,6 +140,7 @@ class CompressionDefaults:
         rank_evaluations: Rank allocations that a rank search measures.
         rank_seeds: Fresh seeds on which its best is compared with uniform ranks.
         sample: Text that the finished file continues, for people to look at.
+        sample_tokens: Tokens that it continues it by, at most.
     """
 
     types: tuple[str, ...] = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
@@ -160,6 +161,7 @@ class CompressionDefaults:
     rank_evaluations: int = 8
     rank_seeds: int = 5
     sample: str = "Once upon a time"
+    sample_tokens: int = 48
 
 
 PRUNING = PruningDefaults()

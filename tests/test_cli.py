@@ -13,8 +13,8 @@ from rankadaptor.cli import main
 from rankadaptor.config import load_run
 
 VERBS = (
-    "init", "plan", "run", "collect", "meta-train", "migrate", "benchmark", "evaluate", "export", "report",
-    "doctor",
+    "init", "plan", "run", "collect", "meta-train", "migrate", "benchmark", "evaluate", "export", "generate",
+    "report", "doctor",
 )  # fmt: skip
 
 

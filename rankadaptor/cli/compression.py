@@ -174,7 +174,13 @@ def show_compression(document: Mapping[str, Any], *, place: Path) -> None:
         "result": place / "result.json",
     }
     lines = [f"{name:20} {path}" for name, path in written.items() if path.exists()]
-    track = document["run"]["config"]["track"]
-    if track["enabled"]:
-        lines += ["", "Next:", f"  {tell_viewing(track['uri'])}"]
+    config = document["run"]["config"]
+    following = []
+    if written["file for llama.cpp"].exists() and config["export"]["engine"]:
+        file = shlex.quote(str(written["file for llama.cpp"]))
+        following.append(f'rankadaptor generate {file} "{COMPRESSION.sample}"')
+    if config["track"]["enabled"]:
+        following.append(tell_viewing(config["track"]["uri"]))
+    if following:
+        lines += ["", "Next:", *(f"  {line}" for line in following)]
     console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)

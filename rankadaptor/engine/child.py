@@ -42,6 +42,10 @@ class Service:
         assert self.llama is not None
         if name == "greedy":
             return self.llama.compute_greedy(request["tokens"], request["count"]), None
+        if name == "tokenise":
+            return self.llama.tokenise(request["text"]), None
+        if name == "continue":
+            return self.llama.continue_text(request["text"], request["count"]), None
         if name == "losses":
             return None, self.llama.compute_losses(request["tokens"])
         if name == "logits":

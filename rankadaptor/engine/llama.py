@@ -21,6 +21,7 @@ from rankadaptor.errors import EngineError
 
 WORDS = 128
 BATCH = 512
+TOKENS_AROUND = 8  # that a tokenizer may put before and after a text
 BEFORE_GENERATION = 16  # tokens before those whose generation is timed
 CONTEXT_DEFAULTS = (512, 2048, 512)  # n_ctx, n_batch, n_ubatch: the first three fields
 MINUS_ONE = -1082130432  # the bits of -1.0, the default of the fields before the types of the cache
@@ -57,6 +58,33 @@ _SIGNATURES: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
     ("llama_init_from_model", _HANDLE, (_HANDLE, _Block)),
     ("llama_model_get_vocab", _HANDLE, (_HANDLE,)),
     ("llama_vocab_n_tokens", ctypes.c_int32, (_HANDLE,)),
+    ("llama_vocab_is_eog", ctypes.c_bool, (_HANDLE, ctypes.c_int32)),
+    (
+        "llama_tokenize",
+        ctypes.c_int32,
+        (
+            _HANDLE,
+            ctypes.c_char_p,
+            ctypes.c_int32,
+            ctypes.POINTER(ctypes.c_int32),
+            ctypes.c_int32,
+            ctypes.c_bool,
+            ctypes.c_bool,
+        ),
+    ),
+    (
+        "llama_detokenize",
+        ctypes.c_int32,
+        (
+            _HANDLE,
+            ctypes.POINTER(ctypes.c_int32),
+            ctypes.c_int32,
+            ctypes.c_char_p,
+            ctypes.c_int32,
+            ctypes.c_bool,
+            ctypes.c_bool,
+        ),
+    ),
     ("llama_model_size", ctypes.c_uint64, (_HANDLE,)),
     ("llama_model_n_params", ctypes.c_uint64, (_HANDLE,)),
     ("llama_n_ctx", ctypes.c_uint32, (_HANDLE,)),
@@ -102,7 +130,8 @@ class Llama:
         if functions.llama_n_ctx(self.handle) < context or functions.llama_n_batch(self.handle) < BATCH:
             raise EngineError("the engine did not take the context length: its version is unknown here")
         functions.llama_set_n_threads(self.handle, threads, threads)
-        self.vocabulary = int(functions.llama_vocab_n_tokens(functions.llama_model_get_vocab(self.model)))
+        self._vocabulary = functions.llama_model_get_vocab(self.model)
+        self.vocabulary = int(functions.llama_vocab_n_tokens(self._vocabulary))
         self._batch = functions.llama_batch_init(BATCH, 0, 1)
 
     def describe(self) -> dict[str, Any]:
@@ -156,6 +185,47 @@ class Llama:
             if len(found) == count:
                 return found
             logits = self.run(found[-1:], start=len(tokens) + len(found) - 1)
+
+    def tokenise(self, text: str) -> list[int]:
+        """Return a text's tokens, with those that the file's tokenizer puts around one; none is a marker."""
+        encoded = text.encode()
+        size = len(encoded) + TOKENS_AROUND  # no token is shorter than a byte
+        tokens = (ctypes.c_int32 * size)()
+        count = self.functions.llama_tokenize(
+            self._vocabulary, encoded, len(encoded), tokens, size, True, False
+        )
+        if count < 0:
+            raise EngineError(f"the engine's tokenizer made {-count} tokens of {len(encoded)} bytes")
+        return list(tokens[:count])
+
+    def to_text(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens; markers such as the one at the beginning have none."""
+        given = (ctypes.c_int32 * len(tokens))(*tokens)
+        size = 16 * len(tokens) + 1
+        for _ in range(2):
+            text = ctypes.create_string_buffer(size)
+            count = self.functions.llama_detokenize(
+                self._vocabulary, given, len(tokens), text, size, True, False
+            )
+            if count >= 0:
+                return text.raw[:count].decode(errors="replace")
+            size = -count
+        raise EngineError(f"the engine cannot write {len(tokens)} tokens as text")
+
+    def continue_text(self, text: str, count: int) -> str:
+        """Continue a text by the most likely tokens, at most `count`; an end token ends it."""
+        tokens = self.tokenise(text)
+        found: list[int] = []
+        logits = self.feed(tokens)
+        while len(found) < count:
+            token = int(logits[0].argmax())
+            if self.functions.llama_vocab_is_eog(self._vocabulary, token):
+                break
+            found.append(token)
+            if len(found) < count:
+                logits = self.run(found[-1:], start=len(tokens) + len(found) - 1)
+        # Written together, because a tokenizer may drop a space at the beginning.
+        return self.to_text([*tokens, *found])[len(self.to_text(tokens)) :]
 
     def compute_losses(self, tokens: Sequence[int]) -> npt.NDArray[np.float64]:
         """Return the losses of all tokens but the first, in nats."""

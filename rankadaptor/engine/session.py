@@ -1,4 +1,4 @@
-"""A GGUF file in the engine, run in a child process: greedy tokens, losses, speed."""
+"""A GGUF file in the engine, run in a child process: greedy tokens, text, losses, speed."""
 
 from __future__ import annotations
 
@@ -106,6 +106,22 @@ class EngineSession:
             raise InputError(f"count={count}: ask for at least one token.")
         found, _ = self._child.ask("greedy", tokens=self._check(tokens, more=count - 1), count=count)
         return [int(token) for token in found]
+
+    def generate(self, text: str, count: int) -> str:
+        """Continue a text by the most likely tokens, `count` at most, with the file's own tokenizer.
+
+        Returns:
+            The continuation alone; shorter if the model ends the text.
+
+        Raises:
+            InputError: If the text is empty, or its tokens and `count` more do not fit the context.
+            EngineError: If the engine ends.
+        """
+        if not text or count < 1:
+            raise InputError(f"text {text!r}, count={count}: give a text and at least one token.")
+        tokens, _ = self._child.ask("tokenise", text=text)
+        self._check(tokens, more=count - 1)
+        return str(self._child.ask("continue", text=text, count=count)[0])
 
     def token_losses(self, tokens: Sequence[int]) -> npt.NDArray[np.float64]:
         """Return the loss of every token but the first, (tokens - 1,) nats.

@@ -21,6 +21,7 @@ from rankadaptor.results.compression import (
     build_ranks_table,
     build_verdict_table,
     explain_compression,
+    find_sample,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def render_compression(document: Document) -> str:
     page: str = load_template(TEMPLATE).render(
         run=run,
         config=config,
+        sample=find_sample(document),
         ranked=bool(result.get("ranks")),
         word=word,
         headline=headline,
@@ -77,7 +79,20 @@ def render_compression_console(document: Document) -> RenderableType:
         render_table(build_costs_table(document)),
         Text(),
         panel,
+        *_render_sample(document),
     )
+
+
+def _render_sample(document: Document) -> list[RenderableType]:
+    from rich.text import Text
+
+    sample = find_sample(document)
+    if sample is None:
+        return []
+    text = Text.assemble(
+        ("What the file writes, in llama.cpp: ", "bold"), sample["prompt"], (sample["continuation"], "italic")
+    )
+    return [Text(), text]
 
 
 def _draw(document: Document) -> dict[str, Part]:

@@ -80,6 +80,13 @@ def find_dense_file(points: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | 
     return max(stock, key=lambda point: int(point["bytes"]), default=None)
 
 
+def find_sample(document: Document) -> Mapping[str, str] | None:
+    """Return a text and how the file continued it in the engine; None where it was not asked for."""
+    engine = document["result"]["export"]["engine"] or {}
+    sample: Mapping[str, str] | None = engine.get("sample")
+    return sample
+
+
 def _explain_recovery(recovery: Mapping[str, Any]) -> list[str]:
     before, after = recovery.get("before"), recovery.get("after")
     if before is None or after is None:

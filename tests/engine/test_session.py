@@ -30,6 +30,24 @@ def file(model, pico_tokenizer, tmp_path_factory):
     ).path
 
 
+def test_it_continues_a_text_with_the_files_own_tokenizer(model, file, pico_tokenizer):
+    text = "The fox jumps over"
+    with EngineSession(file, cache="f32") as session:
+        found = session.generate(text, 6)
+        assert session.generate(text, 1) == found[: len(session.generate(text, 1))]
+        for call, fault in (
+            (lambda: session.generate("", 4), "give a text"),
+            (lambda: session.generate(text, 2000), "do not fit a context of 1024"),
+        ):
+            with pytest.raises(InputError, match=fault):
+                call()
+    tokens = pico_tokenizer(text, return_tensors="pt").input_ids
+    with torch.no_grad():
+        wanted = model.generate(tokens, max_new_tokens=6, do_sample=False, pad_token_id=0)
+    assert found == pico_tokenizer.decode(wanted[0], skip_special_tokens=True)[len(text) :]
+    assert found
+
+
 def test_it_computes_what_transformers_does(model, file):
     with torch.no_grad():
         wanted = model(torch.tensor([TOKENS])).logits[0].float()

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rankadaptor.defaults import COMPRESSION
 from rankadaptor.engine.gguf_file import write_gguf
 from rankadaptor.errors import NonFiniteError, RankAdaptorError
 from rankadaptor.model import describe_model, save_pruned
@@ -137,7 +138,8 @@ def check_file(setting: Setting, model: Any, types: Mapping[str, str], path: Pat
 
     Returns:
         `greedy_equal` (of `greedy_tokens`), `likeliest_equal` (share of the positions of a text at which both
-        name the same token), `loss`, `loss_expected`, `loss_agrees`, speeds in tokens per second.
+        name the same token), `loss`, `loss_expected`, `loss_agrees`, speeds in tokens per second, `sample`
+        (a text and how the file continues it; None where none is asked for).
     """
     from rankadaptor.engine.session import EngineSession
 
@@ -150,7 +152,11 @@ def check_file(setting: Setting, model: Any, types: Mapping[str, str], path: Pat
         sum(len(each) - 1 for each in sequences),
     )
     loss_expected = sum(_sum_losses(rounded, each) for each in sequences) / tokens
-    context = count_context(given.prompt + given.generated, *(len(each) for each in sequences))
+    context = count_context(
+        given.prompt + given.generated,
+        *(len(each) for each in sequences),
+        len((given.sample or "").encode()) + COMPRESSION.sample_tokens,
+    )
     with tempfile.TemporaryDirectory(prefix=".check-", dir=setting.folder.path) as place:
         exact = Path(place) / "float32.gguf"
         write_gguf(rounded, setting.tokenizer, exact, types=dict.fromkeys(types, "F32"), default_type="F32")
@@ -160,6 +166,7 @@ def check_file(setting: Setting, model: Any, types: Mapping[str, str], path: Pat
         loss = sum(float(sum(session.token_losses(list(each)))) for each in sequences) / tokens
         likely = session.logits(list(sequences[0])).argmax(axis=-1).tolist()
         speed = session.measure_speed(prompt=given.prompt, generated=given.generated)
+        text = None if given.sample is None else session.generate(given.sample, COMPRESSION.sample_tokens)
     equal = next(
         (place for place, pair in enumerate(zip(greedy, expected, strict=False)) if pair[0] != pair[1]),
         min(len(greedy), len(expected)),
@@ -180,6 +187,7 @@ def check_file(setting: Setting, model: Any, types: Mapping[str, str], path: Pat
         "prompt_tokens_per_second": speed.prompt,
         "generate_tokens_per_second": speed.generate,
         "threads": 1,
+        "sample": None if text is None else {"prompt": given.sample, "continuation": text},
     }
 
 

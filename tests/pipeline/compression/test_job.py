@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from rankadaptor.cli import main
+from rankadaptor.cli.compression import show_compression
 from rankadaptor.config import build_compression
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.errors import BudgetError, InputError
@@ -137,7 +139,15 @@ def test_the_report_shows_the_gain_first_and_loads_nothing(
     assert {f'id="figure-{name}"' in page for name in ("sizes", "sizes_other", "speeds", "layers")} == {True}
     assert "http" not in page.replace("http://www.w3.org", "")
     assert main(["report", str(folder)]) == 0
-    assert "Planned and real costs" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Planned and real costs" in shown
+    sample = document["result"]["export"]["engine"]["sample"]
+    assert f"{sample['prompt']}<mark>{html.escape(sample['continuation'])}</mark>" in page
+    assert main(["generate", str(folder / "model.gguf"), "-n", "48"]) == 0
+    assert capsys.readouterr().out == f"{sample['prompt']}{sample['continuation']}\n"
+    show_compression(document, place=folder)  # as `compress` and `run` do at their end
+    shown = capsys.readouterr().out
+    assert f'rankadaptor generate {folder / "model.gguf"} "{sample["prompt"]}"' in shown
 
 
 def test_a_continued_run_reads_what_is_there_and_refuses_other_limits(
