@@ -1,0 +1,1 @@
+"""Study of recoveries: rates, losses, methods and lengths on pruned models, one training at a time."""
