@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from experiments.recovery.config import Study
@@ -33,15 +33,15 @@ class Goal:
         cell: What is trained, without rate and seed.
         seeds: Paired seeds.
         rate: A rate that is given; None where one is tuned.
-        tuned: The cell whose best rate is used; its own by default.
-        start: The cell whose best rate is where the tuning begins.
+        tuned: The goal whose best rate is used; its own by default.
+        start: The goal whose best rate is where the tuning begins.
     """
 
     cell: Training
     seeds: int
     rate: float | None = None
-    tuned: Training | None = None
-    start: Training | None = None
+    tuned: Goal | None = None
+    start: Goal | None = None
 
 
 def list_goals(study: Study) -> list[Goal]:
@@ -56,27 +56,28 @@ def list_goals(study: Study) -> list[Goal]:
         cell = dataclasses.replace(ours(tokens, ratio, widths), recipe=LLM_PRUNER, schedule="linear")
         return Goal(cell, study.count_seeds(tokens), rate=LLM_PRUNER_RATE)
 
-    def tuned(tokens: int, shorter: int | None = None, loss_kind: str = PLAIN) -> Goal:
-        before = ours(shorter, loss_kind=loss_kind) if shorter is not None else None
-        if before is None and loss_kind != PLAIN:
-            before = ours(tokens)
-        return Goal(ours(tokens, loss_kind=loss_kind), study.count_seeds(tokens), start=before)
+    def tuned(tokens: int, start: Goal | None = None, loss_kind: str = PLAIN) -> Goal:
+        return Goal(ours(tokens, loss_kind=loss_kind), study.count_seeds(tokens), start=start)
 
-    def alike(tokens: int, ratio: float, widths: str) -> Goal:
-        return Goal(ours(tokens, ratio, widths), study.count_seeds(tokens), tuned=ours(tokens))
+    def alike(goal: Goal, ratio: float, widths: str) -> Goal:
+        tokens = goal.cell.tokens
+        return Goal(ours(tokens, ratio, widths), study.count_seeds(tokens), tuned=goal)
 
     others_kinds = [kind for kind in LOSS_KINDS if kind != PLAIN]
-    goals = [tuned(short)]
-    goals.append(Goal(ours(short), study.count_seeds(short), rate=study.learning_rate))
-    goals += [tuned(middle, short), theirs(middle)]
-    goals += [tuned(short, loss_kind=kind) for kind in others_kinds]
+    plain_short = tuned(short)
+    plain_middle = tuned(middle, plain_short)
+    goals = [plain_short, Goal(ours(short), study.count_seeds(short), rate=study.learning_rate)]
+    goals += [plain_middle, theirs(middle)]
+    kinds_short = {kind: tuned(short, plain_short, kind) for kind in others_kinds}
+    goals += kinds_short.values()
     for ratio in others:
-        goals += [alike(middle, ratio, UNIFORM), theirs(middle, ratio)]
+        goals += [alike(plain_middle, ratio, UNIFORM), theirs(middle, ratio)]
     for ratio in study.ratios:
-        goals += [alike(middle, ratio, SEARCHED), theirs(middle, ratio, SEARCHED)]
-    goals += [tuned(middle, short, loss_kind=kind) for kind in others_kinds]
+        goals += [alike(plain_middle, ratio, SEARCHED), theirs(middle, ratio, SEARCHED)]
+    kinds_middle = {kind: tuned(middle, goal, kind) for kind, goal in kinds_short.items()}
+    goals += kinds_middle.values()
     goals += [Goal(ours(middle), study.count_seeds(middle), rate=study.learning_rate)]
-    goals += [tuned(long, middle, loss_kind=kind) for kind in LOSS_KINDS]
+    goals += [tuned(long, goal, kind) for kind, goal in ({PLAIN: plain_middle} | kinds_middle).items()]
     goals += [theirs(short), theirs(long)]
     return goals
 
@@ -96,25 +97,41 @@ def list_missing(study: Study, found: Mapping[Training, Record]) -> Iterator[Tra
 
 
 def _list_next(goal: Goal, study: Study, found: Mapping[Training, Record]) -> Iterator[Training]:
-    if goal.rate is not None:
-        rate: float | None = goal.rate
-    else:
-        cell = goal.tuned or goal.cell
-        begin = find_best_rate(goal.start, found) if goal.start is not None else None
-        same_loss = goal.start is not None and goal.start.tokens < goal.cell.tokens
-        untried = list_untried(
-            cell, found, start=begin or study.learning_rate, upward=not (same_loss and begin is not None)
-        )
-        if untried:
-            if goal.tuned is None:
-                for each in untried:
-                    yield dataclasses.replace(cell, learning_rate=each, seed=TUNING_SEED)
-            return
-        rate = find_best_rate(cell, found)
+    untried = find_untried(goal.tuned or goal, study, found)
+    if untried is None:
+        return
+    if untried:
+        if goal.tuned is None:
+            for each in untried:
+                yield dataclasses.replace(goal.cell, learning_rate=each, seed=TUNING_SEED)
+        return
+    rate = find_rate(goal, found)
     if rate is None:  # every rate diverged
         return
     for seed in range(goal.seeds):
         yield dataclasses.replace(goal.cell, learning_rate=rate, seed=seed)
+
+
+def find_untried(goal: Goal, study: Study, found: Mapping[Training, Record]) -> list[float] | None:
+    """Return the rates that a goal's tuning tries next: none where it is done or a rate is given.
+
+    None in place of a list: the tuning waits for that of another goal.
+    """
+    if goal.rate is not None:
+        return []
+    begin, upward = study.learning_rate, True
+    if goal.start is not None:
+        if find_untried(goal.start, study, found) != []:
+            return None
+        begin = find_best_rate(goal.start.cell, found) or begin
+        # The best rate falls with the length; for another loss it may be higher.
+        upward = goal.start.cell.loss_kind != goal.cell.loss_kind
+    return list_untried(goal.cell, found, start=begin, upward=upward)
+
+
+def find_rate(goal: Goal, found: Mapping[Training, Record]) -> float | None:
+    """Return the rate of the trainings that judge; None where none is known yet."""
+    return goal.rate if goal.rate is not None else find_best_rate((goal.tuned or goal).cell, found)
 
 
 def count_left(study: Study, found: Mapping[Training, Record]) -> list[tuple[Training, int]]:
@@ -125,17 +142,12 @@ def count_left(study: Study, found: Mapping[Training, Record]) -> list[tuple[Tra
         done[key] = done.get(key, 0) + 1
     left = []
     for goal in list_goals(study):
-        rate = goal.rate if goal.rate is not None else find_best_rate(goal.tuned or goal.cell, found)
+        rate = find_rate(goal, found)
         judged = done.get((goal.cell, False, rate), 0) if rate is not None else 0
         count = max(goal.seeds - judged, 0)
-        if goal.rate is None and goal.tuned is None:
+        if goal.tuned is None and find_untried(goal, study, found) != []:
             tried = sum(number for (cell, tuning, _), number in done.items() if cell == goal.cell and tuning)
-            count += max(FEWEST_TRIED - tried, 0)
+            count += max(FEWEST_TRIED - tried, 1)
         if count:
             left.append((goal.cell, count))
     return left
-
-
-def find_cell_order(study: Study) -> Sequence[Training]:
-    """Return the cells of all goals in their order, each once."""
-    return list(dict.fromkeys(goal.cell for goal in list_goals(study)))

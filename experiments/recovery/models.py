@@ -23,6 +23,7 @@ from rankadaptor.data.text_sets import (
     build_text_sets,
 )
 from rankadaptor.data.windows import digest_document
+from rankadaptor.defaults import COMPRESSION
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.files import lock_folder
 from rankadaptor.model import digest_model
@@ -77,6 +78,7 @@ class Inputs:
             other=study.other,
             length=study.length,
             tokens={
+                CALIBRATION: COMPRESSION.importance_rows * study.length,
                 TRAINING: study.training_tokens,
                 SEARCH: study.search_sequences * study.length,
                 JUDGING: study.judge_sequences * study.length,
@@ -160,7 +162,7 @@ class Inputs:
             model,
             self.tokenizer,
             ratio=ratio * blocks / (blocks - first - last),
-            calibration=list(self.sets.calibration.rows),
+            calibration=[*self.sets.calibration.rows, *self.sets.training.rows],
             skip_first=first,
             skip_last=last,
             **PRUNING,
