@@ -98,10 +98,10 @@ def _predict(tokens: np.ndarray, scale: float, exponent: float) -> np.ndarray:
 
 
 def _fit(tokens: np.ndarray, shares: np.ndarray) -> tuple[float, float]:
-    found = least_squares(
-        lambda logs: _predict(tokens, *np.exp(logs)) - shares,
-        np.log(START),
-        bounds=(np.log([1.0, 1e-3]), np.log([1e9, 1e3])),
-    )
+    def find_misfit(logs: np.ndarray) -> np.ndarray:
+        scale, exponent = np.exp(logs)
+        return np.asarray(_predict(tokens, scale, exponent) - shares)
+
+    found = least_squares(find_misfit, np.log(START), bounds=(np.log([1.0, 1e-3]), np.log([1e9, 1e3])))
     scale, exponent = np.exp(found.x)
     return float(f"{scale:.{DIGITS}g}"), float(f"{exponent:.{DIGITS}g}")

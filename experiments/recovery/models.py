@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import logging
 import shutil
-from collections.abc import Sequence
 from typing import Any
 
 from experiments.recovery.config import Study
@@ -88,7 +87,7 @@ class Inputs:
         )
 
     @functools.cached_property
-    def texts(self) -> dict[str, Sequence[TokenSequence]]:
+    def texts(self) -> dict[str, tuple[TokenSequence, ...]]:
         """The windows of each text."""
         sets = self.sets
         assert sets.other is not None

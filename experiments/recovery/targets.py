@@ -130,4 +130,4 @@ def _find_ratio(gains: Sequence[tuple[float, float]]) -> tuple[float, float | No
     if not gains or min(min(pair) for pair in gains) <= 0:
         return math.nan, None, None
     mean, low, high = find_interval([math.log(ours / theirs) for ours, theirs in gains])
-    return math.exp(mean), *(None if each is None else math.exp(each) for each in (low, high))
+    return math.exp(mean), *((None, None) if low is None or high is None else (math.exp(low), math.exp(high)))
