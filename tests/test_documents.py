@@ -19,6 +19,7 @@ from experiments.collect.studies import SettingStudies
 from experiments.compare.config import ComparisonConfig
 from experiments.jobs import JobFile, load_job
 from experiments.parity.config import ParityConfig
+from experiments.recovery.config import load_study
 from experiments.smaller.config import SmallerConfig
 from rankadaptor.config import build_compression, build_run
 from rankadaptor.config import load_job as load_run_file
@@ -73,6 +74,8 @@ def test_committed_run_files_are_sound() -> None:
             for name, given in yaml.safe_load(file.read_text("utf-8")).items():
                 assert (file.parent / f"{name}.yaml").is_file()
                 SettingStudies.model_validate_json(json.dumps(given))
+        elif file.parent.name == "recovery":
+            load_study(file)
         elif file.parent.name in JOBS:
             load_job(file, JOBS[file.parent.name])
         else:
