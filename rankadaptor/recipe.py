@@ -11,6 +11,8 @@ from rankadaptor.errors import InputError
 SCHEDULES = ("cosine", "linear", "constant")
 RANDOM, GRADIENT = "random", "gradient"
 INITIALISATIONS = (RANDOM, GRADIENT)
+PLAIN, DISTILL, MIXED = "plain", "distill", "mixed"
+LOSSES = (PLAIN, DISTILL, MIXED)
 EXPONENT_PROBES = 2
 """Random allocations that scaling exponents are compared on."""
 GRADIENT_ROWS = 64
@@ -42,6 +44,13 @@ class Recipe:
         gradient_checkpointing: Recompute activations in the backward pass to save memory.
         initialisation: Where A begins: `random`, as PEFT has it, or `gradient`, along the leading directions
             of each linear's first gradient (see `recovery.initialisation`). B begins at zero.
+        loss: `plain`, the next-token loss; `distill`, the forward KL divergence from a teacher over the whole
+            vocabulary, in place of it [ModelOpt]_; or `mixed`, a weighted sum of both.
+        temperature: Both models' logits are divided by it in the KL divergence, which is multiplied by its
+            square [Distillation]_. 1 is the choice of [Minitron]_.
+        distill_weight: Weight of the KL divergence in `mixed`; the next-token loss has the rest.
+        hidden_weight: Weight of an added cosine distance between the outputs of each kept block and of the
+            same block of the teacher [Puzzle]_; 0 leaves it out. Meant for models that lost blocks.
     """
 
     learning_rate: float = 3e-3
@@ -59,6 +68,10 @@ class Recipe:
     dropout: float = 0.0
     gradient_checkpointing: bool = False
     initialisation: str = RANDOM
+    loss: str = PLAIN
+    temperature: float = 1.0
+    distill_weight: float = 0.5
+    hidden_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -66,6 +79,14 @@ class Recipe:
         if self.initialisation not in INITIALISATIONS:
             raise InputError(
                 f"initialisation={self.initialisation!r}: allowed are {', '.join(INITIALISATIONS)}."
+            )
+        if self.loss not in LOSSES:
+            raise InputError(f"loss={self.loss!r}: allowed are {', '.join(LOSSES)}.")
+        if self.temperature <= 0 or not 0 < self.distill_weight < 1 or self.hidden_weight < 0:
+            raise InputError(
+                f"temperature={self.temperature}, distill_weight={self.distill_weight}, "
+                f"hidden_weight={self.hidden_weight}: a temperature above 0, a share between 0 and 1 (all "
+                "of it is loss='distill'), and a weight that is not negative."
             )
         if self.learning_rate <= 0 or self.steps < 1 or self.batch_size < 1 or self.micro_batch_size < 1:
             raise InputError("learning_rate, steps, batch_size and micro_batch_size must be positive.")
@@ -97,13 +118,29 @@ class Recipe:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    @property
+    def kl_share(self) -> float:
+        """Weight of the KL divergence from the teacher; the next-token loss has the rest of 1."""
+        return {PLAIN: 0.0, DISTILL: 1.0, MIXED: self.distill_weight}[self.loss]
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a fine-tune with this recipe needs a teacher."""
+        return self.loss != PLAIN or self.hidden_weight > 0
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON-like dict.
 
-        `initialisation` is left out where it is `random`: what was written before there was a choice keeps
+        Fields that came later are left out at their default: what was written before there was a choice keeps
         its digest.
         """
         fields = dataclasses.asdict(self)
-        if self.initialisation == RANDOM:
-            del fields["initialisation"]
-        return fields
+        return {key: value for key, value in fields.items() if key not in LATER or value != LATER[key]}
+
+
+LATER = {
+    each.name: each.default
+    for each in dataclasses.fields(Recipe)
+    if each.name in {"initialisation", "loss", "temperature", "distill_weight", "hidden_weight"}
+}
+"""Fields that came later than the first recipes, with their defaults."""

@@ -51,6 +51,8 @@ class TrainingState:
         best: Adapter weights at the lowest held-out loss, or None if none was measured.
         best_step: The step of `best`.
         stopped: Whether early stopping ended the run.
+        teacher_tokens: Tokens that a teacher read.
+        teacher_seconds: The part of `seconds` that it took.
     """
 
     step: int = 0
@@ -61,6 +63,8 @@ class TrainingState:
     best: dict[str, torch.Tensor] | None = None
     best_step: int | None = None
     stopped: bool = False
+    teacher_tokens: int = 0
+    teacher_seconds: float = 0.0
 
 
 def save_state(
@@ -95,6 +99,8 @@ def save_state(
         "curve": [asdict(point) for point in state.curve],
         "best_step": state.best_step,
         "stopped": state.stopped,
+        "teacher_tokens": state.teacher_tokens,
+        "teacher_seconds": state.teacher_seconds,
     }
     write_json(folder / STATE_FILE, record)
     for old in folder.glob("step-*.safetensors"):
@@ -140,6 +146,8 @@ def load_state(
         best=best or None,
         best_step=record["best_step"],
         stopped=bool(record["stopped"]),
+        teacher_tokens=int(record.get("teacher_tokens", 0)),  # earlier versions had no teachers
+        teacher_seconds=float(record.get("teacher_seconds", 0.0)),
     )
 
 

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ from rankadaptor.training.checkpoint import (
 from rankadaptor.training.initialisation import aim_at_gradients
 from rankadaptor.training.loss import PAD_ID, SequenceLosses, place, score_sequences
 from rankadaptor.training.process_group import ALONE, ProcessGroup
+from rankadaptor.training.result import StepReport, TrainingResult
+from rankadaptor.training.teacher import Teacher, open_teacher
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
@@ -42,44 +44,6 @@ logger = logging.getLogger(__name__)
 
 FINAL_RATE_SHARE = 0.1
 HELD_OUT_BATCH = 16
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """The result of a fine-tune.
-
-    Attributes:
-        losses: Training loss of each optimiser step, nats per token.
-        curve: Held-out losses measured on the way.
-        tokens: Input tokens without padding, including those read for the initialisation.
-        seconds: Time spent, over all resumed parts.
-        best_step: The step of the returned adapter if early stopping chose it; else None.
-        stopped_early: Whether training stopped before the last step.
-    """
-
-    losses: tuple[float, ...] = field(repr=False)
-    curve: tuple[CurvePoint, ...] = field(repr=False)
-    tokens: int
-    seconds: float
-    best_step: int | None = None
-    stopped_early: bool = False
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps done."""
-        return len(self.losses)
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """The argument of `on_step` after each optimiser step; losses in nats per token."""
-
-    step: int
-    steps: int
-    loss: float
-    learning_rate: float
-    gradient_norm: float
-    held_out_loss: float | None = None
 
 
 def compute_learning_rate(step: int, *, steps: int, recipe: Recipe) -> float:
@@ -109,6 +73,7 @@ def fine_tune(
     checkpoint_every: int = 50,
     on_step: Callable[[StepReport], None] | None = None,
     group: ProcessGroup = ALONE,
+    teacher: Any = None,
 ) -> TrainingResult:
     """Train the adapter of `peft_model` in place.
 
@@ -132,12 +97,16 @@ def fine_tune(
         checkpoint_every: Steps between two checkpoints.
         on_step: Called after each step.
         group: The processes that share this fine-tune; each calls this function with the same arguments.
+        teacher: The model that the recipe's loss follows, with the same vocabulary; it is moved to
+            `compute`'s device, otherwise not changed. If it is the model under the adapter itself, it is
+            asked with the adapter off. Held-out losses are next-token losses with or without a teacher.
 
     Returns:
         Losses, tokens and seconds.
 
     Raises:
-        InputError: If the data do not fill one batch, or early stopping is asked for without held-out data.
+        InputError: If the data do not fill one batch, early stopping is asked for without held-out data, or
+            teacher and recipe or model do not fit.
         CheckpointError: If `checkpoint` holds another run.
         TrainingError: If the loss or a gradient is no longer finite.
     """
@@ -148,7 +117,10 @@ def fine_tune(
     )
     place(peft_model, compute)
     group.check_batch(recipe)
-    run = _Run(peft_model, recipe=recipe, steps=steps, seed=seed, compute=compute, group=group)
+    if teacher is not None:
+        place(teacher, compute)
+    guide = open_teacher(teacher, peft_model, recipe=recipe, compute=compute)
+    run = _Run(peft_model, recipe=recipe, steps=steps, seed=seed, compute=compute, group=group, teacher=guide)
     state = TrainingState()
     folder = Path(checkpoint) if checkpoint is not None else None
     identity: dict[str, Any] = {}
@@ -161,12 +133,16 @@ def fine_tune(
             "weights": digest_base(peft_model),
             "precision": compute.dtype,
         }
+        if teacher is not None:
+            identity["teacher"] = digest_base(teacher)
     if folder is not None:
         state = load_state(folder, parameters=run.parameters, optimizer=run.optimizer, identity=identity)
         group.check_step(state.step, device=compute.device)
         if state.step:
             logger.info("%s: resuming after step %d of %d", folder, state.step, steps)
     started = time.monotonic() - state.seconds
+    if guide is not None:
+        guide.seconds, guide.tokens = state.teacher_seconds, state.teacher_tokens
     if recipe.initialisation == GRADIENT and not state.step:
         state.tokens = aim_at_gradients(
             peft_model, usable, seed=seed, compute=compute, at_once=recipe.micro_batch_size
@@ -189,6 +165,9 @@ def fine_tune(
             state.step = step
             state.losses.append(report.loss)
             state.tokens += sum(len(sequence) for sequence in batch)
+            if guide is not None:
+                state.teacher_seconds = guide.seconds
+                state.teacher_tokens += sum(len(sequence) for sequence in batch)
             if held_out and evaluate_every and (step % evaluate_every == 0 or step == steps):
                 report = replace(report, held_out_loss=run.measure(held_out, step=step))
                 _follow_held_out(state, report, run.parameters, patience=patience)
@@ -211,6 +190,8 @@ def fine_tune(
         seconds=state.seconds,
         best_step=chosen,
         stopped_early=state.stopped,
+        teacher_tokens=state.teacher_tokens,
+        teacher_seconds=state.teacher_seconds,
     )
 
 
@@ -218,14 +199,22 @@ class _Run:
     """One fine-tune's fixed parts: model, adapter parameters, optimiser, recipe."""
 
     def __init__(
-        self, model: Any, *, recipe: Recipe, steps: int, seed: int, compute: Compute, group: ProcessGroup
+        self,
+        model: Any,
+        *,
+        recipe: Recipe,
+        steps: int,
+        seed: int,
+        compute: Compute,
+        group: ProcessGroup,
+        teacher: Teacher | None,
     ) -> None:
         self.model, self.recipe, self.steps, self.seed, self.compute = model, recipe, steps, seed, compute
         self.group = group
         self.parameters = list_adapter_parameters(model)
         config = model.get_base_model().config
         self.drops = recipe.dropout > 0 or bool(getattr(config, "attention_dropout", 0.0))
-        self.sum_losses = SequenceLosses(model, compute, training=True)
+        self.sum_losses = SequenceLosses(model, compute, training=True, teacher=teacher)
         self.optimizer = torch.optim.AdamW(
             list(self.parameters.values()),
             lr=recipe.learning_rate,

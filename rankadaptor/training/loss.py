@@ -2,8 +2,8 @@
 
 With a vocabulary of tens of thousands the head is a large part of a small model. Two things keep it cheap:
 hidden states are picked before the head where a label follows, and the head's loss and its gradient are
-computed together, piece by piece, so that logits are neither stored nor computed twice. Models of the
-supported families are read as a `PackedModel` besides, which computes nothing for padding.
+computed together, piece by piece (`head_loss`). Models of the supported families are read as a `PackedModel`
+besides, which computes nothing for padding.
 """
 
 from __future__ import annotations
@@ -22,40 +22,48 @@ from rankadaptor.data.sequences import TokenSequence, make_batch
 from rankadaptor.errors import InputError, NonFiniteError
 from rankadaptor.model.finiteness import explain_nonfinite_loss
 from rankadaptor.model.quantisation import is_quantised, keep_unpacked
+from rankadaptor.training.block_outputs import collect_outputs
+from rankadaptor.training.head_loss import is_plain_linear, score_tokens
 from rankadaptor.training.packed_model import PackedModel, find_obstacle, find_window, get_causal_lm
 from rankadaptor.training.packing import pack_sequences
+from rankadaptor.training.teacher import PLAIN_HEADS
 
 if TYPE_CHECKING:
     from rankadaptor.runtime import Compute
+    from rankadaptor.training.teacher import Lesson, Teacher
 
 logger = logging.getLogger(__name__)
 
 PAD_ID = 0  # any token will do: padding stands right of every label, where a causal model cannot see it
-PIECE = 128  # rows of logits held at once; more of them leave the cache between two passes
-# Model types whose logits are lm_head(hidden) and nothing else; others have soft caps or logit scales.
-# They take the plain path.
-PLAIN_HEADS = frozenset({"llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "olmo2", "smollm3"})
 
 
 class SequenceLosses:
-    """Sums the next-token losses of each sequence of a batch.
+    """Sums the losses of each sequence of a batch: next-token losses, or those of a recipe with a teacher.
 
-    Without padding if the model can be read as a `PackedModel`, otherwise by the model's own forward. Both
-    give the same losses and gradients up to rounding.
+    Without padding if the model can be read as a `PackedModel` (and the teacher too), otherwise by the
+    model's own forward. Both give the same losses and gradients up to rounding.
 
     Args:
         model: A causal language model, with or without an adapter, on the device of `compute`.
         compute: Device and precision.
         training: Whether gradients will be wanted.
+        teacher: The teacher, which holds loss, temperature and weights of the recipe; several objects may
+            share it, and it reads a batch that they share once.
     """
 
-    def __init__(self, model: Any, compute: Compute, *, training: bool) -> None:
-        self.model, self.compute = model, compute
+    def __init__(
+        self, model: Any, compute: Compute, *, training: bool, teacher: Teacher | None = None
+    ) -> None:
+        self.model, self.compute, self.teacher = model, compute, teacher
         self.packed: PackedModel | None = None
         self.window: int | None = None
         obstacle = find_obstacle(model, dtype=compute.torch_dtype, training=training)
+        if obstacle is None and teacher is not None and teacher.obstacle is not None:
+            obstacle = f"the teacher: {teacher.obstacle}"
         if obstacle is None:
-            self.packed, self.window = PackedModel(model), find_window(model)
+            windows = [find_window(model), None if teacher is None else teacher.window]
+            self.packed = PackedModel(model)
+            self.window = min((each for each in windows if each is not None), default=None)
         else:
             logger.debug("batches are padded and go through the model's own forward: %s", obstacle)
 
@@ -64,19 +72,33 @@ class SequenceLosses:
         longest = max(map(len, sequences))
         if self.packed is None or (self.window is not None and longest > self.window):
             with choose_autocast(self.compute):
-                return sum_losses(self.model, make_device_batch(sequences, self.compute))
+                return self._sum_padded(sequences)
         batch = pack_sequences(sequences, device=self.compute.device)
-        hidden = self.packed.compute_hidden(batch)
+        lesson = None if self.teacher is None else self.teacher.read_packed(sequences, batch)
+        wanted = () if self.teacher is None else self.teacher.student_blocks
+        hidden, outputs = self.packed.compute_outputs(batch, wanted)
         head = self.packed.causal_lm.get_output_embeddings()
-        if _is_plain_linear(head):
-            losses = _HeadLoss.apply(hidden, head.weight, batch.targets)  # type: ignore[no-untyped-call]
-        else:
-            losses = F.cross_entropy(head(hidden).float(), batch.targets, reduction="none")
+        losses = score_tokens(head, hidden, batch.targets, lesson=lesson)
+        if lesson is not None and wanted:
+            losses = losses + lesson.compare_outputs(outputs)
         return torch.zeros(batch.count, device=losses.device).index_add(0, batch.owners, losses)
 
+    def _sum_padded(self, sequences: Sequence[TokenSequence]) -> torch.Tensor:
+        batch = make_device_batch(sequences, self.compute)
+        if self.teacher is None:
+            return sum_losses(self.model, batch)
+        counted = batch["labels"][:, 1:] != IGNORED
+        lesson = self.teacher.read_padded(sequences, batch["input_ids"], counted)
+        with collect_outputs(get_causal_lm(self.model), self.teacher.student_blocks) as outputs:
+            sums = sum_losses(self.model, batch, lesson=lesson)
+        if not self.teacher.student_blocks:
+            return sums
+        distances = lesson.compare_outputs([each[:, :-1][counted] for each in outputs()])
+        return sums.index_add(0, counted.nonzero()[:, 0], distances)
 
-def sum_losses(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Sum the next-token losses of each sequence of a batch.
+
+def sum_losses(model: Any, batch: dict[str, torch.Tensor], *, lesson: Lesson | None = None) -> torch.Tensor:
+    """Sum the losses of each sequence of a padded batch.
 
     No attention mask is passed: padding is on the right, and a causal model's tokens never see what follows
     them.
@@ -85,6 +107,7 @@ def sum_losses(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         model: A causal language model, with or without an adapter.
         batch: `input_ids` and `labels`, both `(n, length)`, right-padded; labels are -100 where no loss is
             wanted.
+        lesson: What a teacher says of the batch; without one the losses are next-token losses.
 
     Returns:
         Nats, `(n,)`, differentiable.
@@ -94,47 +117,13 @@ def sum_losses(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     counted = targets != IGNORED
     rows = counted.nonzero()[:, 0]
     head = causal_lm.get_output_embeddings()
-    if causal_lm.config.model_type in PLAIN_HEADS and _is_plain_linear(head):
+    if lesson is not None or (causal_lm.config.model_type in PLAIN_HEADS and is_plain_linear(head)):
         hidden = causal_lm.base_model(input_ids=batch["input_ids"], use_cache=False)[0]
-        picked = hidden[:, :-1][counted]
-        losses = _HeadLoss.apply(picked, head.weight, targets[counted])  # type: ignore[no-untyped-call]
+        losses = score_tokens(head, hidden[:, :-1][counted], targets[counted], lesson=lesson)
     else:
         logits = causal_lm(input_ids=batch["input_ids"], use_cache=False).logits
         losses = F.cross_entropy(logits[:, :-1][counted].float(), targets[counted], reduction="none")
     return torch.zeros(len(targets), device=losses.device).index_add(0, rows, losses)
-
-
-def _is_plain_linear(head: Any) -> bool:
-    plain = type(head) is torch.nn.Linear
-    return plain and head.bias is None and not (torch.is_grad_enabled() and head.weight.requires_grad)
-
-
-class _HeadLoss(torch.autograd.Function):
-    """Cross-entropy behind a frozen head; its gradient to the hidden states is formed in the forward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        wanted = ctx.needs_input_grad[0]
-        losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        gradient = torch.empty_like(hidden) if wanted else None
-        for start in range(0, len(hidden), PIECE):
-            piece = slice(start, start + PIECE)
-            # log_softmax goes over each row while it is in the cache; logsumexp goes over memory four times.
-            logs = torch.log_softmax(F.linear(hidden[piece], weight).float(), dim=-1)
-            wanted_tokens = targets[piece, None]
-            losses[piece] = -logs.gather(1, wanted_tokens)[:, 0]
-            if gradient is not None:
-                surprise = logs.exp_()
-                surprise.scatter_add_(1, wanted_tokens, -torch.ones_like(losses[piece, None]))
-                gradient[piece] = (surprise.to(weight.dtype) @ weight).to(gradient.dtype)
-        if gradient is not None:
-            ctx.save_for_backward(gradient)
-        return losses
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * upstream[0][:, None].to(gradient.dtype), None, None
 
 
 def make_device_batch(sequences: Sequence[TokenSequence], compute: Compute) -> dict[str, torch.Tensor]:

@@ -66,6 +66,19 @@ class PackedModel:
 
     def compute_hidden(self, batch: PackedBatch) -> torch.Tensor:
         """Return the last hidden states of the predicting tokens, `(targets, hidden)`."""
+        return self.compute_outputs(batch)[0]
+
+    def compute_outputs(self, batch: PackedBatch, wanted: Sequence[int] = ()) -> tuple[torch.Tensor, Tensors]:
+        """Return the last hidden states of the predicting tokens, and outputs of some blocks.
+
+        Args:
+            batch: The tokens.
+            wanted: Indices of the blocks whose outputs are returned too.
+
+        Returns:
+            The hidden states behind the last norm, and one output per block in the order of `wanted`; all of
+            the predicting tokens, `(targets, hidden)`.
+        """
         inner = self.causal_lm.model
         hidden = inner.embed_tokens(batch.input_ids).detach()
         cosines, sines = inner.rotary_emb(hidden, batch.positions[None])
@@ -73,6 +86,7 @@ class PackedModel:
         turn = (cosines[0, :, None, :half].contiguous(), sines[0, :, None, :half].contiguous())
         saving = self.causal_lm.is_activation_checkpointing and torch.is_grad_enabled()
         blocks = [_read_block(block) for block in inner.layers]
+        outputs: dict[int, torch.Tensor] = {}
         for number, block in enumerate(blocks, start=1):
             last = number == len(blocks)
 
@@ -82,8 +96,9 @@ class PackedModel:
                 return block.transform(given[batch.predicting] if last else given)
 
             hidden = checkpoint(run, hidden, use_reentrant=False) if saving else run(hidden)
-        normed: torch.Tensor = inner.norm(hidden)
-        return normed
+            if number - 1 in wanted:
+                outputs[number - 1] = hidden if last else hidden[batch.predicting]
+        return inner.norm(hidden), tuple(outputs[index] for index in wanted)
 
 
 def attend_prefix_groups(

@@ -7,7 +7,7 @@ import torch
 
 from rankadaptor.data.sequences import TokenSequence, make_batch
 from rankadaptor.errors import InputError
-from rankadaptor.training import loss
+from rankadaptor.training import head_loss, loss
 from rankadaptor.training.loss import score_sequences, sum_losses
 
 
@@ -34,7 +34,7 @@ def test_short_cut_and_plain_path_agree_in_loss_and_gradient(pico_model, sequenc
     found = []
     for plain in (loss.PLAIN_HEADS, frozenset()):
         monkeypatch.setattr(loss, "PLAIN_HEADS", plain)
-        monkeypatch.setattr(loss, "PIECE", 7)  # several pieces, the last one short
+        monkeypatch.setattr(head_loss, "PIECE", 7)  # several pieces, the last one short
         model.zero_grad()
         sums = sum_losses(model, batch)
         (sums * torch.arange(1.0, 6.0)).sum().backward()
