@@ -17,6 +17,7 @@ from rankadaptor.files import compute_digest
 from rankadaptor.model.identity import digest_model
 from rankadaptor.model.quantisation import is_quantised
 from rankadaptor.recipe import Recipe
+from rankadaptor.recovery.teachers import find_teacher
 from rankadaptor.recovery.trial import train_trial
 from rankadaptor.runtime import choose_compute, find_commit
 from rankadaptor.training.checkpoint import digest_sequences
@@ -55,6 +56,7 @@ class ShortFineTune:
         setting: Name of the setting, written into the records. Without one, the name is a digest of the
             model's weights, the data, recipe, precision and space, so that records are never mixed up.
         compute: Device, precision and threads; chosen and logged by default.
+        teacher: The model that the recipe's loss follows; see `rankadaptor.recover`.
 
     Attributes:
         setting: As given, or None.
@@ -62,6 +64,7 @@ class ShortFineTune:
         recipe: As given.
         sequences: Tokenised training data.
         held_out: Tokenised held-out data.
+        teacher: The teacher as a model, or None.
 
     Raises:
         InputError: If there are too few rows for a batch and the held-out set.
@@ -81,8 +84,10 @@ class ShortFineTune:
         records: RecordFile | None = None,
         setting: str | None = None,
         compute: Compute | None = None,
+        teacher: Any = None,
     ) -> None:
         recipe = recipe if recipe is not None else Recipe()
+        compute = compute if compute is not None else choose_compute()
         if held_out_rows < 1:
             raise InputError(f"held_out_rows={held_out_rows}: must be at least 1.")
         if held_out is None:
@@ -93,7 +98,8 @@ class ShortFineTune:
         sequences, scored = load_pair(
             data, held_out, tokenizer, max_length=recipe.sequence_length, model=pruned
         )
-        self._set(pruned, sequences, scored, recipe, steps, seed, records, setting, compute)
+        guide = find_teacher(teacher, tokenizer, compute=compute)
+        self._set(pruned, sequences, scored, recipe, steps, seed, records, setting, compute, guide)
 
     @classmethod
     def of_sequences(
@@ -107,6 +113,7 @@ class ShortFineTune:
         seed: int = 0,
         records: RecordFile | None = None,
         compute: Compute | None = None,
+        teacher: Any = None,
     ) -> Self:
         """Measure on data that is tokenised already.
 
@@ -119,12 +126,14 @@ class ShortFineTune:
             seed: Seed of trials that are called without one.
             records: File that every record is written to.
             compute: Device, precision and threads.
+            teacher: The model that the recipe's loss follows.
 
         Raises:
             InputError: If there are fewer sequences than a batch holds, or none to score on.
         """
         measure = cls.__new__(cls)
-        measure._set(pruned, list(sequences), list(held_out), recipe, steps, seed, records, None, compute)
+        data = (list(sequences), list(held_out))
+        measure._set(pruned, *data, recipe, steps, seed, records, None, compute, teacher)
         return measure
 
     def _set(
@@ -138,11 +147,12 @@ class ShortFineTune:
         records: RecordFile | None,
         setting: str | None,
         compute: Compute | None,
+        teacher: Any,
     ) -> None:
         self.model, self.recipe, self.steps, self.seed = pruned, recipe, steps, seed
         self.setting, self.records = setting, records
         self.compute = compute if compute is not None else choose_compute()
-        self.sequences, self.held_out = sequences, held_out
+        self.sequences, self.held_out, self.teacher = sequences, held_out, teacher
         if len(self.sequences) < self.recipe.batch_size or not self.held_out:
             raise InputError(
                 f"The data make {len(self.sequences)} training and {len(self.held_out)} held-out sequences; "
@@ -201,6 +211,7 @@ class ShortFineTune:
             steps=steps,
             seed=seed,
             compute=self.compute,
+            teacher=self.teacher,
         )
         held_out = HeldOutLoss.of_sums(done.sums, done.counts) if done.error is None else None
         if allocation.is_reference:
@@ -232,6 +243,8 @@ class ShortFineTune:
             "quantised": is_quantised(self.model),
             "space": compute_first_digest(space),
         }
+        if self.teacher is not None:
+            parts["teacher"] = digest_model(self.teacher)
         return f"unnamed-{compute_digest(parts)}"
 
     @functools.cached_property

@@ -30,7 +30,8 @@ from rankadaptor.recipe import Recipe
 from rankadaptor.runtime import find_commit
 from rankadaptor.space import Space
 from rankadaptor.training.checkpoint import STATE_FILE, read_record
-from rankadaptor.training.loop import StepReport, fine_tune
+from rankadaptor.training.loop import fine_tune
+from rankadaptor.training.result import StepReport
 from rankadaptor.training.start import load_start
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class ElasticAdapter:
                 checkpoint=checkpoint,
                 checkpoint_every=CHECKPOINT_EVERY,
                 on_step=advance,
+                teacher=short.teacher,
             )
             weights = nested.read_weights()
         description = {

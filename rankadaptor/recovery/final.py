@@ -13,11 +13,13 @@ from rankadaptor.data.rows import Source
 from rankadaptor.defaults import RECOVERY
 from rankadaptor.errors import InputError
 from rankadaptor.model.identity import identify_base
-from rankadaptor.recipe import RANDOM, Recipe
+from rankadaptor.recipe import DISTILL, RANDOM, Recipe
+from rankadaptor.recovery.teachers import find_teacher
 from rankadaptor.runtime import choose_compute
-from rankadaptor.training.loop import TrainingResult, fine_tune
+from rankadaptor.training.loop import fine_tune
 from rankadaptor.training.loss import place
 from rankadaptor.training.process_group import ALONE, ProcessGroup
+from rankadaptor.training.result import TrainingResult
 from rankadaptor.training.shared_weights import share_weights
 from rankadaptor.training.sources import load_pair
 from rankadaptor.training.start import digest_start, load_start
@@ -48,6 +50,7 @@ def train_adapter(
     checkpoint: str | Path | None = None,
     start: Mapping[str, torch.Tensor] | None = None,
     group: ProcessGroup = ALONE,
+    teacher: Any = None,
 ) -> tuple[PeftModel, TrainingResult]:
     """Attach an allocation's adapter to a model and fine-tune it in full; used by `recover` and by runs.
 
@@ -66,6 +69,7 @@ def train_adapter(
         checkpoint: Folder to resume from and to write to.
         start: Initial adapter weights, by PEFT's names.
         group: The processes that share the fine-tune.
+        teacher: The model that the recipe's loss follows.
 
     Returns:
         The model with its adapter, and the result of the fine-tune.
@@ -91,6 +95,7 @@ def train_adapter(
         patience=patience if held_out else None,
         checkpoint=checkpoint,
         group=group,
+        teacher=teacher,
     )
     peft_model.steps_trained = result.steps
     return peft_model, result
@@ -112,6 +117,7 @@ def recover(
     checkpoint: str | Path | None = None,
     start: Mapping[str, torch.Tensor] | None = None,
     group: ProcessGroup = ALONE,
+    teacher: Any = None,
 ) -> PeftModel:
     """Fine-tune a pruned model with one rank per linear, and return it as a plain PEFT model.
 
@@ -130,7 +136,7 @@ def recover(
         allocation: Ranks, from a search, a verdict, or `space.reference()`.
         data: Training rows, a path, or a kit name.
         held_out: Rows for the held-out loss during training, disjoint from `data`.
-        recipe: Defaults to `Recipe()`.
+        recipe: Defaults to `Recipe()`; with a teacher its loss is `distill`.
         steps: Optimiser steps; the recipe's by default.
         seed: Seed of the adapter's initialisation and of the data order.
         evaluate_every: Steps between two measurements of the held-out loss; None takes a fifth of the steps.
@@ -141,13 +147,18 @@ def recover(
             `ElasticAdapter.slice(allocation)`.
         group: The processes that share the fine-tune, from `join_process_group`; all end with the same
             adapter.
+        teacher: The model whose predictions the recipe's loss follows, as a rule the model before pruning: a
+            model, what `load` returned, or a name or folder that `load` reads. It is not changed. If it is
+            the given model itself, the divergence begins at zero and only holds the adapter back.
 
     Raises:
-        InputError: If data, allocation or start do not fit, or `patience` is given without `held_out`.
+        InputError: If data, allocation or start do not fit, `patience` is given without `held_out`, or the
+            teacher has another vocabulary or tokenizer, or the recipe does not read it.
         CheckpointError: If `checkpoint` holds another fine-tune.
         TrainingError: If the loss is no longer finite.
     """
-    recipe = recipe if recipe is not None else Recipe()
+    if recipe is None:
+        recipe = Recipe() if teacher is None else Recipe(loss=DISTILL)
     steps = steps if steps is not None else recipe.steps
     compute = compute if compute is not None else choose_compute()
     sequences, kept_back = load_pair(
@@ -157,6 +168,7 @@ def recover(
         raise InputError(
             f"patience={patience}: early stopping needs held_out rows. Give them, or no patience."
         )
+    guide = find_teacher(teacher, tokenizer, compute=compute)
     place(pruned, compute)
     shared = share_weights(pruned)
     base = identify_base(pruned)
@@ -178,7 +190,13 @@ def recover(
         checkpoint=checkpoint,
         start=start,
         group=group,
+        teacher=guide,
     )
+    if result.teacher_tokens:
+        logger.info(
+            "the teacher read %d tokens in %.1f of %.1f seconds",
+            result.teacher_tokens, result.teacher_seconds, result.seconds,
+        )  # fmt: skip
     remember_base(peft_model, pruned, base=base, shared=True)
     logger.info(
         "recovered in %d steps, %d tokens; training loss %.4f → %.4f",

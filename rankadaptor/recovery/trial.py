@@ -56,6 +56,7 @@ def train_trial(
     steps: int,
     seed: int,
     compute: Compute,
+    teacher: Any = None,
 ) -> Trial:
     """Train an allocation's adapter for a few steps, measure the held-out loss, and remove the adapter.
 
@@ -68,6 +69,7 @@ def train_trial(
         steps: Optimiser steps.
         seed: Initialisation of the adapter and order of the data.
         compute: Device, precision and threads.
+        teacher: The model that the recipe's loss follows.
 
     Returns:
         The outcome; a fine-tune that diverged is one with an error.
@@ -81,7 +83,15 @@ def train_trial(
     tokens, error = 0, None
     try:
         with adapt_temporarily(model, allocation, recipe, seed=seed) as peft_model:
-            trained = fine_tune(peft_model, sequences, recipe=recipe, steps=steps, seed=seed, compute=compute)
+            trained = fine_tune(
+                peft_model,
+                sequences,
+                recipe=recipe,
+                steps=steps,
+                seed=seed,
+                compute=compute,
+                teacher=teacher,
+            )
             tokens = trained.tokens
             scored, targets = score_sequences(
                 peft_model, held_out, compute=compute, batch_size=HELD_OUT_BATCH

@@ -16,6 +16,7 @@ from rankadaptor.components.adapter import read_ranks
 from rankadaptor.data.rows import Source
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.recipe import EXPONENT_PROBES, RANDOM
+from rankadaptor.recovery.teachers import find_teacher
 from rankadaptor.recovery.trial import train_trial
 from rankadaptor.runtime import choose_compute
 from rankadaptor.training.sources import load_pair
@@ -234,6 +235,7 @@ def tune_recipe(
     compute: Compute | None = None,
     on_trial: Callable[[RecipeTrial], None] | None = None,
     known: Sequence[RecipeTrial] = (),
+    teacher: Any = None,
 ) -> TunedRecipe:
     """Tune the learning rate on uniform, then the scaling exponent on a few random allocations.
 
@@ -254,13 +256,15 @@ def tune_recipe(
         compute: Device, precision and threads.
         on_trial: Called after each new trial.
         known: Trials measured already under this seed and these steps, which are not run again.
+        teacher: The model that the recipe's loss follows; see `recover`.
 
     Raises:
-        InputError: If a list is empty or has a rate that is not positive.
+        InputError: If a list is empty or has a rate that is not positive, or teacher and recipe do not fit.
         TrainingError: If every rate diverges.
     """
     compute = compute if compute is not None else choose_compute()
     sequences, scored = load_pair(data, held_out, tokenizer, max_length=recipe.sequence_length, model=pruned)
+    guide = find_teacher(teacher, tokenizer, compute=compute)
     measured = {
         (trial.learning_rate, trial.scaling_exponent, trial.initialisation, trial.values): trial
         for trial in known
@@ -281,6 +285,7 @@ def tune_recipe(
             steps=steps,
             seed=seed,
             compute=compute,
+            teacher=guide,
         )
         trial = RecipeTrial(
             learning_rate=tried.learning_rate,
