@@ -10,10 +10,11 @@ from pydantic import Field, field_validator
 from rankadaptor.config.job import JobConfig, JobKind, StepInputs
 from rankadaptor.config.limits import read_parameters, read_share, read_size
 from rankadaptor.config.paths import PathKeys
-from rankadaptor.config.sections import RECIPE, Importance, Section
+from rankadaptor.config.sections import RECIPE, Importance, LossSection, Section
 from rankadaptor.config.stages import TrackSection
 from rankadaptor.defaults import COMPRESSION as DEFAULTS
 from rankadaptor.errors import InputError
+from rankadaptor.recipe import LATER as RECIPE_LATER
 
 ReferenceName = Literal[
     "stock",
@@ -168,7 +169,7 @@ class CompressSearchSection(Section):
     )
 
 
-class CompressRecoverSection(Section):
+class CompressRecoverSection(LossSection):
     """The fine-tune that wins quality back: LoRA, merged before quantisation."""
 
     steps: int = Field(default=DEFAULTS.steps, ge=1, description="Optimiser steps of the full recovery.")
@@ -221,6 +222,7 @@ COMPRESS = JobKind(
         read=("model", "data.text", "data.other"), written=("output", "track.uri", "search.records")
     ),
     irrelevant=("job", "name", "output", "track", "compute.threads", "search.records"),
+    later={f"recover.{key}": RECIPE_LATER[key] for key in LossSection.model_fields},
     steps={
         "prepare": StepInputs(
             ("seed", "model", "compute", "data", "choices.importance", "choices.importance_rows")

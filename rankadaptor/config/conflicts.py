@@ -44,6 +44,7 @@ def find_conflicts(config: RunConfig) -> list[Conflict]:
         _check_space(config.space),
         _check_recipe(config.recipe),
         _check_gradients(config),
+        _check_teacher(config),
         _check_stages(config),
     )
     return [*unknown, *pruning, *(conflict for check in checks for conflict in check)]
@@ -153,6 +154,28 @@ def _check_gradients(config: RunConfig) -> Iterator[Conflict]:
             ("recipe.initialisation", "compute.quantise"),
             "gradient reads the gradients of the frozen linears, and quantised ones have none. Set "
             "compute.quantise: null, or initialise at random.",
+        )
+
+
+def _check_teacher(config: RunConfig) -> Iterator[Conflict]:
+    recipe = config.recipe
+    if not recipe.needs_teacher:
+        return
+    key = "recipe.hidden_weight" if recipe.loss == "plain" else "recipe.loss"
+    given = recipe.hidden_weight if recipe.loss == "plain" else recipe.loss
+    if config.prune is None:
+        yield Conflict(
+            (key, "prune"),
+            f"given {given}, which follows the model before pruning, but prune is null. Let the run prune, "
+            "set recipe.loss: plain and recipe.hidden_weight: 0, or use rankadaptor.recover(..., "
+            "teacher=MODEL) in Python.",
+        )
+    if config.compute.executor == "ray":
+        yield Conflict(
+            (key, "compute.executor"),
+            f"given {given}, which needs the model before pruning beside each trial; workers of a cluster "
+            "are sent the pruned one alone. Set compute.executor: local, or recipe.loss: plain and "
+            "recipe.hidden_weight: 0.",
         )
 
 

@@ -26,6 +26,7 @@ from rankadaptor.config.stages import (
     TrackSection,
 )
 from rankadaptor.config.steps import FIXED, PLACES, STEP_INPUTS
+from rankadaptor.recipe import LATER as RECIPE_LATER
 
 # Keys that change no result of a run: its name, where it writes, how many processes share the work.
 IRRELEVANT = (
@@ -37,7 +38,7 @@ LATER: dict[str, Any] = {
     "search.objectives": ["loss"],
     "search.mean_until": SearchSection().mean_until,
     "compute.quantise": None,
-    "recipe.initialisation": "random",
+    **{f"recipe.{key}": value for key, value in RECIPE_LATER.items()},
     "recipe.tune.initialisations": None,
     **{f"measure.{key}": value for key, value in MeasureSection().model_dump(mode="json").items()},
 }

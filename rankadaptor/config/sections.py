@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from rankadaptor.defaults import PRUNING, SPACE, TRIAL
-from rankadaptor.recipe import Recipe
+from rankadaptor.recipe import PLAIN, Recipe
 
 RECIPE = Recipe()
 """The default recipe."""
@@ -233,7 +233,34 @@ class TuneSection(Section):
     )
 
 
-class RecipeSection(Section):
+class LossSection(Section):
+    """What a fine-tune minimises; see `rankadaptor.recipe.Recipe`."""
+
+    loss: Literal["plain", "distill", "mixed"] = Field(
+        default=cast("Any", RECIPE.loss),
+        description="plain: next-token loss. distill: KL divergence from the dense model, over the whole "
+        "vocabulary. mixed: both.",
+    )
+    temperature: float = Field(
+        default=RECIPE.temperature, gt=0, description="Temperature of both models in the KL divergence."
+    )
+    distill_weight: float = Field(
+        default=RECIPE.distill_weight, gt=0, lt=1, description="Weight of the KL divergence in mixed."
+    )
+    hidden_weight: float = Field(
+        default=RECIPE.hidden_weight,
+        ge=0,
+        description="Weight of an added cosine distance to the hidden states of the dense model, block by "
+        "block; for models that lost blocks.",
+    )
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether fine-tunes follow the dense model."""
+        return self.loss != PLAIN or self.hidden_weight > 0
+
+
+class RecipeSection(LossSection):
     """The fine-tuning recipe; the same for every allocation.
 
     It has the fields of `rankadaptor.recipe.Recipe` except the number of steps (`recover.steps`) and the

@@ -244,12 +244,16 @@ class ShortFineTune:
             "space": compute_first_digest(space),
         }
         if self.teacher is not None:
-            parts["teacher"] = digest_model(self.teacher)
+            parts["teacher"] = self._teacher_digest
         return f"unnamed-{compute_digest(parts)}"
 
     @functools.cached_property
     def _model_digest(self) -> str:
         return digest_model(self.model)
+
+    @functools.cached_property
+    def _teacher_digest(self) -> str:
+        return digest_model(self.teacher)
 
     @functools.cached_property
     def _data_digest(self) -> list[str]:

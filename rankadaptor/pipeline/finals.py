@@ -27,6 +27,7 @@ from rankadaptor.planning.folder_state import STEPS
 from rankadaptor.progress import Progress
 from rankadaptor.proxies.elastic import read_slice
 from rankadaptor.recovery.final import train_adapter
+from rankadaptor.recovery.teachers import find_teacher
 from rankadaptor.runtime import Compute
 from rankadaptor.space import Allocation, Values
 from rankadaptor.training.process_group import ALONE, ProcessGroup
@@ -136,6 +137,7 @@ def recover_one(
         checkpoint=target / "checkpoint",
         start=None if elastic is None else read_slice(elastic, allocation, recipe=source.recipe),
         group=group,
+        teacher=find_teacher(source.teacher, tokenizer, compute=source.compute),
     )
     if not group.leads:
         group.wait()
@@ -152,6 +154,11 @@ def recover_one(
             {"step": point.step, "tokens": point.tokens, "loss": point.loss} for point in trained.curve
         ],
     }
+    if source.teacher is not None:
+        outcome["teacher"] = {
+            "tokens": trained.teacher_tokens,
+            "seconds": round(trained.teacher_seconds, 2),
+        }
     write_json(target / OUTCOME, outcome)
     group.wait()
     return outcome

@@ -58,8 +58,13 @@ def digest_weights(source: str) -> dict[str, str]:
     return {name: compute_file_sha256(folder / name) for name in names}
 
 
-def check_dense(folder: RunFolder, source: str) -> None:
-    """Check that the dense model is the one that was pruned, before it is scored beside the others.
+def check_dense(folder: RunFolder, source: str, *, purpose: str = "be scored beside the others") -> None:
+    """Check that the dense model is the one that was pruned, before it is used.
+
+    Args:
+        folder: The run's.
+        source: The dense model.
+        purpose: What it is about to do, for the message.
 
     Raises:
         CheckpointError: If a weight file is missing or has another content; the message names it.
@@ -72,8 +77,8 @@ def check_dense(folder: RunFolder, source: str) -> None:
     compare_sha256(
         find_model_folder(source),
         stored,
-        remedy="The run pruned other weights under this name, so scores of these could not be compared: "
-        "restore the original file, or leave dense out of evaluate.models.",
+        remedy=f"The run pruned other weights under this name, so these cannot {purpose}: restore the "
+        "original file, or begin anew with --fresh or another output (--set output=FOLDER).",
     )
 
 

@@ -26,6 +26,7 @@ class TrialSource:
         records: The run's record file.
         compute: Device, precision and threads of each process.
         execution: Where trials run and how long one may take.
+        teacher: Name or folder of the model before pruning, if the recipe's loss follows it.
     """
 
     model: Path
@@ -37,3 +38,4 @@ class TrialSource:
     records: Path
     compute: Compute
     execution: Execution = field(default_factory=Execution)
+    teacher: str | None = None

@@ -62,6 +62,7 @@ def build_measure(source: TrialSource) -> ShortFineTune:
         records=RecordFile(source.records),
         setting=source.setting,
         compute=source.compute,
+        teacher=source.teacher,
     )
 
 

@@ -16,6 +16,7 @@ from rankadaptor.pipeline.data_split import split_data
 from rankadaptor.pipeline.execution import count_trial_workers, pick_execution
 from rankadaptor.pipeline.preparation import make_recipe
 from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.pipeline.stored_files import check_dense
 from rankadaptor.pipeline.trial_source import TrialSource
 from rankadaptor.pipeline.trials import open_trials
 from rankadaptor.progress import Progress
@@ -43,16 +44,20 @@ def tune_setting(
     Returns:
         The source of trials, with the tuned recipe; and the step's result, as of `tune_side_by_side`.
     """
+    recipe = make_recipe(config, space)
+    if recipe.needs_teacher:
+        check_dense(folder, config.model, purpose="teach the recovery")
     source = TrialSource(
         model=folder.pruned,
         space=space,
-        recipe=make_recipe(config, space),
+        recipe=recipe,
         split=split_data(config),
         steps=config.search.steps,
         setting=setting,
         records=folder.records,
         compute=compute,
         execution=pick_execution(config, compute),
+        teacher=config.model if recipe.needs_teacher else None,
     )
     tuned = folder.complete("tune", lambda: tune_side_by_side(config, source))
     # The length of the full fine-tunes may have changed; no trial depends on it.

@@ -22,6 +22,8 @@ from rankadaptor.planning.costs import (
     count_scoring_bytes,
     count_taylor,
     count_taylor_bytes,
+    count_teacher,
+    count_teacher_bytes,
     count_training,
     count_training_bytes,
 )
@@ -92,6 +94,11 @@ def estimate_compression(config: CompressConfig, *, measure: bool = False) -> Co
         for step in _list_steps(config, shape, rate)
     )
     notes = [*config.list_places(), f"speed: {rate.source}, {threads} thread(s)"]
+    if config.recover is not None and config.recover.needs_teacher:
+        notes.append(
+            "Recoveries follow the dense model: its passes over each batch and its weights are counted, its "
+            "tokens are not."
+        )
     if state is None or state.refused:
         notes.append(f"{folder} holds another run: choose another output, or discard it with --fresh.")
     return CompressionPlan(
@@ -176,6 +183,12 @@ def _list_steps(config: CompressConfig, shape: ModelShape, rate: Rate) -> Iterat
             PROCESS_BYTES
             + count_training_bytes(shape, _work(step_tokens, length), adapter=adapter, dtype=rate.dtype)
         )
+        if given.needs_teacher:
+            work = _work(step_tokens, length)
+            trained += count_teacher(shape, work)
+            training += int(
+                count_teacher_bytes(shape, work, dtype=rate.dtype, outputs=given.hidden_weight > 0)
+            )
     step_seconds = rate.compute_seconds(trained)
     short = given.finalist_steps if given is not None else 0
     runs = config.search.finalists + len(given.learning_rates) if given is not None else 0

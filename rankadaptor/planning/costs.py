@@ -16,6 +16,7 @@ FORWARD, BACKWARD = 2, 2  # operations per weight and token
 ADAPTER_BYTES = 16  # float32 weight, gradient, two moments of Adam
 HEAD_PIECE = 128  # rows of logits in memory at once, as `PIECE` of the training loop
 HEAD_BYTES = 12  # logits, their logarithms, and their gradient in the weights' precision, per entry
+KL_LIMIT, KL_ENTRY_BYTES = 150_000_000, 24  # of all logits with a teacher, as in the training loop; per entry
 TAYLOR_TOKENS = 256  # tokens per forward pass of Taylor importance
 TAYLOR_HEAD_BYTES = 16  # the model's own loss keeps logits, their float32 copy, logarithms and gradient
 WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.01, "nf4": 0.52}
@@ -69,6 +70,11 @@ def count_training(shape: ModelShape, work: Work, *, adapter: int, recompute: bo
     """
     cost = _count(shape, work, adapter=adapter, backward=True)
     return cost + _count(shape, work, adapter=adapter, backward=False) if recompute else cost
+
+
+def count_teacher(shape: ModelShape, work: Work) -> Cost:
+    """Count what a teacher costs: a forward pass, and the softmax of its logits and its comparison."""
+    return count_forward(shape, work) + Cost(0.0, 4.0 * shape.vocabulary * work.targets)
 
 
 def count_taylor(shape: ModelShape, work: Work) -> Cost:
@@ -149,6 +155,22 @@ def count_scoring_bytes(shape: ModelShape, work: Work, *, dtype: str, quantise: 
     head = HEAD_BYTES * min(HEAD_PIECE, work.targets) * shape.vocabulary
     weights = count_weight_bytes(shape, dtype=dtype, quantise=quantise)
     return weights + WEIGHT_BYTES[dtype] * widest * work.tokens + head
+
+
+def count_teacher_bytes(shape: ModelShape, work: Work, *, dtype: str, outputs: bool = False) -> float:
+    """Count the bytes that a teacher adds on one device, the student's own left out.
+
+    Args:
+        shape: The teacher.
+        work: One micro batch.
+        dtype: Precision of weights and activations.
+        outputs: Whether the outputs of its blocks are kept for a comparison, and the student's too.
+    """
+    widest = max((_count_touched(shape, block) for block in shape.blocks), default=0)
+    kept = shape.hidden * work.targets * (1 + (2 * len(shape.blocks) if outputs else 0))
+    activations = WEIGHT_BYTES[dtype] * (widest * work.tokens + kept)
+    rows = min(HEAD_PIECE, max(1, KL_LIMIT // (KL_ENTRY_BYTES * shape.vocabulary)), work.targets)
+    return count_weight_bytes(shape, dtype=dtype) + activations + KL_ENTRY_BYTES * rows * shape.vocabulary
 
 
 def count_taylor_bytes(shape: ModelShape, work: Work, *, dtype: str) -> float:

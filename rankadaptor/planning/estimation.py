@@ -18,6 +18,8 @@ from rankadaptor.planning.costs import (
     count_scoring_bytes,
     count_taylor,
     count_taylor_bytes,
+    count_teacher,
+    count_teacher_bytes,
     count_training,
     count_training_bytes,
 )
@@ -231,6 +233,8 @@ class _Costs:
                 self.pruned, trained, adapter=self.adapter, recompute=recipe.gradient_checkpointing
             )
         )
+        if recipe.needs_teacher:
+            one += self.rate.compute_seconds(count_teacher(self.dense, trained))
         one += scored * self._score_held_out(self.pruned)
         groups = -(-GRADIENT_BYTES * self.pruned.parameters // GRADIENT_GROUP_BYTES)  # a pass each
         one += groups * self.rate.compute_seconds(count_taylor(self.pruned, self.start))
@@ -318,6 +322,13 @@ class _Costs:
             gradients = min(GRADIENT_BYTES * self.pruned.parameters, GRADIENT_GROUP_BYTES)
             aiming = count_bytes(recompute=False) + gradients
             training = max(training, aiming)
+        if recipe.needs_teacher:
+            training += count_teacher_bytes(
+                self.dense,
+                self.row.repeat(recipe.micro_batch_size),
+                dtype=self.rate.dtype,
+                outputs=recipe.hidden_weight > 0,
+            )
         scoring = self._count_scoring_bytes(self.pruned, quantise=self.config.compute.quantise)
         return PROCESS_BYTES + round(max(training, scoring))
 
@@ -341,6 +352,11 @@ def _list_assumptions(config: RunConfig, rate: Rate) -> list[str]:
     ]
     if config.prune is not None:
         notes.append("Sizes after pruning assume that every block loses the same share.")
+    if config.recipe.needs_teacher:
+        notes.append(
+            "Fine-tunes follow the model before pruning: its passes over each batch and its weights are "
+            "counted, its tokens are not."
+        )
     if (workers := _count_workers(config)) < config.compute.workers:
         notes.append(
             f"compute.workers {config.compute.workers} x compute.threads {config.compute.threads} exceed "

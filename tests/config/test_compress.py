@@ -18,6 +18,7 @@ from rankadaptor.config import (
     write_template,
 )
 from rankadaptor.config.limits import Share, read_parameters, read_share, read_size
+from rankadaptor.config.sections import LossSection
 from rankadaptor.errors import ConfigError, InputError
 
 LIMITED = {"limits": {"size": "60MB"}}
@@ -115,3 +116,14 @@ def test_a_limit_on_latency_fixes_the_lengths_that_are_timed():
 def find_kept(before: Mapping[str, str], config: CompressConfig) -> set[str]:
     after = digest_steps(config)
     return {step for step in before if before[step] == after[step]}
+
+
+def test_the_plain_loss_is_what_compressions_had_before() -> None:
+    config = build_compression(LIMITED)
+    assert not {f"recover.{key}" for key in LossSection.model_fields} & config.list_inputs().keys()
+    plain = {"loss": "plain", "temperature": 1.0, "distill_weight": 0.5, "hidden_weight": 0.0}
+    assert build_compression({**LIMITED, "recover": plain}).digest() == config.digest()
+    taught = build_compression({**LIMITED, "recover": {"loss": "distill"}})
+    assert taught.digest() != config.digest()
+    kept = find_kept(digest_steps(config), taught)
+    assert kept == {"prepare", "speed", "sweep", "search", "baselines"} | STOCK_FILES

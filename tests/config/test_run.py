@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rankadaptor.config import build_run, describe_difference
+from rankadaptor.config.sections import LossSection
+from rankadaptor.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,18 @@ def test_a_start_at_random_is_what_runs_had_before() -> None:
     explicit = {"recipe": {"initialisation": "random", "tune": {"initialisations": None}}}
     assert build_run(explicit).digest() == build_run({}).digest()
     assert build_run({"recipe": {"initialisation": "gradient"}}).digest() != build_run({}).digest()
+
+
+def test_the_plain_loss_is_what_runs_had_before() -> None:
+    assert not {f"recipe.{key}" for key in LossSection.model_fields} & build_run({}).list_inputs().keys()
+    plain = {"loss": "plain", "temperature": 1.0, "distill_weight": 0.5, "hidden_weight": 0.0}
+    assert build_run({"recipe": plain}).digest() == build_run({}).digest()
+    for change in ({"loss": "distill"}, {"loss": "mixed", "distill_weight": 0.2}, {"hidden_weight": 0.1}):
+        assert build_run({"recipe": change}).digest() != build_run({}).digest()
+
+
+def test_a_run_whose_teacher_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"recipe\.loss.*distill.*prune is null"):
+        build_run({"recipe": {"loss": "distill"}, "prune": None})
+    with pytest.raises(ConfigError, match=r"recipe\.hidden_weight.*0\.5.*compute\.executor: local"):
+        build_run({"recipe": {"hidden_weight": 0.5}, "compute": {"executor": "ray"}})

@@ -92,3 +92,39 @@ def test_early_stopping_needs_rows_to_judge_it_on(pico_folder: Path, pico_rows: 
     space = ra.RankSpace.from_model(model, like_uniform=2)
     with pytest.raises(ra.InputError, match=r"patience=2.*held_out"):
         ra.recover(model, tokenizer, space.reference(), data=str(pico_rows), patience=2)
+
+
+def test_a_run_with_a_teacher_follows_the_model_before_pruning(
+    pico_run: dict[str, Any], pico_folder: Path, pico_rows: Path, tmp_path: Path
+) -> None:
+    from rankadaptor.config import build_run
+    from rankadaptor.pipeline import run_experiment
+
+    pico_run["recipe"] |= {"loss": "mixed", "distill_weight": 0.7, "temperature": 2.0, "tune": None}
+    pico_run["search"]["evaluations"] = 2
+    document = run_experiment(build_run(pico_run), output=tmp_path / "run")
+    recipe = ra.Recipe(**document["result"]["recipe"])
+    assert (recipe.loss, recipe.distill_weight, recipe.temperature) == ("mixed", 0.7, 2.0)
+
+    pruned, tokenizer = ra.load(tmp_path / "run" / "pruned")
+    space = ra.RankSpace.from_model(pruned, like_uniform=2, ranks=[0, 1, 2, 3, 4])
+    train, held_out = (
+        ra.load_rows(str(pico_rows), skip=8, seed=0),
+        ra.load_rows(str(pico_rows), limit=8, seed=0),
+    )
+    given = {"data": train, "held_out": held_out, "recipe": recipe}
+    adapter = ra.recover(pruned, tokenizer, space.reference(), teacher=pico_folder, **given)
+    adapter.save_pretrained(tmp_path / "mine")
+    theirs = tmp_path / "run" / "adapters" / "uniform"
+    name = "adapter_model.safetensors"
+    assert (tmp_path / "mine" / name).read_bytes() == (theirs / name).read_bytes()
+    outcome = json.loads((theirs / "outcome.json").read_text())
+    assert outcome["teacher"]["tokens"] == outcome["tokens"]
+    assert outcome["teacher"]["seconds"] > 0
+
+    measure = ra.ShortFineTune(
+        pruned, tokenizer, data=train, held_out=held_out, recipe=recipe, steps=2, teacher=pico_folder
+    )
+    stored = ra.RecordFile(tmp_path / "run" / "records.jsonl").records
+    uniform = next(each for each in stored if each.values == space.reference().values and each.seed == 0)
+    assert measure(space.reference(), seed=0).loss == uniform.loss

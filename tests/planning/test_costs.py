@@ -104,3 +104,11 @@ def test_time_is_products_and_what_lies_around_them() -> None:
     assert rate.compute_seconds(Cost(1e12, 0)) > 10
     assert rate.compute_seconds(Cost(1e12, 1e9)) > rate.compute_seconds(Cost(1e12, 0))
     assert rate.dtype == "float32"
+
+
+def test_logits_with_a_teacher_are_counted_as_the_training_loop_holds_them() -> None:
+    from rankadaptor.planning import costs
+    from rankadaptor.training import head_loss
+
+    assert (costs.KL_LIMIT, costs.HEAD_PIECE) == (head_loss.KL_BYTES, head_loss.PIECE)
+    assert costs.KL_ENTRY_BYTES == 4 * head_loss.KL_BUFFERS

@@ -9,6 +9,7 @@ import pytest
 from rankadaptor.config import build_run, dump_run
 from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.planning import estimate
+from rankadaptor.planning.estimation import PROCESS_SECONDS
 from rankadaptor.planning.rates import choose_rate, measure_matmul
 from rankadaptor.planning.shape import KIT_CONFIGS, parse_shape, read_shape, shrink_shape
 from rankadaptor.runtime import BFLOAT16
@@ -136,6 +137,27 @@ def test_a_start_along_the_gradient_is_paid_for(pico_folder, rows):
     # All gradients of the frozen linears are held at once: more than a fifth of a gigabyte on SmolLM2.
     held = [find_step(make(each, "kit:smollm2-135m"), "search").peak_bytes for each in ("random", "gradient")]
     assert held[1] - held[0] > 2e8
+
+
+def test_a_teacher_is_paid_for(pico_folder, rows):
+    def make(model=str(pico_folder), **changes):
+        recipe = {"sequence_length": 16, "tune": None, **changes}
+        data = {"train": "rows.jsonl", "held_out_rows": 10}
+        return estimate(build_run({**SMALL, "model": model, "recipe": recipe, "data": data}))
+
+    plain, taught = make(), make(loss="distill")
+    for name in ("search", "confirm", "recover"):
+        assert find_step(taught, name).seconds > find_step(plain, name).seconds
+        assert find_step(taught, name).tokens == find_step(plain, name).tokens
+    assert any("model before pruning" in note for note in taught.assumptions)
+    kit = [
+        find_step(make("kit:smollm2-135m", **changes), "recover")
+        for changes in ({}, {"loss": "mixed"}, {"hidden_weight": 1.0, "loss": "mixed"})
+    ]
+    own = kit[0].seconds - PROCESS_SECONDS
+    assert 1.3 < (own + kit[1].seconds - kit[0].seconds) / own < 1.9  # a forward pass of the dense model more
+    assert kit[1].peak_bytes > kit[0].peak_bytes + 2 * 134e6  # its weights, in bfloat16 at least
+    assert kit[2].peak_bytes > kit[1].peak_bytes
 
 
 @pytest.mark.parametrize("tune", [None, {"learning_rates": [1e-3, 1e-2], "steps": 7}])

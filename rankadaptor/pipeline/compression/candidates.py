@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.config.sections import LossSection
 from rankadaptor.errors import NonFiniteError, TrainingError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.pipeline.compression.recovering import Recovered, make_recipe, recover_merged
@@ -68,7 +69,14 @@ def recover_candidate(
         compute=setting.compute,
         checkpoint=checkpoint,
         ranks=ranks,
+        teacher=find_run_teacher(setting),
     )
+
+
+def find_run_teacher(setting: Setting) -> Any:
+    """Return the dense model if the run's recoveries follow it, else None."""
+    given = setting.config.recover
+    return setting.model if given is not None and given.needs_teacher else None
 
 
 def make_run_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
@@ -81,6 +89,7 @@ def make_run_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
         length=setting.config.data.length,
         steps=steps,
         learning_rate=rate,
+        **{key: getattr(given, key) for key in LossSection.model_fields},
     )
 
 

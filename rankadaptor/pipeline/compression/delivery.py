@@ -49,11 +49,13 @@ def recover_chosen(
 
     Returns:
         `kept` (whether the recovery is), `before` and `after` (loss on that text, nats per token), `tokens`,
-        `losses` (training loss by step), `types` (by module), `files` (digests).
+        `losses` (training loss by step), `types` (by module), `files` (digests), and with a teacher `teacher`
+        (its tokens and seconds).
     """
     model, types = candidate.extract(setting)
     tokens, before, after = 0, None, None
     losses: tuple[float, ...] = ()
+    taught: dict[str, Any] = {}
     given = setting.config.recover
     if given is not None:
         assert rate is not None
@@ -73,6 +75,9 @@ def recover_chosen(
             model = recovered.model
         else:
             logger.warning("the recovery gained nothing; the file holds the model without it")
+        if recovered.teacher_tokens:
+            seconds = round(recovered.teacher_seconds, 2)
+            taught = {"teacher": {"tokens": recovered.teacher_tokens, "seconds": seconds}}
     place = setting.folder.path / MODEL_FOLDER
     save_pruned(model, setting.tokenizer, place, dtype="float32")
     return {
@@ -83,6 +88,7 @@ def recover_chosen(
         "losses": list(losses),
         "types": dict(types),
         "files": digest_checkpoint(place),
+        **taught,
     }
 
 

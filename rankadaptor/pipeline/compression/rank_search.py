@@ -13,7 +13,7 @@ from typing import Any
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.defaults import CONFIRMATION
 from rankadaptor.measure.fine_tune import ShortFineTune
-from rankadaptor.pipeline.compression.candidates import Candidate, make_run_recipe
+from rankadaptor.pipeline.compression.candidates import Candidate, find_run_teacher, make_run_recipe
 from rankadaptor.pipeline.compression.recovering import build_rank_space
 from rankadaptor.pipeline.compression.setting import RECORDS_FILE, Setting
 from rankadaptor.pipeline.compression.texts import CALIBRATION, SEARCH, TRAINING
@@ -65,6 +65,7 @@ def search_ranks(
         seed=seed,
         records=RecordFile(setting.folder.path / FOLDER / RECORDS_FILE),
         compute=setting.compute,
+        teacher=find_run_teacher(setting),
     )
     space = build_rank_space(model, rank=given.rank)
     guided = Search(space, make_predictor(PREDICTOR, pretrained=SHIPPED, seed=seed), seed=seed)

@@ -29,16 +29,31 @@ class Recovered:
         tokens: Tokens trained on.
         seconds: Time that it took.
         losses: Training loss of each step, nats per token.
+        teacher_tokens: Tokens that a teacher read.
+        teacher_seconds: The part of `seconds` that it took.
     """
 
     model: Any = field(repr=False)
     tokens: int
     seconds: float
     losses: tuple[float, ...] = field(repr=False)
+    teacher_tokens: int = 0
+    teacher_seconds: float = 0.0
 
 
-def make_recipe(*, rank: int, batch_size: int, length: int, steps: int, learning_rate: float) -> Recipe:
-    """Return the recipe of a recovery with one rank everywhere."""
+def make_recipe(
+    *, rank: int, batch_size: int, length: int, steps: int, learning_rate: float, **changes: Any
+) -> Recipe:
+    """Return the recipe of a recovery with one rank everywhere.
+
+    Args:
+        rank: The rank.
+        batch_size: Sequences per optimiser step, and per forward pass.
+        length: Tokens per sequence.
+        steps: Optimiser steps.
+        learning_rate: Peak rate.
+        changes: Other fields of `Recipe`.
+    """
     return Recipe(
         learning_rate=learning_rate,
         reference_rank=rank,
@@ -46,6 +61,7 @@ def make_recipe(*, rank: int, batch_size: int, length: int, steps: int, learning
         micro_batch_size=batch_size,
         sequence_length=length,
         steps=steps,
+        **changes,
     )
 
 
@@ -64,6 +80,7 @@ def recover_merged(
     compute: Compute,
     checkpoint: Path | None = None,
     ranks: Sequence[int] | None = None,
+    teacher: Any = None,
 ) -> Recovered:
     """Fine-tune a model with LoRA and merge the adapter into its weights.
 
@@ -79,9 +96,10 @@ def recover_merged(
         compute: Device, precision and threads.
         checkpoint: Folder to resume from and to write to.
         ranks: A rank for every slot of `build_rank_space`; None takes `reference_rank` everywhere.
+        teacher: The model that the recipe's loss follows.
 
     Raises:
-        InputError: If there are fewer sequences than a batch holds.
+        InputError: If teacher and recipe do not fit, or there are fewer sequences than a batch holds.
         TrainingError: If the loss is no longer finite.
     """
     space = build_rank_space(model, rank=recipe.reference_rank)
@@ -96,11 +114,19 @@ def recover_merged(
         seed=seed,
         compute=compute,
         checkpoint=checkpoint,
+        teacher=teacher,
     )
     merged = peft_model.float().merge_and_unload()
     for parameter in merged.parameters():
         parameter.requires_grad_(False)
-    return Recovered(merged.eval(), result.tokens, result.seconds, result.losses)
+    return Recovered(
+        merged.eval(),
+        result.tokens,
+        result.seconds,
+        result.losses,
+        result.teacher_tokens,
+        result.teacher_seconds,
+    )
 
 
 def choose_rate(losses: dict[float, float | None]) -> float:

@@ -17,6 +17,7 @@ from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.files import read_json, write_json
 from rankadaptor.pipeline.compression import run_compression
+from rankadaptor.planning.compression_plan import estimate_compression
 
 SIZE = "80KB"
 
@@ -276,3 +277,21 @@ def test_searched_ranks_are_used_only_if_fresh_seeds_confirm_them(source: Path, 
     again = run_compression(build_compression(values))["result"]
     assert again["chosen"] == result["chosen"]
     assert again["export"]["sha256"] != result["export"]["sha256"]
+
+
+def test_recoveries_follow_the_dense_model(source: Path, tmp_path: Path):
+    recover = {**describe(source, tmp_path)["recover"], "loss": "distill", "hidden_weight": 0.5}
+    changes = {"recover": recover, "references": ["uniform"], "export": {"engine": False}}
+    config = build_compression(describe(source, tmp_path / "out", **changes))
+    run_compression(config)
+    step = read_json(tmp_path / "out" / "steps" / "recover.json")
+    result = step.get("result", step)
+    assert result["teacher"]["tokens"] == result["tokens"] > 0
+    assert result["teacher"]["seconds"] > 0
+    planned = {each.name: each for each in estimate_compression(config).steps}
+    changes["recover"] = {**recover, "loss": "plain", "hidden_weight": 0.0}
+    plain = build_compression(describe(source, tmp_path / "out", **changes))
+    before = {each.name: each for each in estimate_compression(plain).steps}
+    for name in ("finalists", "recover", "references"):
+        assert planned[name].seconds > before[name].seconds
+        assert planned[name].peak_bytes > before[name].peak_bytes
