@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from rankadaptor.errors import InputError
+from rankadaptor.methods import LORA, find_method
 
 SCHEDULES = ("cosine", "linear", "constant")
 RANDOM, GRADIENT = "random", "gradient"
 INITIALISATIONS = (RANDOM, GRADIENT)
 PLAIN, DISTILL, MIXED = "plain", "distill", "mixed"
 LOSSES = (PLAIN, DISTILL, MIXED)
+RSLORA = "rslora"
 EXPONENT_PROBES = 2
 """Random allocations that scaling exponents are compared on."""
 GRADIENT_ROWS = 64
@@ -23,7 +26,7 @@ GRADIENT_GROUP_BYTES = 2 * 1024**3
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an adapter is trained; part of a setting, tuned on uniform before any allocation is compared.
+    """How a model is trained; part of a setting, tuned on uniform before any allocation is compared.
 
     Attributes:
         learning_rate: Peak rate of AdamW.
@@ -51,6 +54,10 @@ class Recipe:
         distill_weight: Weight of the KL divergence in `mixed`; the next-token loss has the rest.
         hidden_weight: Weight of an added cosine distance between the outputs of each kept block and of the
             same block of the teacher [Puzzle]_; 0 leaves it out. Meant for models that lost blocks.
+        method: What is trained, one of `methods.METHODS`. Of the fields above, `dropout` and those of scale
+            and rank are read by the methods that have low-rank factors.
+        virtual_tokens: Virtual tokens of prompt and prefix tuning.
+        bottleneck_width: Inner width of bottleneck adapters.
     """
 
     learning_rate: float = 3e-3
@@ -72,6 +79,9 @@ class Recipe:
     temperature: float = 1.0
     distill_weight: float = 0.5
     hidden_weight: float = 0.0
+    method: str = LORA
+    virtual_tokens: int = 20
+    bottleneck_width: int = 64
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -88,6 +98,7 @@ class Recipe:
                 f"hidden_weight={self.hidden_weight}: a temperature above 0, a share between 0 and 1 (all "
                 "of it is loss='distill'), and a weight that is not negative."
             )
+        self._check_method()
         if self.learning_rate <= 0 or self.steps < 1 or self.batch_size < 1 or self.micro_batch_size < 1:
             raise InputError("learning_rate, steps, batch_size and micro_batch_size must be positive.")
         if self.scale_at_reference <= 0 or self.reference_rank < 1 or self.sequence_length < 2:
@@ -108,10 +119,38 @@ class Recipe:
                 f"batch_size={self.batch_size} is not a multiple of micro_batch_size={self.micro_batch_size}."
             )
 
+    def _check_method(self) -> None:
+        method = find_method(self.method)
+        if self.initialisation == GRADIENT and not method.ranks:
+            raise InputError(
+                f"initialisation={GRADIENT!r} sets the factors A of LoRA, which {method.title} does not "
+                f"have. Leave it {RANDOM!r}."
+            )
+        if self.method == RSLORA and self.scaling_exponent != 1.0:
+            raise InputError(
+                f"scaling_exponent={self.scaling_exponent}: {method.title} fixes how the scale falls with "
+                "the rank. Leave scaling_exponent at 1, or take method='lora' with the exponent."
+            )
+        if self.method == "prompt_tuning" and self.hidden_weight > 0:
+            raise InputError(
+                f"hidden_weight={self.hidden_weight}: with {method.title} the model reads more tokens than "
+                "its teacher, so that outputs of blocks cannot be compared. Leave it 0."
+            )
+        if self.virtual_tokens < 1 or self.bottleneck_width < 1:
+            raise InputError(
+                f"virtual_tokens={self.virtual_tokens}, bottleneck_width={self.bottleneck_width}: must be at "
+                "least 1."
+            )
+
     def scale(self, rank: int) -> float:
-        """Return the LoRA scale (alpha / r) of a linear with this rank; 0 for rank 0."""
+        """Return the factor of a linear's low-rank update at this rank; 0 for rank 0.
+
+        It is alpha / r, or alpha / √r with the method `rslora`; alpha is that of uniform in both.
+        """
         if rank == 0:
             return 0.0
+        if self.method == RSLORA:
+            return float(self.scale_at_reference * self.reference_rank / math.sqrt(rank))
         return float(self.scale_at_reference * (self.reference_rank / rank) ** self.scaling_exponent)
 
     def replace(self, **changes: Any) -> Recipe:
@@ -138,9 +177,10 @@ class Recipe:
         return {key: value for key, value in fields.items() if key not in LATER or value != LATER[key]}
 
 
-LATER = {
-    each.name: each.default
-    for each in dataclasses.fields(Recipe)
-    if each.name in {"initialisation", "loss", "temperature", "distill_weight", "hidden_weight"}
-}
+EARLIEST = (
+    "learning_rate", "scaling_exponent", "scale_at_reference", "reference_rank", "batch_size",
+    "micro_batch_size", "sequence_length", "steps", "warmup_share", "schedule", "weight_decay",
+    "gradient_clip", "dropout", "gradient_checkpointing",
+)  # fmt: skip
+LATER = {each.name: each.default for each in dataclasses.fields(Recipe) if each.name not in EARLIEST}
 """Fields that came later than the first recipes, with their defaults."""

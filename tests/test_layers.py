@@ -15,7 +15,7 @@ STUDIES = sorted((ROOT.parent / "experiments").rglob("*.py"))
 
 FLOW = (
     "credentials",
-    "errors", "requirements", "files", "runtime", "progress", "workers", "recipe", "defaults",
+    "errors", "requirements", "files", "runtime", "progress", "workers", "methods", "recipe", "defaults",
     "kit", "config", "data", "model", "pruning", "named_models", "engine",
     "space", "components", "training", "features", "corpus", "evaluation", "recovery", "measure",
     "predictor", "search",

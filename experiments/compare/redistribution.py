@@ -15,7 +15,7 @@ from rankadaptor.data.sequences import draw_batches, make_batch
 from rankadaptor.errors import TrainingError
 from rankadaptor.pipeline.design import allocate_by_weights
 from rankadaptor.pipeline.trials import build_measure
-from rankadaptor.training.loop import compute_learning_rate
+from rankadaptor.training.schedule import compute_learning_rate
 
 if TYPE_CHECKING:
     from experiments.compare.config import ComparisonConfig

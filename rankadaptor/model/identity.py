@@ -12,7 +12,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 ROUNDED = (torch.float32, torch.bfloat16)
-ADAPTER_PARTS = (".lora_A.", ".lora_B.")
+ADAPTER_PARTS = (
+    ".lora_A.", ".lora_B.", ".lora_E.", ".lora_magnitude_vector.", ".ranknum.", ".ia3_l.", ".bottleneck_",
+)  # fmt: skip
+"""What names of tensors of an adapter contain, of any method."""
 WRAPPED = ".base_layer"
 
 
@@ -48,12 +51,12 @@ def digest_model(model: Any) -> str:
 
 
 def digest_base(model: Any) -> str:
-    """Return the digest of a model's weights without its LoRA adapter: that of the bare model."""
+    """Return the digest of a model's weights without its adapter: that of the bare model."""
     return _digest(sorted(_list_base_tensors(model)))
 
 
 def identify_base(model: Any) -> BaseIdentity:
-    """Return the identity of the model that an adapter on it belongs to; its LoRA adapter is ignored."""
+    """Return the identity of the model that an adapter on it belongs to; its adapter is ignored."""
     tensors = sorted(_list_base_tensors(model))
     return BaseIdentity(_digest((name, _round(value)) for name, value in tensors), _name_precision(model))
 
@@ -67,7 +70,7 @@ def forget_origin(model: Any) -> None:
 def holds_weights(folder: str | Path, model: Any) -> bool:
     """Tell whether a folder's safetensors files hold a model's weights, to the precision of bfloat16.
 
-    A LoRA adapter on the model is ignored. Quantised weights cannot be compared with those on disk, so only
+    An adapter on the model is ignored. Quantised weights cannot be compared with those on disk, so only
     names and unquantised tensors are compared. A folder without safetensors files is assumed to hold the
     weights.
     """

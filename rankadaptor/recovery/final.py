@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.components.adapter.lora.attach import attach_adapter
 from rankadaptor.components.adapter.lora.folder import remember_base
+from rankadaptor.components.adapter.tuners.attach import attach_method
 from rankadaptor.data.rows import Source
 from rankadaptor.defaults import RECOVERY
 from rankadaptor.errors import InputError
-from rankadaptor.model.identity import identify_base
-from rankadaptor.recipe import DISTILL, RANDOM, Recipe
+from rankadaptor.methods import LORA, MethodName, find_method
+from rankadaptor.model.identity import forget_origin, identify_base
+from rankadaptor.recipe import DISTILL, PLAIN, RANDOM, Recipe
 from rankadaptor.recovery.teachers import find_teacher
 from rankadaptor.runtime import choose_compute
 from rankadaptor.training.loop import fine_tune
@@ -26,7 +28,6 @@ from rankadaptor.training.start import digest_start, load_start
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftModel
 
     from rankadaptor.data.sequences import TokenSequence
     from rankadaptor.runtime import Compute
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 def train_adapter(
     model: Any,
-    allocation: Allocation,
+    allocation: Allocation | None,
     recipe: Recipe,
     *,
     sequences: Sequence[TokenSequence],
@@ -51,13 +52,14 @@ def train_adapter(
     start: Mapping[str, torch.Tensor] | None = None,
     group: ProcessGroup = ALONE,
     teacher: Any = None,
-) -> tuple[PeftModel, TrainingResult]:
-    """Attach an allocation's adapter to a model and fine-tune it in full; used by `recover` and by runs.
+) -> tuple[Any, TrainingResult]:
+    """Attach what a recipe's method trains to a model and fine-tune it; used by `recover` and by runs.
 
     Args:
-        model: A model without an adapter; it gets one, in place.
-        allocation: Ranks.
-        recipe: The recipe.
+        model: A model without an adapter; changed in place.
+        allocation: Ranks, for the methods that have one for each linear; None takes the recipe's reference
+            rank everywhere, and is what the other methods take.
+        recipe: The recipe; its `method` says what is trained, its `learning_rate` at which rate.
         sequences: Training data.
         held_out: Sequences for the held-out loss during training; may be empty.
         steps: Optimiser steps.
@@ -72,19 +74,25 @@ def train_adapter(
         teacher: The model that the recipe's loss follows.
 
     Returns:
-        The model with its adapter, and the result of the fine-tune.
+        The trained model, and the result of the fine-tune with its losses. The model is a PEFT model, a
+        `BottleneckModel`, or `model` itself where its own weights were trained.
 
     Raises:
-        InputError: If data, allocation or start do not fit.
+        InputError: If method, data, allocation or start do not fit.
         CheckpointError: If `checkpoint` holds another fine-tune.
         TrainingError: If the loss is no longer finite.
     """
-    peft_model = attach_adapter(model, allocation, recipe, seed=seed)
+    trained = attach_method(model, recipe, allocation=allocation, steps=steps, seed=seed)
     if start is not None:
-        load_start(peft_model, start)
+        if not find_method(recipe.method).ranks:
+            raise InputError(
+                f"A start was given, which holds factors of LoRA, but the method is {recipe.method!r}. Give "
+                "no start, or take method='lora'."
+            )
+        load_start(trained, start)
         recipe = recipe.replace(initialisation=RANDOM)  # the weights are given
     result = fine_tune(
-        peft_model,
+        trained,
         sequences,
         recipe=recipe,
         steps=steps,
@@ -97,17 +105,18 @@ def train_adapter(
         group=group,
         teacher=teacher,
     )
-    peft_model.steps_trained = result.steps
-    return peft_model, result
+    trained.steps_trained = result.steps
+    return trained, result
 
 
 def recover(
     pruned: Any,
     tokenizer: Any,
-    allocation: Allocation,
+    allocation: Allocation | None = None,
     *,
     data: Source,
     held_out: Source | None = None,
+    method: MethodName | None = None,
     recipe: Recipe | None = None,
     steps: int | None = None,
     seed: int = 0,
@@ -118,13 +127,15 @@ def recover(
     start: Mapping[str, torch.Tensor] | None = None,
     group: ProcessGroup = ALONE,
     teacher: Any = None,
-) -> PeftModel:
-    """Fine-tune a pruned model with one rank per linear, and return it as a plain PEFT model.
+) -> Any:
+    """Fine-tune a pruned model, and return it as a plain PEFT model, or as a model with other weights.
 
-    The given model does not change: the result is a separate model that shares its weights in memory.
-    Its `save_pretrained` writes a folder that plain `PeftModel.from_pretrained` reads, with a card, and with
-    the digest of the weights that the adapter belongs to. It names the folder of the pruned model as its base
-    if that was saved (`save_pruned`) or loaded.
+    What is trained depends on the method, LoRA by default; `rankadaptor.methods` describes all. The given
+    model does not change: the result is a separate model that shares its weights in memory, or, with full
+    fine-tuning, has its own. With a PEFT method its `save_pretrained` writes a folder that plain
+    `PeftModel.from_pretrained` reads, with a card, and with the digest of the weights that the adapter
+    belongs to. It names the folder of the pruned model as its base if that was saved (`save_pruned`) or
+    loaded. A model whose own weights were trained is saved by `save_pruned`.
 
     With `held_out`, the loss on it is measured five times and logged, as in a run. With `patience` too, the
     fine-tune stops after so many measurements without a new low, and the adapter of the lowest one is
@@ -133,10 +144,13 @@ def recover(
     Args:
         pruned: The model to recover; moved to `compute`'s device, otherwise not changed.
         tokenizer: Its tokenizer.
-        allocation: Ranks, from a search, a verdict, or `space.reference()`.
+        allocation: Ranks, from a search, a verdict, or `space.reference()`, for the methods that have one for
+            each linear; None takes the recipe's reference rank everywhere.
         data: Training rows, a path, or a kit name.
         held_out: Rows for the held-out loss during training, disjoint from `data`.
-        recipe: Defaults to `Recipe()`; with a teacher its loss is `distill`.
+        method: One of `rankadaptor.methods.METHODS`; the recipe's by default.
+        recipe: Defaults to `Recipe()` at the method's middle learning rate, with the loss `distill` where a
+            teacher is given. A given recipe keeps its own rate, which should have been tuned for the method.
         steps: Optimiser steps; the recipe's by default.
         seed: Seed of the adapter's initialisation and of the data order.
         evaluate_every: Steps between two measurements of the held-out loss; None takes a fifth of the steps.
@@ -152,13 +166,12 @@ def recover(
             the given model itself, the divergence begins at zero and only holds the adapter back.
 
     Raises:
-        InputError: If data, allocation or start do not fit, `patience` is given without `held_out`, or the
-            teacher has another vocabulary or tokenizer, or the recipe does not read it.
+        InputError: If method, data, allocation or start do not fit, `patience` is given without `held_out`,
+            or the teacher has another vocabulary or tokenizer, or the recipe does not read it.
         CheckpointError: If `checkpoint` holds another fine-tune.
         TrainingError: If the loss is no longer finite.
     """
-    if recipe is None:
-        recipe = Recipe() if teacher is None else Recipe(loss=DISTILL)
+    recipe = choose_recipe(recipe, method, loss=PLAIN if teacher is None else DISTILL)
     steps = steps if steps is not None else recipe.steps
     compute = compute if compute is not None else choose_compute()
     sequences, kept_back = load_pair(
@@ -170,13 +183,14 @@ def recover(
         )
     guide = find_teacher(teacher, tokenizer, compute=compute)
     place(pruned, compute)
-    shared = share_weights(pruned)
+    whole = find_method(recipe.method).whole
+    shared = copy.deepcopy(pruned) if whole else share_weights(pruned)
     base = identify_base(pruned)
     if (
         start is not None and checkpoint is not None
     ):  # a checkpoint with other initial weights must not be continued
         checkpoint = Path(checkpoint) / f"start-{digest_start(start)}"
-    peft_model, result = train_adapter(
+    trained, result = train_adapter(
         shared,
         allocation,
         recipe,
@@ -197,9 +211,25 @@ def recover(
             "the teacher read %d tokens in %.1f of %.1f seconds",
             result.teacher_tokens, result.teacher_seconds, result.seconds,
         )  # fmt: skip
-    remember_base(peft_model, pruned, base=base, shared=True)
+    if whole:
+        forget_origin(trained)
+    remember_base(trained, pruned, base=base, shared=True)
     logger.info(
         "recovered in %d steps, %d tokens; training loss %.4f → %.4f",
         result.steps, result.tokens, result.losses[0], result.losses[-1],
     )  # fmt: skip
-    return peft_model.eval()
+    return trained.eval()
+
+
+def choose_recipe(recipe: Recipe | None, method: MethodName | None, *, loss: str = PLAIN) -> Recipe:
+    """Return a recipe with a method: the given one, or the default at the method's middle learning rate.
+
+    Args:
+        recipe: The recipe; None takes the default, with `loss`.
+        method: The method; None takes the recipe's, or LoRA.
+        loss: Loss of the default recipe.
+    """
+    if recipe is None:
+        found = find_method(method if method is not None else LORA)
+        return Recipe(method=found.name, learning_rate=found.learning_rate, loss=loss)
+    return recipe if method is None else recipe.replace(method=method)

@@ -24,6 +24,7 @@ START_OVER = "Delete the folder to start this fine-tune over."
 KEYS = frozenset({"identity", "weights", "sha256", "step", "tokens", "seconds", "losses", "curve"}) | {
     "best_step", "stopped",
 }  # fmt: skip
+METHOD = "method."
 MOMENTS = ("exp_avg", "exp_avg_sq")
 LATER = frozenset({"held_out", "evaluate_every", "patience", "quantised", "weights", "precision"})
 """Fields that checkpoints of earlier versions lack; for those they are not compared."""
@@ -53,6 +54,7 @@ class TrainingState:
         stopped: Whether early stopping ended the run.
         teacher_tokens: Tokens that a teacher read.
         teacher_seconds: The part of `seconds` that it took.
+        method: State of the method beside its weights, by name; empty for most.
     """
 
     step: int = 0
@@ -65,6 +67,7 @@ class TrainingState:
     stopped: bool = False
     teacher_tokens: int = 0
     teacher_seconds: float = 0.0
+    method: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def save_state(
@@ -85,6 +88,7 @@ def save_state(
         for moment in MOMENTS:
             tensors[f"{moment}.{name}"] = optimizer.state[value][moment]
     tensors |= {f"best.{name}": value for name, value in (state.best or {}).items()}
+    tensors |= {f"{METHOD}{name}": value for name, value in state.method.items()}
     weights = folder / f"step-{state.step:06d}.safetensors"
     write_bytes(weights, save({name: value.cpu().contiguous() for name, value in tensors.items()}))
     record = {
@@ -148,6 +152,9 @@ def load_state(
         stopped=bool(record["stopped"]),
         teacher_tokens=int(record.get("teacher_tokens", 0)),  # earlier versions had no teachers
         teacher_seconds=float(record.get("teacher_seconds", 0.0)),
+        method={
+            name.removeprefix(METHOD): value for name, value in tensors.items() if name.startswith(METHOD)
+        },
     )
 
 

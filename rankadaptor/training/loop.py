@@ -1,4 +1,4 @@
-"""The training loop for adapters, for short fine-tunes and for the full fine-tune."""
+"""The training loop for every method, for short fine-tunes and for the full fine-tune."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from rankadaptor.model.identity import digest_base
 from rankadaptor.model.quantisation import is_quantised
 from rankadaptor.progress import Progress
 from rankadaptor.recipe import GRADIENT
+from rankadaptor.training.adaptive_ranks import find_adaptive_ranks
 from rankadaptor.training.checkpoint import (
     CurvePoint,
     TrainingState,
@@ -31,8 +32,10 @@ from rankadaptor.training.checkpoint import (
 )
 from rankadaptor.training.initialisation import aim_at_gradients
 from rankadaptor.training.loss import PAD_ID, SequenceLosses, place, score_sequences
+from rankadaptor.training.packed_model import get_causal_lm
 from rankadaptor.training.process_group import ALONE, ProcessGroup
 from rankadaptor.training.result import StepReport, TrainingResult
+from rankadaptor.training.schedule import compute_learning_rate
 from rankadaptor.training.teacher import Teacher, open_teacher
 
 if TYPE_CHECKING:
@@ -42,20 +45,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FINAL_RATE_SHARE = 0.1
 HELD_OUT_BATCH = 16
-
-
-def compute_learning_rate(step: int, *, steps: int, recipe: Recipe) -> float:
-    """Return the learning rate of one step, counted from 1: linear warm-up, then the schedule to a tenth."""
-    warmup = math.ceil(recipe.warmup_share * steps)
-    if step <= warmup:
-        return recipe.learning_rate * step / warmup
-    if recipe.schedule == "constant":
-        return recipe.learning_rate
-    share = (step - warmup) / max(1, steps - warmup)
-    falling = 0.5 * (1 + math.cos(math.pi * share)) if recipe.schedule == "cosine" else 1 - share
-    return recipe.learning_rate * (FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * falling)
 
 
 def fine_tune(
@@ -75,14 +65,14 @@ def fine_tune(
     group: ProcessGroup = ALONE,
     teacher: Any = None,
 ) -> TrainingResult:
-    """Train the adapter of `peft_model` in place.
+    """Train in place what has a gradient in `peft_model`: its adapter, or weights of its own.
 
     The order of the data depends on `seed` alone, so two adapters trained under one seed see the same
     batches. A step's loss is the sum over all its labelled tokens divided by their number, for any
     micro batches: gradient accumulation changes memory, not the result. On one thread a run repeats exactly.
 
     Args:
-        peft_model: A model with an adapter, from `attach_adapter`.
+        peft_model: A model prepared by `attach_adapter` or `attach_method`.
         sequences: Training data.
         recipe: Rates, batch sizes, schedule and so on; its `steps` is not read here. Its `initialisation`
             sets A before the first step.
@@ -105,8 +95,8 @@ def fine_tune(
         Losses, tokens and seconds.
 
     Raises:
-        InputError: If the data do not fill one batch, early stopping is asked for without held-out data, or
-            teacher and recipe or model do not fit.
+        InputError: If the data do not fill one batch, early stopping is asked for without held-out data or
+            with AdaLoRA, whose ranks are final only at the end, or teacher and recipe or model do not fit.
         CheckpointError: If `checkpoint` holds another run.
         TrainingError: If the loss or a gradient is no longer finite.
     """
@@ -121,6 +111,11 @@ def fine_tune(
         place(teacher, compute)
     guide = open_teacher(teacher, peft_model, recipe=recipe, compute=compute)
     run = _Run(peft_model, recipe=recipe, steps=steps, seed=seed, compute=compute, group=group, teacher=guide)
+    if run.ranks is not None and patience is not None:
+        raise InputError(
+            f"patience={patience}: AdaLoRA's ranks are final only at the end of the fine-tune, so that an "
+            "earlier adapter cannot be kept. Give no patience."
+        )
     state = TrainingState()
     folder = Path(checkpoint) if checkpoint is not None else None
     identity: dict[str, Any] = {}
@@ -129,7 +124,7 @@ def fine_tune(
             "held_out": digest_sequences(held_out) if held_out else None,
             "evaluate_every": evaluate_every,
             "patience": patience,
-            "quantised": is_quantised(peft_model.get_base_model()),
+            "quantised": is_quantised(get_causal_lm(peft_model)),
             "weights": digest_base(peft_model),
             "precision": compute.dtype,
         }
@@ -137,6 +132,8 @@ def fine_tune(
             identity["teacher"] = digest_base(teacher)
     if folder is not None:
         state = load_state(folder, parameters=run.parameters, optimizer=run.optimizer, identity=identity)
+        if run.ranks is not None and state.step:
+            run.ranks.restore_state(state.method)
         group.check_step(state.step, device=compute.device)
         if state.step:
             logger.info("%s: resuming after step %d of %d", folder, state.step, steps)
@@ -174,6 +171,7 @@ def fine_tune(
             state.seconds = time.monotonic() - started
             due = step % checkpoint_every == 0 or step == steps or state.stopped
             if folder is not None and due and group.leads:
+                state.method = run.ranks.collect_state() if run.ranks is not None else {}
                 save_state(
                     folder, state, parameters=run.parameters, optimizer=run.optimizer, identity=identity
                 )
@@ -212,7 +210,8 @@ class _Run:
         self.model, self.recipe, self.steps, self.seed, self.compute = model, recipe, steps, seed, compute
         self.group = group
         self.parameters = list_adapter_parameters(model)
-        config = model.get_base_model().config
+        self.ranks = find_adaptive_ranks(model)
+        config = get_causal_lm(model).config
         self.drops = recipe.dropout > 0 or bool(getattr(config, "attention_dropout", 0.0))
         self.sum_losses = SequenceLosses(model, compute, training=True, teacher=teacher)
         self.optimizer = torch.optim.AdamW(
@@ -226,7 +225,7 @@ class _Run:
     def training(self) -> Iterator[None]:
         """Put the model into training mode, and back."""
         was_training = self.model.training
-        causal_lm = self.model.get_base_model()
+        causal_lm = get_causal_lm(self.model)
         recompute = self.recipe.gradient_checkpointing and not causal_lm.is_activation_checkpointing
         if recompute:
             causal_lm.activation_checkpointing_enable(
@@ -253,6 +252,8 @@ class _Run:
                 loss = self.sum_losses(ordered[start : start + recipe.micro_batch_size]).sum() / labels
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
+            if self.ranks is not None and self.group.leads:  # once, since gradients are summed
+                self.ranks.compute_penalty().backward()  # type: ignore[no-untyped-call]
         parameters = list(self.parameters.values())
         self.group.sum_gradients(parameters)
         (total,) = self.group.sum_numbers(total, device=self.compute.device)
@@ -266,6 +267,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        if self.ranks is not None:
+            self.ranks.allocate(step)
         self.optimizer.zero_grad(set_to_none=True)
         return StepReport(step, self.steps, total, rate, norm)
 
@@ -295,7 +298,7 @@ class _Run:
 
     def identify(self, sequences: Sequence[TokenSequence]) -> dict[str, Any]:
         """Describe what a checkpoint must agree with to be continued."""
-        config = self.model.get_base_model().config
+        config = get_causal_lm(self.model).config
         pruning = getattr(config, "rankadaptor", None) or {}
         shapes = {name: list(value.shape) for name, value in self.parameters.items()}
         return {

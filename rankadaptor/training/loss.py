@@ -23,10 +23,11 @@ from rankadaptor.errors import InputError, NonFiniteError
 from rankadaptor.model.finiteness import explain_nonfinite_loss
 from rankadaptor.model.quantisation import is_quantised, keep_unpacked
 from rankadaptor.training.block_outputs import collect_outputs
-from rankadaptor.training.head_loss import is_plain_linear, score_tokens
+from rankadaptor.training.head_loss import score_tokens
 from rankadaptor.training.packed_model import PackedModel, find_obstacle, find_window, get_causal_lm
 from rankadaptor.training.packing import pack_sequences
 from rankadaptor.training.teacher import PLAIN_HEADS
+from rankadaptor.training.virtual_tokens import compute_hidden_after, has_virtual_tokens
 
 if TYPE_CHECKING:
     from rankadaptor.runtime import Compute
@@ -117,11 +118,15 @@ def sum_losses(model: Any, batch: dict[str, torch.Tensor], *, lesson: Lesson | N
     counted = targets != IGNORED
     rows = counted.nonzero()[:, 0]
     head = causal_lm.get_output_embeddings()
-    if lesson is not None or (causal_lm.config.model_type in PLAIN_HEADS and is_plain_linear(head)):
-        hidden = causal_lm.base_model(input_ids=batch["input_ids"], use_cache=False)[0]
+    if causal_lm.config.model_type in PLAIN_HEADS:
+        if has_virtual_tokens(model):
+            hidden = compute_hidden_after(model, batch["input_ids"])
+        else:
+            hidden = causal_lm.base_model(input_ids=batch["input_ids"], use_cache=False)[0]
         losses = score_tokens(head, hidden[:, :-1][counted], targets[counted], lesson=lesson)
     else:
-        logits = causal_lm(input_ids=batch["input_ids"], use_cache=False).logits
+        whole = model if has_virtual_tokens(model) else causal_lm
+        logits = whole(input_ids=batch["input_ids"], use_cache=False).logits[:, -targets.shape[1] - 1 :]
         losses = F.cross_entropy(logits[:, :-1][counted].float(), targets[counted], reduction="none")
     return torch.zeros(len(targets), device=losses.device).index_add(0, rows, losses)
 

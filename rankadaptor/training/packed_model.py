@@ -176,6 +176,8 @@ def find_obstacle(model: Any, *, dtype: torch.dtype, training: bool) -> str | No
         return f"activation {getattr(config, 'hidden_act', None)}"
     if training and getattr(config, "attention_dropout", None):
         return "attention dropout"
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        return "virtual tokens"
     for obstacle in _list_obstacles(causal_lm, dtype=dtype, training=training):
         return obstacle
     return None

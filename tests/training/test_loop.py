@@ -12,7 +12,7 @@ from rankadaptor.components.adapter.lora.attach import attach_adapter, list_adap
 from rankadaptor.errors import CheckpointError, InputError, TrainingError
 from rankadaptor.recipe import Recipe
 from rankadaptor.training import fine_tune
-from rankadaptor.training.loop import compute_learning_rate
+from rankadaptor.training.schedule import compute_learning_rate
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Recovery of an extracted model: LoRA on its float weights, merged, so that it is quantised only once."""
+"""Recovery of an extracted model: trained on its float weights, merged, so that it is quantised only once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.components.adapter import RankSpace
-from rankadaptor.errors import TrainingError
+from rankadaptor.components.adapter.tuners.merging import merge_trained
+from rankadaptor.errors import InputError, TrainingError
+from rankadaptor.methods import explain_unmergeable, find_method
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.final import train_adapter
 
@@ -82,14 +84,11 @@ def recover_merged(
     ranks: Sequence[int] | None = None,
     teacher: Any = None,
 ) -> Recovered:
-    """Fine-tune a model with LoRA and merge the adapter into its weights.
-
-    The merge is done in float32, whatever the model computes in: products of bfloat16 weights would lose
-    most of a small update.
+    """Fine-tune a model by the recipe's method and merge what was trained into its weights, in float32.
 
     Args:
         model: An extracted model without an adapter; it is used up.
-        recipe: How to train; `reference_rank` is the rank, where no others are given.
+        recipe: How to train; a method with ranks has `reference_rank` everywhere, where no others are given.
         sequences: Training data.
         steps: Optimiser steps.
         seed: Start of the adapter and order of the data.
@@ -99,14 +98,20 @@ def recover_merged(
         teacher: The model that the recipe's loss follows.
 
     Raises:
-        InputError: If teacher and recipe do not fit, or there are fewer sequences than a batch holds.
+        InputError: If method, teacher and recipe do not fit, the method's result is no weights, or there are
+            fewer sequences than a batch holds.
         TrainingError: If the loss is no longer finite.
     """
-    space = build_rank_space(model, rank=recipe.reference_rank)
+    method = find_method(recipe.method)
+    if not method.mergeable:
+        raise InputError(explain_unmergeable(method))
+    allocation = None
+    if ranks is not None:
+        allocation = build_rank_space(model, rank=recipe.reference_rank).allocation(tuple(ranks))
     compute.apply()
-    peft_model, result = train_adapter(
+    trained, result = train_adapter(
         model,
-        space.reference() if ranks is None else space.allocation(tuple(ranks)),
+        allocation,
         recipe,
         sequences=sequences,
         held_out=(),
@@ -116,11 +121,8 @@ def recover_merged(
         checkpoint=checkpoint,
         teacher=teacher,
     )
-    merged = peft_model.float().merge_and_unload()
-    for parameter in merged.parameters():
-        parameter.requires_grad_(False)
     return Recovered(
-        merged.eval(),
+        merge_trained(trained, method),
         result.tokens,
         result.seconds,
         result.losses,

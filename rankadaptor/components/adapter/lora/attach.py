@@ -7,22 +7,26 @@ import hashlib
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from rankadaptor.components.adapter import read_ranks, read_scales
 from rankadaptor.components.adapter.lora.folder import remember_base
 from rankadaptor.errors import InputError
+from rankadaptor.methods import METHODS, Method, find_method
+from rankadaptor.recipe import RSLORA
 
 if TYPE_CHECKING:
     from rankadaptor.recipe import Recipe
     from rankadaptor.space import Allocation
 
 ADAPTER_NAME = "default"
+DORA = "dora"
 
 
 def lora_config(allocation: Allocation, recipe: Recipe) -> LoraConfig:
@@ -34,6 +38,9 @@ def lora_config(allocation: Allocation, recipe: Recipe) -> LoraConfig:
     Raises:
         InputError: If all ranks are 0.
     """
+    method = find_method(recipe.method)
+    if not method.ranks:
+        raise InputError(refuse_ranks(method))
     ranks = {name: rank for name, rank in read_ranks(allocation).items() if rank > 0}
     if not ranks:
         raise InputError(
@@ -41,7 +48,10 @@ def lora_config(allocation: Allocation, recipe: Recipe) -> LoraConfig:
             "Give at least one slot a positive rank."
         )
     factors = read_scales(allocation)
-    alphas = {name: recipe.scale(rank) * rank * factors.get(name, 1.0) for name, rank in ranks.items()}
+    divisors = {name: math.sqrt(rank) if recipe.method == RSLORA else rank for name, rank in ranks.items()}
+    alphas = {
+        name: recipe.scale(rank) * divisors[name] * factors.get(name, 1.0) for name, rank in ranks.items()
+    }
     keys = {name: _write_pattern_key(name) for name in sorted(ranks, key=len, reverse=True)}
     widest = max(ranks, key=ranks.__getitem__)
     return LoraConfig(
@@ -53,7 +63,19 @@ def lora_config(allocation: Allocation, recipe: Recipe) -> LoraConfig:
         rank_pattern={key: ranks[name] for name, key in keys.items()},
         alpha_pattern={key: alphas[name] for name, key in keys.items()},
         bias="none",
+        use_rslora=recipe.method == RSLORA,
+        use_dora=recipe.method == DORA,
     )
+
+
+def refuse_ranks(method: Method) -> str:
+    """Say why an allocation of ranks does not go with a method."""
+    if method.name == "adalora":
+        reason = "AdaLoRA chooses the rank of each linear while it trains"
+    else:
+        reason = f"{method.title} has no ranks"
+    having = ", ".join(name for name, each in METHODS.items() if each.ranks)
+    return f"An allocation of ranks was given, but {reason}. Give no allocation, or take one of {having}."
 
 
 def _write_pattern_key(name: str) -> str:
@@ -85,10 +107,7 @@ def attach_adapter(model: Any, allocation: Allocation, recipe: Recipe, *, seed: 
     Raises:
         InputError: If the allocation names linears that `model` does not have, or all its ranks are 0.
     """
-    if isinstance(model, PeftModel) or any(isinstance(module, LoraLayer) for module in model.modules()):
-        raise InputError(
-            "This model carries an adapter already. Call detach_adapter on it first, or merge it."
-        )
+    refuse_adapter(model)
     config = lora_config(allocation, recipe)
     ranks = {name: rank for name, rank in read_ranks(allocation).items() if rank > 0}
     _check_linears(model, ranks)
@@ -106,16 +125,28 @@ def attach_adapter(model: Any, allocation: Allocation, recipe: Recipe, *, seed: 
     except BaseException:
         if peft_model is not None:
             peft_model.unload()
-        _restore(model, flags)
+        restore_flags(model, flags)
         raise
     return peft_model
+
+
+def refuse_adapter(model: Any) -> None:
+    """Refuse a model that carries an adapter.
+
+    Raises:
+        InputError: If it does.
+    """
+    if isinstance(model, PeftModel) or any(isinstance(module, BaseTunerLayer) for module in model.modules()):
+        raise InputError(
+            "This model carries an adapter already. Call detach_adapter on it first, or merge it."
+        )
 
 
 def detach_adapter(peft_model: PeftModel) -> Any:
     """Remove the adapter and return the original model: the same object, weights and `requires_grad`."""
     flags: dict[str, bool] = getattr(peft_model, "flags_before", {})
     model = peft_model.unload()
-    _restore(model, flags)
+    restore_flags(model, flags)
     return model
 
 
@@ -178,7 +209,8 @@ def draw_down_rows(name: str, rank: int, in_features: int, *, seed: int) -> torc
     return torch.stack(rows).mul_(2 * bound).sub_(bound)
 
 
-def _restore(model: Any, flags: dict[str, bool]) -> None:
+def restore_flags(model: Any, flags: Mapping[str, bool]) -> None:
+    """Set `requires_grad` of parameters by name, and drop all gradients."""
     for name, parameter in model.named_parameters():
         if name in flags:
             parameter.requires_grad_(flags[name])

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+from rankadaptor.methods import LORA, METHODS
+from rankadaptor.model.identity import ADAPTER_PARTS
+
 CARD = "README.md"
 MARK = "<!-- written by rankadaptor with the adapter; a card without this line is kept -->"
 PEFT_TEMPLATE = "# Model Card for Model ID"
@@ -27,7 +30,7 @@ def is_replaceable(path: Path) -> bool:
 
 
 def render_adapter_card(peft_model: Any, *, base: dict[str, Any], verdict: Described | None) -> str:
-    """Render the card of a LoRA adapter as Markdown with a YAML header.
+    """Render the card of a PEFT adapter as Markdown with a YAML header.
 
     Args:
         peft_model: The model with the adapter.
@@ -37,9 +40,12 @@ def render_adapter_card(peft_model: Any, *, base: dict[str, Any], verdict: Descr
     import yaml
 
     config = peft_model.peft_config[peft_model.active_adapter]
-    ranks = sorted({config.r} if not config.rank_pattern else set(config.rank_pattern.values()))
-    linears = len(config.rank_pattern or config.target_modules)
-    parameters = sum(value.numel() for name, value in peft_model.named_parameters() if ".lora_" in name)
+    method = METHODS[name_method(config)]
+    parameters = sum(
+        value.numel()
+        for name, value in peft_model.named_parameters()
+        if any(part in name for part in (*ADAPTER_PARTS, "prompt_encoder.")) and ".ranknum." not in name
+    )
     name = base["name"]
     hub = name if name and not Path(name).is_absolute() else None
     header = {
@@ -47,9 +53,8 @@ def render_adapter_card(peft_model: Any, *, base: dict[str, Any], verdict: Descr
         **({"base_model": hub} if hub else {}),
         "base_model_relation": "adapter",
         "pipeline_tag": "text-generation",
-        "tags": ["lora", "peft", "rank-allocation", "rankadaptor"],
+        "tags": [method.name, "peft", *(["rank-allocation"] if method.ranks else []), "rankadaptor"],
     }
-    spread = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
     called = f" (`{hub or Path(name).name}`)" if name else ""
     where = f'"{hub or Path(name).name}"' if name else f'"{PLACEHOLDER}"'
     uneven = bool(getattr(peft_model.get_base_model().config, "is_heterogeneous", False))
@@ -63,14 +68,15 @@ def render_adapter_card(peft_model: Any, *, base: dict[str, Any], verdict: Descr
     steps = getattr(peft_model, "steps_trained", None)
     trained = f", trained for {steps} optimiser steps" if steps else ""
     judged = "not measured" if verdict is None else verdict.describe()
+    compared = f"Layer-wise ranks against uniform ranks: {judged}\n\n" if method.ranks else ""
     return (
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n{MARK}\n\n"
-        "# LoRA adapter\n\n"
-        f"{parameters:,} parameters on {linears} linears, {spread}{trained}.\n\n"
+        f"# {method.title} adapter\n\n"
+        f"{parameters:,} parameters{_describe_extent(config)}{trained}.\n\n"
         f"It belongs to the weights with the digest `{base['digest']}` ({base['precision']}){called} and "
         "does not work on a model with other weights, even if the shapes fit. `rankadaptor.load_adapter` "
         "compares the digest; plain PEFT compares only shapes.\n\n"
-        f"Layer-wise ranks against uniform ranks: {judged}\n\n"
+        f"{compared}"
         "## Load it\n\n"
         "```python\n"
         "from peft import PeftModel\n"
@@ -80,3 +86,24 @@ def render_adapter_card(peft_model: Any, *, base: dict[str, Any], verdict: Descr
         f"```{trust}\n\n"
         "It inherits the terms of its base model and of its training data.\n"
     )
+
+
+def name_method(config: Any) -> str:
+    """Return the name of the method that a PEFT configuration belongs to."""
+    kind = str(config.peft_type.value).lower()
+    if kind != LORA:
+        return kind
+    return "dora" if config.use_dora else "rslora" if config.use_rslora else LORA
+
+
+def _describe_extent(config: Any) -> str:
+    if config.is_prompt_learning:
+        return f" in {config.num_virtual_tokens} virtual tokens"
+    on = f" on {len(config.target_modules)} linears"
+    if not hasattr(config, "r"):
+        return on
+    pattern = dict(config.rank_pattern or {})
+    counts = {sum(rank) if isinstance(rank, list) else rank for rank in pattern.values()}
+    ranks = sorted(counts or {config.r})
+    spread = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
+    return f"{on}, {spread}"

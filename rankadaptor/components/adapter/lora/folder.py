@@ -14,9 +14,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from huggingface_hub import snapshot_download
 from peft import PeftModel, PeftModelForCausalLM, get_peft_model_state_dict, load_peft_weights
-from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError, safe_open
 
+from rankadaptor.components.adapter.bottleneck import (
+    BottleneckModel,
+    is_bottleneck_folder,
+    load_bottlenecks,
+)
 from rankadaptor.components.adapter.lora.card import CARD, is_replaceable, render_adapter_card
 from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.files import (
@@ -27,6 +32,7 @@ from rankadaptor.files import (
     write_json,
     write_text,
 )
+from rankadaptor.methods import explain_unmergeable, find_method
 from rankadaptor.model.identity import BaseIdentity, forget_origin, holds_weights, identify_base
 
 if TYPE_CHECKING:
@@ -95,7 +101,11 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
 
         Weights shared with the recovered model are copied first, so that that model does not change. The
         result is no longer the model that was loaded and does not keep its name.
+
+        Raises:
+            InputError: If the adapter is made of virtual tokens, which are no weights.
         """
+        self._refuse_virtual_tokens()
         self._own_weights()
         merged = self.base_model.merge_and_unload(*args, **given)
         forget_origin(merged)
@@ -103,6 +113,7 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
 
     def merge_adapter(self, *args: Any, **given: Any) -> None:
         """Merge the adapter into the weights in place; see PEFT. Shared weights are copied first."""
+        self._refuse_virtual_tokens()
         self._own_weights()
         self.base_model.merge_adapter(*args, **given)
 
@@ -112,11 +123,16 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
         """Store the base's identity, a function that returns its name, and whether weights are shared."""
         self._base, self._name_base, self._shared = base, name_base, shared
 
+    def _refuse_virtual_tokens(self) -> None:
+        config = self.active_peft_config
+        if config.is_prompt_learning:
+            raise InputError(explain_unmergeable(find_method(config.peft_type.value.lower())))
+
     def _own_weights(self) -> None:
         if not self._shared:
             return
         for module in self.modules():
-            if not isinstance(module, LoraLayer):
+            if not isinstance(module, BaseTunerLayer):
                 continue
             for parameter in module.get_base_layer().parameters():
                 if type(parameter) is torch.nn.Parameter:  # quantised ones are replaced, not changed
@@ -146,7 +162,7 @@ def remember_base(
     return peft_model
 
 
-def load_adapter(model: Any, folder: str | Path) -> PeftModel:
+def load_adapter(model: Any, folder: str | Path) -> PeftModel | BottleneckModel:
     """Attach a saved adapter to a model, in place, after checking that they belong together.
 
     Args:
@@ -155,13 +171,15 @@ def load_adapter(model: Any, folder: str | Path) -> PeftModel:
             which weights it was trained on, so that only names and shapes are compared.
 
     Returns:
-        The PEFT model in eval mode.
+        The PEFT model in eval mode; a `BottleneckModel` where the folder holds bottleneck adapters.
 
     Raises:
         CheckpointError: If a file is missing, damaged or not what was written, if the adapter was trained on
             other weights, or if names or shapes differ. The model is then unchanged.
     """
     place = Path(folder).expanduser()
+    if is_bottleneck_folder(place):
+        return load_bottlenecks(model, place)
     about = check_adapter(place)
     base = _compare_base(model, place, about)
     try:
