@@ -35,7 +35,7 @@ class AdaptiveRanks:
             if ".lora_A." in name or ".lora_B." in name:
                 products = value @ value.T if ".lora_A." in name else value.T @ value
                 norms.append(torch.linalg.matrix_norm(products - torch.eye(len(products)).to(products)))
-        return self.config.orth_reg_weight * torch.stack(norms).mean()
+        return float(self.config.orth_reg_weight) * torch.stack(norms).mean()
 
     def allocate(self, step: int) -> None:
         """Update the sensitivities and cut ranks as the schedule says; before gradients are dropped."""

@@ -56,7 +56,8 @@ class BottleneckLinear(nn.Module):
         """Return the linear's output and the adapter's correction of it, in the linear's precision."""
         output: torch.Tensor = self.base_layer(inputs)
         inner = torch.relu(self.bottleneck_down(output.to(self.bottleneck_down.weight.dtype)))
-        return output + self.bottleneck_up(inner).to(output.dtype)
+        correction: torch.Tensor = self.bottleneck_up(inner)
+        return output + correction.to(output.dtype)
 
 
 class BottleneckModel(nn.Module):

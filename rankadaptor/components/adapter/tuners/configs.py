@@ -112,8 +112,8 @@ def make_prefix(model: Any, recipe: Recipe) -> PeftConfig:
         (block.kv_heads, block.head_dim) for block in describe_blocks(model) if block.kv_heads
     }  # a block without attention reads no prefix
     if len(shapes) != 1:
-        heads = sorted(kv_heads for kv_heads, _ in shapes)
-        found = f"from {heads[0]} to {heads[-1]} of them" if heads else "no block with attention"
+        counts = sorted(kv_heads for kv_heads, _ in shapes)
+        found = f"from {counts[0]} to {counts[-1]} of them" if counts else "no block with attention"
         raise InputError(
             f"Prefix tuning stores the same number of key-value heads for every block; this model has "
             f"{found}. Take another method, or prune all blocks' heads alike."
