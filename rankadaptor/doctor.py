@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rankadaptor.runtime import choose_compute, count_cores, find_home
+from rankadaptor.runtime import choose_compute, count_cores, find_home, read_free_memory
 
 PYTHON = (3, 11)
 NEEDED_GIGABYTES = 3.0
@@ -171,14 +170,14 @@ def check_processor() -> Check:
 
 def check_memory() -> Check:
     """Compare free memory with what one trial of the kit's model takes."""
-    free = _read_free_memory()
+    free = read_free_memory()
     if free is None:
         return Check("memory", "note", "free memory cannot be read on this system")
-    state = "ok" if free > NEEDED_GIGABYTES else "note"
+    state = "ok" if free > NEEDED_GIGABYTES * 1e9 else "note"
     remedy = (
         "" if state == "ok" else "Lower recipe.micro_batch_size and compute.workers; plan shows the memory."
     )
-    return Check("memory", state, f"{free:.1f} GB free", remedy)
+    return Check("memory", state, f"{free / 1e9:.1f} GB free", remedy)
 
 
 def check_disk() -> Check:
@@ -263,15 +262,6 @@ def check_index(timeout: float = 5.0) -> Check:
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         return Check("package index", "note", f"does not answer ({reason})", "Needed only to fetch the kit.")
-
-
-def _read_free_memory() -> float | None:
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return None
-    match = re.search(r"^MemAvailable:\s+(\d+) kB", text, flags=re.MULTILINE)
-    return int(match.group(1)) * 1024 / 1e9 if match else None
 
 
 def _find_index() -> str:

@@ -28,7 +28,7 @@ from rankadaptor.pipeline.compression.exploration import (
     run_screened,
 )
 from rankadaptor.pipeline.compression.latency import read_latency
-from rankadaptor.pipeline.compression.setting import Setting, pick_compute
+from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.step_files import read_step
 from rankadaptor.search import Search
@@ -93,7 +93,7 @@ def open_setting(config: CompressConfig) -> Setting:
     path = Path(config.output)
     if not all((path / "steps" / f"{name}.json").exists() for name in ("sweep", "search")):
         raise InputError(f"{path}: holds no finished search. Run `rankadaptor run` on its run file first.")
-    setting = Setting(RunFolder(path, config.digest(), config=config), config, pick_compute(config))
+    setting = Setting.of_run(RunFolder(path, config.digest(), config=config), config)
     if config.limits.latency is not None:
         setting.latency_model = read_latency(_read(setting, "speed"))
     return setting

@@ -247,6 +247,7 @@ COMPRESS = JobKind(
         ),
         "reference_files": StepInputs(("recover", "export"), after=("search",)),
         "references": StepInputs(after=("reference_files", "finalists")),
+        "recoveries": StepInputs(after=("recover", "stock", "stock_recovered", "references")),
         "judge": StepInputs(after=("export", "stock", "stock_recovered", "references")),
     },
     fixed=("prepare", "sweep", "search"),
@@ -264,6 +265,7 @@ COMPRESS = JobKind(
         "stock_recovered": ("steps/stock_recovered.json",),
         "reference_files": ("references",),
         "references": ("steps/references.json",),
+        "recoveries": ("steps/recoveries.json",),
         "judge": ("steps/judge.json",),
     },
 )

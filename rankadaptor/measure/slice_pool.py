@@ -40,6 +40,8 @@ class SlicePool:
         arguments: Its arguments; they travel to the workers.
         workers: Processes. One is this very process.
         records: File that every record is written to, and from which nothing is measured again.
+        own: The same score in this process. It names the setting, so that no worker starts where every
+            record is known, and its file is `records`.
         timeout: Seconds that a job may take; learned from those that ended by default.
         open_pool: What opens the pool of workers, such as `open_cluster_pool`; given `build`, `arguments` and
             `workers`.
@@ -52,12 +54,14 @@ class SlicePool:
         *,
         workers: int = 1,
         records: RecordFile | None = None,
+        own: SliceScore | None = None,
         timeout: float | None = None,
         open_pool: Callable[..., JobPool] = open_local_pool,
     ) -> None:
         if workers < 1:
             raise InputError(f"workers={workers}: must be at least 1.")
-        self.workers, self.records = workers, records
+        self.workers, self.own = workers, own
+        self.records = records if own is None else own.records
         self.limit = TimeLimit(timeout)
         given = (build, arguments)
         inline = workers == 1 and timeout is None and open_pool is open_local_pool
@@ -70,6 +74,10 @@ class SlicePool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers."""
         self._pool.close()
 
     def __call__(self, allocation: Allocation, *, tokens: int | None = None) -> Record:
@@ -130,7 +138,9 @@ class SlicePool:
         return [found[allocation.choices] for allocation in allocations]
 
     def _ask_setting(self, space: SlotSpace, tokens: int | None) -> tuple[str, float]:
-        """Return the name of the setting and the fidelity, which a worker knows."""
+        """Return the name of the setting and the fidelity, which a worker knows too."""
+        if self.own is not None:
+            return self.own.name_setting(space), self.own.compute_fidelity(tokens)
         key = (space.digest, tokens)
         if key not in self._settings:
             asked = run_jobs(self._pool, [key], arguments=lambda _: ("describe", space, (), tokens))

@@ -15,17 +15,20 @@ from typing import Any
 from rankadaptor.defaults import COMPRESSION
 from rankadaptor.engine.gguf_file import write_gguf
 from rankadaptor.errors import NonFiniteError, RankAdaptorError
+from rankadaptor.files import write_json
 from rankadaptor.model import describe_model, save_pruned
 from rankadaptor.named_models import load
 from rankadaptor.pipeline.compression.candidates import Candidate, measure_choice, recover_candidate
 from rankadaptor.pipeline.compression.rounding import round_weights
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.compression.texts import JUDGING
+from rankadaptor.pipeline.step_files import read_object
 from rankadaptor.pipeline.stored_files import digest_checkpoint
 
 logger = logging.getLogger(__name__)
 
 MODEL_FOLDER, FILE = "model", "model.gguf"
+RECOVERED_FOLDER = "recovered"
 LARGEST_LOSS_GAP = 0.01
 """Share by which the engine's loss may differ from ours."""
 CHECKED_SEQUENCES = 4
@@ -65,7 +68,7 @@ def recover_chosen(
             copy.deepcopy(model),
             steps=given.steps,
             rate=rate,
-            checkpoint=setting.folder.path / "recovered",
+            checkpoint=setting.folder.path / RECOVERED_FOLDER,
             ranks=ranks,
         )
         after = measure_choice(setting, recovered.model, types, in_place=False)
@@ -90,6 +93,22 @@ def recover_chosen(
         "files": digest_checkpoint(place),
         **taught,
     }
+
+
+def keep_chosen(
+    setting: Setting, candidate: Candidate, rate: float | None, ranks: Sequence[int] | None
+) -> dict[str, Any]:
+    """Recover the chosen configuration, or read what an interrupted start of the run has kept of it."""
+    file = name_recovered(setting)
+    if not file.exists():
+        write_json(file, recover_chosen(setting, candidate, rate=rate, ranks=ranks))
+    keys = ("kept", "before", "after", "tokens", "losses", "types", "files")
+    return read_object(file, keys=keys, what="a recovery", cost="it is read from its checkpoint")
+
+
+def name_recovered(setting: Setting) -> Path:
+    """Return the file of what `recover_chosen` found."""
+    return setting.folder.path / RECOVERED_FOLDER / "result.json"
 
 
 def _measure_unrecovered(setting: Setting, model: Any, types: Mapping[str, str]) -> float:

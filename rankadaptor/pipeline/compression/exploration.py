@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 SWEEP_SHARE = 0.6
 """Share of the evaluations that the sweep may take."""
 CHUNK = 8
-"""Configurations scored before they are told to the log and the tracker."""
+"""Configurations that each worker scores before they are told to the log and the tracker."""
 BATCH = 4
 """Configurations proposed at a time."""
 CANDIDATES = 2000
@@ -43,8 +43,9 @@ def sweep(setting: Setting, *, follow: Follow) -> dict[str, Any]:
     planned = plan_sweep(setting.space, evaluations=_count_sweep(setting))
     records: list[Record] = []
     with Progress("sweep", len(planned), unit="scores", interval=0.0) as progress:
-        for start in range(0, len(planned), CHUNK):
-            found = setting.score.measure(planned[start : start + CHUNK])
+        chunk = CHUNK * setting.workers
+        for start in range(0, len(planned), chunk):
+            found = setting.score.measure(planned[start : start + chunk])
             records += found
             follow(found)
             progress.advance(len(found))

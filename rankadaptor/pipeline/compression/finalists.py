@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rankadaptor.files import write_json
 from rankadaptor.pipeline.compression.baselines import BASELINE, OPTIMUM, SEQUENTIAL
 from rankadaptor.pipeline.compression.candidates import Candidate, try_candidate
+from rankadaptor.pipeline.compression.jobs import Job, do_jobs
 from rankadaptor.pipeline.compression.recovering import choose_rate
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.step_files import read_object
+from rankadaptor.results.table import write_loss
 from rankadaptor.space import Allocation
 
 logger = logging.getLogger(__name__)
@@ -43,13 +47,14 @@ def choose_finalist(setting: Setting, searched: dict[str, Any], baselines: list[
     simple = [each for each in baselines if each.kind == BASELINE and each.name != OPTIMUM]
     rivals = [*simple[:1], *(each for each in baselines if each.kind == SEQUENTIAL)]
     entrants = list({each.choices: each for each in reversed([*found, *rivals])}.values())[::-1]
-    first, steps = entrants[0], given.finalist_steps
-    trials = {rate: _try(setting, first, steps=steps, rate=rate) for rate in given.learning_rates}
+    first = entrants[0]
+    found = _try_all(setting, [(first, rate) for rate in given.learning_rates], what="learning rates")
+    trials = dict(zip(given.learning_rates, found, strict=True))
     rate = choose_rate({rate: trial["loss"] for rate, trial in trials.items()})
     logger.info("finalists: learning rate %g", rate)
-    results = {first.name: trials[rate]}
-    for entrant in entrants[1:]:
-        results[entrant.name] = _try(setting, entrant, steps=steps, rate=rate)
+    others = _try_all(setting, [(entrant, rate) for entrant in entrants[1:]], what="finalists")
+    tried = [trials[rate], *others]
+    results = {entrant.name: trial for entrant, trial in zip(entrants, tried, strict=True)}
     best = min(entrants, key=lambda each: _read_loss(results[each.name]))
     logger.info("finalists: %s is recovered in full", best.name)
     return {
@@ -57,7 +62,7 @@ def choose_finalist(setting: Setting, searched: dict[str, Any], baselines: list[
         "finalists": [{**_write(each), **results[each.name]} for each in entrants],
         "rate": rate,
         "rates": {f"{rate:g}": trial["loss"] for rate, trial in trials.items()},
-        "tokens": sum(trial["tokens"] for trial in (*trials.values(), *list(results.values())[1:])),
+        "tokens": sum(trial["tokens"] for trial in (*trials.values(), *others)),
     }
 
 
@@ -83,17 +88,36 @@ def _write(candidate: Candidate) -> dict[str, Any]:
     return {"name": candidate.name, "choices": list(candidate.choices)}
 
 
-def _try(setting: Setting, candidate: Candidate, *, steps: int, rate: float) -> dict[str, Any]:
+def _try_all(
+    setting: Setting, trials: Sequence[tuple[Candidate, float]], *, what: str
+) -> list[dict[str, Any]]:
+    """Recover candidates shortly, each at a learning rate; return what was measured in their order."""
+    jobs = [
+        Job(f"{each.name} at {rate:g}", measure_trial, (each, rate), (_name_result(setting, each, rate),))
+        for each, rate in trials
+    ]
+    do_jobs(setting, jobs, what=what)
+    found = [measure_trial(setting, *trial) for trial in trials]
+    for job, result in zip(jobs, found, strict=True):
+        logger.info("%s: loss %s", job.name, write_loss(result["loss"]))
+    return found
+
+
+def measure_trial(setting: Setting, candidate: Candidate, rate: float) -> dict[str, Any]:
     """Try a candidate, or read what an interrupted start of the run has measured of it."""
-    place = setting.folder.path / FOLDER / f"{candidate.name.replace(' ', '-')}-{rate:g}"
-    file = place.with_suffix(".json")
-    if file.exists():
-        return read_object(
-            file, keys=("loss", "tokens"), what="a finalist's recovery", cost="it is recovered again"
-        )
-    result = try_candidate(setting, candidate, steps=steps, rate=rate, checkpoint=place)
-    write_json(file, result)
-    return result
+    file, given = _name_result(setting, candidate, rate), setting.config.recover
+    assert given is not None
+    if not file.exists():
+        place = file.with_name(file.name.removesuffix(".json"))
+        result = try_candidate(setting, candidate, steps=given.finalist_steps, rate=rate, checkpoint=place)
+        write_json(file, result)
+    return read_object(
+        file, keys=("loss", "tokens"), what="a finalist's recovery", cost="it is recovered again"
+    )
+
+
+def _name_result(setting: Setting, candidate: Candidate, rate: float) -> Path:
+    return setting.folder.path / FOLDER / f"{candidate.name.replace(' ', '-')}-{rate:g}.json"
 
 
 def _read_loss(result: dict[str, Any]) -> float:

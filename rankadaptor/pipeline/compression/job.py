@@ -18,17 +18,18 @@ from rankadaptor.corpus import Record
 from rankadaptor.files import write_json
 from rankadaptor.pipeline.compression.baselines import list_baselines
 from rankadaptor.pipeline.compression.candidates import Candidate
-from rankadaptor.pipeline.compression.delivery import export_chosen, recover_chosen
+from rankadaptor.pipeline.compression.delivery import export_chosen, keep_chosen
 from rankadaptor.pipeline.compression.exploration import Follow, estimate_sweep, search, sweep
 from rankadaptor.pipeline.compression.finalists import choose_finalist, describe_allocation, read_chosen
 from rankadaptor.pipeline.compression.judging import join_points, judge
 from rankadaptor.pipeline.compression.latency import measure_latency, read_latency
 from rankadaptor.pipeline.compression.preparation import check_prepared, prepare
 from rankadaptor.pipeline.compression.rank_search import SEARCHED, search_ranks
+from rankadaptor.pipeline.compression.recoveries import recover_all
 from rankadaptor.pipeline.compression.references import measure_references
-from rankadaptor.pipeline.compression.setting import Setting, pick_compute
+from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.compression.stock_files import measure_stock, recover_stock
-from rankadaptor.pipeline.run_folder import RunFolder, open_run
+from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.planning.compression import check_compression
 from rankadaptor.runtime import describe_environment, find_commit
 from rankadaptor.tracking import Tracker, open_tracker
@@ -61,7 +62,11 @@ def run_compression(
         open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
         open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
     ):
-        result = _run_steps(folder, config, tracker)
+        setting = Setting.of_run(folder, config)
+        try:
+            result = _run_steps(setting, tracker)
+        finally:
+            setting.close_score()
         document = {
             "schema": 1,
             "run": {
@@ -84,14 +89,15 @@ def run_compression(
     return document
 
 
-def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> dict[str, Any]:
-    setting = Setting(folder, config, pick_compute(config))
+def _run_steps(setting: Setting, tracker: Tracker) -> dict[str, Any]:
+    folder, config = setting.folder, setting.config
     begun = folder.finished("prepare")
     prepared = folder.complete("prepare", lambda: prepare(setting))
     if begun:
         check_prepared(setting, prepared)
     tracker.log_parameters(config.to_json())
     tracker.log_metrics({f"loss_dense_{part}": loss for part, loss in prepared["losses"].items()})
+    setting.fit_memory()
     latency = None
     if config.limits.latency is not None:
         latency = folder.complete("speed", lambda: measure_latency(setting))
@@ -102,6 +108,7 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
         "search", lambda: search(setting, swept, follow=_make_follow(tracker, "search"))
     )
     baselines = folder.complete("baselines", lambda: _find_baselines(setting, swept, searched))
+    setting.close_score()
     rivals = [Candidate(each["name"], each["kind"], tuple(each["choices"])) for each in baselines["found"]]
     finalists = folder.complete("finalists", lambda: choose_finalist(setting, searched, rivals))
     chosen = read_chosen(finalists)
@@ -112,7 +119,12 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
         follow = _make_follow(tracker, "ranks")
         ranked = folder.complete("ranks", lambda: search_ranks(setting, chosen, rate=rate, follow=follow))
     ranks = None if ranked is None else ranked["ranks"]
-    recovered = folder.complete("recover", lambda: recover_chosen(setting, chosen, rate=rate, ranks=ranks))
+    recoveries = None
+    if setting.workers > 1:
+        recoveries = folder.complete(
+            "recoveries", lambda: recover_all(setting, chosen, rivals, rate=rate, ranks=ranks)
+        )
+    recovered = folder.complete("recover", lambda: keep_chosen(setting, chosen, rate, ranks))
     exported = folder.complete("export", lambda: export_chosen(setting, recovered, described["costs"]))
     stock = folder.complete("stock", lambda: measure_stock(setting))
     stock_recovered = folder.complete("stock_recovered", lambda: recover_stock(setting, rate=rate))
@@ -123,11 +135,12 @@ def _run_steps(folder: RunFolder, config: CompressConfig, tracker: Tracker) -> d
 
     steps = {
         "prepare": prepared, "speed": latency, "sweep": swept, "search": searched, "baselines": baselines,
-        "finalists": finalists, "ranks": ranked, "recover": recovered, "export": exported, "stock": stock,
+        "finalists": finalists, "ranks": ranked, "recoveries": recoveries, "recover": recovered,
+        "export": exported, "stock": stock,
         "stock_recovered": stock_recovered, "references": references, "judge": judged,
     }  # fmt: skip
     return {
-        "compute": {**prepared["compute"], "threads": setting.compute.threads},
+        "compute": {**prepared["compute"], "threads": setting.workers},
         "model": prepared["model"],
         "texts": prepared["texts"],
         "losses": prepared["losses"],

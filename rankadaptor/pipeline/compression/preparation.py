@@ -9,7 +9,8 @@ from rankadaptor.engine.gguf_file import prepare_file
 from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.model import describe_model, digest_model
-from rankadaptor.pipeline.compression.setting import Setting
+from rankadaptor.pipeline.compression.setting import IMPORTANCE_FILE, Setting
+from rankadaptor.pipeline.compression.shared_importance import find_importance, write_importance
 
 logger = logging.getLogger(__name__)
 
@@ -24,23 +25,13 @@ def prepare(setting: Setting) -> dict[str, Any]:
         InputError: If the file cannot hold the model or its tokenizer, or a text is too short.
         BudgetError: If nothing keeps the limits; the message names the nearest that can be kept.
     """
-    from rankadaptor.pruning.groups import find_groups
-    from rankadaptor.pruning.importance import score_groups
-
     model, compute = setting.model, setting.compute
     prepare_file(model, setting.tokenizer)  # says now what the file cannot hold
     if setting.config.limits.latency is None:
         logger.info("space: %s", setting.space)  # and now whether the limits can be kept
     texts = setting.texts
     compute.apply()
-    scores = score_groups(
-        model,
-        find_groups(model),
-        importance=setting.config.choices.importance,
-        sequences=setting.make_calibration(),
-        seed=setting.config.seed,
-    )
-    setting.keep_importance(scores)
+    write_importance(setting.folder.path / IMPORTANCE_FILE, find_importance(setting))
     losses = {part: measure_loss(model, texts[part], compute=compute).mean for part in texts.judging}
     for part, loss in losses.items():
         logger.info("dense model: loss %.4f nats per token on the %s text", loss, part)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankadaptor.config import CompressConfig
 from rankadaptor.config.limits import read_size
@@ -14,13 +15,21 @@ from rankadaptor.corpus import RecordFile
 from rankadaptor.named_models import load
 from rankadaptor.pipeline.compression.texts import CALIBRATION, SEARCH, Texts, load_texts
 from rankadaptor.pipeline.run_folder import RunFolder
-from rankadaptor.runtime import Compute, choose_compute, count_cores
+from rankadaptor.runtime import Compute, choose_compute, count_cores, read_free_memory
 from rankadaptor.space import Space
+
+if TYPE_CHECKING:
+    from rankadaptor.data import TokenSequence
+    from rankadaptor.measure import SlicePool, SliceScore
 
 logger = logging.getLogger(__name__)
 
 IMPORTANCE_FILE = "importance.safetensors"
 RECORDS_FILE = "records.jsonl"
+FLOAT_BYTES = 4
+COPIES = 2  # rounded copies of the weights that a worker keeps, about
+PROCESS_BYTES = 600_000_000  # Python with torch, and the hidden states that are kept
+FREE_SHARE = 0.8  # of the free memory that workers may take together
 
 
 @dataclass
@@ -30,14 +39,27 @@ class Setting:
     Attributes:
         folder: The run's folder.
         config: The run.
-        compute: Device, precision of products, threads.
+        compute: Device, precision of products, threads of one process.
+        workers: Processes that may compute at a time. Results do not depend on it.
         latency_model: Nanoseconds per token of each option, where the run measures them.
     """
 
     folder: RunFolder
     config: CompressConfig
     compute: Compute
+    workers: int = 1
     latency_model: Any = None
+
+    @classmethod
+    def of_run(cls, folder: RunFolder, config: CompressConfig) -> Setting:
+        """Return the inputs of a run, with the workers that its threads and the free memory allow."""
+        compute = pick_compute(config)
+        return cls(folder, config, compute, count_workers(config, device=compute.device))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what travels to another process: not the model, which it loads, but texts that are read."""
+        state = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**state, **{name: self.__dict__[name] for name in ("texts",) if name in self.__dict__}}
 
     @functools.cached_property
     def _loaded(self) -> tuple[Any, Any]:
@@ -62,14 +84,18 @@ class Setting:
         """The text, divided."""
         return load_texts(self.config, self.tokenizer, model=self.model)
 
+    def read_texts(self) -> None:
+        """Read the text now, so that it travels to other processes."""
+        _ = self.texts
+
     @functools.cached_property
     def live(self) -> Any:
         """The dense model with its channels and heads ordered, to apply allocations to."""
         from rankadaptor.components.composition import LiveModel
+        from rankadaptor.pipeline.compression.shared_importance import read_importance
 
-        return LiveModel(
-            self.model, scores=self._read_importance(), importance=self.config.choices.importance
-        )
+        scores = read_importance(self.folder.path / IMPORTANCE_FILE)
+        return LiveModel(self.model, scores=scores, importance=self.config.choices.importance)
 
     @functools.cached_property
     def space(self) -> Space:
@@ -77,16 +103,21 @@ class Setting:
         return build_space_of(self.config, self.model, self.tokenizer, latency_model=self.latency_model)
 
     @functools.cached_property
-    def score(self) -> Any:
+    def score(self) -> SliceScore | SlicePool:
         """The measure of the search: KL to the dense model on the search text."""
-        from rankadaptor.measure.slice_score import SliceScore
+        from rankadaptor.measure import SlicePool
 
-        return SliceScore(
-            self.live,
-            self.texts[SEARCH],
-            compute=self.compute,
-            records=RecordFile(self.config.search.records or self.folder.path / RECORDS_FILE),
-        )
+        records = RecordFile(self.config.search.records or self.folder.path / RECORDS_FILE)
+        own = make_slice_score(self, self.texts[SEARCH], records=records)
+        if self.workers < 2:
+            return own
+        return SlicePool(make_slice_score, (self, self.texts[SEARCH]), workers=self.workers, own=own)
+
+    def close_score(self) -> None:
+        """End the workers of the score, if there are any; a later score starts new ones."""
+        score = self.__dict__.pop("score", None)
+        if score is not None and hasattr(score, "close"):
+            score.close()
 
     def make_calibration(self) -> Any:
         """Return the token ids of the calibration text, `(windows, length)`."""
@@ -94,27 +125,45 @@ class Setting:
 
         return torch.tensor([sequence.input_ids for sequence in self.texts[CALIBRATION]])
 
-    def keep_importance(self, scores: list[Any]) -> None:
-        """Write the scores of channels and heads into the run's folder."""
-        from safetensors.numpy import save
+    def fit_memory(self) -> None:
+        """Lower the number of workers to what the free memory holds."""
+        free = read_free_memory()
+        if self.workers < 2 or free is None:
+            return
+        weights = sum(tensor.numel() for tensor in self.model.parameters()) * FLOAT_BYTES
+        possible = max(int(FREE_SHARE * free / (PROCESS_BYTES + weights * (1 + COPIES))), 1)
+        if possible < self.workers:
+            logger.warning(
+                "memory: %.1f GB are free, enough for %d worker(s) instead of %d", free / 1e9, possible,
+                self.workers,
+            )  # fmt: skip
+            self.workers = possible
 
-        from rankadaptor.files import name_storage_fault, write_bytes
 
-        path = self.folder.path / IMPORTANCE_FILE
-        with name_storage_fault(path):
-            write_bytes(path, save({f"{number:05d}": score for number, score in enumerate(scores)}))
+def make_slice_score(
+    setting: Setting, sequences: Sequence[TokenSequence], *, records: RecordFile | None = None
+) -> SliceScore:
+    """Build the measure of the search in this process."""
+    from rankadaptor.measure import SliceScore
 
-    def _read_importance(self) -> list[Any]:
-        from safetensors.numpy import load_file
-
-        stored = load_file(self.folder.path / IMPORTANCE_FILE)
-        return [stored[name] for name in sorted(stored)]
+    return SliceScore(setting.live, sequences, compute=setting.compute, records=records)
 
 
 def pick_compute(config: CompressConfig) -> Compute:
-    """Choose device, precision and threads as the run asks; without a number, every core is used."""
+    """Choose device and precision as the run asks, and the threads of one process.
+
+    On a CPU that is one thread, whatever the run may use: results then do not depend on their number.
+    """
     given = config.compute
-    return choose_compute(device=given.device, dtype=given.dtype, threads=given.threads or count_cores())
+    compute = choose_compute(device=given.device, dtype=given.dtype, threads=given.threads or count_cores())
+    return compute if compute.device != "cpu" else dataclasses.replace(compute, threads=1)
+
+
+def count_workers(config: CompressConfig, *, device: str) -> int:
+    """Return how many processes of one thread may compute at a time; one on a GPU."""
+    if device != "cpu":
+        return 1
+    return config.compute.threads or count_cores()
 
 
 def build_space_of(config: CompressConfig, model: Any, tokenizer: Any, *, latency_model: Any = None) -> Space:

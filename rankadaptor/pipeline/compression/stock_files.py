@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rankadaptor.config.limits import read_size
@@ -16,7 +17,17 @@ from rankadaptor.model.families import describe_blocks, describe_linears
 from rankadaptor.pipeline.compression.candidates import Candidate, recover_candidate
 from rankadaptor.pipeline.compression.column_importance import measure_column_importance
 from rankadaptor.pipeline.compression.delivery import DEFAULT_TYPE
-from rankadaptor.pipeline.compression.measured_file import keep_measured, measure_as_is, measure_file
+from rankadaptor.pipeline.compression.jobs import Job, do_jobs
+from rankadaptor.pipeline.compression.measured_file import (
+    add_speeds,
+    keep_measured,
+    log_points,
+    measure_as_is,
+    measure_file,
+    name_place,
+    name_result,
+)
+from rankadaptor.pipeline.compression.recovering import Recovered
 from rankadaptor.pipeline.compression.setting import Setting
 
 logger = logging.getLogger(__name__)
@@ -60,22 +71,41 @@ def list_stock(setting: Setting, *, importance: Mapping[str, Any] | None = None)
     return list(found.values())
 
 
+def list_stock_jobs(setting: Setting) -> list[Job]:
+    """Return what is to be done for the stock files that the run asks for, each by itself."""
+    asked = setting.config.references
+    stock = list_stock(setting) if "stock" in asked else []
+    if "stock_importance" in asked:
+        importance = measure_column_importance(setting.model, setting.make_calibration())
+        stock += list_stock(setting, importance=importance)
+    return [
+        Job(each.name, measure_as_is, (each, FOLDER), (name_result(name_place(setting, FOLDER, each.name)),))
+        for each in stock
+    ]
+
+
 def measure_stock(setting: Setting) -> dict[str, Any]:
     """Measure the stock files that the run asks for: as they are, and with importance weights.
 
     Returns:
         `points`, one per file.
     """
-    asked = setting.config.references
-    stock = list_stock(setting) if "stock" in asked else []
-    if "stock_importance" in asked:
-        importance = measure_column_importance(setting.model, setting.make_calibration())
-        stock += list_stock(setting, importance=importance)
-    return {
-        "points": [
-            keep_measured(setting, FOLDER, each.name, partial(measure_as_is, setting, each)) for each in stock
-        ]
-    }
+    jobs = list_stock_jobs(setting)
+    do_jobs(setting, jobs, what="stock files")
+    add_speeds(setting, [name_place(setting, FOLDER, job.name) for job in jobs])
+    points = [point for job in jobs for point in job.do(setting)["points"]]
+    log_points(points)
+    return {"points": points}
+
+
+def list_stock_recoveries(setting: Setting, *, rate: float | None) -> list[Job]:
+    """Return the recovery of the dense model for its stock files, as one piece of work if it is worth it."""
+    stock = list_stock(setting)
+    if not _is_asked(setting, rate) or _find_reason(setting, stock) is not None:
+        return []
+    assert rate is not None
+    results = [name_result(_name_recovered(setting, each, rate)) for each in stock]
+    return [Job("stock, recovered", measure_recovered_stock, (stock, rate), tuple(results))]
 
 
 def recover_stock(setting: Setting, *, rate: float | None) -> dict[str, Any]:
@@ -87,31 +117,53 @@ def recover_stock(setting: Setting, *, rate: float | None) -> dict[str, Any]:
     Returns:
         `points`, one per file; `tokens` trained; `skipped`, a sentence that says why nothing was recovered.
     """
-    given = setting.config.recover
     nothing: dict[str, Any] = {"points": [], "tokens": 0, "skipped": None}
-    if "stock_recovered" not in setting.config.references or given is None or rate is None:
+    if not _is_asked(setting, rate):
         return nothing
+    assert rate is not None
     stock = list_stock(setting)
     if (reason := _find_reason(setting, stock)) is not None:
         logger.info("stock files: %s", reason)
         return {**nothing, "skipped": reason}
-    model, _ = Candidate("dense", STOCK).extract(setting)
-    place = setting.folder.path / RECOVERED_FOLDER
-    recovered = recover_candidate(
-        setting, model, steps=given.steps, rate=rate, checkpoint=place / f"dense-{rate:g}"
-    )
+    found = measure_recovered_stock(setting, stock, rate)
+    points = [point for kept in found for point in kept["points"]]
+    log_points(points)
+    return {**nothing, "points": points, "tokens": max(kept["tokens"] for kept in found)}
+
+
+def measure_recovered_stock(
+    setting: Setting, stock: Sequence[Candidate], rate: float
+) -> list[dict[str, Any]]:
+    """Recover the dense model and score it in each stock type, or read what is kept of that."""
+    given = setting.config.recover
+    assert given is not None
+
+    @functools.cache
+    def recover() -> Recovered:  # one model serves all types
+        model, _ = Candidate("dense", STOCK).extract(setting)
+        place = name_place(setting, RECOVERED_FOLDER, f"dense-{rate:g}")
+        return recover_candidate(setting, model, steps=given.steps, rate=rate, checkpoint=place)
 
     def measure(candidate: Candidate) -> dict[str, Any]:
-        return measure_file(
-            setting, candidate, recovered.model, candidate.types or {},
-            recovered=True, timed=False, in_place=False,  # one model serves all types
-        )  # fmt: skip
+        recovered = recover()
+        point = measure_file(
+            setting, candidate, recovered.model, candidate.types or {}, recovered=True, in_place=False
+        )
+        return {"points": [point], "tokens": recovered.tokens}
 
-    points = [
-        keep_measured(setting, RECOVERED_FOLDER, f"{each.name}-{rate:g}", partial(measure, each))
+    return [
+        keep_measured(_name_recovered(setting, each, rate), functools.partial(measure, each))
         for each in stock
     ]
-    return {**nothing, "points": points, "tokens": recovered.tokens}
+
+
+def _name_recovered(setting: Setting, candidate: Candidate, rate: float) -> Path:
+    return name_place(setting, RECOVERED_FOLDER, f"{candidate.name}-{rate:g}")
+
+
+def _is_asked(setting: Setting, rate: float | None) -> bool:
+    asked = "stock_recovered" in setting.config.references
+    return asked and setting.config.recover is not None and rate is not None
 
 
 def _find_reason(setting: Setting, stock: Sequence[Candidate]) -> str | None:

@@ -191,6 +191,23 @@ def test_other_stock_files_repeat_neither_finalists_nor_recovery(
     assert not any("importance" in name or name == "stock Q4_0, recovered" for name in names)
 
 
+def test_two_workers_find_what_one_finds(finished: tuple[Path, dict[str, Any]], source: Path, tmp_path: Path):
+    values = describe(source, tmp_path / "out", compute={"threads": 2})
+    two, one = run_compression(build_compression(values))["result"], finished[1]["result"]
+    assert two["compute"]["threads"] == 2
+    for part in ("losses", "chosen", "verdict"):
+        assert two[part] == one[part]
+    tried = [[{**each, "seconds": None} for each in found["finalists"]["finalists"]] for found in (two, one)]
+    assert tried[0] == tried[1]
+    assert [each["kl"] for each in two["search"]["history"]] == [
+        each["kl"] for each in one["search"]["history"]
+    ]
+    assert two["export"]["sha256"] == one["export"]["sha256"]
+    points = [{**point, "speed": point["speed"] is None} for point in one["points"]]
+    assert [{**point, "speed": point["speed"] is None} for point in two["points"]] == points
+    assert not list((tmp_path / "out").rglob("*/*.gguf"))
+
+
 def test_a_longer_recovery_keeps_the_search(
     finished: tuple[Path, dict[str, Any]], source: Path, tmp_path: Path
 ):
