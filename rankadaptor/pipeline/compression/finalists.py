@@ -48,13 +48,13 @@ def choose_finalist(setting: Setting, searched: dict[str, Any], baselines: list[
     rivals = [*simple[:1], *(each for each in baselines if each.kind == SEQUENTIAL)]
     entrants = list({each.choices: each for each in reversed([*found, *rivals])}.values())[::-1]
     first = entrants[0]
-    found = _try_all(setting, [(first, rate) for rate in given.learning_rates], what="learning rates")
-    trials = dict(zip(given.learning_rates, found, strict=True))
+    tried = _try_all(setting, [(first, rate) for rate in given.learning_rates], what="learning rates")
+    trials = dict(zip(given.learning_rates, tried, strict=True))
     rate = choose_rate({rate: trial["loss"] for rate, trial in trials.items()})
     logger.info("finalists: learning rate %g", rate)
     others = _try_all(setting, [(entrant, rate) for entrant in entrants[1:]], what="finalists")
-    tried = [trials[rate], *others]
-    results = {entrant.name: trial for entrant, trial in zip(entrants, tried, strict=True)}
+    names = [entrant.name for entrant in entrants]
+    results = dict(zip(names, [trials[rate], *others], strict=True))
     best = min(entrants, key=lambda each: _read_loss(results[each.name]))
     logger.info("finalists: %s is recovered in full", best.name)
     return {

@@ -177,14 +177,13 @@ def _run_steps(setting: Setting, tracker: Tracker) -> dict[str, Any]:
 
 def _find_baselines(setting: Setting, swept: dict[str, Any], searched: dict[str, Any]) -> dict[str, Any]:
     values = estimate_sweep(setting, swept)
-    before = sum(record.tokens for record in setting.score.records.records)
+    before = setting.count_scored()
     found = list_baselines(setting, values=values, optimum=tuple(searched["optimum"]))
-    after = sum(record.tokens for record in setting.score.records.records)
     return {
         "found": [
             {"name": each.name, "kind": each.kind, "choices": list(each.choices or ())} for each in found
         ],
-        "tokens": after - before,
+        "tokens": setting.count_scored() - before,
     }
 
 

@@ -113,6 +113,11 @@ class Setting:
             return own
         return SlicePool(make_slice_score, (self, self.texts[SEARCH]), workers=self.workers, own=own)
 
+    def count_scored(self) -> int:
+        """Return the tokens of all scores in the run's file."""
+        records = self.score.records
+        return 0 if records is None else sum(record.tokens for record in records.records)
+
     def close_score(self) -> None:
         """End the workers of the score, if there are any; a later score starts new ones."""
         score = self.__dict__.pop("score", None)
