@@ -9,8 +9,9 @@ from rankadaptor.engine.gguf_file import prepare_file
 from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.model import describe_model, digest_model
+from rankadaptor.pipeline.compression.importance_file import write_importance
 from rankadaptor.pipeline.compression.setting import IMPORTANCE_FILE, Setting
-from rankadaptor.pipeline.compression.shared_importance import find_importance, write_importance
+from rankadaptor.pipeline.compression.shared_importance import find_importance
 
 logger = logging.getLogger(__name__)
 

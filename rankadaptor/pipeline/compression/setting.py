@@ -13,6 +13,7 @@ from rankadaptor.config import CompressConfig
 from rankadaptor.config.limits import read_size
 from rankadaptor.corpus import RecordFile
 from rankadaptor.named_models import load
+from rankadaptor.pipeline.compression.importance_file import read_importance
 from rankadaptor.pipeline.compression.texts import CALIBRATION, SEARCH, Texts, load_texts
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.runtime import Compute, choose_compute, count_cores, read_free_memory
@@ -92,7 +93,6 @@ class Setting:
     def live(self) -> Any:
         """The dense model with its channels and heads ordered, to apply allocations to."""
         from rankadaptor.components.composition import LiveModel
-        from rankadaptor.pipeline.compression.shared_importance import read_importance
 
         scores = read_importance(self.folder.path / IMPORTANCE_FILE)
         return LiveModel(self.model, scores=scores, importance=self.config.choices.importance)

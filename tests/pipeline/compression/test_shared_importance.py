@@ -12,6 +12,7 @@ import pytest
 from rankadaptor.config import build_compression
 from rankadaptor.errors import InputError
 from rankadaptor.pipeline.compression import shared_importance
+from rankadaptor.pipeline.compression.importance_file import write_importance
 from rankadaptor.pipeline.compression.setting import IMPORTANCE_FILE, Setting
 from rankadaptor.pipeline.compression.shared_importance import compute_importance, find_importance
 from rankadaptor.pipeline.run_folder import RunFolder
@@ -63,7 +64,7 @@ def test_runs_that_share_scores_name_them_alike_on_another_processor(
 ):
     def name_scores(setting: Setting) -> str:
         scores = find_importance(setting)
-        shared_importance.write_importance(setting.folder.path / IMPORTANCE_FILE, scores)
+        write_importance(setting.folder.path / IMPORTANCE_FILE, scores)
         return str(setting.score.name_setting(setting.space))
 
     first = name_scores(open_setting("first"))
