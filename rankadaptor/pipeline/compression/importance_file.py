@@ -1,4 +1,4 @@
-"""The file of the importances of channels and KV groups: exact numbers, one array for each half of a block."""
+"""The file of the importances of channels and KV groups: exact, one array for each half of a block."""
 
 from __future__ import annotations
 
