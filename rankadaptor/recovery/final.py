@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.components.adapter.lora.folder import remember_base
+from rankadaptor.components.adapter.lora.rounded import round_adapted
 from rankadaptor.components.adapter.tuners.attach import attach_method
 from rankadaptor.data.rows import Source
 from rankadaptor.defaults import RECOVERY
 from rankadaptor.errors import InputError
 from rankadaptor.methods import LORA, MethodName, find_method
+from rankadaptor.model.families import describe_linears
 from rankadaptor.model.identity import forget_origin, identify_base
 from rankadaptor.recipe import DISTILL, PLAIN, RANDOM, Recipe
 from rankadaptor.recovery.teachers import find_teacher
@@ -50,6 +52,7 @@ def train_adapter(
     patience: int | None = RECOVERY.patience,
     checkpoint: str | Path | None = None,
     start: Mapping[str, torch.Tensor] | None = None,
+    types: Mapping[str, str] | None = None,
     group: ProcessGroup = ALONE,
     teacher: Any = None,
 ) -> tuple[Any, TrainingResult]:
@@ -70,6 +73,7 @@ def train_adapter(
             lowest one; None never stops early.
         checkpoint: Folder to resume from and to write to.
         start: Initial adapter weights, by PEFT's names.
+        types: Type of each matrix by module name, to train through its rounding; see `round_adapted`.
         group: The processes that share the fine-tune.
         teacher: The model that the recipe's loss follows.
 
@@ -91,6 +95,8 @@ def train_adapter(
             )
         load_start(trained, start)
         recipe = recipe.replace(initialisation=RANDOM)  # the weights are given
+    if types:
+        round_adapted(trained, types)
     result = fine_tune(
         trained,
         sequences,
@@ -125,6 +131,7 @@ def recover(
     compute: Compute | None = None,
     checkpoint: str | Path | None = None,
     start: Mapping[str, torch.Tensor] | None = None,
+    types: Mapping[str, str] | str | None = None,
     group: ProcessGroup = ALONE,
     teacher: Any = None,
 ) -> Any:
@@ -159,6 +166,11 @@ def recover(
         checkpoint: Folder to resume from and to write to.
         start: Initial adapter weights, by PEFT's names, instead of random A and zero B; for example
             `ElasticAdapter.slice(allocation)`.
+        types: The types that the model will be stored in, to train the adapter through their rounding: module
+            name → a type of the engine as `write_gguf` takes it, an affine grid such as `A3G32`, or `int8`
+            or `nf4`; or one of them for every linear of the blocks. The result then computes with rounded
+            weights, `merge_and_unload` gives these, and a file in these types holds them exactly. Zeros of
+            sparse matrices are kept where the type has a zero.
         group: The processes that share the fine-tune, from `join_process_group`; all end with the same
             adapter.
         teacher: The model whose predictions the recipe's loss follows, as a rule the model before pruning: a
@@ -183,6 +195,7 @@ def recover(
         )
     guide = find_teacher(teacher, tokenizer, compute=compute)
     place(pruned, compute)
+    linears = [linear.name for linear in describe_linears(pruned)]
     whole = find_method(recipe.method).whole
     shared = copy.deepcopy(pruned) if whole else share_weights(pruned)
     base = identify_base(pruned)
@@ -203,6 +216,7 @@ def recover(
         patience=patience,
         checkpoint=checkpoint,
         start=start,
+        types=dict.fromkeys(linears, types) if isinstance(types, str) else types,
         group=group,
         teacher=guide,
     )

@@ -130,6 +130,8 @@ def fine_tune(
         }
         if teacher is not None:
             identity["teacher"] = digest_base(teacher)
+        if rounded := getattr(peft_model, "rounded_types", None):
+            identity["types"] = compute_digest(rounded)
     if folder is not None:
         state = load_state(folder, parameters=run.parameters, optimizer=run.optimizer, identity=identity)
         if run.ranks is not None and state.step:

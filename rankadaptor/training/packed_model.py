@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from rankadaptor.components.adapter.lora.nested import LeadingLinear
+from rankadaptor.components.adapter.lora.rounded import RoundedLinear
 from rankadaptor.model.families import FAMILIES
 from rankadaptor.training.half_blocks import AttentionOutput, GatedMlp, Norm, QueryKeyValue, Turn
 from rankadaptor.training.packing import PackedBatch, PrefixGroup
@@ -275,5 +276,9 @@ def _read_linears(parent: Any, names: Sequence[str]) -> tuple[list[Frozen], Tens
                 scale = float(module.scaling[adapter])
                 tensors += [module.lora_A[adapter].weight, module.lora_B[adapter].weight]
         bias = None if base.bias is None else base.bias.detach()
-        linears.append(Frozen(base.weight.detach(), bias, scale))
+        if scale is not None and isinstance(module, RoundedLinear):
+            weight, mask = module.read_rounded(), module.rounding.mask
+            linears.append(Frozen(weight, bias, scale, contains_adapter=True, mask=mask))
+        else:
+            linears.append(Frozen(base.weight.detach(), bias, scale))
     return linears, tuple(tensors)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
+from rankadaptor.components.adapter.lora.rounded import differentiate_adapter
+
 Adapter = tuple[torch.Tensor, torch.Tensor]
 """A, `(rank, in)`, and B, `(out, rank)`, of one linear."""
 
@@ -28,11 +30,15 @@ class Frozen:
         weight: `(out, in)`.
         bias: `(out,)` or None.
         scale: LoRA scale of its adapter; None if it has none.
+        contains_adapter: Whether the weight holds the adapter's update, rounded with it.
+        mask: `(out, in)`, False where that update is left out; None if nowhere.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor | None
     scale: float | None
+    contains_adapter: bool = False
+    mask: torch.Tensor | None = None
 
 
 def split_adapters(linears: Sequence[Frozen], tensors: Sequence[torch.Tensor]) -> list[Adapter | None]:
@@ -60,8 +66,9 @@ def multiply(
         One `(tokens, out)` per linear, and the inputs behind all A, `(tokens, sum of ranks)`, if needed.
     """
     present = [adapter for adapter in adapters if adapter is not None]
-    merged = _is_merging_cheaper(inputs, linears) if present else False
-    low = None if merged or not present else inputs @ _stack_downs(present, inputs.dtype).t()
+    apart = any(linear.scale is not None and not linear.contains_adapter for linear in linears)
+    merged = _is_merging_cheaper(inputs, linears) if apart else False
+    low = None if merged or not apart else inputs @ _stack_downs(present, inputs.dtype).t()
     outputs, start = [], 0
     for linear, adapter in zip(linears, adapters, strict=True):
         weight = linear.weight
@@ -74,7 +81,8 @@ def multiply(
         if adapter is not None and low is not None:
             down, up = adapter
             part = low[:, start : start + len(down)]
-            output.addmm_(part, up.to(part.dtype).t(), alpha=_scale(linear))
+            if not linear.contains_adapter:
+                output.addmm_(part, up.to(part.dtype).t(), alpha=_scale(linear))
             start += len(down)
         outputs.append(output)
     return outputs, low
@@ -111,11 +119,13 @@ def multiply_back(
             total = gradient @ weight if total is None else total.addmm_(gradient, weight)
     if not present:
         return total, []
+    if any(linear.mask is not None for linear in linears):
+        return total, _differentiate_masked(inputs, linears, adapters, gradients)
     downs = _stack_downs(present, inputs.dtype)
     if low is None:
         low = inputs @ downs.t()
     low_gradient = torch.empty_like(low)
-    ups, start = [], 0
+    ups, parts, start = [], [], 0
     for linear, adapter, gradient in zip(linears, adapters, gradients, strict=True):
         if adapter is None:
             continue
@@ -123,13 +133,19 @@ def multiply_back(
         part = slice(start, start + len(down))
         start += len(down)
         scale = _scale(linear)
+        if not linear.contains_adapter:
+            parts.append((part, down))
         torch.mm(gradient, up.to(gradient.dtype) * scale, out=low_gradient[:, part])
         # (low)ᵀ · gradient and then a small transpose: several times faster than gradientᵀ · low.
         ups.append(
             (low[:, part].t() @ gradient).t().to(up.dtype, memory_format=torch.contiguous_format) * scale
         )
     if total is not None and not merged:
-        total.addmm_(low_gradient, downs)
+        if len(parts) == len(present):
+            total.addmm_(low_gradient, downs)
+        else:
+            for part, down in parts:
+                total.addmm_(low_gradient[:, part], down.to(total.dtype))
     stacked = low_gradient.t() @ inputs
     found, start = [], 0
     for (down, _), up_gradient in zip(present, ups, strict=True):
@@ -138,16 +154,34 @@ def multiply_back(
     return total, found
 
 
+def _differentiate_masked(
+    inputs: torch.Tensor,
+    linears: Sequence[Frozen],
+    adapters: Sequence[Adapter | None],
+    gradients: Sequence[torch.Tensor],
+) -> list[torch.Tensor]:
+    """Return the gradients of A, B, A, B … where the updates of some linears have a mask."""
+    found: list[torch.Tensor] = []
+    for linear, adapter, gradient in zip(linears, adapters, gradients, strict=True):
+        if adapter is not None:
+            found += differentiate_adapter(inputs, gradient, *adapter, scale=_scale(linear), mask=linear.mask)
+    return found
+
+
 def _is_merging_cheaper(inputs: torch.Tensor, linears: Sequence[Frozen]) -> bool:
     if inputs.dtype != torch.float32:
         return False
-    adapted = [linear.weight for linear in linears if linear.scale is not None]
+    adapted = [
+        linear.weight for linear in linears if linear.scale is not None and not linear.contains_adapter
+    ]
     by_token = len(inputs) * sum(weight.shape[0] + weight.shape[1] for weight in adapted)
     return by_token > MERGE_SHARE * 2 * sum(weight.numel() for weight in adapted)
 
 
 def _merge(linear: Frozen, adapter: Adapter) -> torch.Tensor:
     down, up = adapter
+    if linear.contains_adapter:
+        return linear.weight
     return torch.addmm(linear.weight, up, down, alpha=_scale(linear))
 
 

@@ -23,6 +23,7 @@ from rankadaptor.components.adapter.bottleneck import (
     load_bottlenecks,
 )
 from rankadaptor.components.adapter.lora.card import CARD, is_replaceable, render_adapter_card
+from rankadaptor.components.adapter.lora.rounded import restore_unrounded
 from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.files import (
     compare_sha256,
@@ -100,7 +101,8 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
         """Merge the adapter into the weights and return the plain model; see PEFT.
 
         Weights shared with the recovered model are copied first, so that that model does not change. The
-        result is no longer the model that was loaded and does not keep its name.
+        result is no longer the model that was loaded and does not keep its name. An adapter that was trained
+        through a quantiser gives the rounded weights.
 
         Raises:
             InputError: If the adapter is made of virtual tokens, which are no weights.
@@ -108,6 +110,7 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
         self._refuse_virtual_tokens()
         self._own_weights()
         merged = self.base_model.merge_and_unload(*args, **given)
+        restore_unrounded(self, merged)
         forget_origin(merged)
         return merged
 
