@@ -124,6 +124,7 @@ class CompressionDefaults:
         types: Types of the engine that attention and MLPs may take; a type is left out where the width of a
             tensor is no multiple of its block.
         embedding: Types that the embedding, and the output head with it, may take.
+        references: What the result is compared with; each rule costs a full recovery.
         stock: Stock types and mixtures of the engine that the result is compared with.
         importance: How channels and heads are ordered.
         importance_rows: Windows of calibration text for the importance, of `length` tokens.
@@ -145,6 +146,7 @@ class CompressionDefaults:
 
     types: tuple[str, ...] = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
     embedding: tuple[str, ...] = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+    references: tuple[str, ...] = ("stock", "stock_recovered", "uniform", "taylor", "sequential")
     stock: tuple[str, ...] = ("Q8_0", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL", "Q4_K_M", "Q3_K_M", "Q2_K")
     importance: Literal["param_first"] = "param_first"
     importance_rows: int = 32
@@ -152,7 +154,7 @@ class CompressionDefaults:
     search_sequences: int = 32
     screen_sequences: int = 8
     judge_sequences: int = 64
-    evaluations: int = 200
+    evaluations: int = 160
     finalists: int = 2
     finalist_steps: int = 16
     steps: int = 48

@@ -314,9 +314,10 @@ class CompressConfig(JobConfig):
         default=CompressRecoverSection(), description="The fine-tune; null leaves the model unrecovered."
     )
     references: tuple[ReferenceName, ...] = Field(
-        default=("stock", "stock_recovered", "uniform", "taylor", "flap", "block_influence", "sequential"),
-        description="What the result is compared with, at the same bytes. Also: stock_importance (the stock "
-        "types with importance weights of the calibration text), optimum (the sweep's without refinement).",
+        default=cast("Any", DEFAULTS.references),
+        description="What the result is compared with, at the same bytes; each rule costs a full recovery. "
+        "Also: flap, block_influence, stock_importance (the stock types with importance weights of the "
+        "calibration text), optimum (the sweep's without refinement).",
     )
     stock_types: tuple[str, ...] = Field(
         default=DEFAULTS.stock,

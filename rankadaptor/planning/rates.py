@@ -45,10 +45,15 @@ class Rate:
         """Precision of the frozen weights."""
         return "bfloat16" if self.bytes_per_weight == 2 else "float32"
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it is a GPU's."""
+        return self.flops >= CUDA_RATE
+
     def compute_seconds(self, cost: Cost) -> float:
         """Return how long one process takes."""
         share = PRODUCT_SHARES[self.bytes_per_weight == 2]
-        numbers = CUDA_NUMBERS if self.flops >= CUDA_RATE else CPU_NUMBERS
+        numbers = CUDA_NUMBERS if self.on_gpu else CPU_NUMBERS
         return cost.operations / (self.flops * share) + cost.moved / numbers
 
 
