@@ -71,6 +71,7 @@ types: $(STAMP)
 readme: $(STAMP) ## generate the figures of README and docs/what-to-expect.md from the kept results
 	$(BIN)/python -m experiments.quickstart
 	$(BIN)/python -m experiments.expectations
+	$(BIN)/python -m experiments.frontier --into docs/compress.md
 	$(BIN)/python -m experiments.compare experiments/compare/short.yaml --into docs/what-to-expect.md
 	$(BIN)/python -m experiments.smaller experiments/smaller/smaller.yaml --into docs/what-to-expect.md
 	$(BIN)/python -m experiments.predictors --into docs/what-to-expect.md

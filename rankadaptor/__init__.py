@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rankadaptor.model import describe_model, read_pruning, save_pruned
     from rankadaptor.named_models import load
     from rankadaptor.pipeline import collect_records, run_experiment
+    from rankadaptor.pipeline.compression import Compressed, compress
     from rankadaptor.predictor import MetaPredictor, make_predictor, meta_train
     from rankadaptor.progress import show_progress
     from rankadaptor.proxies import ElasticAdapter
@@ -64,6 +65,7 @@ _SOURCES = {
     "rankadaptor.measure": ("ShortFineTune", "SliceScore"),
     "rankadaptor.named_models": ("load",),
     "rankadaptor.pipeline": ("collect_records", "run_experiment"),
+    "rankadaptor.pipeline.compression": ("Compressed", "compress"),
     "rankadaptor.predictor": ("MetaPredictor", "make_predictor", "meta_train"),
     "rankadaptor.progress": ("show_progress",),
     "rankadaptor.proxies": ("ElasticAdapter",),
@@ -84,6 +86,7 @@ __all__ = [
     "Allocation",
     "BudgetError",
     "CheckpointError",
+    "Compressed",
     "Compute",
     "ConfigError",
     "Corpus",
@@ -113,6 +116,7 @@ __all__ = [
     "choose_compute",
     "collect_records",
     "compare_scores",
+    "compress",
     "confirm",
     "describe_model",
     "evaluate",

@@ -1,4 +1,4 @@
-"""The README's example runs as it stands, with a pico model and short lengths in place of the real ones."""
+"""The examples of README and of the rank search run as they stand, on a pico model and at short lengths."""
 
 from __future__ import annotations
 
@@ -9,10 +9,24 @@ from typing import Any
 
 import pytest
 
+from rankadaptor import compress
 from rankadaptor.progress import Progress, show_progress
 from tests.documents import ROOT, find_blocks
 from tests.evaluation.items import make_rows
 from tests.predictor.oracle import make_space
+
+RANKS = ROOT / "docs/how-to/search-ranks.md"
+SHORT: dict[str, Any] = {
+    "compute": {"threads": 1},
+    "data": {"other": None, "length": 16, "search_sequences": 8, "judge_sequences": 12},
+    "choices": {"importance_rows": 4, "types": ["Q8_0", "Q4_0"], "embedding": ["Q8_0", "Q4_0"]},
+    "search": {"evaluations": 20, "screen_sequences": 4, "finalists": 1},
+    "recover": {"steps": 2, "finalist_steps": 1, "rank": 2, "batch_size": 4, "learning_rates": [1e-3]},
+    "references": ["stock"],
+    "stock_types": ["Q4_0"],
+    "export": {"prompt": 32, "generated": 4, "check_tokens": 8},
+    "track": {"enabled": False},
+}
 
 
 def make_texts(count: int) -> list[str]:
@@ -20,7 +34,7 @@ def make_texts(count: int) -> list[str]:
 
 
 def shrink_example(model: Path) -> tuple[str, str]:
-    """Return the README's two Python blocks, with a model of one's own, texts and short lengths in them."""
+    """Return the two Python blocks of the rank search, with a small model, texts and short lengths."""
     smaller = {
         '"kit:smollm2-135m"': repr(str(model)),
         'ra.load_rows("kit:alpaca", limit=2000)': repr(make_texts(400)),
@@ -30,9 +44,9 @@ def shrink_example(model: Path) -> tuple[str, str]:
         "seeds=5": "seeds=2",
         "verdict.allocation, data=train_rows": "verdict.allocation, data=train_rows, steps=3",
     }
-    making, loading = find_blocks(ROOT / "README.md", "python")
+    making, loading = find_blocks(RANKS, "python")
     for shown, used in smaller.items():
-        assert making.count(shown) == 1, f"the README no longer shows {shown}"
+        assert making.count(shown) == 1, f"{RANKS} no longer shows {shown}"
         making = making.replace(shown, used)
     return making, loading
 
@@ -43,6 +57,40 @@ def pico_folder(tmp_path: Path, pico_model: Callable[..., Any], pico_tokenizer: 
     pico_model("llama", 3).save_pretrained(folder)
     pico_tokenizer.save_pretrained(folder)
     return folder
+
+
+def test_the_readme_compresses_a_model(
+    tmp_path: Path,
+    pico_model: Callable[..., Any],
+    pico_tokenizer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source, text = tmp_path / "pico", tmp_path / "text.txt"
+    pico_model("llama", blocks=3, hidden_size=64, intermediate_size=128, head_dim=16).save_pretrained(source)
+    pico_tokenizer.save_pretrained(source)
+    text.write_text("\n".join(make_texts(150)), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (example,) = find_blocks(ROOT / "README.md", "python")
+    short = {**SHORT, "data": {**SHORT["data"], "text": [str(text)]}}
+    for shown, used in {
+        '"kit:smollm2-135m"': repr(str(source)),
+        '"60MB"': '"64KB"',
+        'output="runs/small"': 'output="runs/small", **short',
+    }.items():
+        assert example.count(shown) == 1, f"the README no longer shows {shown}"
+        example = example.replace(shown, used)
+    names: dict[str, Any] = {"short": short}
+    exec(compile(example, "README.md", "exec"), names)
+    small = names["small"]
+    assert (
+        Path("runs/small/model.gguf").stat().st_size == small.document["result"]["export"]["bytes"] <= 64_000
+    )
+    assert capsys.readouterr().out.startswith(f"{small.headline}\n{small.file} {small.report}")
+    assert small.report.is_file()
+    assert names["model"].config.model_type == "llama"
+    again = compress(source, size="64KB", output="runs/small", **short)
+    assert again.document["result"] == small.document["result"]  # the same call continues the run
 
 
 def test_the_example_runs(tmp_path: Path, pico_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

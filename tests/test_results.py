@@ -9,23 +9,21 @@ from pathlib import Path
 import pytest
 
 from experiments.expectations.figures import write_expectations
-from rankadaptor.config import load_run
+from experiments.frontier.margins import build_margins
+from rankadaptor.config import load_job
 from rankadaptor.files import read_json
 from rankadaptor.report import render_markdown
 from rankadaptor.results import read_result
 
 ROOT = Path(__file__).parents[1]
-RUN_FILES = sorted(ROOT.glob("experiments/*/run.yaml"))
+RESULTS = ROOT / "experiments" / "results"
+RUN_FILES = {"rank-search": "quickstart/rank_search.yaml"}
 
 
-def locate_result(run_file: Path) -> Path:
-    return ROOT / "experiments" / "results" / f"{run_file.parent.name}.json"
-
-
-@pytest.mark.parametrize("run_file", RUN_FILES, ids=lambda path: path.parent.name)
-def test_a_kept_result_is_of_its_run_file_as_it_stands(run_file: Path) -> None:
-    document = read_result(locate_result(run_file))
-    assert load_run(run_file).digest() == document["run"]["digest"]
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_a_kept_result_is_of_its_run_file_as_it_stands(name: str) -> None:
+    document = read_result(RESULTS / f"{name}.json")
+    assert load_job(ROOT / "experiments" / RUN_FILES[name]).digest() == document["run"]["digest"]
     assert not document["run"]["commit"].endswith("+"), "made from changed code"
     assert "/home/" not in json.dumps(document)
 
@@ -36,18 +34,20 @@ def read_shown(file: str, name: str) -> str:
 
 
 def test_documents_show_the_kept_results() -> None:
-    document = read_result(ROOT / "experiments" / "results" / "quickstart.json")
+    document = read_result(RESULTS / "rank-search.json")
     blocks = render_markdown(document)
     for name in ("verdict", "losses"):
         assert read_shown("docs/what-to-expect.md", name) == blocks[name].strip()
-    rows = read_json(ROOT / "experiments" / "results" / "compare.json")
+    rows = read_json(RESULTS / "compare.json")
     assert read_shown("README.md", "expectations") == write_expectations(document, rows)
+    margins = build_margins(read_json(RESULTS / "frontier.json")).to_markdown()
+    assert read_shown("README.md", "margins") == margins.strip()
 
 
 def test_the_readme_is_short_and_has_no_studies() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.splitlines()) <= 120
-    assert re.findall(r"<!-- generated:([\w-]+) -->", text) == ["figure", "expectations"]
+    assert re.findall(r"<!-- generated:([\w-]+) -->", text) == ["margins", "expectations"]
     for file in ("README.md", "docs/what-to-expect.md"):
         for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / file).read_text("utf-8")):
             assert (ROOT / file).parent.joinpath(picture).is_file(), picture

@@ -36,7 +36,7 @@ def _describe_recovery(run: Mapping[str, Any]) -> str:
     config = run["run"]["config"]
     share = (losses["pruned"] - uniform) / (losses["pruned"] - losses["dense"])
     return (
-        f"- **Uniform LoRA wins back most of what pruning costs.** In the quickstart (rank "
+        f"- **Uniform LoRA wins back most of what pruning costs.** In a short run of the rank search (rank "
         f"{config['space']['like_uniform']}, {config['recover']['steps']} steps, "
         f"{write_percent(run['result']['pruning']['achieved_ratio'])} of the parameters removed) the "
         f"held-out loss goes from {write_loss(losses['pruned'])} to {write_loss(uniform)}; the dense "

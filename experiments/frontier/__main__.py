@@ -1,7 +1,7 @@
 """Run `compress` at several sizes and put all files on the same axes.
 
 python -m experiments.frontier experiments/frontier/*.yaml     run, or continue, and write the rows
-python -m experiments.frontier --into docs/compress.md         write the page from the rows
+python -m experiments.frontier --into docs/compress.md   write the page and README's table
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.frontier.figure import draw_frontier
+from experiments.frontier.margins import build_margins
 from experiments.frontier.page import FIGURE, write_page
 from experiments.frontier.rows import Row, list_rows
+from experiments.jobs import report_changes
 from experiments.program import run_program
 from experiments.rows import read_rows
 from rankadaptor.config import CompressConfig, load_job
 from rankadaptor.errors import InputError
 from rankadaptor.files import read_json, write_json
+from rankadaptor.report import update_markers
 
 RESULT = Path("experiments/results/frontier.json")
+README = Path("README.md")
 SEARCHES = Path("experiments/results/searches.json")
 SEARCH = "python -m experiments.frontier.searches FILE.yaml"
 COMMAND = "python -m experiments.frontier experiments/frontier/*.yaml"
@@ -43,6 +47,7 @@ def main() -> None:
         searches = read_rows(SEARCHES, command=SEARCH) if SEARCHES.exists() else []
         write_page(rows, searches=searches, file=given.into)
         sys.stdout.write(f"wrote {given.into}\n")
+        report_changes(README, update_markers(README, {"margins": build_margins(rows).to_markdown()}))
         return
     if not given.files:
         raise InputError(f"no run file. Give at least one: {COMMAND}")

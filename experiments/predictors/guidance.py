@@ -42,8 +42,8 @@ def write_guidance(rows: Sequence[Row], *, figure: str) -> str:
     return "\n\n".join(
         [
             f"![Gain on fresh seeds over short runs]({figure})",
-            f"On the quickstart itself, {searches} searches each. Short runs from which on the verdict is "
-            f"that after {most}: {', '.join(parts)}. {verdict}.",
+            f"In the short rank search on SmolLM2-135M, {searches} searches each. Short runs from which "
+            f"on the verdict is that after {most}: {', '.join(parts)}. {verdict}.",
         ]
     )
 

@@ -54,7 +54,7 @@ def plot_guidance(rows: Sequence[Mapping[str, Any]]) -> Figure:
             if low is not None and high is not None:
                 axis.plot([place, place], [low, high], color=colour, linewidth=0.9, alpha=0.5)
             axis.plot([place], [row["gain"]], color=colour, marker=marker, markersize=3, alpha=0.6)
-    style_title(axis, "What the quickstart's search would hand over")
+    style_title(axis, "What the short rank search would hand over")
     axis.set_ylabel("gain over uniform on fresh\nseeds, nats per token")
     axis.set_xlabel("short runs of the search")
     axis.set_xticks(range(len(counts)), [str(count) for count in counts])

@@ -1,26 +1,20 @@
-"""Fill README's figure and the tables of docs/what-to-expect.md from the quickstart's kept result.
+"""Fill the figure and the tables of docs/what-to-expect.md from the kept result of the short rank search.
 
 python -m experiments.quickstart
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-from experiments.expectations import PAGE
+from experiments.expectations import FIGURES, PAGE
 from experiments.jobs import report_changes
 from experiments.program import run_program
+from experiments.quickstart import RANK_SEARCH
 from rankadaptor.report import fill_document
-
-RESULT, README = Path("experiments/results/quickstart.json"), Path("README.md")
 
 
 def main() -> None:
-    """Fill both documents."""
-    for file in (README, PAGE):
-        figures = os.path.relpath(RESULT.parent / "figures", file.parent)
-        report_changes(file, fill_document(RESULT, file=file, figures=figures))
+    """Fill the document."""
+    report_changes(PAGE, fill_document(RANK_SEARCH, file=PAGE, figures=FIGURES))
 
 
 if __name__ == "__main__":

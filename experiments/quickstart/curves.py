@@ -1,8 +1,8 @@
-"""What the quickstart's search would choose after ever more short runs, with and without the corpus.
+"""What the short rank search would choose after ever more short runs, with and without the corpus.
 
     python -m experiments.quickstart.curves [--workers 2]
 
-Same pruned model, data, rate and budget as `make quickstart`. Two predictors guide a search each, under two
+Same pruned model, data, rate and budget as `rank_search.yaml`. Two predictors guide a search each, under two
 seeds: the trained one (`meta`), and one that sees the same slots and has learned from no corpus
 (`gaussian_process`). After 2, 4 and 8 short runs the allocation that each search would then hand over is
 confirmed like a run's winner: paired with uniform on fresh seeds. Continues where it stopped; writes
@@ -37,7 +37,7 @@ from rankadaptor.verdict import judge_gains
 
 logger = logging.getLogger(__name__)
 
-RUN, FOLDER = Path("experiments/quickstart/run.yaml"), Path("runs/quickstart-curves")
+RUN, FOLDER = Path("experiments/quickstart/rank_search.yaml"), Path("runs/quickstart-curves")
 RESULT = Path("experiments/results/quickstart-curves.json")
 FIGURE, PART = Path("experiments/results/figures/quickstart-curves.png"), "quickstart-curves"
 PREDICTORS = {"meta": SHIPPED, "gaussian_process": None}

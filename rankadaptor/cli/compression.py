@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,31 +67,25 @@ def compress(
     Widths, depth and types of all layers are searched together, the best configuration is recovered and
     compared with what a user would otherwise take. The same command continues an interrupted run.
     """
-    from rankadaptor.config.loading import build_compression_from
+    from rankadaptor.config.compress_request import request_compression
 
-    values: dict[str, Any] = {
-        "model": model,
-        "limits": {"size": size, "latency": latency, "parameters": parameters},
-        "search": {"evaluations": evaluations},
-        "name": name_compression(model, size, latency, parameters),
-        "output": output,
-    }
-    if data:
-        values["data"] = {"text": data}
+    sections: dict[str, Any] = {"search": {"evaluations": evaluations}}
     if not recover:
-        values["recover"] = None
-    config = build_compression_from(values, overrides or ())
+        sections["recover"] = None
+    config = request_compression(
+        model,
+        size=size,
+        latency=latency,
+        parameters=parameters,
+        data=data or (),
+        output=output,
+        sections=sections,
+        overrides=overrides or (),
+    )
     if plan:
         _write_plan(config)
         return
     run_and_show(config, fresh=fresh, verbose=verbose)
-
-
-def name_compression(model: str, *limits: str | None) -> str:
-    """Name a run after its model and its limits."""
-    source = model.removeprefix("kit:").rstrip("/").rpartition("/")[2] or "model"
-    words = "-".join(("compress", source, *(limit for limit in limits if limit)))
-    return re.sub(r"[^A-Za-z0-9._-]", "", words.replace("%", "pc")) or "compress"
 
 
 def run_and_show(config: CompressConfig, *, fresh: bool, verbose: bool) -> None:
