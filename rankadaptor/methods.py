@@ -41,6 +41,7 @@ class Method:
         ranks: Whether every linear may have a rank of its own.
         saved: What the result is saved as.
         obstacle: Why the result cannot become part of the weights; None if it can.
+        fewest_steps: Optimiser steps below which the method does not work.
     """
 
     name: MethodName
@@ -52,6 +53,7 @@ class Method:
     ranks: bool = False
     saved: str = "PEFT adapter"
     obstacle: str | None = None
+    fewest_steps: int = 1
 
     @property
     def mergeable(self) -> bool:
@@ -109,6 +111,7 @@ METHODS: dict[str, Method] = {
             "Ranks chosen by sensitivity in the same fine-tune, without a search.",
             (1e-3, 3e-3, 1e-2),
             "the 5e-4 to 2.2e-3 of [AdaLoRA]_ and above, for short recoveries",
+            fewest_steps=10,  # it cuts ranks in the middle of the fine-tune
         ),
         Method(
             "ia3",
@@ -180,6 +183,15 @@ METHODS: dict[str, Method] = {
 assert set(METHODS) == set(get_args(MethodName)), "the names and the table differ"
 
 
+FIRST_RANK = 1.5
+"""Rank at which AdaLoRA begins, relative to the rank at which it ends on average: its default, 12 to 8."""
+
+
+def choose_first_rank(rank: int) -> int:
+    """Return the rank at which AdaLoRA begins, from the rank at which it ends on average."""
+    return max(rank + 1, round(FIRST_RANK * rank))
+
+
 def find_method(name: str) -> Method:
     """Return a method by its name.
 
@@ -195,3 +207,15 @@ def explain_unmergeable(method: Method) -> str:
     """Say why a method's result cannot become part of the weights, and what to take instead."""
     others = ", ".join(name for name, each in METHODS.items() if each.mergeable)
     return f"{method.title} cannot be merged into the weights: {method.obstacle}. Take one of {others}."
+
+
+def explain_no_ranks(method: Method) -> str:
+    """Say why an allocation of ranks does not go with a method."""
+    if method.name == "adalora":
+        return "AdaLoRA chooses the rank of each linear while it trains"
+    return f"{method.title} has no ranks"
+
+
+def list_ranked() -> str:
+    """Name the methods that have a rank for each linear."""
+    return ", ".join(name for name, method in METHODS.items() if method.ranks)

@@ -14,6 +14,7 @@ from rankadaptor.config import load_run
 
 VERBS = (
     "init", "plan", "run", "collect", "meta-train", "migrate", "benchmark", "evaluate", "export", "generate",
+    "methods",
     "report", "doctor",
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rankadaptor.cli import commands, compression, exporting, generation, migration, prediction
+from rankadaptor.cli import commands, compression, exporting, generation, migration, prediction, recovery
 from rankadaptor.cli.signals import end_in_order
 from rankadaptor.errors import RankAdaptorError
 
@@ -39,6 +39,7 @@ app.command("benchmark")(prediction.benchmark)
 app.command("evaluate")(commands.evaluate)
 app.command("export")(exporting.export)
 app.command("generate")(generation.generate)
+app.command("methods")(recovery.show_methods)
 app.command("report")(commands.report)
 app.command("doctor")(commands.check_machine)
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rankadaptor.methods import find_method
 from rankadaptor.progress import format_seconds
 from rankadaptor.tracking import tell_viewing
 
@@ -29,7 +30,7 @@ def show_plan_table(plan: Plan) -> None:
     console.print(
         f"{plan.name} ({plan.digest}) → {plan.output}\n"
         f"{plan.parameters:,} parameters, about {plan.pruned_parameters:,} after pruning; "
-        f"adapters of {plan.adapter_parameters:,} in {plan.slots} slots",
+        f"{find_method(plan.method).title} adapters of {plan.adapter_parameters:,} in {plan.slots} slots",
         highlight=False,
     )
     console.print(build_steps_table(plan))

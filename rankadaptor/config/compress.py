@@ -14,6 +14,7 @@ from rankadaptor.config.sections import RECIPE, Importance, LossSection, Section
 from rankadaptor.config.stages import TrackSection
 from rankadaptor.defaults import COMPRESSION as DEFAULTS
 from rankadaptor.errors import InputError
+from rankadaptor.methods import LORA, MethodName, find_method
 from rankadaptor.recipe import LATER as RECIPE_LATER
 
 ReferenceName = Literal[
@@ -170,17 +171,23 @@ class CompressSearchSection(Section):
 
 
 class CompressRecoverSection(LossSection):
-    """The fine-tune that wins quality back: LoRA, merged before quantisation."""
+    """The fine-tune that wins quality back; what it trains is merged before quantisation."""
 
+    method: MethodName = Field(
+        default=LORA,
+        description="What is trained: lora, rslora, dora, adalora, ia3, full, full_frozen_embeddings. "
+        "`rankadaptor methods` describes them.",
+    )
     steps: int = Field(default=DEFAULTS.steps, ge=1, description="Optimiser steps of the full recovery.")
     finalist_steps: int = Field(
         default=DEFAULTS.finalist_steps, ge=1, description="Optimiser steps of a finalist's recovery."
     )
-    rank: int = Field(default=DEFAULTS.rank, ge=1, description="LoRA rank of every linear.")
+    rank: int = Field(default=DEFAULTS.rank, ge=1, description="Rank of every linear, of methods with ranks.")
     learning_rates: tuple[float, ...] = Field(
         default=DEFAULTS.learning_rates,
         min_length=1,
-        description="Rates tried on the first finalist over finalist_steps; the best one is used everywhere.",
+        description="Rates tried on the first finalist over finalist_steps; the best one is used everywhere. "
+        "With another method than lora the default stands for the method's own rates.",
     )
     batch_size: int = Field(default=RECIPE.batch_size, ge=1, description="Sequences per optimiser step.")
     ranks: Literal["uniform", "searched"] = Field(
@@ -196,6 +203,12 @@ class CompressRecoverSection(LossSection):
         ge=2,
         description="Fresh seeds on which its best is compared with uniform ranks.",
     )
+
+    @property
+    def tried_rates(self) -> tuple[float, ...]:
+        """The learning rates to try: those given, or the method's own."""
+        own = self.method != LORA and self.learning_rates == DEFAULTS.learning_rates
+        return find_method(self.method).learning_rates if own else self.learning_rates
 
 
 class CompressExportSection(Section):
@@ -222,7 +235,7 @@ COMPRESS = JobKind(
         read=("model", "data.text", "data.other"), written=("output", "track.uri", "search.records")
     ),
     irrelevant=("job", "name", "output", "track", "compute.threads", "search.records"),
-    later={f"recover.{key}": RECIPE_LATER[key] for key in LossSection.model_fields},
+    later={f"recover.{key}": RECIPE_LATER[key] for key in (*LossSection.model_fields, "method")},
     steps={
         "prepare": StepInputs(
             ("seed", "model", "compute", "data", "choices.importance", "choices.importance_rows")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from rankadaptor.config.conflicts import Conflict
 from rankadaptor.config.kit_names import describe_name, list_kit_models, list_kit_rows
 from rankadaptor.config.limits import Share, read_parameters, read_share
+from rankadaptor.methods import QLORA, explain_no_ranks, explain_unmergeable, find_method
 
 if TYPE_CHECKING:
-    from rankadaptor.config.compress import CompressConfig
+    from rankadaptor.config.compress import CompressConfig, CompressRecoverSection
 
 PREFIX = "kit:"
 
@@ -52,7 +53,33 @@ def find_compress_conflicts(config: CompressConfig) -> Iterator[Conflict]:
         )
     for name in sorted({*_double(config.choices.types), *_double(config.choices.embedding)}):
         yield Conflict(("choices.types", "choices.embedding"), f"names {name} twice. Name each type once.")
+    if config.recover is not None:
+        yield from _check_method(config.recover)
     yield from _find_unknown_names(config)
+
+
+def _check_method(recover: CompressRecoverSection) -> Iterator[Conflict]:
+    method, key = find_method(recover.method), "recover.method"
+    if not method.mergeable:
+        yield Conflict((key,), f"given {method.name}, but {explain_unmergeable(method)}")
+    if method.name == QLORA:
+        yield Conflict(
+            (key,),
+            f"given {method.name}, which holds the frozen linears in NF4. A compression keeps them in full "
+            "precision, rounds them once, to the types of the file, and would gain nothing. Take lora.",
+        )
+    steps = min(recover.steps, recover.finalist_steps)
+    if steps < method.fewest_steps:
+        yield Conflict(
+            ("recover.finalist_steps", "recover.steps", key),
+            f"given {steps}, but {method.title} needs at least {method.fewest_steps} steps. Give more, or "
+            "take another method.",
+        )
+    if recover.ranks == "searched" and not method.ranks:
+        yield Conflict(
+            ("recover.ranks", key),
+            f"given searched, but {explain_no_ranks(method)}. Set recover.ranks: uniform, or take lora.",
+        )
 
 
 def _double(names: tuple[str, ...]) -> set[str]:

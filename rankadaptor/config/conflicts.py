@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rankadaptor.config.kit_names import find_unknown_names
 from rankadaptor.config.stages import TRAINED
+from rankadaptor.methods import QLORA, explain_no_ranks, find_method, list_ranked
+from rankadaptor.recipe import RSLORA
 
 if TYPE_CHECKING:
     from rankadaptor.config.run import RunConfig
@@ -44,6 +46,7 @@ def find_conflicts(config: RunConfig) -> list[Conflict]:
         _check_space(config.space),
         _check_recipe(config.recipe),
         _check_gradients(config),
+        _check_method(config),
         _check_teacher(config),
         _check_stages(config),
     )
@@ -146,10 +149,40 @@ def _check_recipe(recipe: RecipeSection) -> Iterator[Conflict]:
         )
 
 
+def _check_method(config: RunConfig) -> Iterator[Conflict]:
+    method, key = find_method(config.recover.method), "recover.method"
+    if not method.ranks:
+        yield Conflict(
+            (key,),
+            f"given {method.name}; this run searches the rank of each linear, but "
+            f"{explain_no_ranks(method)}. Take one of {list_ranked()}, or recover with "
+            f"{method.name} in Python: rankadaptor.recover(..., method={method.name!r}).",
+        )
+    if method.name == QLORA and config.compute.quantise == "int8":
+        yield Conflict(
+            (key, "compute.quantise"),
+            "given qlora, which holds the frozen linears in 4 bits, with compute.quantise: int8. Set one of "
+            "them: compute.quantise: null, or recover.method: lora.",
+        )
+    if method.name == "dora" and config.measure.kind == "elastic":
+        yield Conflict(
+            ("measure.kind", key),
+            "given elastic, which trains LoRA factors of all ranks together; DoRA's lengths belong to one "
+            "rank. Take fine_tune, or recover.method: lora.",
+        )
+    exponents = (config.recipe.tune.scaling_exponents if config.recipe.tune is not None else None) or ()
+    if method.name == RSLORA and (config.recipe.scaling_exponent != 1.0 or exponents):
+        yield Conflict(
+            ("recipe.scaling_exponent", "recipe.tune.scaling_exponents", key),
+            "given with recover.method: rslora, which fixes how the scale falls with the rank. Leave the "
+            "exponent at 1 and try no others, or take recover.method: lora.",
+        )
+
+
 def _check_gradients(config: RunConfig) -> Iterator[Conflict]:
     tried = config.recipe.tune.initialisations if config.recipe.tune is not None else None
     wanted = "gradient" in (config.recipe.initialisation, *(tried or ()))
-    if config.compute.quantise is not None and wanted:
+    if config.quantise is not None and wanted:
         yield Conflict(
             ("recipe.initialisation", "compute.quantise"),
             "gradient reads the gradients of the frozen linears, and quantised ones have none. Set "
@@ -234,7 +267,7 @@ def _check_measure(config: RunConfig) -> Iterator[Conflict]:
             ("measure.rungs", "recover.steps"),
             f"given {rungs}; steps must ascend from 1 to at most the {full} of a full fine-tune.",
         )
-    if given.kind == "spectra" and config.compute.quantise is not None:
+    if given.kind == "spectra" and config.quantise is not None:
         yield Conflict(
             ("measure.kind", "compute.quantise"),
             "spectra reads the gradients of the frozen linears, and quantised ones have none. Use variance, "

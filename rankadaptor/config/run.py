@@ -10,11 +10,13 @@ from rankadaptor.config.job import JobConfig, JobKind
 from rankadaptor.config.measure_section import MeasureSection
 from rankadaptor.config.paths import PathKeys
 from rankadaptor.config.sections import (
+    RECIPE,
     ComputeSection,
     DataSection,
     PruneSection,
     RecipeSection,
     SpaceSection,
+    TuneSection,
 )
 from rankadaptor.config.stages import (
     CollectSection,
@@ -26,6 +28,7 @@ from rankadaptor.config.stages import (
     TrackSection,
 )
 from rankadaptor.config.steps import FIXED, PLACES, STEP_INPUTS
+from rankadaptor.methods import LORA, QLORA, find_method
 from rankadaptor.recipe import LATER as RECIPE_LATER
 
 # Keys that change no result of a run: its name, where it writes, how many processes share the work.
@@ -38,6 +41,7 @@ LATER: dict[str, Any] = {
     "search.objectives": ["loss"],
     "search.mean_until": SearchSection().mean_until,
     "compute.quantise": None,
+    "recover.method": LORA,
     **{f"recipe.{key}": value for key, value in RECIPE_LATER.items()},
     "recipe.tune.initialisations": None,
     **{f"measure.{key}": value for key, value in MeasureSection().model_dump(mode="json").items()},
@@ -115,3 +119,24 @@ class RunConfig(JobConfig):
         default=MetaTrainSection(),
         description="How `rankadaptor meta-train` trains; `run` does not read it.",
     )
+
+    @property
+    def quantise(self) -> str | None:
+        """Precision of the frozen linears in fine-tunes, if it differs: the one given, or QLoRA's."""
+        return "nf4" if self.recover.method == QLORA else self.compute.quantise
+
+    @property
+    def learning_rate(self) -> float:
+        """The recipe's learning rate; the default stands for the method's own."""
+        given = self.recipe.learning_rate
+        own = self.recover.method != LORA and given == RECIPE.learning_rate
+        return find_method(self.recover.method).learning_rate if own else given
+
+    @property
+    def tried_rates(self) -> tuple[float, ...]:
+        """The learning rates to try: those given, or the method's own; none where nothing is tuned."""
+        if self.recipe.tune is None:
+            return ()
+        given = self.recipe.tune.learning_rates
+        own = self.recover.method != LORA and given == TuneSection().learning_rates
+        return find_method(self.recover.method).learning_rates if own else given

@@ -215,7 +215,8 @@ class TuneSection(Section):
     learning_rates: tuple[float, ...] = Field(
         default=(1e-3, 3e-3, 6e-3),
         min_length=1,
-        description="Rates to try; the held-out loss of uniform decides.",
+        description="Rates to try; the held-out loss of uniform decides. With another method than lora the "
+        "default stands for the method's own rates.",
     )
     scaling_exponents: tuple[float, ...] | None = Field(
         default=None, min_length=1, description="Scaling exponents to try; null keeps the recipe's."
@@ -263,8 +264,8 @@ class LossSection(Section):
 class RecipeSection(LossSection):
     """The fine-tuning recipe; the same for every allocation.
 
-    It has the fields of `rankadaptor.recipe.Recipe` except the number of steps (`recover.steps`) and the
-    reference rank (that of uniform).
+    It has the fields of `rankadaptor.recipe.Recipe` except the number of steps (`recover.steps`), the method
+    (`recover.method`), the reference rank (that of uniform), and the sizes of methods that have no ranks.
     """
 
     learning_rate: float = Field(

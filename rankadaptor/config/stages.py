@@ -9,6 +9,7 @@ from pydantic import Field, field_serializer
 from rankadaptor.config.sections import RECIPE, Section
 from rankadaptor.credentials import mask_credentials
 from rankadaptor.defaults import CONFIRMATION, META_TRAINING, RECOVERY, SEARCH, TRIAL
+from rankadaptor.methods import LORA, MethodName
 
 PredictorName = Literal["meta", "ensemble", "perceptron", "boosted_trees", "gaussian_process", "ridge"]
 ProposalName = Literal[
@@ -88,6 +89,11 @@ class ConfirmSection(Section):
 class RecoverSection(Section):
     """The full fine-tunes at the end."""
 
+    method: MethodName = Field(
+        default=LORA,
+        description="What all fine-tunes of the run train: lora, rslora, dora or qlora, whose ranks are "
+        "searched. `rankadaptor methods` describes them.",
+    )
     steps: int = Field(
         default=RECIPE.steps,
         ge=1,

@@ -12,7 +12,9 @@ from rankadaptor.config.job import JobConfig, StepInputs
 from rankadaptor.files import compute_digest
 
 STEP_INPUTS: Mapping[str, StepInputs] = {
-    "prepare": StepInputs(("seed", "model", "compute", "prune", "data", "recipe.sequence_length")),
+    "prepare": StepInputs(
+        ("seed", "model", "compute", "prune", "data", "recipe.sequence_length", "recover.method")
+    ),
     "space": StepInputs(("space",), after=("prepare",)),
     "tune": StepInputs(("recipe", "search.steps"), after=("space",)),
     "search": StepInputs(("search", "measure"), after=("tune",)),

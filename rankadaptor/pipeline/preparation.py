@@ -33,16 +33,21 @@ def pick_compute(config: RunConfig) -> Compute:
     """Choose device, precision and threads by the run file."""
     given = config.compute
     return choose_compute(
-        device=given.device, dtype=given.dtype, threads=given.threads, quantise=given.quantise
+        device=given.device, dtype=given.dtype, threads=given.threads, quantise=config.quantise
     )
 
 
 def make_recipe(config: RunConfig, space: Space) -> Recipe:
     """Return the run's recipe before tuning; all scaling exponents give the same scale at uniform's rank."""
-    fields = config.recipe.model_dump(exclude={"tune"})
+    fields = config.recipe.model_dump(exclude={"tune"}) | {"learning_rate": config.learning_rate}
     ranks = read_sizes(space.reference())
     searched = [rank for slot, rank in zip(space.slots, ranks, strict=True) if slot.pinned is None]
-    return Recipe(**fields, reference_rank=max(searched or ranks) or max(ranks), steps=config.recover.steps)
+    return Recipe(
+        **fields,
+        method=config.recover.method,
+        reference_rank=max(searched or ranks) or max(ranks),
+        steps=config.recover.steps,
+    )
 
 
 def build_space(config: RunConfig, model: Any) -> RankSpace:

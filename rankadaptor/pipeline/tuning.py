@@ -92,7 +92,7 @@ def tune_side_by_side(config: RunConfig, source: TrialSource) -> dict[str, Any]:
             measure,
             source.space,
             recipe=source.recipe,
-            learning_rates=given.learning_rates,
+            learning_rates=config.tried_rates,
             scaling_exponents=given.scaling_exponents,
             initialisations=given.initialisations,
             seed=config.seed,

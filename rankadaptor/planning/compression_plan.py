@@ -11,6 +11,7 @@ from rankadaptor.config import CompressConfig
 from rankadaptor.config.sections import ComputeSection
 from rankadaptor.errors import ConfigError, InputError
 from rankadaptor.files import read_json
+from rankadaptor.methods import find_method
 from rankadaptor.planning.compression import check_compression_inputs, find_smallest_embedding
 from rankadaptor.planning.compression_steps import list_steps
 from rankadaptor.planning.folder_state import STEPS, FolderState, is_done, read_folder
@@ -18,6 +19,7 @@ from rankadaptor.planning.plan import PlanStep, StepTotals
 from rankadaptor.planning.preconditions import PREVIEW
 from rankadaptor.planning.rates import choose_rate
 from rankadaptor.planning.shape import ModelShape
+from rankadaptor.planning.trainable import count_trainable
 from rankadaptor.runtime import count_cores
 
 
@@ -112,6 +114,13 @@ def _describe_space(config: CompressConfig, shape: ModelShape) -> Iterator[tuple
     yield "dropped layers", "attention, MLP or both of a block" if given.depth else "none"
     yield "types", ", ".join(given.types)
     least, name = find_smallest_embedding(config, shape)
+    if config.recover is not None:
+        method = find_method(config.recover.method)
+        trained = count_trainable(method, shape, rank=config.recover.rank)
+        yield (
+            "recovery",
+            f"{method.title}: {trained:,} parameters trained on the dense model, fewer on smaller",
+        )
     yield "embedding", f"{', '.join(given.embedding)}; at least {least / 1e6:.1f} MB ({name})"
 
 

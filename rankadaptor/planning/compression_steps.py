@@ -10,6 +10,7 @@ from rankadaptor.config import CompressConfig
 from rankadaptor.config.limits import read_size
 from rankadaptor.engine.stock import choose_stock_types
 from rankadaptor.engine.types import find_type
+from rankadaptor.methods import find_method
 from rankadaptor.planning.costs import (
     Work,
     count_forward,
@@ -24,6 +25,7 @@ from rankadaptor.planning.costs import (
 from rankadaptor.planning.plan import PlanStep
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate
 from rankadaptor.planning.shape import ModelShape
+from rankadaptor.planning.trainable import count_trainable, count_training_parameters
 
 BATCH = 16  # sequences scored at once
 COPIES_BYTES = 8  # of each weight: the rounded copies that the search keeps, about
@@ -106,8 +108,10 @@ class _Costs:
             return 0, 0.0, self.scoring_bytes
         tokens = given.batch_size * self.config.data.length
         work, dtype = self.work(tokens), self.rate.dtype
-        adapter = given.rank * sum(each.in_features + each.out_features for each in self.shape.linears)
-        cost = count_training(self.shape, work, adapter=adapter)
+        method = find_method(given.method)
+        adapter = count_trainable(method, self.shape, rank=given.rank)
+        priced = count_training_parameters(method, self.shape, rank=given.rank)
+        cost = count_training(self.shape, work, adapter=priced)
         memory = PROCESS_BYTES + count_training_bytes(self.shape, work, adapter=adapter, dtype=dtype)
         if given.needs_teacher:
             cost += count_teacher(self.shape, work)
@@ -173,7 +177,7 @@ def _list_recovery_steps(costs: _Costs) -> Iterator[PlanStep]:
     tokens, _, memory = costs.step
     short, full = (given.finalist_steps, given.steps) if given is not None else (0, 0)
     choice = costs.score(costs.searched + costs.calibration)  # the text that chooses
-    names, rates = _list_baselines(config), len(given.learning_rates) if given is not None else 0
+    names, rates = _list_baselines(config), len(given.tried_rates) if given is not None else 0
     others = config.search.finalists - 1 + any(name in SIMPLE for name in names) + ("sequential" in names)
     trials = rates + others if given is not None else 0
     trial = costs.recover(short) + choice

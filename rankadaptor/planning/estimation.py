@@ -30,6 +30,7 @@ from rankadaptor.planning.planned_space import build_planned_space
 from rankadaptor.planning.preconditions import KEPT_PREDICTOR, PREVIEW, check_inputs
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
 from rankadaptor.planning.shape import ModelShape, shrink_shape
+from rankadaptor.planning.trainable import count_lengths
 from rankadaptor.progress import format_seconds
 from rankadaptor.recipe import EXPONENT_PROBES, GRADIENT, GRADIENT_GROUP_BYTES, GRADIENT_ROWS
 from rankadaptor.runtime import count_cores, fit_workers
@@ -78,7 +79,7 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
         config,
         dense=shape,
         pruned=pruned,
-        adapter=count_parameters(space, space.reference().values),
+        adapter=count_parameters(space, space.reference().values) + count_lengths(config, pruned),
         rate=rate,
     )
     folder = Path(config.output)
@@ -101,6 +102,7 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
         slots=len(space.slots),
         steps=steps,
         assumptions=tuple(notes),
+        method=config.recover.method,
     )
 
 
@@ -152,7 +154,7 @@ class _Costs:
         return steps
 
     def _tune(self, tune: TuneSection, *, steps: int) -> PlanStep:
-        tries = len(tune.learning_rates) * len(tune.initialisations or (0,))
+        tries = len(self.config.tried_rates) * len(tune.initialisations or (0,))
         exponents = len(tune.scaling_exponents or (0,))
         tries += EXPONENT_PROBES * exponents if exponents > 1 else 0
         return self._train("tune", "uniform at each rate", runs=tries, steps=steps)
@@ -290,9 +292,7 @@ class _Costs:
         beside = min(_count_workers(self.config), runs)
         longest = self.config.recipe.sequence_length
         batch = Work(BENCHMARK_BATCH * longest, BENCHMARK_BATCH * longest, longest)
-        held = count_scoring_bytes(
-            self.dense, batch, dtype=self.rate.dtype, quantise=self.config.compute.quantise
-        )
+        held = count_scoring_bytes(self.dense, batch, dtype=self.rate.dtype, quantise=self.config.quantise)
         held += LOGIT_BYTES * batch.tokens * self.dense.vocabulary
         return PlanStep(
             name="evaluate",
@@ -313,7 +313,7 @@ class _Costs:
                 self.row.repeat(recipe.micro_batch_size),
                 adapter=self.adapter,
                 dtype=self.rate.dtype,
-                quantise=self.config.compute.quantise,
+                quantise=self.config.quantise,
                 recompute=recompute,
             )
 
@@ -329,7 +329,7 @@ class _Costs:
                 dtype=self.rate.dtype,
                 outputs=recipe.hidden_weight > 0,
             )
-        scoring = self._count_scoring_bytes(self.pruned, quantise=self.config.compute.quantise)
+        scoring = self._count_scoring_bytes(self.pruned, quantise=self.config.quantise)
         return PROCESS_BYTES + round(max(training, scoring))
 
     def _count_scoring_bytes(self, shape: ModelShape, *, quantise: str | None) -> float:
@@ -362,7 +362,7 @@ def _list_assumptions(config: RunConfig, rate: Rate) -> list[str]:
             f"compute.workers {config.compute.workers} x compute.threads {config.compute.threads} exceed "
             f"the {count_cores()} cores here: {workers} trials at a time."
         )
-    if config.compute.quantise is not None or config.recipe.gradient_checkpointing:
+    if config.quantise is not None or config.recipe.gradient_checkpointing:
         notes.append(
             "On a CPU, quantised weights or gradient checkpointing need up to twice the memory counted here."
         )

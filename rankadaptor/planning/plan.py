@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rankadaptor.methods import LORA
+
 
 @dataclass(frozen=True)
 class PlanStep:
@@ -89,6 +91,7 @@ class Plan(StepTotals):
         slots: Slots of the space.
         steps: In order.
         assumptions: Assumptions of the figures, one sentence each.
+        method: What the adapters are, one of `methods.METHODS`.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Plan(StepTotals):
     slots: int
     steps: tuple[PlanStep, ...]
     assumptions: tuple[str, ...]
+    method: str = LORA
 
     def to_json(self) -> dict[str, Any]:
         """Return all figures as a JSON-like dict."""

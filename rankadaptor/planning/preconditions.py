@@ -134,8 +134,9 @@ def run_checks(name: str, checks: Iterable[tuple[str, Callable[[], object]]]) ->
 
 def _list_requirements(config: RunConfig, *, searches: bool) -> Iterator[tuple[str, Requirement]]:
     """Yield the optional packages that a run needs, with the keys that need them."""
-    if config.compute.quantise is not None:
-        yield "compute.quantise", BITSANDBYTES
+    if config.quantise is not None:
+        key = "recover.method" if config.compute.quantise is None else "compute.quantise"
+        yield key, BITSANDBYTES
     if config.compute.executor == "ray":
         yield "compute.executor", RAY
     if searches and config.search.predictor == "boosted_trees":

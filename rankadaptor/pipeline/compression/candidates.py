@@ -89,6 +89,7 @@ def make_run_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
         length=setting.config.data.length,
         steps=steps,
         learning_rate=rate,
+        method=given.method,
         **{key: getattr(given, key) for key in LossSection.model_fields},
     )
 

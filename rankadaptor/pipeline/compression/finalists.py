@@ -48,8 +48,8 @@ def choose_finalist(setting: Setting, searched: dict[str, Any], baselines: list[
     rivals = [*simple[:1], *(each for each in baselines if each.kind == SEQUENTIAL)]
     entrants = list({each.choices: each for each in reversed([*found, *rivals])}.values())[::-1]
     first = entrants[0]
-    tried = _try_all(setting, [(first, rate) for rate in given.learning_rates], what="learning rates")
-    trials = dict(zip(given.learning_rates, tried, strict=True))
+    tried = _try_all(setting, [(first, rate) for rate in given.tried_rates], what="learning rates")
+    trials = dict(zip(given.tried_rates, tried, strict=True))
     rate = choose_rate({rate: trial["loss"] for rate, trial in trials.items()})
     logger.info("finalists: learning rate %g", rate)
     others = _try_all(setting, [(entrant, rate) for entrant in entrants[1:]], what="finalists")

@@ -18,7 +18,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from rankadaptor.components.adapter import read_ranks, read_scales
 from rankadaptor.components.adapter.lora.folder import remember_base
 from rankadaptor.errors import InputError
-from rankadaptor.methods import METHODS, Method, find_method
+from rankadaptor.methods import Method, explain_no_ranks, find_method, list_ranked
 from rankadaptor.recipe import RSLORA
 
 if TYPE_CHECKING:
@@ -69,13 +69,11 @@ def lora_config(allocation: Allocation, recipe: Recipe) -> LoraConfig:
 
 
 def refuse_ranks(method: Method) -> str:
-    """Say why an allocation of ranks does not go with a method."""
-    if method.name == "adalora":
-        reason = "AdaLoRA chooses the rank of each linear while it trains"
-    else:
-        reason = f"{method.title} has no ranks"
-    having = ", ".join(name for name, each in METHODS.items() if each.ranks)
-    return f"An allocation of ranks was given, but {reason}. Give no allocation, or take one of {having}."
+    """Say why an allocation of ranks does not go with a method, and what to do."""
+    return (
+        f"An allocation of ranks was given, but {explain_no_ranks(method)}. Give no allocation, or take one "
+        f"of {list_ranked()}."
+    )
 
 
 def _write_pattern_key(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankadaptor.components.adapter.lora.attach import ADAPTER_NAME
 from rankadaptor.errors import InputError
+from rankadaptor.methods import choose_first_rank, find_method
 from rankadaptor.model.dropped import list_cache_places
 from rankadaptor.model.families import describe_blocks, describe_linears, find_family
 
@@ -15,12 +16,8 @@ if TYPE_CHECKING:
     from rankadaptor.recipe import Recipe
 
 TASK = "CAUSAL_LM"
-FIRST_RANK = 1.5
-"""Rank at which AdaLoRA begins, relative to the rank at which it ends on average: its default, 12 to 8."""
 WARM_SHARE, FINAL_SHARE = 0.12, 0.5
 """Shares of the steps before AdaLoRA cuts ranks and after it has cut them, as in [AdaLoRA]_'s runs."""
-FEWEST_STEPS = 10
-"""Steps below which AdaLoRA has no phase in which it cuts ranks."""
 PREFIX_SPREAD = 0.02
 """Standard deviation of new prefixes. With zeros, all virtual tokens would stay equal to each other."""
 
@@ -49,13 +46,14 @@ def make_adalora(model: Any, recipe: Recipe, *, steps: int) -> PeftConfig:
     """Configure AdaLoRA [AdaLoRA]_ on every linear: the recipe's reference rank is the final mean rank."""
     from peft import AdaLoraConfig
 
-    if steps < FEWEST_STEPS:
+    fewest = find_method(recipe.method).fewest_steps
+    if steps < fewest:
         raise InputError(
-            f"steps={steps}: AdaLoRA cuts ranks in the middle of the fine-tune and needs at least "
-            f"{FEWEST_STEPS} steps. Give more, or take method='lora'."
+            f"steps={steps}: AdaLoRA cuts ranks in the middle of the fine-tune and needs at least {fewest} "
+            "steps. Give more, or take method='lora'."
         )
     rank = recipe.reference_rank
-    first = max(rank + 1, round(FIRST_RANK * rank))
+    first = choose_first_rank(rank)
     return AdaLoraConfig(
         task_type=TASK,
         target_r=rank,
