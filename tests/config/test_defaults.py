@@ -16,6 +16,7 @@ ON_PURPOSE = {
     ("space", "like_uniform"): "a caller names the budget; a run file begins with one",
     ("evaluate", "limit"): "a run answers a few questions per benchmark, a caller gets whole benchmarks",
     ("recover", "steps"): "None takes those of the recipe, whose default is compared below",
+    ("recover", "method"),  # None takes the recipe's
 }
 
 
@@ -87,8 +88,9 @@ def test_what_no_signature_shows_agrees_too() -> None:
     assert config.recipe.model_dump(exclude={"tune"}) == {
         key: value
         for key, value in dataclasses.asdict(Recipe()).items()
-        if key not in ("steps", "reference_rank")
+        if key not in ("steps", "reference_rank", "method", "virtual_tokens", "bottleneck_width")
     }
+    assert config.recover.method == Recipe().method
     assert config.space.like_uniform == Recipe().reference_rank
     assert config.recover.evaluate_every is None
     assert RECOVERY.space_evaluations(400) == 80
