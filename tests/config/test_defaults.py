@@ -16,7 +16,7 @@ ON_PURPOSE = {
     ("space", "like_uniform"): "a caller names the budget; a run file begins with one",
     ("evaluate", "limit"): "a run answers a few questions per benchmark, a caller gets whole benchmarks",
     ("recover", "steps"): "None takes those of the recipe, whose default is compared below",
-    ("recover", "method"),  # None takes the recipe's
+    ("recover", "method"): "None takes that of the recipe, whose default is compared below",
 }
 
 
