@@ -17,7 +17,7 @@ FLOW = (
     "credentials",
     "errors", "requirements", "files", "runtime", "progress", "workers", "methods", "recipe", "defaults",
     "kit", "config", "data", "model", "pruning", "named_models", "engine",
-    "space", "components", "training", "features", "corpus", "evaluation", "recovery", "measure",
+    "space", "components", "training", "supernet", "features", "corpus", "evaluation", "recovery", "measure",
     "predictor", "search",
     "proxies", "verdict", "results", "tracking", "card", "deployment", "plots", "report", "doctor",
     "planning", "pipeline", "cli",

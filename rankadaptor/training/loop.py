@@ -33,6 +33,7 @@ from rankadaptor.training.checkpoint import (
 from rankadaptor.training.initialisation import aim_at_gradients
 from rankadaptor.training.loss import PAD_ID, SequenceLosses, place, score_sequences
 from rankadaptor.training.packed_model import get_causal_lm
+from rankadaptor.training.passes import StepPasses, go_back, seed_dropout
 from rankadaptor.training.process_group import ALONE, ProcessGroup
 from rankadaptor.training.result import StepReport, TrainingResult
 from rankadaptor.training.schedule import compute_learning_rate
@@ -64,6 +65,7 @@ def fine_tune(
     on_step: Callable[[StepReport], None] | None = None,
     group: ProcessGroup = ALONE,
     teacher: Any = None,
+    passes: StepPasses | None = None,
 ) -> TrainingResult:
     """Train in place what has a gradient in `peft_model`: its adapter, or weights of its own.
 
@@ -90,6 +92,8 @@ def fine_tune(
         teacher: The model that the recipe's loss follows, with the same vocabulary; it is moved to
             `compute`'s device, otherwise not changed. If it is the model under the adapter itself, it is
             asked with the adapter off. Held-out losses are next-token losses with or without a teacher.
+        passes: What a step passes through the model, such as the slices of a super-network; by default the
+            batch, once.
 
     Returns:
         Losses, tokens and seconds.
@@ -110,7 +114,16 @@ def fine_tune(
     if teacher is not None:
         place(teacher, compute)
     guide = open_teacher(teacher, peft_model, recipe=recipe, compute=compute)
-    run = _Run(peft_model, recipe=recipe, steps=steps, seed=seed, compute=compute, group=group, teacher=guide)
+    run = _Run(
+        peft_model,
+        recipe=recipe,
+        steps=steps,
+        seed=seed,
+        compute=compute,
+        group=group,
+        teacher=guide,
+        passes=passes,
+    )
     if run.ranks is not None and patience is not None:
         raise InputError(
             f"patience={patience}: AdaLoRA's ranks are final only at the end of the fine-tune, so that an "
@@ -127,6 +140,7 @@ def fine_tune(
             "quantised": is_quantised(get_causal_lm(peft_model)),
             "weights": digest_base(peft_model),
             "precision": compute.dtype,
+            **({} if passes is None else passes.identify()),
         }
         if teacher is not None:
             identity["teacher"] = digest_base(teacher)
@@ -208,9 +222,10 @@ class _Run:
         compute: Compute,
         group: ProcessGroup,
         teacher: Teacher | None,
+        passes: StepPasses | None,
     ) -> None:
         self.model, self.recipe, self.steps, self.seed, self.compute = model, recipe, steps, seed, compute
-        self.group = group
+        self.group, self.passes = group, passes
         self.parameters = list_adapter_parameters(model)
         self.ranks = find_adaptive_ranks(model)
         config = get_causal_lm(model).config
@@ -248,15 +263,16 @@ class _Run:
         rate = compute_learning_rate(step, steps=self.steps, recipe=recipe)
         labels = sum(sequence.targets for sequence in batch)
         ordered = self.group.share(sorted(batch, key=len))
-        total = 0.0
-        with _seeded_dropout(self.seed, step, self.group.index, wanted=self.drops):
-            for start in range(0, len(ordered), recipe.micro_batch_size):
-                loss = self.sum_losses(ordered[start : start + recipe.micro_batch_size]).sum() / labels
-                loss.backward()  # type: ignore[no-untyped-call]
-                total += loss.item()
+        size = recipe.micro_batch_size
+        pieces = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+        parameters = list(self.parameters.values())
+        with seed_dropout(self.seed, step, self.group.index, wanted=self.drops):
+            if self.passes is None:
+                total = go_back(self.sum_losses, pieces, labels=labels)
+            else:
+                total = self.passes.go_back(step, pieces, labels=labels, run=self)
             if self.ranks is not None and self.group.leads:  # once, since gradients are summed
                 self.ranks.compute_penalty().backward()  # type: ignore[no-untyped-call]
-        parameters = list(self.parameters.values())
         self.group.sum_gradients(parameters)
         (total,) = self.group.sum_numbers(total, device=self.compute.device)
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip or math.inf))
@@ -347,18 +363,6 @@ def _follow_held_out(
             since,
             state.best_step,
         )
-
-
-@contextlib.contextmanager
-def _seeded_dropout(seed: int, step: int, index: int, *, wanted: bool) -> Iterator[None]:
-    """Seed torch's global generators for one step of one process: a resumed run draws the same masks."""
-    if not wanted:
-        yield
-        return
-    with torch.random.fork_rng():
-        name = [seed, step, index] if index else [seed, step]
-        torch.manual_seed(int(compute_digest(name, length=15), 16))
-        yield
 
 
 def _check(

@@ -162,7 +162,7 @@ class RankSpace(Space):
                 reference=pins.get(group.block, rank),
                 block=group.block,
                 kind=group.kind,
-                attributes=_describe_group(group, n_blocks, (attributes or {}).get(group.block, {})),
+                attributes=describe_group(group, n_blocks, (attributes or {}).get(group.block, {})),
                 pinned=pins.get(group.block),
             )
             for group, menu, rate in zip(groups, options, costs_per_rank, strict=True)
@@ -284,7 +284,8 @@ def _is_rank(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 0
 
 
-def _describe_group(group: Group, n_blocks: int, block_facts: Mapping[str, float]) -> dict[str, float]:
+def describe_group(group: Group, n_blocks: int, block_facts: Mapping[str, float]) -> dict[str, float]:
+    """Return the attributes of a slot of ranks, with those of its block."""
     return {
         "depth": group.block / max(n_blocks - 1, 1),
         "in_features": group.mean_in_features,

@@ -108,8 +108,14 @@ class LiveModel:
         return compute_digest({name: order.tolist() for name, order in self._orders.items()})
 
     @contextlib.contextmanager
-    def applied(self, allocation: Allocation) -> Iterator[Any]:
+    def applied(self, allocation: Allocation, *, rounded: bool = True) -> Iterator[Any]:
         """Let the model be an allocation inside a `with` block; undone at its end, after an error too.
+
+        An adapter that was attached meanwhile stays as it is: its linears see the weights under it change.
+
+        Args:
+            allocation: An allocation of this model's space.
+            rounded: Whether weights are as they come back from their types; otherwise they are the model's.
 
         Yields:
             The model. Weights are views or copies of its own, dropped halves are not computed.
@@ -117,7 +123,7 @@ class LiveModel:
         Raises:
             InputError: If the allocation is not one of this model's, or another one is applied.
         """
-        with self._installed(self._read(allocation), rounded=True):
+        with self._installed(self._read(allocation), rounded=rounded):
             yield self.model
 
     def extract(self, allocation: Allocation, *, rounded: bool = False) -> tuple[Any, dict[str, str]]:
@@ -160,6 +166,20 @@ class LiveModel:
         found: list[int] = self._orders[name].tolist()
         return found
 
+    def list_kept(self, allocation: Allocation) -> dict[str, torch.Tensor | None]:
+        """Return, for every linear that is left, the rows or columns that an allocation keeps; None for all.
+
+        They are rows where the groups of the half are outputs of the linear (`Part.member.axis` is 0), else
+        columns, in the order in which `applied` puts them.
+        """
+        choices, kept = self._read(allocation), dict[str, torch.Tensor | None]()
+        for half in self.halves:
+            width, _ = choices.halves.get(half.name, (half.full, None))
+            for part in half.parts if width else ():
+                whole = width == half.full
+                kept[part.name] = None if whole else self._list_first(half, part, width)
+        return kept
+
     # ── installing ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _read(self, allocation: Allocation) -> Choices:
@@ -185,7 +205,7 @@ class LiveModel:
                     drop_live(blocks[half.block], half.kind, family=self._family, undo=undo)
                     continue
                 for name, tensors in self._make_tensors(half, width, kind if rounded else None).items():
-                    _replace(self.model.get_submodule(name), tensors, undo)
+                    _replace(self._get_linear(name), tensors, undo)
             if rounded:
                 for end in self._ends:
                     self._install_end(end, choices.ends.get(end.name), undo)
@@ -212,7 +232,7 @@ class LiveModel:
         if width == half.full:
             return {part.name: self._take_whole(part, kind) for part in half.parts}
         recent = self._recent.setdefault(half.name, OrderedDict())
-        weight = self.model.get_submodule(half.parts[0].name).weight
+        weight = self._get_linear(half.parts[0].name).weight
         key = (width, kind, weight.device, weight.dtype)
         if key not in recent:
             recent[key] = {part.name: self._take_first(half, part, width, kind) for part in half.parts}
@@ -221,15 +241,24 @@ class LiveModel:
         recent.move_to_end(key)
         return recent[key]
 
+    def _get_linear(self, name: str) -> Any:
+        """Return a linear by name, or the one under its adapter."""
+        module = self.model.get_submodule(name)
+        return getattr(module, "base_layer", module)
+
+    def _list_first(self, half: Half, part: Part, width: int) -> torch.Tensor:
+        device = self._get_linear(part.name).weight.device
+        return torch.from_numpy(list_indices(part, self._orders[half.name][:width])).to(device)
+
     def _take_whole(self, part: Part, kind: str | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        linear = self.model.get_submodule(part.name)
+        linear = self._get_linear(part.name)
         weight = linear.weight.detach()
         return (weight if kind is None else self._copies.get(part.name, weight, kind)), linear.bias
 
     def _take_first(
         self, half: Half, part: Part, width: int, kind: str | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        linear = self.model.get_submodule(part.name)
+        linear = self._get_linear(part.name)
         weight, bias = linear.weight.detach(), linear.bias
         order = torch.from_numpy(list_indices(part, self._orders[half.name])).to(weight.device)
         count = width * part.step

@@ -17,6 +17,7 @@ from peft.tuners.lora import LoraLayer
 
 from rankadaptor.components.adapter import RANK, read_ranks, read_scales
 from rankadaptor.components.adapter.lora.attach import ADAPTER_NAME, attach_adapter, detach_adapter
+from rankadaptor.errors import InputError
 from rankadaptor.space import Allocation
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class LeadingLinear(torch.nn.Module):
         whole: The trained weight at the largest rank.
         axis: 0 if ranks are rows (A), 1 if they are columns (B).
         rank: Number of rows or columns in use.
+        kept: Indices along the other axis that a narrower linear uses: inputs of A or outputs of B; None uses
+            all.
     """
 
     def __init__(self, whole: torch.nn.Parameter, *, axis: int) -> None:
@@ -40,11 +43,13 @@ class LeadingLinear(torch.nn.Module):
         self.whole = whole
         self.axis = axis
         self.rank = whole.shape[axis]
+        self.kept: torch.Tensor | None = None
 
     @property
     def weight(self) -> torch.Tensor:
-        """The rows or columns in use."""
-        return self.whole.narrow(self.axis, 0, self.rank)
+        """The rows and columns in use."""
+        leading = self.whole.narrow(self.axis, 0, self.rank)
+        return leading if self.kept is None else leading.index_select(1 - self.axis, self.kept)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Apply the leading part."""
@@ -80,6 +85,63 @@ class SuperAdapter:
                 continue  # its largest rank is 0
             layer.lora_A[ADAPTER_NAME].rank = layer.lora_B[ADAPTER_NAME].rank = rank
             layer.scaling[ADAPTER_NAME] = self.recipe.scale(rank) * factors.get(name, 1.0)
+
+    def narrow(self, name: str, *, rows: torch.Tensor | None, columns: torch.Tensor | None) -> None:
+        """Use only some outputs (`rows`) or inputs (`columns`) of a linear's adapter, as its weight does."""
+        if (layer := self._layers.get(name)) is not None:
+            layer.lora_A[ADAPTER_NAME].kept, layer.lora_B[ADAPTER_NAME].kept = columns, rows
+
+    def switch(self, *, on: bool) -> None:
+        """Switch all adapters on or off; while they are off, the model is the one under them."""
+        for layer in self._layers.values():
+            layer.enable_adapters(enabled=on)
+
+    @contextlib.contextmanager
+    def removed(self) -> Iterator[Any]:
+        """Yield the model under the adapter, with plain linears again, for a `with` block."""
+        model = self.peft_model.get_base_model()
+        parents = {name: model.get_submodule(name.rpartition(".")[0]) for name in self._layers}
+        marked = model.__dict__.pop("peft_config", None)  # PEFT's mark of a model with an adapter
+        try:
+            for name, layer in self._layers.items():
+                setattr(parents[name], name.rpartition(".")[2], layer.get_base_layer())
+            yield model
+        finally:
+            for name, layer in self._layers.items():
+                setattr(parents[name], name.rpartition(".")[2], layer)
+            if marked is not None:
+                model.peft_config = marked
+
+    def read_slice(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Return copies of A and B of every linear as they are used now; those of rank 0 are left out."""
+        return {
+            name: (down.weight.detach().clone(), up.weight.detach().clone())
+            for name, layer in self._layers.items()
+            for down, up in [(layer.lora_A[ADAPTER_NAME], layer.lora_B[ADAPTER_NAME])]
+            if down.rank
+        }
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Copy weights at the largest ranks into the adapter, named as `read_weights` names them.
+
+        Raises:
+            InputError: If names or shapes are not those of this adapter.
+        """
+        mine = {
+            f"{name}.{letter}": side[ADAPTER_NAME].whole
+            for name, layer in self._layers.items()
+            for letter, side in (("A", layer.lora_A), ("B", layer.lora_B))
+        }
+        shapes = {name: tuple(value.shape) for name, value in mine.items()}
+        if shapes != (given := {name: tuple(value.shape) for name, value in weights.items()}):
+            name = min(set(shapes.items()) ^ set(given.items()))[0]
+            raise InputError(
+                f"these weights are those of another adapter: {name} has shape {given.get(name)}, needed is "
+                f"{shapes.get(name)}. Take the model and the space that they were trained with."
+            )
+        with torch.no_grad():
+            for name, value in mine.items():
+                value.copy_(weights[name])
 
     def read_weights(self) -> dict[str, torch.Tensor]:
         """Return copies of all weights at the largest ranks, named `<linear>.A` and `<linear>.B`."""
