@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import torch
 
 from rankadaptor.files import compute_digest
 from rankadaptor.space import Allocation
+from rankadaptor.supernet.distillation import InPlaceTeacher
 from rankadaptor.supernet.plan import SANDWICH, Ints, draw_plan, find_widest
 from rankadaptor.training import fine_tune
 from rankadaptor.training.passes import Pieces, TrainedModel, go_back
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence
     from rankadaptor.runtime import Compute
     from rankadaptor.supernet.network import SuperNetwork
-    from rankadaptor.training.loop import StepReport, TrainingResult
+    from rankadaptor.training.loss import SequenceLosses
     from rankadaptor.training.process_group import ProcessGroup
+    from rankadaptor.training.result import StepReport, TrainingResult
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ def train_super_network(
     steps: int,
     compute: Compute,
     rule: str = SANDWICH,
+    distilled: bool = True,
     balanced: bool = True,
     held_out: Sequence[TokenSequence] | None = None,
     evaluate_every: int | None = None,
@@ -56,8 +60,12 @@ def train_super_network(
         steps: Optimiser steps.
         compute: Device, precision and threads.
         rule: Which allocations a step trains, see `draw_plan`.
-        balanced: Whether the loss of every slice is scaled to the size of the step's first one, so that no
-            slice has more weight because its loss is larger [AmoebaLLM]_.
+        distilled: Whether the other slices of a step learn from the predictions of its largest one, by KL
+            divergence at the recipe's temperature, in place of the text; a step of one slice has none.
+        balanced: Whether the loss of every slice is scaled to the size of the step's first one, so that none
+            has more weight because its loss is larger [AmoebaLLM]_. The size of a KL divergence is taken as
+            that of the cross-entropy it is a part of, with the first loss for the entropy: divergences
+            themselves come close to zero, and weights without bound make training diverge.
         held_out: Sequences for the held-out curve, which is that of the largest slice.
         evaluate_every: See `fine_tune`.
         checkpoint: See `fine_tune`.
@@ -74,7 +82,9 @@ def train_super_network(
         TrainingError: If the loss or a gradient is no longer finite.
     """
     plan = draw_plan(network.space, steps, seed=network.seed, rule=rule)
-    passes = SlicePasses(network, plan, balanced=balanced)
+    guided = distilled and len(plan[0]) > 1
+    teacher = InPlaceTeacher(network, compute=compute) if guided else None
+    passes = SlicePasses(network, plan, balanced=balanced, teacher=teacher)
     network.set(find_widest(network.space))  # all of the adapter is trained
     try:
         result = fine_tune(
@@ -111,11 +121,13 @@ class SlicePasses:
         network: The super-network.
         plan: Choices of the slices of every step, `(slices, n_slots)` each.
         balanced: Whether losses of slices are scaled to that of the first.
+        teacher: What the slices after the first learn from; None if they learn from the text.
     """
 
     network: SuperNetwork
     plan: Sequence[Ints]
     balanced: bool
+    teacher: InPlaceTeacher | None = None
 
     def go_back(self, step: int, pieces: Pieces, *, labels: int, run: TrainedModel) -> float:
         """Add the mean gradient of the step's slices; return the loss of the first."""
@@ -125,16 +137,32 @@ class SlicePasses:
         first = own = math.nan
         for number, row in enumerate(rows.tolist()):
             self.network.set(Allocation(choices=tuple(row), space=self.network.space))
-            loss = go_back(run.sum_losses, pieces, labels=labels)
+            with self._taught(run.sum_losses, leads=number == 0):
+                loss = go_back(run.sum_losses, pieces, labels=labels)
             (whole,) = run.group.sum_numbers(loss, device=parameters[0].device.type)
             if number == 0:
                 first, own = whole, loss
-            factor = first / whole if self.balanced and whole else 1.0
+            size = whole if number == 0 or self.teacher is None else first + whole
+            factor = first / size if self.balanced and size else 1.0
             _add_gradients(total, parameters, factor=factor / len(rows))
         for index, parameter in enumerate(parameters):
             parameter.grad = total.get(index, torch.zeros_like(parameter))
+        if self.teacher is not None:
+            self.teacher.forget()
         self.network.set(find_widest(self.network.space))
         return own
+
+    @contextlib.contextmanager
+    def _taught(self, losses: SequenceLosses, *, leads: bool) -> Iterator[None]:
+        """Let the first slice be remembered, and the others learn from it."""
+        if self.teacher is not None and leads:
+            losses.keep = self.teacher.keep
+        elif self.teacher is not None:
+            losses.teacher = self.teacher
+        try:
+            yield
+        finally:
+            losses.keep = losses.teacher = None
 
     def identify(self) -> dict[str, Any]:
         """Describe space, order of importance and plan."""
@@ -143,6 +171,7 @@ class SlicePasses:
             "order": self.network.order_digest,
             "plan": compute_digest([rows.tolist() for rows in self.plan]),
             "balanced": self.balanced,
+            "distilled": self.teacher is not None,
         }
 
 

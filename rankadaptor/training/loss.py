@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +50,17 @@ class SequenceLosses:
         training: Whether gradients will be wanted.
         teacher: The teacher, which holds loss, temperature and weights of the recipe; several objects may
             share it, and it reads a batch that they share once.
+
+    Attributes:
+        keep: Called with the sequences and the last hidden states of the predicting tokens of every packed
+            batch, if it is not None.
     """
 
     def __init__(
         self, model: Any, compute: Compute, *, training: bool, teacher: Teacher | None = None
     ) -> None:
         self.model, self.compute, self.teacher = model, compute, teacher
+        self.keep: Callable[[Sequence[TokenSequence], torch.Tensor], None] | None = None
         self.packed: PackedModel | None = None
         self.window: int | None = None
         obstacle = find_obstacle(model, dtype=compute.torch_dtype, training=training)
@@ -78,6 +83,8 @@ class SequenceLosses:
         lesson = None if self.teacher is None else self.teacher.read_packed(sequences, batch)
         wanted = () if self.teacher is None else self.teacher.student_blocks
         hidden, outputs = self.packed.compute_outputs(batch, wanted)
+        if self.keep is not None:
+            self.keep(sequences, hidden)
         head = self.packed.causal_lm.get_output_embeddings()
         losses = score_tokens(head, hidden, batch.targets, lesson=lesson)
         if lesson is not None and wanted:

@@ -44,7 +44,7 @@ def test_slices_are_scored_like_those_of_a_live_model(build, recipe, sequences, 
         score = SliceScore(network, sequences, compute=compute)
         records = score.measure([space.reference(), space.reference("middle"), find_smallest(space)])
     losses = [record.metrics["loss"] for record in records]
-    assert losses[0] < losses[1] < records[0].metrics["loss_reference"] - 1  # trained on this text
+    assert losses[0] < losses[1] < records[0].metrics["loss_reference"] - 0.3  # trained on this text
     assert records[0].metrics["loss_reference"] == pytest.approx(untrained.metrics["loss"], abs=1e-6)
     assert records[0].costs["parameters"] > records[1].costs["parameters"]
     assert records[0].setting != untrained.setting

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -11,11 +13,15 @@ from rankadaptor.components.adapter.lora import attach_adapter
 from rankadaptor.components.adapter.lora.attach import list_adapter_parameters
 from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.evaluation.heldout import measure_loss
+from rankadaptor.space import Allocation
 from rankadaptor.supernet import SuperNetwork, draw_plan, find_smallest, find_widest
+from rankadaptor.supernet.distillation import InPlaceTeacher
 from rankadaptor.supernet.training import SlicePasses, train_super_network
 from rankadaptor.training import fine_tune
 from rankadaptor.training.loop import _Run
 from rankadaptor.training.process_group import ALONE
+from rankadaptor.training.teacher import open_teacher
+from tests.supernet.conftest import shake
 
 
 def test_plans_follow_their_rule(build):
@@ -42,7 +48,14 @@ def take_gradients(network, passes, sequences, compute, *, recipe, micro=4):
     recipe = recipe.replace(micro_batch_size=micro)
     network.set(find_widest(network.space))
     run = _Run(
-        network.peft_model, recipe=recipe, steps=1, seed=0, compute=compute, group=ALONE, passes=passes
+        network.peft_model,
+        recipe=recipe,
+        steps=1,
+        seed=0,
+        compute=compute,
+        group=ALONE,
+        teacher=None,
+        passes=passes,
     )
     with run.training():
         pieces = [sequences[start : start + micro] for start in range(0, 4, micro)]
@@ -94,7 +107,7 @@ def test_the_gradient_of_a_slice_is_that_of_the_extracted_model(build, recipe, s
         passes = SlicePasses(network, [np.array([allocation.choices])], balanced=False)
         loss, found = take_gradients(network, passes, sequences, compute, recipe=recipe)
         order = network._live.order("block0.mlp")
-    run = _Run(small, recipe=recipe, steps=1, seed=0, compute=compute, group=ALONE, passes=None)
+    run = _Run(small, recipe=recipe, steps=1, seed=0, compute=compute, group=ALONE, teacher=None, passes=None)
     report = run.take_step(1, sequences[:4])
     assert report.loss == pytest.approx(loss, abs=1e-6)
     expected = fine_tune(small, sequences[:4], recipe=recipe, steps=1, seed=0, compute=compute)
@@ -165,3 +178,49 @@ def test_a_super_network_of_one_allocation_trains_as_its_adapter_alone(build, re
     for name, value in list_adapter_parameters(alone).items():
         key = name.removeprefix("base_model.model.").replace(".lora_", ".").replace(".default.weight", "")
         assert torch.equal(value, weights[key])
+
+
+def test_smaller_slices_follow_the_largest_one(build, recipe, sequences, compute, monkeypatch):
+    """Their loss is the KL divergence from it; the same where batches are not packed."""
+    model, space = build("llama", depth=False, ranks=(2, 4))
+    with SuperNetwork(model, space, recipe) as network:
+        network.set(find_widest(space))
+        shake(network.peft_model)
+        (rows,) = draw_plan(space, 1, seed=3)
+        teacher = InPlaceTeacher(network, compute=compute)
+        passes = SlicePasses(network, [rows], balanced=False, teacher=teacher)
+        loss, found = take_gradients(network, passes, sequences, compute, recipe=recipe, micro=2)
+        assert not teacher._kept
+        assert teacher.tokens == 0  # no pass of its own
+        monkeypatch.setattr("rankadaptor.training.loss.find_obstacle", lambda *_, **__: "the test")
+        padded_loss, padded = take_gradients(network, passes, sequences, compute, recipe=recipe)
+        assert teacher.tokens == sum(map(len, sequences[:4]))
+        monkeypatch.undo()
+        assert loss == pytest.approx(padded_loss, abs=1e-5)
+        network.set(find_widest(space))
+        big = copy.deepcopy(network.extract(find_widest(space)).model).merge_and_unload()
+        network.set(None)
+        taught = [
+            take_gradients(
+                network, SlicePasses(network, [rows[:1]], balanced=False), sequences, compute, recipe=recipe
+            )
+        ]
+        guided = recipe.replace(loss="distill")
+        for row in rows[1:]:
+            small = network.extract(Allocation(tuple(row.tolist()), space)).model
+            run = _Run(
+                small, recipe=guided, steps=1, seed=0, compute=compute, group=ALONE, passes=None,
+                teacher=open_teacher(big, small, recipe=guided, compute=compute),
+            )  # fmt: skip
+            labels = sum(sequence.targets for sequence in sequences[:4])
+            kl = float(run.sum_losses(sequences[:4]).sum()) / labels
+            _, gradients = take_gradients(
+                network, SlicePasses(network, [np.stack([rows[0], row])], balanced=False, teacher=teacher),
+                sequences, compute, recipe=recipe,
+            )  # fmt: skip
+            assert kl > 0.01
+            taught.append((kl, {name: 2 * value - taught[0][1][name] for name, value in gradients.items()}))
+        for name, gradient in found.items():
+            torch.testing.assert_close(gradient, padded[name], rtol=1e-3, atol=1e-4)
+            wanted = sum(each[name] for _, each in taught) / len(rows)
+            torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-4)
