@@ -20,17 +20,19 @@ Pieces = Sequence[Sequence["TokenSequence"]]
 
 
 class TrainedModel(Protocol):
-    """What passes need to know of a fine-tune.
+    """What passes need to know of a fine-tune."""
 
-    Attributes:
-        sum_losses: Computes losses of the model as it is set now.
-        parameters: What is trained, by name.
-        group: The processes that share the step.
-    """
+    @property
+    def sum_losses(self) -> SequenceLosses:
+        """What computes losses of the model as it is set now."""
 
-    sum_losses: SequenceLosses
-    parameters: Mapping[str, torch.nn.Parameter]
-    group: ProcessGroup
+    @property
+    def parameters(self) -> Mapping[str, torch.nn.Parameter]:
+        """What is trained, by name."""
+
+    @property
+    def group(self) -> ProcessGroup:
+        """The processes that share the step."""
 
 
 class StepPasses(Protocol):

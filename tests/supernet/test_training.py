@@ -213,7 +213,7 @@ def test_smaller_slices_follow_the_largest_one(build, recipe, sequences, compute
                 teacher=open_teacher(big, small, recipe=guided, compute=compute),
             )  # fmt: skip
             labels = sum(sequence.targets for sequence in sequences[:4])
-            kl = float(run.sum_losses(sequences[:4]).sum()) / labels
+            kl = run.sum_losses(sequences[:4]).sum().item() / labels
             _, gradients = take_gradients(
                 network, SlicePasses(network, [np.stack([rows[0], row])], balanced=False, teacher=teacher),
                 sequences, compute, recipe=recipe,
