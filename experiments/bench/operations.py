@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 SIZE = 1024
 
 
-def count_operations(model: Any, batches: Sequence[PackedBatch], *, rank: int) -> float:
+def count_operations(
+    model: Any, batches: Sequence[PackedBatch], *, rank: int = 0, training: bool = True
+) -> float:
     """Count the floating-point operations of a step on each batch, adapters of `rank` on all linears.
 
     Counted is what the result needs: no padding, a shared beginning once, 2 operations per weight and token
@@ -29,6 +31,7 @@ def count_operations(model: Any, batches: Sequence[PackedBatch], *, rank: int) -
         model: The model without its adapter.
         batches: What is trained on.
         rank: Rank of every adapter.
+        training: Whether there is a backward pass; a teacher has none.
     """
     tokens = sum(len(batch.input_ids) for batch in batches)
     targets = sum(len(batch.targets) for batch in batches)
@@ -37,13 +40,14 @@ def count_operations(model: Any, batches: Sequence[PackedBatch], *, rank: int) -
     total = 0.0
     for linear in describe_linears(model):
         seen = targets if linear.block == len(blocks) - 1 and _is_mlp(linear.kind) else tokens
-        passes = 2 if linear.block == 0 and linear.kind in ("q_proj", "k_proj", "v_proj") else 4
+        first = linear.block == 0 and linear.kind in ("q_proj", "k_proj", "v_proj")
+        passes = 2 if first or not training else 4
         total += passes * linear.in_features * linear.out_features * seen
-        total += (passes + 2) * rank * (linear.in_features + linear.out_features) * seen
+        total += (passes + 2 * training) * rank * (linear.in_features + linear.out_features) * seen
     for block in blocks:
-        total += 6 * 2 * block.heads * block.head_dim * pairs
+        total += (6 if training else 2) * 2 * block.heads * block.head_dim * pairs
     head = model.get_output_embeddings()
-    return float(total + 4.0 * head.in_features * head.out_features * targets)
+    return float(total + (4.0 if training else 2.0) * head.in_features * head.out_features * targets)
 
 
 def _count_pairs(group: PrefixGroup) -> float:

@@ -1,4 +1,8 @@
-"""The loop that everybody writes: `transformers.Trainer` on a PEFT model, batches padded to the longest."""
+"""The loop that everybody writes: `transformers.Trainer` on a PEFT model, batches padded to the longest.
+
+With a teacher its `compute_loss` is overridden, as tutorials on distillation do: both models give whole
+logits, and those that predict a label go through `torch.nn.functional.kl_div`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from rankadaptor.data import make_batch
@@ -40,6 +45,40 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self.losses.append(logs["loss"])
 
 
+class DistillingTrainer(Trainer):  # type: ignore[misc]
+    """Follows a teacher in place of, or beside, the labels."""
+
+    def __init__(self, *arguments: Any, teacher: Any, recipe: Recipe, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.teacher, self.recipe = teacher, recipe
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **_: Any
+    ) -> Any:
+        """Return the loss of a padded batch, the mean over its labels."""
+        given = {key: inputs[key] for key in ("input_ids", "attention_mask") if key in inputs}
+        output = model(**given)
+        with torch.no_grad():
+            theirs = self.teacher(**given).logits
+        labels = inputs["labels"][:, 1:]
+        counted, heat, share = labels != -100, self.recipe.temperature, self.recipe.kl_share
+        mine, theirs = output.logits[:, :-1][counted].float(), theirs[:, :-1][counted].float()
+        # "batchmean" divides by the rows given: here the labels, because the logits are picked before.
+        loss = (
+            share
+            * heat**2
+            * F.kl_div(
+                F.log_softmax(mine / heat, dim=-1),
+                F.log_softmax(theirs / heat, dim=-1),
+                log_target=True,
+                reduction="batchmean",
+            )
+        )
+        if share < 1:
+            loss = loss + (1 - share) * F.cross_entropy(mine, labels[counted])
+        return (loss, output) if return_outputs else loss
+
+
 def train_plainly(
     peft_model: Any,
     sequences: Sequence[TokenSequence],
@@ -47,8 +86,17 @@ def train_plainly(
     recipe: Recipe,
     compute: Compute,
     pad_id: int,
+    teacher: Any = None,
 ) -> tuple[list[float], float]:
     """Train on `sequences` in their order, a batch at a time, at a constant rate.
+
+    Args:
+        peft_model: A model with its adapter.
+        sequences: What is trained on.
+        recipe: Batch, rate and, with a teacher, the loss.
+        compute: Device and precision.
+        pad_id: The token that fills rows up.
+        teacher: The model to follow, if any.
 
     Returns:
         Loss of each step in nats per token, and the seconds of the loop without its set-up.
@@ -78,6 +126,10 @@ def train_plainly(
             report_to="none",
             disable_tqdm=True,
         )
-        trainer = Trainer(peft_model, arguments, train_dataset=rows, data_collator=collate, callbacks=[watch])
+        options = {"train_dataset": rows, "data_collator": collate, "callbacks": [watch]}
+        if teacher is None:
+            trainer = Trainer(peft_model, arguments, **options)
+        else:
+            trainer = DistillingTrainer(peft_model, arguments, teacher=teacher, recipe=recipe, **options)
         trainer.train()
     return watch.losses, watch.seconds

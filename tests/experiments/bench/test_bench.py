@@ -26,21 +26,25 @@ def sequences(pico_tokenizer):
     return tokenise_rows(rows, pico_tokenizer, max_length=64)
 
 
-def test_trainer_and_fine_tune_take_the_same_steps(pico_model, sequences):
+@pytest.mark.parametrize("loss", [{}, {"loss": "distill"}, {"loss": "mixed", "temperature": 2.0}], ids=str)
+def test_trainer_and_fine_tune_take_the_same_steps(pico_model, sequences, loss):
     from experiments.bench.plain import train_plainly
 
     recipe = Recipe(
-        learning_rate=1e-2, batch_size=4, micro_batch_size=4, schedule="constant", warmup_share=0.0
+        learning_rate=1e-2, batch_size=4, micro_batch_size=4, schedule="constant", warmup_share=0.0, **loss
     )
+    teacher = pico_model("llama", 2, seed=5) if loss else None
     adapted = []
     for _ in range(2):
         model = pico_model("llama", 2)
         allocation = RankSpace.from_model(model, like_uniform=4, slots="linear").reference()
         adapted.append(attach_adapter(model, allocation, recipe, seed=0))
-    ours = fine_tune(adapted[0], sequences, recipe=recipe, steps=8, seed=3, compute=COMPUTE)
+    ours = fine_tune(adapted[0], sequences, recipe=recipe, steps=8, seed=3, compute=COMPUTE, teacher=teacher)
     batches = draw_batches(len(sequences), batch_size=4, steps=8, seed=3)
     seen = [sequences[index] for indices in batches for index in indices]
-    losses, seconds = train_plainly(adapted[1], seen, recipe=recipe, compute=COMPUTE, pad_id=1)
+    losses, seconds = train_plainly(
+        adapted[1], seen, recipe=recipe, compute=COMPUTE, pad_id=1, teacher=teacher
+    )
     assert list(ours.losses) == pytest.approx(losses, abs=1e-5)
     assert ours.losses[-1] < ours.losses[0]
     assert seconds > 0
@@ -62,6 +66,7 @@ def test_operations_are_those_that_torch_counts_but_for_what_is_not_needed(pico_
     assert 0.6 * 2 * forward < needed < 2 * forward
     assert count_operations(model, one * 3, rank=0) == pytest.approx(3 * needed)
     assert count_operations(model, one, rank=4) > needed
+    assert 0.6 * forward < count_operations(model, one, training=False) < forward
 
 
 def test_a_part_leaves_the_keys_of_others_alone(tmp_path):
