@@ -13,6 +13,7 @@ from rankadaptor.results.table import (
     write_gain,
     write_interval,
     write_loss,
+    write_teacher,
 )
 
 OURS = "ours"
@@ -284,7 +285,8 @@ def build_effort_table(document: Document) -> Table:
         title="Time and tokens of every step",
         header=("step", "seconds", "configurations scored", "tokens trained"),
         rows=tuple(rows),
-        note=f"{cost['tokens_scored']:,} tokens were scored by the search and the choice of references.",
+        note=f"{cost['tokens_scored']:,} tokens were scored by the search and the choice of references."
+        + write_teacher([document["result"].get("recovery") or {}]),
     )
 
 

@@ -15,6 +15,7 @@ from rankadaptor.results.table import (
     write_gain,
     write_loss,
     write_percent,
+    write_teacher,
     write_value,
 )
 
@@ -189,6 +190,7 @@ def build_cost_table(document: Document) -> Table:
     known = [value for value in seconds.values() if value is not None]
     total = (write_count(sum(value for value in tokens.values() if value)), format_seconds(sum(known)))
     note = "Wall time on this machine, without repeated waiting of an interrupted run."
+    note += write_teacher(((document.get("result") or {}).get("recovered") or {}).values())
     return Table(
         "cost", "Cost of the run", ("stage", "tokens trained", "time"), (*rows, ("all", *total)), note
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,15 @@ def write_interval(low: float | None, high: float | None) -> str:
 def write_count(count: float | None) -> str:
     """Write a count with thousands separated."""
     return ABSENT if count is None else f"{count:,.0f}"
+
+
+def write_teacher(recoveries: Iterable[Mapping[str, Any]]) -> str:
+    """Write what a teacher read in recoveries, and in which time; empty where there was none."""
+    taught = [each["teacher"] for each in recoveries if each.get("teacher")]
+    if not taught:
+        return ""
+    tokens, seconds = (sum(each[key] for each in taught) for key in ("tokens", "seconds"))
+    return f" In the full recoveries a teacher read {tokens:,} tokens beside the model, in {seconds:,.1f} s."
 
 
 def write_points(share: float | None, error: float | None = None, *, signed: bool = False) -> str:

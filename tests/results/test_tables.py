@@ -227,6 +227,17 @@ def test_cost_adds_up():
     assert row(table, "all")["tokens trained"] == f"{73728 + 319488 + 245760 + 204800:,}"
 
 
+def test_a_teacher_is_part_of_the_cost():
+    document = make_document()
+    assert "teacher" not in build_cost_table(document).note
+    for entry in document["result"]["recovered"].values():
+        entry["teacher"] = {"tokens": 102400, "seconds": 12.25}
+    count = len(document["result"]["recovered"])
+    assert build_cost_table(document).note.endswith(
+        f"a teacher read {102400 * count:,} tokens beside the model, in {12.25 * count:,.1f} s."
+    )
+
+
 def test_markdown_escapes_what_would_break_a_table():
     table = Table("demo", "Demo", ("a", "b"), (("x|y", "line\nbreak"),), note="A note.")
     assert table.to_markdown() == "| a | b |\n|---|---:|\n| x\\|y | line break |\n\nA note.\n"

@@ -36,6 +36,9 @@ from rankadaptor.tracking import Tracker, open_tracker
 
 logger = logging.getLogger(__name__)
 
+RECOVERY = ("kept", "before", "after", "losses", "teacher")
+"""What the result says of the recovery, as `recover_chosen` describes it."""
+
 
 def run_compression(
     config: CompressConfig, *, output: Path | None = None, fresh: bool = False
@@ -154,7 +157,7 @@ def _run_steps(setting: Setting, tracker: Tracker) -> dict[str, Any]:
         "finalists": {key: finalists[key] for key in ("finalists", "rate", "rates") if key in finalists},
         "chosen": {"name": finalists["chosen"]["name"], **described},
         "ranks": ranked,
-        "recovery": {key: recovered[key] for key in ("kept", "before", "after", "losses")},
+        "recovery": {key: recovered[key] for key in RECOVERY if key in recovered},
         "export": exported,
         "points": judged["points"],
         "verdict": judged["verdict"],
