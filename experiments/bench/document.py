@@ -21,8 +21,27 @@ def summarise(key: str, values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def merge_results(part: str, found: dict[str, Any], *, path: Path = RESULTS) -> None:
-    """Add the keys of one part, and the environment and commit under which it was measured."""
+def merge_results(part: str, found: dict[str, Any], *, path: Path = RESULTS, whole: bool = True) -> None:
+    """Add the keys of one part, and the environment and commit under which it was measured.
+
+    Args:
+        part: Name of the part.
+        found: Its keys.
+        path: The result file.
+        whole: Whether the part was measured in full. Otherwise its environment is noted beside that of the
+            other rows, in `environments`.
+    """
     known = read_json(path) if path.is_file() else {}
     commits = {**known.get("commits", {}), part: find_commit()}
-    write_json(path, {**known, **found, "environment": describe_environment(), "commits": commits})
+    machine = describe_environment()
+    beside = {part: machine} if not whole else {}
+    write_json(
+        path,
+        {
+            **known,
+            **found,
+            "environment": machine if whole else known.get("environment", machine),
+            "environments": {**known.get("environments", {}), **beside},
+            "commits": commits,
+        },
+    )

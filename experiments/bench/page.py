@@ -16,6 +16,10 @@ from rankadaptor.report.markers import update_markers
 PAGES = (Path("docs/engine.md"), PAGE)
 FIGURES = {
     "tokens_per_second_ratio": ("tokens per second over those of `Trainer` + PEFT", "at least 1.6"),
+    "distill_tokens_per_second_ratio": (
+        "the same for a distillation with the same teacher in both",
+        "at least 1.5",
+    ),
     "matmul_share": ("share of the machine's matrix products that the needed operations reach", "0.75"),
     "two_workers_ratio": ("trials per second of two workers over those of one", "at least 1.8"),
     "plan_error": ("error of `plan` for the seconds of a trial", "at most 0.25"),
@@ -36,6 +40,7 @@ def render_page(results: dict[str, Any]) -> dict[str, str]:
     return {
         "engine": "\n".join([*_write_figures(results), "", _describe_machine(results)]),
         "engine-speed": "\n".join(_write_speed(results)),
+        "engine-distillation": _describe_distillation(results),
         "engine-plan": _describe_plan(results),
         "engine-sharing": _describe_sharing(results),
         "engine-search": _describe_search(results),
@@ -64,6 +69,31 @@ def _write_speed(results: dict[str, Any]) -> list[str]:
             f"| {case['tokens_per_second_ratio']:.2f} | {case['matmul_share']:.2f} |"
         )
     return lines
+
+
+def _describe_distillation(results: dict[str, Any]) -> str:
+    shares = [results[f"speed_{name}"]["teacher_share_of_seconds"] for name in ("distill", "distill_text")]
+    differences = [
+        results[f"speed_{name}"]["largest_loss_difference"] for name in ("distill", "distill_text")
+    ]
+    low, high = (f"{100 * pick(shares):.0f}" for pick in (min, max))
+    return (
+        f"In the rows that distil the teacher takes {low if low == high else f'{low} to {high}'} % of "
+        f"the time, its logits included, and the losses of the two loops differ by at most "
+        f"{max(differences):.1g} nats per token.{_describe_packages(results)}"
+    )
+
+
+def _describe_packages(results: dict[str, Any]) -> str:
+    """Name what those rows were measured with, where it is not what the others were."""
+    found = (results.get("environments") or {}).get("speed_distill")
+    if found is None:
+        return ""
+    mine, theirs = found["packages"], results["environment"]["packages"]
+    other = [
+        f"{name} {mine[name]}" for name in ("torch", "transformers", "peft") if mine[name] != theirs[name]
+    ]
+    return f" They were measured with {' and '.join(other)}." if other else ""
 
 
 def _describe_machine(results: dict[str, Any]) -> str:

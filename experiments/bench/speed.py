@@ -174,13 +174,12 @@ def measure_speed(*, pairs: int, cases: Sequence[str]) -> dict[str, Any]:
     for name in cases:
         logger.info(CASES[name].what)
         found[f"speed_{name}"] = case = measure_case(CASES[name], pairs=pairs)
+        top = ("tokens_per_second_ratio", "matmul")
         if name == "alpaca":
-            found |= {
-                key: value
-                for key, value in case.items()
-                if key.startswith(("tokens_per_second_ratio", "matmul"))
-            }
+            found |= {key: value for key, value in case.items() if key.startswith(top)}
             found |= {"dtype": compute.dtype, "dtype_reason": compute.reason, "threads": compute.threads}
+        if name == "distill":
+            found |= {f"distill_{key}": value for key, value in case.items() if key.startswith(top[0])}
     return {
         "targets": {
             "tokens_per_second_ratio": TARGET,
@@ -237,7 +236,8 @@ def main() -> None:
     logger.setLevel(logging.INFO)
     cases = list(CASES) if given.case == "all" else [given.case]
     found = measure_speed(pairs=given.pairs, cases=cases)
-    merge_results("speed" if given.case == "all" else f"speed_{given.case}", found, path=given.results)
+    whole = given.case == "all"
+    merge_results("speed" if whole else f"speed_{given.case}", found, path=given.results, whole=whole)
     for name in cases:
         case = found[f"speed_{name}"]
         logger.info(
