@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rankadaptor.proxies import ElasticAdapter
     from rankadaptor.pruning import prune
     from rankadaptor.recipe import Recipe
-    from rankadaptor.recovery import recover, tune_recipe
+    from rankadaptor.recovery import choose_recipe, recover, tune_recipe
     from rankadaptor.runtime import Compute, choose_compute
     from rankadaptor.search import Search
     from rankadaptor.space import Allocation, Limit, Slot, Space
@@ -73,7 +73,7 @@ _SOURCES = {
     "rankadaptor.pruning": ("prune",),
     "rankadaptor.recipe": ("Recipe",),
     "rankadaptor.components.adapter.lora": ("load_adapter",),
-    "rankadaptor.recovery": ("recover", "tune_recipe"),
+    "rankadaptor.recovery": ("choose_recipe", "recover", "tune_recipe"),
     "rankadaptor.runtime": ("Compute", "choose_compute"),
     "rankadaptor.search": ("Search",),
     "rankadaptor.space": ("Allocation", "Limit", "Slot", "Space"),
@@ -114,6 +114,7 @@ __all__ = [
     "Verdict",
     "build_space",
     "choose_compute",
+    "choose_recipe",
     "collect_records",
     "compare_scores",
     "compress",

@@ -105,6 +105,26 @@ class RecoveryDefaults:
 
 
 @dataclass(frozen=True)
+class ChoiceDefaults:
+    """How the recipe of a recovery is chosen; the fields are described at `recovery.choosing.halve_recipes`.
+
+    Attributes:
+        learning_rates: Rates tried, the usual one first.
+        share: Cost at most, as a share of the recovery's.
+        keep: Share of the candidates that goes on.
+        least_steps: Steps of a training at least.
+        rate_power: Power of the ratio of lengths by which the best rate rises in a shorter training:
+            `docs/decisions/0045`.
+    """
+
+    learning_rates: tuple[float, ...] = (3e-3, 1e-3, 6e-3)
+    share: float = 0.5
+    keep: float = 0.5
+    least_steps: int = 6
+    rate_power: float = 0.25
+
+
+@dataclass(frozen=True)
 class MetaTrainingDefaults:
     """How a predictor is meta-trained; the fields are described at `predictor.meta_train`."""
 
@@ -172,5 +192,6 @@ TRIAL = TrialDefaults()
 SEARCH = SearchDefaults()
 CONFIRMATION = ConfirmationDefaults()
 RECOVERY = RecoveryDefaults()
+CHOICE = ChoiceDefaults()
 META_TRAINING = MetaTrainingDefaults()
 COMPRESSION = CompressionDefaults()

@@ -86,7 +86,7 @@ class Outcome(Protocol):
         """Why it diverged."""
 
 
-def choose_recipe(
+def choose_rate(
     measure: Callable[[Sequence[Recipe]], Sequence[Outcome]],
     *,
     recipe: Recipe,
@@ -151,7 +151,7 @@ def choose_both(
     """Choose the learning rate on uniform, then the scaling exponent on a few random allocations.
 
     `reference_rank` is set to uniform's rank, so that at uniform all exponents agree and the rate is chosen
-    once, for each initialisation; see `choose_recipe` for the grid. If more than one exponent is given, each
+    once, for each initialisation; see `choose_rate` for the grid. If more than one exponent is given, each
     trains the same two random allocations of the space at the chosen rate, and the lowest mean held-out loss
     wins; with one exponent nothing more is run.
 
@@ -189,7 +189,7 @@ def choose_both(
 
     for start in dict.fromkeys(starts):
         try:
-            one = choose_recipe(
+            one = choose_rate(
                 measure_uniform,
                 recipe=recipe.replace(scaling_exponent=exponents[0], initialisation=start),
                 learning_rates=learning_rates,

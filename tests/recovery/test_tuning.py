@@ -8,7 +8,7 @@ import pytest
 
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.recipe import Recipe
-from rankadaptor.recovery.tuning import EXTENSIONS, choose_both, choose_recipe, tune_recipe
+from rankadaptor.recovery.tuning import EXTENSIONS, choose_both, choose_rate, tune_recipe
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def follow_valley(best_rate: float, diverges_above: float = math.inf):
 
 def test_best_rate_inside_the_grid():
     measure, calls = follow_valley(2e-3)
-    tuned = choose_recipe(measure, recipe=Recipe(), learning_rates=(4e-3, 1e-3, 2e-3))
+    tuned = choose_rate(measure, recipe=Recipe(), learning_rates=(4e-3, 1e-3, 2e-3))
     assert tuned.recipe == Recipe(learning_rate=2e-3)
     assert calls == [[1e-3, 2e-3, 4e-3]]
     assert [trial.learning_rate for trial in tuned.trials] == [1e-3, 2e-3, 4e-3]
@@ -47,7 +47,7 @@ def test_best_rate_inside_the_grid():
 def test_grid_grows_beyond_its_best_edge(best, expected, caplog):
     measure, calls = follow_valley(best)
     with caplog.at_level("INFO"):
-        tuned = choose_recipe(measure, recipe=Recipe(), learning_rates=(1e-3, 2e-3))
+        tuned = choose_rate(measure, recipe=Recipe(), learning_rates=(1e-3, 2e-3))
     assert tuned.recipe.learning_rate == pytest.approx(expected)
     assert "edge of the grid" in caplog.text
     assert all(len(call) == 1 for call in calls[1:])
@@ -55,13 +55,13 @@ def test_grid_grows_beyond_its_best_edge(best, expected, caplog):
 
 def test_growth_is_bounded():
     measure, calls = follow_valley(1.0)
-    choose_recipe(measure, recipe=Recipe(), learning_rates=(1e-3, 2e-3))
+    choose_rate(measure, recipe=Recipe(), learning_rates=(1e-3, 2e-3))
     assert len(calls) == 1 + EXTENSIONS
 
 
 def test_diverged_rates_are_kept_and_not_chosen():
     measure, _ = follow_valley(1.0, diverges_above=3e-3)
-    tuned = choose_recipe(measure, recipe=Recipe(), learning_rates=(1e-3, 2e-3, 4e-3))
+    tuned = choose_rate(measure, recipe=Recipe(), learning_rates=(1e-3, 2e-3, 4e-3))
     assert tuned.recipe.learning_rate == 2e-3
     assert tuned.trials[-1].loss is None
     assert tuned.trials[-1].error == "NaN"
@@ -70,20 +70,20 @@ def test_diverged_rates_are_kept_and_not_chosen():
 def test_divergence_everywhere_looks_lower_and_then_says_so():
     measure, calls = follow_valley(1.0, diverges_above=0.0)
     with pytest.raises(TrainingError, match="Every learning rate diverged"):
-        choose_recipe(measure, recipe=Recipe(), learning_rates=(1e-3, 2e-3))
+        choose_rate(measure, recipe=Recipe(), learning_rates=(1e-3, 2e-3))
     assert calls[1] == [5e-4]
 
 
 def test_one_rate_is_taken_as_it_is():
     measure, calls = follow_valley(1.0)
-    assert choose_recipe(measure, recipe=Recipe(), learning_rates=(3e-3,)).recipe.learning_rate == 3e-3
+    assert choose_rate(measure, recipe=Recipe(), learning_rates=(3e-3,)).recipe.learning_rate == 3e-3
     assert calls == [[3e-3]]
 
 
 @pytest.mark.parametrize("rates", [(), (0.0, 1e-3), (-1e-3,)])
 def test_rates_are_checked(rates):
     with pytest.raises(InputError, match="positive rates"):
-        choose_recipe(follow_valley(1.0)[0], recipe=Recipe(), learning_rates=rates)
+        choose_rate(follow_valley(1.0)[0], recipe=Recipe(), learning_rates=rates)
 
 
 def test_rate_and_exponent_are_tuned_on_a_model(model, space, recipe, rows, pico_tokenizer, compute):
