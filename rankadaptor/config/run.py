@@ -44,6 +44,7 @@ LATER: dict[str, Any] = {
     "recover.method": LORA,
     **{f"recipe.{key}": value for key, value in RECIPE_LATER.items()},
     "recipe.tune.initialisations": None,
+    "recover.choose": None,
     **{f"measure.{key}": value for key, value in MeasureSection().model_dump(mode="json").items()},
 }
 

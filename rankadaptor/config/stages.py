@@ -8,7 +8,7 @@ from pydantic import Field, field_serializer
 
 from rankadaptor.config.sections import RECIPE, Section
 from rankadaptor.credentials import mask_credentials
-from rankadaptor.defaults import CONFIRMATION, META_TRAINING, RECOVERY, SEARCH, TRIAL
+from rankadaptor.defaults import CHOICE, CONFIRMATION, META_TRAINING, RECOVERY, SEARCH, TRIAL
 from rankadaptor.methods import LORA, MethodName
 
 PredictorName = Literal["meta", "ensemble", "perceptron", "boosted_trees", "gaussian_process", "ridge"]
@@ -86,6 +86,31 @@ class ConfirmSection(Section):
     )
 
 
+class ChooseSection(Section):
+    """Values of the recipe that are tried for the full fine-tunes, by successive halving."""
+
+    learning_rates: tuple[float, ...] = Field(
+        default=CHOICE.learning_rates, min_length=1, description="Peak rates, the usual one first."
+    )
+    schedules: tuple[Literal["cosine", "linear", "constant"], ...] | None = Field(
+        default=None, min_length=1, description="Schedules of the rate; null keeps the recipe's."
+    )
+    share: float = Field(
+        default=CHOICE.share,
+        gt=0,
+        le=1,
+        description="Cost of the choice at most, as a share of one full fine-tune.",
+    )
+
+    def list_grid(self) -> dict[str, tuple[Any, ...]]:
+        """Return fields of the recipe and the values to try."""
+        axes: dict[str, tuple[Any, ...] | None] = {
+            "learning_rate": self.learning_rates,
+            "schedule": self.schedules,
+        }
+        return {name: values for name, values in axes.items() if values is not None}
+
+
 class RecoverSection(Section):
     """The full fine-tunes at the end."""
 
@@ -98,6 +123,11 @@ class RecoverSection(Section):
         default=RECIPE.steps,
         ge=1,
         description="Optimiser steps of a full fine-tune; fidelity is a share of them.",
+    )
+    choose: ChooseSection | None = Field(
+        default=None,
+        description="Choose the recipe of the full fine-tunes for their own length, on uniform; null takes "
+        "the recipe of the search.",
     )
     baselines: tuple[BaselineName, ...] = Field(
         default=("uniform",),

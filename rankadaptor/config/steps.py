@@ -19,8 +19,9 @@ STEP_INPUTS: Mapping[str, StepInputs] = {
     "tune": StepInputs(("recipe", "search.steps"), after=("space",)),
     "search": StepInputs(("search", "measure"), after=("tune",)),
     "confirm": StepInputs(("confirm",), after=("search",)),
+    "choose": StepInputs(("recover.choose", "recover.steps"), after=("tune",)),
     "adapters": StepInputs(
-        ("recover.steps", "recover.evaluate_every", "recover.patience"), after=("search",)
+        ("recover.steps", "recover.evaluate_every", "recover.patience", "recover.choose"), after=("search",)
     ),
     "recover": StepInputs(("recover",), after=("adapters",)),
     "scores": StepInputs(("evaluate.benchmarks", "evaluate.limit"), after=("prepare",)),
@@ -36,6 +37,7 @@ FIXED = ("prepare", "space", "tune", "search")
 ADAPTED = ("uniform", "searched", "random", "linear_in_depth")
 PLACES: Mapping[str, tuple[str, ...]] = {
     "confirm": ("steps/confirm.json",),
+    "choose": ("steps/choose.json", "choosing"),
     "adapters": tuple(f"adapters/{name}" for name in ADAPTED),
     "recover": ("steps/recover.json",),
     "scores": ("scores/dense.json", "scores/pruned.json"),

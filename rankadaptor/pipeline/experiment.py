@@ -22,6 +22,7 @@ from rankadaptor.defaults import CONFIRMATION
 from rankadaptor.evaluation.definitions import check_benchmarks
 from rankadaptor.files import write_json
 from rankadaptor.pipeline import account
+from rankadaptor.pipeline.choosing import choose_for_recovery
 from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.finals import check_adapters, evaluate_models, recover_all
 from rankadaptor.pipeline.forecast import foresee
@@ -185,7 +186,8 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
     source, prepared, tuned = found.source, found.prepared, found.tuned
     searched, verdict, space = found.searched, found.verdict, found.source.space
     allocations = name_allocations(config, space, searched)
-    recovered = folder.complete("recover", lambda: recover_all(folder, config, source, allocations))
+    trained, chosen = choose_for_recovery(folder, config, source)
+    recovered = folder.complete("recover", lambda: recover_all(folder, config, trained, allocations))
     check_adapters(folder, recovered["adapters"])
     account.log_recovery(tracker, recovered["adapters"])
     evaluated = folder.complete("evaluate", lambda: evaluate_models(folder, config, compute=source.compute))
@@ -196,6 +198,7 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
         "tuning": tuned["seconds"],
         "search": searched["seconds"],
         "confirm": verdict["seconds"],
+        **({"choose": chosen["seconds"]} if chosen is not None else {}),
         "recover": recovered["seconds"],
         "evaluate": evaluated["seconds"],
     }
@@ -209,6 +212,7 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
         "space": _describe_space(space),
         "search": {key: value for key, value in searched.items() if key not in ("seconds", "tokens")},
         "verdict": {key: value for key, value in verdict.items() if key not in ("seconds", "tokens")},
+        **({"choice": chosen} if chosen is not None else {}),
         "recovered": recovered["adapters"],
         "benchmarks": evaluated["benchmarks"],
         "benchmark_differences": evaluated["differences"],
@@ -217,6 +221,7 @@ def _run_steps(folder: RunFolder, config: RunConfig, tracker: Tracker) -> dict[s
                 "tuning": tuned["tokens"],
                 "search": searched["tokens"],
                 "confirm": verdict["tokens"],
+                **({"choose": chosen["tokens"]} if chosen is not None else {}),
                 "recover": sum(entry["tokens"] for entry in recovered["adapters"].values()),
             },
             "seconds": seconds,

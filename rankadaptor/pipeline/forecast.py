@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TRAINED = ("tune", "search", "confirm", "recover")
+TRAINED = ("tune", "search", "confirm", "choose", "recover")
 """Steps made of fine-tunes: the ratio of measured to estimated time corrects the estimates of the others."""
 
 

@@ -38,7 +38,7 @@ HALF_WRITTEN = re.compile(
 """Names of files and folders that are still being written."""
 OWN = re.compile(
     r"run(-[0-9a-f]+)?\.yaml|\.lock|steps|earlier|pruned|tuning|study|scores|adapters|predictor.*|elastic.*|scores\.json|widened|rates|"
-    r"importance\.safetensors|finalists|ranks|recovered|stock|stock_recovered|references|\.reference-.*|model|"
+    r"importance\.safetensors|finalists|ranks|recovered|stock|stock_recovered|references|choosing|\.reference-.*|model|"
     r"model\.gguf|front\.png|"
     r"identity\.json|records.*\.jsonl|starts\.jsonl|result(-[0-9a-f]+)?\.json|evaluation-.*\.json|report\.html"
 )

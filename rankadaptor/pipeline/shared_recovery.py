@@ -9,6 +9,7 @@ from typing import Any
 
 from rankadaptor.config import RunConfig
 from rankadaptor.errors import InputError
+from rankadaptor.pipeline.choosing import choose_for_recovery
 from rankadaptor.pipeline.experiment import name_allocations
 from rankadaptor.pipeline.finals import recover_all
 from rankadaptor.pipeline.preparation import load_space, pick_compute
@@ -59,6 +60,10 @@ def _recover(folder: RunFolder, config: RunConfig, group: ProcessGroup) -> None:
     space = load_space(folder, config)
     source, _ = tune_setting(folder, config, space, setting=folder.setting, compute=compute)
     allocations = name_allocations(config, space, folder.complete("search", dict))
+    if group.leads:
+        choose_for_recovery(folder, config, source)
+    group.wait()
+    source, _ = choose_for_recovery(folder, config, source)  # reads what the first process chose
 
     def recover() -> dict[str, Any]:
         return recover_all(folder, config, source, allocations, group=group)

@@ -14,6 +14,7 @@ STEP_KEYS: dict[str, tuple[str, ...]] = {
     "tune": ("recipe", "trials", "tokens"),
     "search": ("best", "history", "tokens", "predictor"),
     "confirm": ("outcome", "gain", "low", "high", "tokens"),
+    "choose": ("recipe", "changes", "rungs", "tokens"),
     "recover": ("adapters",),
     "evaluate": ("benchmarks", "differences"),
 }
@@ -23,6 +24,7 @@ COSTS = {
     "tune": "the choice is made again from the recorded trials",
     "search": "the search is replayed from its records, in seconds",
     "confirm": "the verdict is given again from the recorded trials",
+    "choose": "the choice is made again from the recorded trainings",
     "recover": "finished adapters are kept, and the step is written from them",
     "evaluate": "models that are scored already are not scored again",
 }

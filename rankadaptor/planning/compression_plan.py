@@ -19,6 +19,7 @@ from rankadaptor.planning.plan import PlanStep, StepTotals
 from rankadaptor.planning.preconditions import PREVIEW
 from rankadaptor.planning.rates import choose_rate
 from rankadaptor.planning.shape import ModelShape
+from rankadaptor.planning.token_law import describe_tokens
 from rankadaptor.planning.trainable import count_trainable
 from rankadaptor.runtime import count_cores
 
@@ -81,6 +82,8 @@ def estimate_compression(config: CompressConfig, *, measure: bool = False) -> Co
             "Recoveries follow the dense model: its passes over each batch and its weights are counted, its "
             "tokens are not."
         )
+    if (given := config.recover) is not None:
+        notes += describe_tokens(given.steps * given.batch_size * config.data.length)
     if state is None or state.refused:
         notes.append(f"{folder} holds another run: choose another output, or discard it with --fresh.")
     return CompressionPlan(

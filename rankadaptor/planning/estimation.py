@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rankadaptor.components.adapter import count_parameters
 from rankadaptor.config import RunConfig
 from rankadaptor.config.measure_section import SCORES
 from rankadaptor.config.sections import TuneSection
-from rankadaptor.config.stages import TRAINED
+from rankadaptor.config.stages import ChooseSection
 from rankadaptor.defaults import RECOVERY
 from rankadaptor.errors import ConfigError
+from rankadaptor.planning.assumptions import (
+    BENCHMARKS,
+    UNKNOWN_BENCHMARK,
+    count_workers,
+    describe_search,
+    list_assumptions,
+)
 from rankadaptor.planning.costs import (
     Work,
     count_forward,
@@ -30,25 +37,13 @@ from rankadaptor.planning.planned_space import build_planned_space
 from rankadaptor.planning.preconditions import KEPT_PREDICTOR, PREVIEW, check_inputs
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
 from rankadaptor.planning.shape import ModelShape, shrink_shape
+from rankadaptor.planning.token_law import describe_tokens
 from rankadaptor.planning.trainable import count_lengths
 from rankadaptor.progress import format_seconds
 from rankadaptor.recipe import EXPONENT_PROBES, GRADIENT, GRADIENT_GROUP_BYTES, GRADIENT_ROWS
-from rankadaptor.runtime import count_cores, fit_workers
-from rankadaptor.search.proposals import describe_rule
+from rankadaptor.recovery.choosing import foresee_rungs
 
 GRADIENT_BYTES = 4  # per weight, during a gradient initialisation
-# Rows a benchmark scores, and tokens per question with all its answers, as SmolLM2's tokenizer counts them.
-BENCHMARKS: Mapping[str, tuple[int, int]] = {
-    "boolq": (3270, 290),
-    "piqa": (1838, 90),
-    "hellaswag": (10042, 400),
-    "winogrande": (1267, 56),
-    "arc_easy": (2376, 130),
-    "arc_challenge": (1172, 160),
-    "openbookqa": (500, 80),
-}
-UNKNOWN_BENCHMARK = (2000, 300)
-
 PROCESS_SECONDS = 15.0
 SCORED_AT_ONCE = 16  # held-out sequences in one forward pass
 BENCHMARK_BATCH = 8  # questions
@@ -88,8 +83,8 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
         PlanStep(**{**vars(step), "done": state is not None and is_done(folder, state, step.name)})
         for step in costs.list_steps()
     )
-    notes = [*config.list_places(), *_list_assumptions(config, rate), *costs.advise_on_tuning()]
-    notes += _describe_search(config)
+    notes = [*config.list_places(), *list_assumptions(config, rate), *costs.advise_on_tuning()]
+    notes += [*describe_search(config), *describe_tokens(costs.count_recovery_tokens())]
     if state is None or state.refused:
         notes.append(f"{folder} holds another run: choose another output, or delete it with --fresh.")
     return Plan(
@@ -142,6 +137,8 @@ class _Costs:
         steps.append(
             self._train("confirm", what, runs=2 * confirm.seeds, steps=confirm.steps or search.steps)
         )
+        if config.recover.choose is not None:
+            steps += self._choose(config.recover.choose)
         names = dict.fromkeys(["searched", "uniform", *config.recover.baselines])
         what = f"full fine-tunes: {', '.join(names)}"
         whole = config.recover.steps
@@ -159,16 +156,33 @@ class _Costs:
         tries += EXPONENT_PROBES * exponents if exponents > 1 else 0
         return self._train("tune", "uniform at each rate", runs=tries, steps=steps)
 
+    def _choose(self, given: ChooseSection) -> list[PlanStep]:
+        """Estimate the choice of the full fine-tunes' recipe, one training after the other."""
+        rungs = foresee_rungs(given.list_grid(), steps=self.config.recover.steps, share=given.share)
+        runs = sum(count for count, _ in rungs)
+        if not runs:
+            return []
+        mean = sum(count * steps for count, steps in rungs) // runs
+        climbed = ", ".join(f"{count} for {steps}" for count, steps in rungs)
+        step = self._train("choose", "", runs=runs, steps=mean)
+        return [replace(step, what=f"recipe of the full fine-tunes, recipes and steps: {climbed}")]
+
+    def count_recovery_tokens(self) -> int:
+        """Return the tokens that one full fine-tune trains on."""
+        return round(self.row.repeat(self.config.recover.steps * self.config.recipe.batch_size).tokens)
+
     def advise_on_tuning(self) -> list[str]:
         """Estimate tuning at the length of the recovery, if the run tunes at a shorter length."""
         tune, whole = self.config.recipe.tune, self.config.recover.steps
         if tune is None or (steps := tune.steps or self.config.search.steps) >= whole:
             return []
+        if self.config.recover.choose is not None:
+            return []
         seconds = self._tune(tune, steps=whole).seconds
         return [
             f"Learning rates are tried on {steps} of {whole} steps, and short runs prefer rates that are too "
-            f"high. With recipe.tune.steps={whole} tuning takes {format_seconds(seconds)}; the rate matters "
-            "more than the ranks."
+            f"high. With recipe.tune.steps={whole} tuning takes {format_seconds(seconds)}; recover.choose "
+            "chooses a rate for the full fine-tunes alone. The rate matters more than the ranks."
         ]
 
     def _search(self) -> PlanStep:
@@ -240,7 +254,7 @@ class _Costs:
         one += scored * self._score_held_out(self.pruned)
         groups = -(-GRADIENT_BYTES * self.pruned.parameters // GRADIENT_GROUP_BYTES)  # a pass each
         one += groups * self.rate.compute_seconds(count_taylor(self.pruned, self.start))
-        beside = min(_count_workers(config), width or runs, runs)
+        beside = min(count_workers(config), width or runs, runs)
         rounds = -(-runs // beside)
         return PlanStep(
             name=name,
@@ -289,7 +303,7 @@ class _Costs:
                 count_forward(self.pruned, Work(rows * tokens, rows * tokens, tokens / 4))
             )
         runs = len(given.models)
-        beside = min(_count_workers(self.config), runs)
+        beside = min(count_workers(self.config), runs)
         longest = self.config.recipe.sequence_length
         batch = Work(BENCHMARK_BATCH * longest, BENCHMARK_BATCH * longest, longest)
         held = count_scoring_bytes(self.dense, batch, dtype=self.rate.dtype, quantise=self.config.quantise)
@@ -336,61 +350,3 @@ class _Costs:
         length = self.config.recipe.sequence_length
         batch = Work(SCORED_AT_ONCE * length, SCORED_AT_ONCE * length, length)
         return count_scoring_bytes(shape, batch, dtype=self.rate.dtype, quantise=quantise)
-
-
-def _describe_lengths(config: RunConfig) -> str:
-    row = guess_row(config.data.train, length=config.recipe.sequence_length)
-    if row.known:
-        return f"Rows of {config.data.train} have {row.tokens:.0f} tokens on average, as measured earlier."
-    return "Sequences are assumed full: tokens and times are upper bounds for short rows."
-
-
-def _list_assumptions(config: RunConfig, rate: Rate) -> list[str]:
-    notes = [
-        f"{rate.flops / 1e9:,.0f} GFLOP/s a process: {rate.source}.",
-        _describe_lengths(config),
-    ]
-    if config.prune is not None:
-        notes.append("Sizes after pruning assume that every block loses the same share.")
-    if config.recipe.needs_teacher:
-        notes.append(
-            "Fine-tunes follow the model before pruning: its passes over each batch and its weights are "
-            "counted, its tokens are not."
-        )
-    if (workers := _count_workers(config)) < config.compute.workers:
-        notes.append(
-            f"compute.workers {config.compute.workers} x compute.threads {config.compute.threads} exceed "
-            f"the {count_cores()} cores here: {workers} trials at a time."
-        )
-    if config.quantise is not None or config.recipe.gradient_checkpointing:
-        notes.append(
-            "On a CPU, quantised weights or gradient checkpointing need up to twice the memory counted here."
-        )
-    unknown = [name for name in config.evaluate.benchmarks if name not in BENCHMARKS]
-    if unknown:
-        notes.append(
-            f"Length of {', '.join(unknown)} is unknown; assumed to be {UNKNOWN_BENCHMARK[0]} questions."
-        )
-    return notes
-
-
-def _describe_search(config: RunConfig) -> list[str]:
-    """Describe how many allocations each acquisition function chooses."""
-    given = config.search
-    if config.measure.kind in SCORES:
-        return []
-    rule = describe_rule(
-        given.proposal,
-        evaluations=given.evaluations,
-        batch=given.batch,
-        mean_until=given.mean_until,
-        trained=given.predictor in TRAINED,
-    )
-    return [f"Search: {rule}"]
-
-
-def _count_workers(config: RunConfig) -> int:
-    given = config.compute
-    if given.executor != "local":
-        return given.workers
-    return fit_workers(given.workers, threads=given.threads)

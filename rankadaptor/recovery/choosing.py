@@ -298,6 +298,26 @@ def plan_rungs(candidates: int, *, budget: int, keep: float, least: int) -> tupl
     return (1, affordable) if affordable >= 2 else (0, 0)
 
 
+def foresee_rungs(
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    steps: int,
+    share: float = CHOICE.share,
+    keep: float = CHOICE.keep,
+    least: int = CHOICE.least_steps,
+) -> list[tuple[int, int]]:
+    """Return candidates and steps of each rung for a recovery of so many steps; none without a choice."""
+    candidates = len(list_candidates(grid))
+    budget = math.floor(share * steps)
+    rungs, count = plan_rungs(candidates, budget=budget, keep=keep, least=least) if candidates > 1 else (0, 0)
+    found = []
+    for number in range(rungs):
+        found.append((count, budget // ((rungs - number) * count)))
+        budget -= count * found[-1][1]
+        count = max(2, math.ceil(keep * count))
+    return found
+
+
 def describe_changes(changes: Changes) -> str:
     """Write a candidate in words, for example `learning_rate 0.003, schedule linear`."""
     return ", ".join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rankadaptor.errors import InputError
 from rankadaptor.results import Document, explain_outcome
+from rankadaptor.results.choice import build_choice_table
 from rankadaptor.results.details import (
     build_block_table,
     build_cost_table,
@@ -27,6 +28,7 @@ BUILDERS = {
     "ranks": build_rank_table,
     "recipe": build_recipe_table,
     "tuning": build_tuning_table,
+    "choice": build_choice_table,
     "search": build_search_table,
     "cost": build_cost_table,
     "environment": build_environment_table,
@@ -38,7 +40,8 @@ def render_markdown(document: Document) -> dict[str, str]:
 
     Returns:
         One text per block: `verdict`, every table by its name (`overview`, `losses`, `accuracy`,
-        `differences`, `pruning`, `blocks`, `ranks`, `recipe`, `tuning`, `search`, `cost`, `environment`),
+        `differences`, `pruning`, `blocks`, `ranks`, `recipe`, `tuning`, `choice`, `search`, `cost`,
+        `environment`),
         and `results`, which is verdict, losses, accuracies and paired differences one after another. A table
         without data is one sentence that says so.
     """
