@@ -118,6 +118,7 @@ def describe_missing(study: Study, records: list[Record]) -> str:
     """Return what is left of each kind of training, and how long it takes."""
     lines = [
         f"{number} × {cell.structure}, {cell.tokens} tokens, {cell.recipe}, {cell.method}, {cell.loss_kind}"
+        f"{', ' + cell.bits if cell.bits is not None else ''}"
         for cell, number in count_left(study, index_records(records))
     ]
     total = format_seconds(estimate_left(study, records))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from experiments.recovery.config import Study
 from experiments.recovery.rates import find_best_rate, list_untried
@@ -17,11 +18,13 @@ from experiments.recovery.training import (
     Record,
     Training,
 )
+from rankadaptor.methods import METHODS
+from rankadaptor.recipe import LOSSES
 
 LLM_PRUNER_RATE = 1e-4
 FEWEST_TRIED = 3
 """Rates that a tuning tries at least, for the estimate of what is left."""
-LOSS_KINDS = (PLAIN,)
+LOSS_KINDS = LOSSES
 """Losses that are compared."""
 
 
@@ -35,6 +38,7 @@ class Goal:
         rate: A rate that is given; None where one is tuned.
         tuned: The goal whose best rate is used; its own by default.
         start: The goal whose best rate is where the tuning begins.
+        begin: Where the tuning begins, if there is no such goal; the usual rate by default.
     """
 
     cell: Training
@@ -42,44 +46,57 @@ class Goal:
     rate: float | None = None
     tuned: Goal | None = None
     start: Goal | None = None
+    begin: float | None = None
 
 
 def list_goals(study: Study) -> list[Goal]:
     """Return all goals in the order of what the targets of the study need first."""
     short, middle, long = study.lengths
     first, *others = study.ratios
+    plain_short = _tune(study, short)
+    plain_middle = _tune(study, middle, plain_short)
+    kinds = [kind for kind in LOSS_KINDS if kind != PLAIN]
+    kinds_short = {kind: _tune(study, short, plain_short, loss_kind=kind) for kind in kinds}
+    kinds_middle = {kind: _tune(study, middle, goal, loss_kind=kind) for kind, goal in kinds_short.items()}
+    types_short = {kind: _tune(study, short, plain_short, bits=kind) for kind in study.types}
 
-    def ours(tokens: int, ratio: float = first, widths: str = UNIFORM, loss_kind: str = PLAIN) -> Training:
-        return Training(widths, ratio, tokens, 0.0, 0, loss_kind=loss_kind)
+    def usual(goal: Goal) -> Goal:
+        return Goal(goal.cell, goal.seeds, rate=study.learning_rate)
 
     def theirs(tokens: int, ratio: float = first, widths: str = UNIFORM) -> Goal:
-        cell = dataclasses.replace(ours(tokens, ratio, widths), recipe=LLM_PRUNER, schedule="linear")
+        cell = Training(widths, ratio, tokens, 0.0, 0, recipe=LLM_PRUNER, schedule="linear")
         return Goal(cell, study.count_seeds(tokens), rate=LLM_PRUNER_RATE)
 
-    def tuned(tokens: int, start: Goal | None = None, loss_kind: str = PLAIN) -> Goal:
-        return Goal(ours(tokens, loss_kind=loss_kind), study.count_seeds(tokens), start=start)
+    def both(ratio: float, widths: str) -> list[Goal]:
+        cell = dataclasses.replace(plain_middle.cell, ratio=ratio, widths=widths)
+        return [Goal(cell, plain_middle.seeds, tuned=plain_middle), theirs(middle, ratio, widths)]
 
-    def alike(goal: Goal, ratio: float, widths: str) -> Goal:
-        tokens = goal.cell.tokens
-        return Goal(ours(tokens, ratio, widths), study.count_seeds(tokens), tuned=goal)
+    return [
+        plain_short,
+        usual(plain_short),
+        plain_middle,
+        theirs(middle),
+        *kinds_short.values(),
+        *types_short.values(),
+        *(goal for ratio in others for goal in both(ratio, UNIFORM)),
+        *(goal for ratio in study.ratios for goal in both(ratio, SEARCHED)),
+        *kinds_middle.values(),
+        *(_tune(study, middle, goal, bits=kind) for kind, goal in types_short.items()),
+        usual(plain_middle),
+        *(_tune(study, short, method=name, begin=METHODS[name].learning_rate) for name in study.methods),
+        _tune(study, long, plain_middle),
+        *(_tune(study, long, goal, loss_kind=kind) for kind, goal in kinds_middle.items()),
+        theirs(short),
+        theirs(long),
+    ]
 
-    others_kinds = [kind for kind in LOSS_KINDS if kind != PLAIN]
-    plain_short = tuned(short)
-    plain_middle = tuned(middle, plain_short)
-    goals = [plain_short, Goal(ours(short), study.count_seeds(short), rate=study.learning_rate)]
-    goals += [plain_middle, theirs(middle)]
-    kinds_short = {kind: tuned(short, plain_short, kind) for kind in others_kinds}
-    goals += kinds_short.values()
-    for ratio in others:
-        goals += [alike(plain_middle, ratio, UNIFORM), theirs(middle, ratio)]
-    for ratio in study.ratios:
-        goals += [alike(plain_middle, ratio, SEARCHED), theirs(middle, ratio, SEARCHED)]
-    kinds_middle = {kind: tuned(middle, goal, kind) for kind, goal in kinds_short.items()}
-    goals += kinds_middle.values()
-    goals += [Goal(ours(middle), study.count_seeds(middle), rate=study.learning_rate)]
-    goals += [tuned(long, goal, kind) for kind, goal in ({PLAIN: plain_middle} | kinds_middle).items()]
-    goals += [theirs(short), theirs(long)]
-    return goals
+
+def _tune(
+    study: Study, tokens: int, start: Goal | None = None, *, begin: float | None = None, **changes: Any
+) -> Goal:
+    """Return a goal of the model that is studied most, with a rate of its own."""
+    cell = Training(UNIFORM, study.ratios[0], tokens, 0.0, 0, **changes)
+    return Goal(cell, study.count_seeds(tokens), start=start, begin=begin)
 
 
 def list_missing(study: Study, found: Mapping[Training, Record]) -> Iterator[Training]:
@@ -119,13 +136,14 @@ def find_untried(goal: Goal, study: Study, found: Mapping[Training, Record]) -> 
     """
     if goal.rate is not None:
         return []
-    begin, upward = study.learning_rate, True
+    begin, upward = goal.begin or study.learning_rate, True
     if goal.start is not None:
         if find_untried(goal.start, study, found) != []:
             return None
         begin = find_best_rate(goal.start.cell, found) or begin
-        # The best rate falls with the length; for another loss it may be higher.
-        upward = goal.start.cell.loss_kind != goal.cell.loss_kind
+        # The best rate falls with the length; for another loss or type it may be higher.
+        before = dataclasses.replace(goal.start.cell, tokens=goal.cell.tokens)
+        upward = before != goal.cell
     return list_untried(goal.cell, found, start=begin, upward=upward)
 
 

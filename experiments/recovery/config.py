@@ -44,6 +44,8 @@ class Study(Section):
     skip: tuple[int, int] = Field(default=(0, 0), description="Whole blocks at the start and at the end.")
     evaluations: int = Field(default=140, ge=1, description="Scores of the search for widths, per ratio.")
     seeds: SeedsSection = SeedsSection()
+    types: tuple[str, ...] = Field(default=(), description="Types that models are recovered for.")
+    methods: tuple[str, ...] = Field(default=(), description="Methods beside LoRA, at the first length.")
     rank: int = Field(default=16, ge=1)
     batch_size: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0, description="Where the search for a rate begins.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime
 import fcntl
 import logging
@@ -13,12 +14,18 @@ from typing import Any
 
 from experiments.recovery.models import Inputs
 from experiments.recovery.training import LLM_PRUNER, Record, Training
+from rankadaptor.components.adapter.tuners.merging import merge_trained
+from rankadaptor.components.precision.formats import find_format
+from rankadaptor.components.precision.rounding import find_rounding
 from rankadaptor.data import TokenSequence
 from rankadaptor.data.text_sets import TRAINING
-from rankadaptor.errors import TrainingError
+from rankadaptor.errors import NonFiniteError, TrainingError
+from rankadaptor.methods import find_method
 from rankadaptor.model import digest_model
-from rankadaptor.pipeline.compression.recovering import make_recipe, recover_merged
+from rankadaptor.model.families import describe_linears
+from rankadaptor.pipeline.compression.recovering import make_recipe
 from rankadaptor.recipe import Recipe
+from rankadaptor.recovery.final import train_adapter
 from rankadaptor.recovery.llm_pruner import BATCH, make_llm_pruner_recipe
 from rankadaptor.runtime import find_commit
 
@@ -42,22 +49,46 @@ def run_training(training: Training, inputs: Inputs) -> Record:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "error": None,
     }
+    inputs.compute.apply()
     try:
-        recovered = recover_merged(
+        trained, result = train_adapter(
             model,
+            None,
             recipe,
             sequences=sequences,
+            held_out=(),
             steps=recipe.steps,
             seed=training.seed,
             compute=inputs.compute,
             checkpoint=inputs.study.folder / "checkpoints" / training.label,
+            types=name_types(model, training.bits) if training.bits is not None else None,
+            teacher=inputs.load_dense() if recipe.needs_teacher else None,
         )
-    except TrainingError as error:
+        merged = merge_trained(trained, find_method(recipe.method))
+        losses = inputs.measure(merged)
+    except (TrainingError, NonFiniteError) as error:
         logger.warning("%s: %s", training.label, error)
         return Record(training, None, getattr(error, "tokens", 0), 0.0, {**details, "error": str(error)})
-    losses = inputs.measure(recovered.model)
     logger.info("%s: losses %s", training.label, {name: round(loss, 4) for name, loss in losses.items()})
-    return Record(training, losses, recovered.tokens, recovered.seconds, details)
+    details |= {"teacher_tokens": result.teacher_tokens, "teacher_seconds": round(result.teacher_seconds, 1)}
+    if training.is_rounded_afterwards(inputs.study.ratios[0]):
+        details["rounded"] = {kind: measure_rounded(merged, kind, inputs) for kind in inputs.study.types}
+    return Record(training, losses, result.tokens, result.seconds, details)
+
+
+def name_types(model: Any, kind: str) -> dict[str, str]:
+    """Return a type for every linear of the blocks whose rows it fits."""
+    fitting = find_format(kind)
+    return {each.name: kind for each in describe_linears(model) if fitting.allows(each.in_features)}
+
+
+def measure_rounded(model: Any, kind: str, inputs: Inputs) -> dict[str, float]:
+    """Return the losses of a model whose linears were rounded to a type after its recovery."""
+    rounded, round_weight = copy.deepcopy(model), find_rounding(kind)
+    for name in name_types(rounded, kind):
+        weight = rounded.get_submodule(name).weight
+        weight.data = round_weight(weight.data.float()).to(weight.dtype)
+    return inputs.measure(rounded)
 
 
 def make_training_recipe(training: Training, inputs: Inputs) -> tuple[Recipe, Sequence[TokenSequence]]:
@@ -74,8 +105,11 @@ def make_training_recipe(training: Training, inputs: Inputs) -> tuple[Recipe, Se
         length=study.length,
         steps=max(training.tokens // study.tokens_per_step, 1),
         learning_rate=training.learning_rate,
+        schedule=training.schedule,
+        loss=training.loss_kind,
+        method=training.method,
     )
-    return recipe.replace(schedule=training.schedule), inputs.texts[TRAINING]
+    return recipe, inputs.texts[TRAINING]
 
 
 @contextlib.contextmanager

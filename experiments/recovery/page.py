@@ -13,6 +13,7 @@ from experiments.recovery.rows import Row, list_rows
 from experiments.recovery.targets import (
     TEXTS,
     compare_losses,
+    compare_quantised,
     compare_with_default,
     compare_with_llm_pruner,
 )
@@ -81,7 +82,12 @@ def write_study(page: Path, *, folder: Path = FOLDER, result: Path = RESULT, law
 def render_page(rows: Sequence[Row], law: TokenLaw | None) -> str:
     """Return the document as Markdown."""
     parts = [INTRODUCTION, f"![Loss over the tokens of the recovery](../{FIGURE})\n"]
-    tables = (compare_with_llm_pruner(rows), compare_losses(rows), compare_with_default(rows))
+    tables = (
+        compare_with_llm_pruner(rows),
+        compare_losses(rows),
+        compare_quantised(rows),
+        compare_with_default(rows),
+    )
     for table in tables:
         if table.rows:
             parts += [f"## {table.title}\n", table.to_markdown()]

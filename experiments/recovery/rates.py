@@ -11,7 +11,7 @@ from rankadaptor.data.text_sets import SEARCH
 FACTOR = math.sqrt(3)
 """Ratio of neighbouring rates."""
 ORIGIN = 3e-3
-LOWEST, HIGHEST = -8, 6
+LOWEST, HIGHEST = -16, 9
 
 
 def make_rate(position: int) -> float:

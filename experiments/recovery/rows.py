@@ -17,6 +17,7 @@ Row = dict[str, Any]
 JUDGES = (JUDGING, OTHER)
 CONFIDENCE = 0.95
 LLM_PRUNER_NAME = "LLM-Pruner's recipe"
+AFTERWARDS = ", rounded afterwards"
 
 
 def list_rows(
@@ -33,28 +34,44 @@ def list_rows(
     for record in records:
         if record.training.seed != TUNING_SEED:
             groups.setdefault((record.training.cell, record.training.learning_rate), []).append(record)
+    sound = {
+        key: group for key, group in groups.items() if all(record.losses is not None for record in group)
+    }
     rows = [
-        _make_row(cell, rate, group, models, setting=setting)
-        for (cell, rate), group in groups.items()
-        if all(record.losses is not None for record in group)
+        _make_row(cell, rate, group, models, setting=setting, rounded=kind)
+        for (cell, rate), group in sound.items()
+        for kind in (None, *_list_types(group))
     ]
     keys = ("widths", "ratio", "tokens", "bits", "method", "loss_kind", "learning_rate")
     return sorted(rows, key=lambda row: tuple(str(row[key]).rjust(12) for key in keys))
 
 
+def _list_types(group: Sequence[Record]) -> list[str]:
+    """Return the types that all trainings of a group were rounded to afterwards."""
+    types = [set(record.details.get("rounded") or {}) for record in group]
+    return sorted(set.intersection(*types))
+
+
 def _make_row(
-    cell: Training, rate: float, group: Sequence[Record], models: Mapping[str, Any], *, setting: str
+    cell: Training,
+    rate: float,
+    group: Sequence[Record],
+    models: Mapping[str, Any],
+    *,
+    setting: str,
+    rounded: str | None = None,
 ) -> Row:
     group = sorted(group, key=lambda record: record.training.seed)
-    losses = {part: [_read(record, part) for record in group] for part in JUDGES}
+    losses = {part: [_read(record, part, rounded) for record in group] for part in JUDGES}
+    method = LLM_PRUNER_NAME if cell.recipe == LLM_PRUNER else cell.method
     before, dense = models[cell.structure]["losses"], models[DENSE]["losses"]
     row: Row = {
         "setting": setting,
         "widths": cell.widths,
         "ratio": cell.ratio,
         "parameters": models[cell.structure]["parameters"],
-        "bits": cell.bits,
-        "method": LLM_PRUNER_NAME if cell.recipe == LLM_PRUNER else cell.method,
+        "bits": rounded or cell.bits,
+        "method": f"{method}{AFTERWARDS}" if rounded is not None else method,
         "loss_kind": cell.loss_kind,
         "learning_rate": rate,
         "tokens": cell.tokens,
@@ -74,9 +91,9 @@ def _make_row(
     return row
 
 
-def _read(record: Record, part: str) -> float:
-    assert record.losses is not None
-    return record.losses[part]
+def _read(record: Record, part: str, rounded: str | None) -> float:
+    losses = record.losses if rounded is None else record.details["rounded"][rounded]
+    return float(losses[part])
 
 
 def find_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from experiments.recovery.rows import LLM_PRUNER_NAME, Row, find_interval, pair_seeds
+from experiments.recovery.rows import AFTERWARDS, LLM_PRUNER_NAME, Row, find_interval, pair_seeds
 from experiments.recovery.training import LORA, PLAIN
 from rankadaptor.results.table import ABSENT, Table, write_gain, write_interval, write_percent
 
 WANTED_RATIO = 1.5
 TEXTS = {"judging": "judging text", "other": "other domain"}
+FLOAT, ROUNDED = "float weights", "rounded afterwards"
+WANTED_OF_TYPES = {"A3G32": {ROUNDED: 0.2}, "Q4_0": {ROUNDED: 0.0, FLOAT: -0.03}}
+"""Type → what training through it is compared with → least gain, nats per token."""
 TODAYS_RATE = 3e-3
 """Rate of the default recipe."""
 
@@ -105,6 +108,46 @@ def compare_losses(rows: Sequence[Row]) -> Table:
         header=("model", "tokens", "text", "loss", "rate of plain", "gain", "95 % interval", "seeds"),
         rows=tuple(lines),
     )
+
+
+def compare_quantised(rows: Sequence[Row]) -> Table:
+    """Compare recoveries through a quantiser with those rounded afterwards, and with float weights."""
+    lines = []
+    for through in (row for row in rows if row["bits"] is not None and row["method"] == LORA):
+        for other, wanted in WANTED_OF_TYPES.get(through["bits"], {}).items():
+            rival = _find_rival(rows, through, other)
+            for text, name in TEXTS.items() if rival is not None else ():
+                assert rival is not None
+                gains = [right - left for left, right in pair_seeds(through, rival, f"losses_{text}")]
+                gain, low, high = find_interval(gains) if gains else (None, None, None)
+                met = ABSENT if gain is None else ("yes" if gain >= wanted else "no")
+                lines.append(
+                    (
+                        _name_model(through), through["bits"], f"{through['tokens']:,}", other, name,
+                        write_gain(gain), write_interval(low, high), write_gain(wanted), str(len(gains)), met,
+                    )
+                )  # fmt: skip
+    return Table(
+        name="quantised",
+        title="Gain of training through the quantiser, in nats per token",
+        header=(
+            "model", "type", "tokens", "against", "text", "gain", "95 % interval", "target", "seeds", "met",
+        ),
+        rows=tuple(lines),
+    )  # fmt: skip
+
+
+def _find_rival(rows: Sequence[Row], through: Row, other: str) -> Row | None:
+    """Return LoRA with the plain loss of the same model, rounded afterwards or in float weights."""
+    found = [
+        row
+        for row in rows
+        if row["loss_kind"] == PLAIN
+        and all(row[key] == through[key] for key in ("setting", "widths", "ratio", "tokens"))
+        and (row["method"], row["bits"])
+        == ((LORA, None) if other == FLOAT else (LORA + AFTERWARDS, through["bits"]))
+    ]
+    return min(found, key=lambda row: float(row["loss_judging"]), default=None)
 
 
 def find_best(rows: Sequence[Row], like: Row) -> Row | None:

@@ -66,6 +66,11 @@ class Training:
         ]
         return "-".join([*parts, f"{self.tokens}", f"{self.learning_rate:.3g}", f"seed{self.seed}"])
 
+    def is_rounded_afterwards(self, ratio: float) -> bool:
+        """Tell whether it is what trainings through a quantiser are compared with, at this ratio."""
+        usual = (self.recipe, self.method, self.loss_kind, self.bits) == (OURS, LORA, PLAIN, None)
+        return usual and (self.widths, self.ratio) == (UNIFORM, ratio) and self.seed != TUNING_SEED
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON-like dict."""
         return dataclasses.asdict(self)

@@ -17,11 +17,14 @@ def list_changed(values, base=None):
     ("values", "changed"),
     [
         ({"confirm": {"seeds": 10}}, {"confirm"}),
-        ({"recover": {"steps": 500}}, {"adapters", "recover", "adapter_scores", "evaluate"}),
+        ({"recover": {"steps": 500}}, {"choose", "adapters", "recover", "adapter_scores", "evaluate"}),
         ({"recover": {"baselines": ["uniform", "random"]}}, {"recover"}),
         ({"evaluate": {"limit": 10}}, {"scores", "adapter_scores", "evaluate"}),
         ({"evaluate": {"models": ["uniform"]}}, {"evaluate"}),
-        ({"search": {"evaluations": 11}}, set(STEP_INPUTS) - {"prepare", "space", "tune", "scores"}),
+        (
+            {"search": {"evaluations": 11}},
+            set(STEP_INPUTS) - {"prepare", "space", "tune", "scores", "choose"},
+        ),
         ({"space": {"like_uniform": 16}}, set(STEP_INPUTS) - {"prepare", "scores"}),
         ({"seed": 1}, set(STEP_INPUTS)),
         ({"name": "other", "compute": {"workers": 2}}, set()),

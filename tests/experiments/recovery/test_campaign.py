@@ -47,6 +47,7 @@ def study(
             "lengths": (64, 128, 256),
             "ratios": (0.3,),
             "evaluations": 24,
+            "types": ("Q4_0",),
             "rank": 2,
             "batch_size": 2,
             "speed": 1e6,
@@ -84,9 +85,26 @@ def test_both_recipes_train_uniform_and_searched_models(study: Study, tmp_path: 
     result, law = tmp_path / "recovery.json", tmp_path / "law.json"
     write_study(tmp_path / "page.md", folder=tmp_path / "records", result=result, law=law)
     rows = json.loads(result.read_text())
-    assert len(rows) == 4
+    assert len(rows) == 5  # one of them was rounded afterwards too
     assert not law.exists()  # one length is no curve
     assert "LLM-Pruner's recipe" in (tmp_path / "page.md").read_text()
+
+
+def test_losses_methods_and_types_are_trained_and_rounded_models_measured(study: Study, tmp_path: Path):
+    inputs = Inputs(study, Records("pico", folder=tmp_path / "records"))
+    plain = run_training(Training("uniform", 0.3, 64, 3e-3, 0), inputs)
+    assert plain.losses is not None
+    rounded = plain.details["rounded"]["Q4_0"]
+    assert rounded.keys() == plain.losses.keys()
+    assert rounded != plain.losses
+    taught = run_training(Training("uniform", 0.3, 64, 3e-3, 0, loss_kind="distill"), inputs)
+    through = run_training(Training("uniform", 0.3, 64, 3e-3, 0, bits="Q4_0"), inputs)
+    whole = run_training(Training("uniform", 0.3, 64, 1e-4, 0, method="full"), inputs)
+    losses = [record.losses for record in (plain, taught, through, whole)]
+    assert None not in losses
+    assert len({each["judging"] for each in losses if each is not None}) == 4
+    assert taught.details["teacher_tokens"] > 0
+    assert "rounded" not in through.details
 
 
 def test_an_interrupted_training_ends_with_the_same_losses(

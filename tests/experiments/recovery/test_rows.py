@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,12 @@ import pytest
 from experiments.recovery.law import fit_law, keep_law
 from experiments.recovery.page import render_page
 from experiments.recovery.rows import list_rows
-from experiments.recovery.targets import compare_losses, compare_with_default, compare_with_llm_pruner
+from experiments.recovery.targets import (
+    compare_losses,
+    compare_quantised,
+    compare_with_default,
+    compare_with_llm_pruner,
+)
 from experiments.recovery.training import LLM_PRUNER, Record, Training
 from rankadaptor.errors import InputError
 from rankadaptor.planning.token_law import TokenLaw, compute_share, read_token_law
@@ -78,6 +84,17 @@ def test_gains_over_the_default_and_the_plain_loss_are_paired_by_seed():
     assert default.rows[0][4] == "+0.8000"
     assert default.rows[0][-1] == "yes"
     assert compare_losses(rows).rows[0][5] in ("+0.4000", "+0.8000")
+
+
+def test_training_through_a_quantiser_is_compared_with_rounding_afterwards():
+    rounded = {"A3G32": {"search": 6.0, "judging": 6.0, "other": 7.0}}
+    records = [make_record(0.6, seed=seed) for seed in range(3)]
+    records = [dataclasses.replace(each, details={**each.details, "rounded": rounded}) for each in records]
+    records += [make_record(0.4, seed=seed, bits="A3G32") for seed in range(3)]
+    table = compare_quantised(list_rows(records, MODELS, setting="test"))
+    assert len(table.rows) == 2
+    assert {row[5] for row in table.rows} == {"+0.6000"}
+    assert {row[-1] for row in table.rows} == {"yes"}
 
 
 def test_the_law_is_found_again_and_read_by_plan(tmp_path: Path):
