@@ -92,8 +92,10 @@ def _make_row(
 
 
 def _read(record: Record, part: str, rounded: str | None) -> float:
-    losses = record.losses if rounded is None else record.details["rounded"][rounded]
-    return float(losses[part])
+    if rounded is not None:
+        return float(record.details["rounded"][rounded][part])
+    assert record.losses is not None
+    return record.losses[part]
 
 
 def find_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:

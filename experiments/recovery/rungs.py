@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +114,9 @@ def compare_choices(losses: Losses) -> list[dict[str, Any]]:
                 continue
             final = {position: _end(losses, position, steps) for position in POSITIONS}
             best = min(final.values())
-            cut = _choose(lambda each, steps=steps, short=short: losses[each, steps].get(short, math.inf))
-            own = _choose(lambda each, short=short: _end(losses, each, short))
+            passed = {each: losses[each, steps].get(short, math.inf) for each in POSITIONS}
+            ended = {each: _end(losses, each, short) for each in POSITIONS}
+            cut, own = min(passed, key=passed.__getitem__), min(ended, key=ended.__getitem__)
             regret = {"cut": final[cut] - best}
             for power in EXPONENTS:
                 moved = own - power * math.log(share) / math.log(math.sqrt(3))
@@ -131,10 +132,6 @@ def compare_choices(losses: Losses) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-def _choose(read: Callable[[int], float], positions: Sequence[int] = POSITIONS) -> int:
-    return min(positions, key=read)
 
 
 def _end(losses: Losses, position: int, steps: int) -> float:

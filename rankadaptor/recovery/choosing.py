@@ -187,7 +187,7 @@ def halve_recipes(
         if not ranked:
             break
         count = max(2, math.ceil(keep * len(rung)))
-        climbing = [each.changes for each in ranked[:count]]
+        climbing = [dict(each.changes) for each in ranked[:count]]
         if (further := _extend(ranked[0].changes, grid, tried=done)) is not None:
             climbing = [climbing[0], further, *climbing[1 : count - 1]]
     best = min((each for each in done[-1]), key=_rank)
