@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rankadaptor.errors import InputError
+from rankadaptor.methods import METHODS, explain_unmergeable
 from rankadaptor.model.quantisation import refuse_quantised
 
 
@@ -24,8 +25,13 @@ def merge_adapter(model: Any, adapter: str | Path | None) -> Any:
 
     Raises:
         CheckpointError: If the adapter is damaged or belongs to another model.
-        InputError: If the model is quantised, or carries an adapter and another one is given.
+        InputError: If the model is quantised, the adapter cannot be merged, or the model carries an adapter
+            and another one is given.
     """
+    from rankadaptor.components.adapter.bottleneck import BottleneckModel
+
+    if isinstance(model, BottleneckModel):
+        raise InputError(explain_unmergeable(METHODS["bottleneck"]))
     carries = bool(getattr(model, "peft_config", None))
     if adapter is None and not carries:
         return model

@@ -82,7 +82,7 @@ class ModelInMemory(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         self.tokens += inps.numel()
         if self._progress is not None:
             self._progress.advance(inps.numel())
-        return logits
+        return logits[:, -inps.shape[1] :]  # prompt tuning gives those of its virtual tokens too
 
 
 @contextlib.contextmanager

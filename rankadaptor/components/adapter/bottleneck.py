@@ -93,19 +93,14 @@ class BottleneckModel(nn.Module):
         """Run the model."""
         return self.base_model(*args, **given)
 
-    def generate(self, *args: Any, **given: Any) -> Any:
-        """Generate tokens; see transformers."""
-        return self.base_model.generate(*args, **given)
-
-    @property
-    def config(self) -> Any:
-        """The model's configuration."""
-        return self.base_model.config
-
-    @property
-    def device(self) -> torch.device:
-        """The model's device."""
-        return next(self.parameters()).device
+    def __getattr__(self, name: str) -> Any:
+        """Return the model's own attribute, for example `config`, `device` or `generate`."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "base_model":  # while it is being built
+                raise
+            return getattr(self.base_model, name)
 
     def list_weights(self) -> dict[str, torch.nn.Parameter]:
         """Return the adapters' weights by name."""
