@@ -25,6 +25,8 @@ MethodName = Literal[
 ]
 LORA: MethodName = "lora"
 QLORA: MethodName = "qlora"
+THROUGH_ROUNDING: tuple[MethodName, ...] = (LORA, "rslora")
+"""Methods that can be trained through the rounding of the types of a file."""
 
 
 @dataclass(frozen=True)

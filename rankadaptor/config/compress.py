@@ -190,6 +190,11 @@ class CompressRecoverSection(LossSection):
         "With another method than lora the default stands for the method's own rates.",
     )
     batch_size: int = Field(default=RECIPE.batch_size, ge=1, description="Sequences per optimiser step.")
+    quantisation_aware: bool = Field(
+        default=False,
+        description="Train the adapter through the rounding of the file's types, so that it makes up for "
+        "it. Every stock type of the dense model then has a recovery of its own.",
+    )
     ranks: Literal["uniform", "searched"] = Field(
         default="uniform",
         description="searched looks for better ranks of the same size by fine-tunes of finalist_steps, and "
@@ -235,7 +240,10 @@ COMPRESS = JobKind(
         read=("model", "data.text", "data.other"), written=("output", "track.uri", "search.records")
     ),
     irrelevant=("job", "name", "output", "track", "compute.threads", "search.records"),
-    later={f"recover.{key}": RECIPE_LATER[key] for key in (*LossSection.model_fields, "method")},
+    later={
+        **{f"recover.{key}": RECIPE_LATER[key] for key in (*LossSection.model_fields, "method")},
+        "recover.quantisation_aware": False,
+    },
     steps={
         "prepare": StepInputs(
             ("seed", "model", "compute", "data", "choices.importance", "choices.importance_rows")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rankadaptor.config.conflicts import Conflict
 from rankadaptor.config.kit_names import describe_name, list_kit_models, list_kit_rows
 from rankadaptor.config.limits import Share, read_parameters, read_share
-from rankadaptor.methods import QLORA, explain_no_ranks, explain_unmergeable, find_method
+from rankadaptor.methods import QLORA, THROUGH_ROUNDING, explain_no_ranks, explain_unmergeable, find_method
 
 if TYPE_CHECKING:
     from rankadaptor.config.compress import CompressConfig, CompressRecoverSection
@@ -67,6 +67,12 @@ def _check_method(recover: CompressRecoverSection) -> Iterator[Conflict]:
             (key,),
             f"given {method.name}, which holds the frozen linears in NF4. A compression keeps them in full "
             "precision, rounds them once, to the types of the file, and would gain nothing. Take lora.",
+        )
+    if recover.quantisation_aware and method.name not in THROUGH_ROUNDING:
+        yield Conflict(
+            ("recover.quantisation_aware", key),
+            f"given true and {method.name}, but only {' and '.join(THROUGH_ROUNDING)} are trained through the "
+            "rounding of the types. Set recover.quantisation_aware: false, or take lora.",
         )
     steps = min(recover.steps, recover.finalist_steps)
     if steps < method.fewest_steps:

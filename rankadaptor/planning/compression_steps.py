@@ -204,12 +204,13 @@ def _list_recovery_steps(costs: _Costs) -> Iterator[PlanStep]:
     files = stock * sum(name in config.references for name in ("stock", "stock_importance"))
     compared = stock if given is not None and "stock_recovered" in config.references else 0
     compared = compared if compared and _is_stock_near(config, costs.shape) else 0
+    recovered = compared if given is not None and given.quantisation_aware else min(compared, 1)
     rules = len(names)
     judged = costs.score(costs.judged) + WRITE_SECONDS
     pieces = {
         "recover": [costs.recover(full) + 2 * choice if given is not None else 0.0],
         "stock": [judged] * files,
-        "stock_recovered": [costs.recover(full) + compared * judged] if compared else [],
+        "stock_recovered": [costs.recover(full) + compared / max(recovered, 1) * judged] * recovered,
         "references": [costs.recover(full) + judged] * rules,
     }
     if workers > 1:
@@ -240,8 +241,8 @@ def _list_recovery_steps(costs: _Costs) -> Iterator[PlanStep]:
     yield PlanStep(
         "stock_recovered",
         f"the dense model recovered, as {compared} files" if compared else "nothing",
-        int(compared > 0),
-        compared * costs.judged + (full * tokens if compared else 0),
+        recovered,
+        compared * costs.judged + recovered * full * tokens,
         sum(pieces["stock_recovered"]),
         memory,
     )

@@ -43,6 +43,14 @@ def find_rounding(name: str) -> Rounding:
     return _WRITTEN_OUT.get(kind.name, partial(_round_by_engine, kind=kind.name))
 
 
+def is_quick(name: str) -> bool:
+    """Tell whether rounding to a type takes a small part of a training step."""
+    if name in QUANTISED:
+        return name == "int8"
+    kind = find_format(name)
+    return isinstance(kind, Grid) or kind.name in _WRITTEN_OUT
+
+
 def check_fit(name: str, columns: int, *, module: str) -> None:
     """Check that rows of this length can be stored in a type.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.components.precision.rounding import is_quick
 from rankadaptor.config.sections import LossSection
 from rankadaptor.errors import NonFiniteError, TrainingError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
@@ -53,13 +54,14 @@ class Candidate:
 def recover_candidate(
     setting: Setting,
     model: Any,
+    types: Mapping[str, str],
     *,
     steps: int,
     rate: float,
     checkpoint: Path | None = None,
     ranks: Sequence[int] | None = None,
 ) -> Recovered:
-    """Recover an extracted model as the run asks; see `recover_merged`."""
+    """Recover an extracted model, to be stored in these types, as the run asks; see `recover_merged`."""
     return recover_merged(
         model,
         make_run_recipe(setting, steps=steps, rate=rate),
@@ -69,8 +71,21 @@ def recover_candidate(
         compute=setting.compute,
         checkpoint=checkpoint,
         ranks=ranks,
+        types=choose_trained_types(setting, types),
         teacher=find_run_teacher(setting),
     )
+
+
+def choose_trained_types(setting: Setting, types: Mapping[str, str]) -> dict[str, str]:
+    """Return the types that a recovery trains through; none where the run trains float weights.
+
+    Types whose packing is a search, which would take several times as long as the training, are left out:
+    their matrices are trained unrounded and rounded once at the end.
+    """
+    given = setting.config.recover
+    if given is None or not given.quantisation_aware:
+        return {}
+    return {name: kind for name, kind in types.items() if is_quick(kind)}
 
 
 def find_run_teacher(setting: Setting) -> Any:
@@ -125,7 +140,7 @@ def try_candidate(
     """
     model, types = candidate.extract(setting)
     try:
-        recovered = recover_candidate(setting, model, steps=steps, rate=rate, checkpoint=checkpoint)
+        recovered = recover_candidate(setting, model, types, steps=steps, rate=rate, checkpoint=checkpoint)
         loss = measure_choice(setting, recovered.model, types)
     except (TrainingError, NonFiniteError) as error:
         logger.warning("%s: rate %g: %s", candidate.name, rate, error)

@@ -66,6 +66,7 @@ def recover_chosen(
         recovered = recover_candidate(
             setting,
             copy.deepcopy(model),
+            types,
             steps=given.steps,
             rate=rate,
             checkpoint=setting.folder.path / RECOVERED_FOLDER,

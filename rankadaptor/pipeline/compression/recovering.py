@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +82,7 @@ def recover_merged(
     compute: Compute,
     checkpoint: Path | None = None,
     ranks: Sequence[int] | None = None,
+    types: Mapping[str, str] | None = None,
     teacher: Any = None,
 ) -> Recovered:
     """Fine-tune a model by the recipe's method and merge what was trained into its weights, in float32.
@@ -95,6 +96,7 @@ def recover_merged(
         compute: Device, precision and threads.
         checkpoint: Folder to resume from and to write to.
         ranks: A rank for every slot of `build_rank_space`; None takes `reference_rank` everywhere.
+        types: Type of each matrix by module name, to train through its rounding; None trains float weights.
         teacher: The model that the recipe's loss follows.
 
     Raises:
@@ -119,6 +121,7 @@ def recover_merged(
         seed=seed,
         compute=compute,
         checkpoint=checkpoint,
+        types=types,
         teacher=teacher,
     )
     return Recovered(

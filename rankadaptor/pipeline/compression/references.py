@@ -60,7 +60,9 @@ def measure_reference(setting: Setting, candidate: Candidate, rate: float | None
     def measure() -> dict[str, Any]:
         model, types = candidate.extract(setting)
         try:
-            recovered = recover_candidate(setting, model, steps=given.steps, rate=rate, checkpoint=place)
+            recovered = recover_candidate(
+                setting, model, types, steps=given.steps, rate=rate, checkpoint=place
+            )
         except (TrainingError, NonFiniteError) as error:
             logger.warning("%s: %s", candidate.name, error)
             return {"points": [], "tokens": getattr(error, "tokens", 0)}

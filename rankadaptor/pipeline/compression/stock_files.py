@@ -14,7 +14,11 @@ from rankadaptor.engine.quantisers import WITHOUT_IMPORTANCE
 from rankadaptor.engine.stock import choose_stock_types
 from rankadaptor.errors import InputError
 from rankadaptor.model.families import describe_blocks, describe_linears
-from rankadaptor.pipeline.compression.candidates import Candidate, recover_candidate
+from rankadaptor.pipeline.compression.candidates import (
+    Candidate,
+    choose_trained_types,
+    recover_candidate,
+)
 from rankadaptor.pipeline.compression.column_importance import measure_column_importance
 from rankadaptor.pipeline.compression.delivery import DEFAULT_TYPE
 from rankadaptor.pipeline.compression.jobs import Job, do_jobs
@@ -99,13 +103,32 @@ def measure_stock(setting: Setting) -> dict[str, Any]:
 
 
 def list_stock_recoveries(setting: Setting, *, rate: float | None) -> list[Job]:
-    """Return the recovery of the dense model for its stock files, as one piece of work if it is worth it."""
+    """Return the recoveries of the dense model for its stock files, if they are worth it."""
     stock = list_stock(setting)
     if not _is_asked(setting, rate) or _find_reason(setting, stock) is not None:
         return []
     assert rate is not None
-    results = [name_result(_name_recovered(setting, each, rate)) for each in stock]
-    return [Job("stock, recovered", measure_recovered_stock, (stock, rate), tuple(results))]
+    return [
+        Job(
+            f"{', '.join(each.name for each in group)}, recovered",
+            measure_recovered_stock,
+            (group, rate),
+            tuple(name_result(_name_recovered(setting, each, rate)) for each in group),
+        )
+        for group in group_recoveries(setting, stock)
+    ]
+
+
+def group_recoveries(setting: Setting, stock: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Return the stock files that one recovery of the dense model serves, together.
+
+    All of them, where it trains float weights; otherwise those whose trained types are the same.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[Candidate]] = {}
+    for each in stock:
+        trained = choose_trained_types(setting, each.types or {})
+        groups.setdefault(tuple(sorted(trained.items())), []).append(each)
+    return list(groups.values())
 
 
 def recover_stock(setting: Setting, *, rate: float | None) -> dict[str, Any]:
@@ -125,24 +148,26 @@ def recover_stock(setting: Setting, *, rate: float | None) -> dict[str, Any]:
     if (reason := _find_reason(setting, stock)) is not None:
         logger.info("stock files: %s", reason)
         return {**nothing, "skipped": reason}
-    found = measure_recovered_stock(setting, stock, rate)
-    points = [point for kept in found for point in kept["points"]]
+    groups = [measure_recovered_stock(setting, group, rate) for group in group_recoveries(setting, stock)]
+    points = [point for found in groups for kept in found for point in kept["points"]]
     log_points(points)
-    return {**nothing, "points": points, "tokens": max(kept["tokens"] for kept in found)}
+    tokens = sum(max(kept["tokens"] for kept in found) for found in groups)
+    return {**nothing, "points": points, "tokens": tokens}
 
 
 def measure_recovered_stock(
     setting: Setting, stock: Sequence[Candidate], rate: float
 ) -> list[dict[str, Any]]:
-    """Recover the dense model and score it in each stock type, or read what is kept of that."""
+    """Recover the dense model once and score it in each of these types, or read what is kept of that."""
     given = setting.config.recover
     assert given is not None
 
     @functools.cache
     def recover() -> Recovered:  # one model serves all types
-        model, _ = Candidate("dense", STOCK).extract(setting)
-        place = name_place(setting, RECOVERED_FOLDER, f"dense-{rate:g}")
-        return recover_candidate(setting, model, steps=given.steps, rate=rate, checkpoint=place)
+        model, types = stock[0].extract(setting)
+        name = stock[0].name if choose_trained_types(setting, types) else "dense"
+        place = name_place(setting, RECOVERED_FOLDER, f"{name}-{rate:g}")
+        return recover_candidate(setting, model, types, steps=given.steps, rate=rate, checkpoint=place)
 
     def measure(candidate: Candidate) -> dict[str, Any]:
         recovered = recover()

@@ -8,16 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from rankadaptor import load
 from rankadaptor.cli import main
 from rankadaptor.cli.compression import show_compression
 from rankadaptor.config import build_compression
 from rankadaptor.corpus import Record, RecordFile
+from rankadaptor.engine.quantisers import round_trip
 from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.files import read_json, write_json
 from rankadaptor.pipeline.compression import run_compression
 from rankadaptor.planning.compression_plan import estimate_compression
+from rankadaptor.runtime import choose_compute
 
 SIZE = "80KB"
 
@@ -162,6 +166,31 @@ def test_a_continued_run_reads_what_is_there_and_refuses_other_limits(
     other = build_compression(describe(source, folder, limits={"size": "60KB"}))
     with pytest.raises(InputError, match=r"limits\.size 80KB → 60KB[\s\S]*--fresh.*another output"):
         run_compression(other)
+
+
+def test_a_recovery_through_the_quantiser_gives_the_weights_of_the_file(source: Path, tmp_path: Path):
+    recover = {"steps": 6, "finalist_steps": 2, "rank": 2, "batch_size": 4, "learning_rates": [1e-2]}
+    values = describe(
+        source, tmp_path / "out", recover=recover | {"quantisation_aware": True},
+        references=["stock_recovered"], stock_types=["Q8_0", "Q4_0", "IQ4_NL"],
+    )  # fmt: skip
+    document = run_compression(build_compression(values))
+    result, folder = document["result"], tmp_path / "out"
+    assert result["recovery"]["kept"]
+    assert result["export"]["bytes"] == result["export"]["planned"]["bytes"]
+    assert result["export"]["engine"]["loss_agrees"]
+    types = read_json(folder / "steps" / "recover.json")["types"]
+    model, _ = load(folder / "model", compute=choose_compute(dtype="float32"))
+    for name, kind in types.items():
+        weight = model.get_submodule(name).weight.detach().float().numpy()
+        assert np.array_equal(round_trip(weight, kind), weight), name
+    # IQ4_NL is packed by a search: its matrices are trained unrounded, in a recovery of their own.
+    stock = {path.parent.name for path in (folder / "stock_recovered").glob("*/training.json")}
+    assert stock == {"stock-Q8_0-0.01", "stock-Q4_0-0.01", "stock-IQ4_NL-0.01"}
+    points = [point for point in result["points"] if point["kind"] == "stock"]
+    assert {point["name"] for point in points} == {
+        f"stock {name}, recovered" for name in ("Q8_0", "Q4_0", "IQ4_NL")
+    }
 
 
 def test_stock_types_are_chosen_and_an_unknown_one_is_named_before_anything_runs(
