@@ -72,6 +72,10 @@ def test_limits_are_read_as_people_write_them():
         ),
         ({**LIMITED, "choices": {"types": ["Q8_0", "Q8_0"]}}, r"names Q8_0 twice"),
         ({**LIMITED, "data": {"text": ["kit:c5"]}}, r"data\.text: given 'kit:c5'.*Did you mean kit:c4\?"),
+        (
+            {**LIMITED, "recover": {"quantisation_aware": True, "method": "dora"}},
+            r"only lora and rslora can be trained through the rounding of types",
+        ),
         ({**LIMITED, "search": {"screen_sequences": 99}}, r"search\.screen_sequences: 99 are more than"),
     ],
 )
@@ -125,6 +129,9 @@ def test_the_plain_loss_is_what_compressions_had_before() -> None:
     assert not {f"recover.{key}" for key in LossSection.model_fields} & config.list_inputs().keys()
     plain = {"loss": "plain", "temperature": 1.0, "distill_weight": 0.5, "hidden_weight": 0.0}
     assert build_compression({**LIMITED, "recover": plain}).digest() == config.digest()
+    aware = build_compression({**LIMITED, "recover": {"quantisation_aware": True}})
+    assert aware.digest() != config.digest()
+    assert "finalists" not in find_kept(digest_steps(config), aware)
     taught = build_compression({**LIMITED, "recover": {"loss": "distill"}})
     assert taught.digest() != config.digest()
     kept = find_kept(digest_steps(config), taught)
