@@ -35,6 +35,7 @@ NEAR = 1.05  # multiple of the limit up to which a stock file is recovered
 SWEEP_SHARE = 0.6  # of the evaluations, and of a pass that a score of the sweep computes
 GOING_ON = 0.5  # share of the candidates that see all tokens
 PROPOSED = 4  # candidates scored at a time
+RANKS_PROPOSED = 2  # allocations of ranks at a time
 START_SECONDS = 10.0  # of a process: packages and model
 WRITE_SECONDS, TIMED_SECONDS = 6.0, 6.0  # of one file: rounding and writing it, measuring its speed
 LATENCY_SECONDS = 120.0
@@ -190,15 +191,17 @@ def _list_recovery_steps(costs: _Costs) -> Iterator[PlanStep]:
         min(workers, max(trials, 1)) * memory,
     )
     if given is not None and given.ranks == "searched":
-        count = 1 + given.rank_evaluations + 2 * given.rank_seeds  # uniform once a seed
+        seeds, tried = given.rank_seeds, given.rank_evaluations
+        rounds = [seeds + 1, *[RANKS_PROPOSED] * (tried // RANKS_PROPOSED), tried % RANKS_PROPOSED, seeds]
+        count = sum(rounds)  # uniform once a seed
         held_out = costs.searched + costs.calibration
         yield PlanStep(
             "ranks",
             "short fine-tunes of rank allocations, the best against uniform on fresh seeds",
             count,
             count * (short * tokens + held_out),
-            count * trial,
-            memory,
+            sum(share_out([trial] * each, workers=workers) for each in rounds if each),
+            min(workers, seeds + 1) * memory,
         )
     stock = len(config.stock_types)
     files = stock * sum(name in config.references for name in ("stock", "stock_importance"))

@@ -25,7 +25,7 @@ class Job:
         name: What the log calls it.
         function: A function at the top of a module; it takes the run's inputs first.
         arguments: Its further arguments, which travel to another process.
-        results: Files that are there once the work is done.
+        results: Files that are there once the work is done; empty if the function itself finds what is done.
     """
 
     name: str
@@ -53,7 +53,7 @@ def do_jobs(setting: Setting, jobs: Sequence[Job], *, what: str) -> None:
         RankAdaptorError: What a job raised; what others have finished is kept.
         StorageError: If a job's process is lost twice, most often for lack of memory.
     """
-    open_jobs = [job for job in jobs if not all(path.exists() for path in job.results)]
+    open_jobs = [job for job in jobs if not job.results or not all(path.exists() for path in job.results)]
     workers = min(setting.workers, len(open_jobs))
     with Progress(what, len(open_jobs), unit="done", interval=0.0) as progress:
         if workers < 2:

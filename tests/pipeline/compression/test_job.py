@@ -312,6 +312,14 @@ def test_searched_ranks_are_used_only_if_fresh_seeds_confirm_them(source: Path, 
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert f"Rank search: {verdict['sentence']}" in page
 
+    # Two processes find the same.
+    (folder / "steps" / "ranks.json").unlink()
+    shutil.rmtree(folder / "ranks")
+    parallel = {**values, "compute": {"threads": 2}}
+    both = run_compression(build_compression(parallel))["result"]["ranks"]
+    assert {**both, "seconds": 0.0} == {**ranked, "seconds": 0.0}
+    assert len(RecordFile(folder / "ranks" / "records.jsonl").records) == len(records)
+
     # A verdict of "better" reaches the recovered weights: the same configuration then gives another file.
     (folder / "steps" / "recover.json").unlink()
     (folder / "steps" / "export.json").unlink()
