@@ -154,6 +154,19 @@ def test_blocks_of_which_nothing_is_left_are_not_compared(pico_model, recipe, se
     check(attach(small, chosen), dense, sequences[:5], chosen, compute, pairs=[(0, 0), (2, 2)])
 
 
+@pytest.mark.parametrize("windows", [(12, 12), (None, 12), (12, None)], ids=str)
+def test_rows_longer_than_a_window_of_either_model_take_the_plain_way(
+    pico_model, recipe, sequences, compute, windows
+):
+    chosen = recipe.replace(loss="mixed")
+    mine, theirs = (
+        pico_model("mistral", 2, seed=seed, sliding_window=window)
+        for seed, window in zip((0, 5), windows, strict=True)
+    )
+    assert max(map(len, sequences[:5])) > 12
+    check(attach(mine, chosen), theirs, sequences[:5], chosen, compute, pairs=[])
+
+
 def test_a_head_with_a_bias_takes_the_same_pieces(pico_model, recipe, sequences, compute, monkeypatch):
     monkeypatch.setattr(head_loss, "PIECE", 7)
     chosen = recipe.replace(loss="mixed", temperature=2.0)
