@@ -191,24 +191,27 @@ def _check_gradients(config: RunConfig) -> Iterator[Conflict]:
 
 
 def _check_teacher(config: RunConfig) -> Iterator[Conflict]:
-    recipe = config.recipe
-    if not recipe.needs_teacher:
+    recipe, choose = config.recipe, config.recover.choose
+    if recipe.needs_teacher:
+        key = "recipe.hidden_weight" if recipe.loss == "plain" else "recipe.loss"
+        given: object = recipe.hidden_weight if recipe.loss == "plain" else recipe.loss
+    elif choose is not None and choose.needs_teacher:
+        key, given = "recover.choose.losses", list(choose.losses or ())
+    else:
         return
-    key = "recipe.hidden_weight" if recipe.loss == "plain" else "recipe.loss"
-    given = recipe.hidden_weight if recipe.loss == "plain" else recipe.loss
     if config.prune is None:
         yield Conflict(
             (key, "prune"),
             f"given {given}, which follows the model before pruning, but prune is null. Let the run prune, "
-            "set recipe.loss: plain and recipe.hidden_weight: 0, or use rankadaptor.recover(..., "
+            "set the loss to plain and recipe.hidden_weight: 0, or use rankadaptor.recover(..., "
             "teacher=MODEL) in Python.",
         )
     if config.compute.executor == "ray":
         yield Conflict(
             (key, "compute.executor"),
             f"given {given}, which needs the model before pruning beside each trial; workers of a cluster "
-            "are sent the pruned one alone. Set compute.executor: local, or recipe.loss: plain and "
-            "recipe.hidden_weight: 0.",
+            "are sent the pruned one alone. Set compute.executor: local, or the loss to plain "
+            "and recipe.hidden_weight: 0.",
         )
 
 

@@ -10,6 +10,7 @@ from rankadaptor.config.sections import RECIPE, Section
 from rankadaptor.credentials import mask_credentials
 from rankadaptor.defaults import CHOICE, CONFIRMATION, META_TRAINING, RECOVERY, SEARCH, TRIAL
 from rankadaptor.methods import LORA, MethodName
+from rankadaptor.recipe import PLAIN
 
 PredictorName = Literal["meta", "ensemble", "perceptron", "boosted_trees", "gaussian_process", "ridge"]
 ProposalName = Literal[
@@ -95,6 +96,9 @@ class ChooseSection(Section):
     schedules: tuple[Literal["cosine", "linear", "constant"], ...] | None = Field(
         default=None, min_length=1, description="Schedules of the rate; null keeps the recipe's."
     )
+    losses: tuple[Literal["plain", "distill", "mixed"], ...] | None = Field(
+        default=None, min_length=1, description="What is minimised; null keeps the recipe's loss."
+    )
     share: float = Field(
         default=CHOICE.share,
         gt=0,
@@ -102,11 +106,17 @@ class ChooseSection(Section):
         description="Cost of the choice at most, as a share of one full fine-tune.",
     )
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a candidate follows the dense model."""
+        return any(loss != PLAIN for loss in self.losses or ())
+
     def list_grid(self) -> dict[str, tuple[Any, ...]]:
         """Return fields of the recipe and the values to try."""
         axes: dict[str, tuple[Any, ...] | None] = {
             "learning_rate": self.learning_rates,
             "schedule": self.schedules,
+            "loss": self.losses,
         }
         return {name: values for name, values in axes.items() if values is not None}
 

@@ -14,6 +14,7 @@ from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.files import compute_digest
 from rankadaptor.pipeline.execution import count_trial_workers
 from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.pipeline.stored_files import check_dense
 from rankadaptor.pipeline.trial_source import TrialSource
 from rankadaptor.pipeline.trials import open_trials
 from rankadaptor.progress import Progress
@@ -47,7 +48,10 @@ def choose_for_recovery(
     def choose() -> dict[str, Any]:
         assert given is not None
         recipe = source.recipe.replace(steps=config.recover.steps)
-        with closing(open_trials(source, workers=count_trial_workers(config))) as pool:
+        if given.needs_teacher:
+            check_dense(folder, config.model, purpose="teach the recovery")
+        taught = dataclasses.replace(source, teacher=config.model if given.needs_teacher else source.teacher)
+        with closing(open_trials(taught, workers=count_trial_workers(config))) as pool:
             return halve_recipes(
                 lambda recipes: measure_rung(pool, source, recipes, folder=folder, seed=config.seed),
                 recipe=recipe,
@@ -58,7 +62,8 @@ def choose_for_recovery(
     chosen = folder.complete("choose", choose)
     recipe = Recipe(**chosen["recipe"])
     logger.info("full fine-tunes: %s", describe_changes(chosen["changes"]))
-    return dataclasses.replace(source, recipe=recipe), chosen
+    teacher = config.model if recipe.needs_teacher else None
+    return dataclasses.replace(source, recipe=recipe, teacher=teacher), chosen
 
 
 def measure_rung(

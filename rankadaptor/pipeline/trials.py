@@ -93,11 +93,13 @@ def open_trials(source: TrialSource, *, workers: int) -> JobPool:
 def build_trials(source: TrialSource | SharedSource) -> Callable[..., Record]:
     """Load a source's model in a worker and return the function that runs its trials."""
     measure = build_measure(source) if isinstance(source, TrialSource) else build_shared_measure(source)
+    teacher = measure.teacher
 
     def run_trial(
         values: Values, seed: int, steps: int, loss_uniform: float | None, recipe: Recipe
     ) -> Record:
         measure.recipe = recipe  # all recipes of a source use the same tokenised rows
+        measure.teacher = teacher if recipe.needs_teacher else None
         allocation = source.space.allocation(values)
         return measure.run_trial(allocation, seed=seed, steps=steps, loss_uniform=loss_uniform)
 

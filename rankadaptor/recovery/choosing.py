@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rankadaptor.defaults import CHOICE
 from rankadaptor.errors import InputError, TrainingError
+from rankadaptor.methods import find_method
 from rankadaptor.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RATE = "learning_rate"
+RATE, METHOD = "learning_rate", "method"
 FIXED = frozenset(
     {"steps", "batch_size", "micro_batch_size", "sequence_length", "gradient_checkpointing", "reference_rank"}
 )
@@ -188,7 +189,7 @@ def halve_recipes(
             break
         count = max(2, math.ceil(keep * len(rung)))
         climbing = [dict(each.changes) for each in ranked[:count]]
-        if (further := _extend(ranked[0].changes, grid, tried=done)) is not None:
+        if (further := _extend(ranked[0].changes, candidates, tried=done)) is not None:
             climbing = [climbing[0], further, *climbing[1 : count - 1]]
     best = min((each for each in done[-1]), key=_rank)
     if best.loss is None:
@@ -219,6 +220,7 @@ def choose_recipe(
     share: float = CHOICE.share,
     seed: int = 0,
     compute: Compute | None = None,
+    teacher: Any = None,
 ) -> ChosenRecipe:
     """Choose the recipe of a recovery on a pruned model; `halve_recipes` says how.
 
@@ -234,11 +236,13 @@ def choose_recipe(
         share: Cost of the choice at most, as a share of the recovery's.
         seed: Start of the adapter and order of the data.
         compute: Device, precision and threads; chosen and logged by default.
+        teacher: The model that the losses of some candidates follow; see `recover`.
 
     Raises:
-        InputError: If a field or number makes no sense, or the data do not fit.
+        InputError: If a field or number makes no sense, or data or teacher do not fit.
         TrainingError: If every candidate diverges.
     """
+    from rankadaptor.recovery.teachers import find_teacher
     from rankadaptor.recovery.trial import train_trial
     from rankadaptor.runtime import choose_compute
     from rankadaptor.training.sources import load_pair
@@ -246,6 +250,7 @@ def choose_recipe(
     recipe = recipe if recipe is not None else Recipe()
     compute = compute if compute is not None else choose_compute()
     sequences, scored = load_pair(data, held_out, tokenizer, max_length=recipe.sequence_length, model=pruned)
+    guide = find_teacher(teacher, tokenizer, compute=compute)
 
     def measure(recipes: Sequence[Recipe]) -> list[Outcome]:
         return [
@@ -258,6 +263,7 @@ def choose_recipe(
                 steps=each.steps,
                 seed=seed,
                 compute=compute,
+                teacher=guide if each.needs_teacher else None,
             )
             for each in recipes
         ]
@@ -273,10 +279,18 @@ def choose_recipe(
 def list_candidates(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Return all combinations of a grid, those first that differ least from its first values.
 
-    Rates do not count as differences: where not all can be tried, other fields give way to them.
+    Rates do not count as differences: where not all can be tried, other fields give way to them. The rates of
+    the grid are those of its first method; each other method has its own from `methods.METHODS`.
     """
     axes = {name: list(dict.fromkeys(values)) for name, values in grid.items()}
-    combinations = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    combinations = []
+    for method in axes.get(METHOD, [None]):
+        own = dict(axes)
+        if method is not None:
+            own[METHOD] = [method]
+            if method != axes[METHOD][0]:
+                own[RATE] = list(find_method(method).learning_rates)
+        combinations += [dict(zip(own, values, strict=True)) for values in itertools.product(*own.values())]
     return sorted(
         combinations,
         key=lambda each: sum(value != axes[name][0] for name, value in each.items() if name != RATE),
@@ -368,18 +382,23 @@ def _train_rung(
 
 
 def _extend(
-    best: Changes, grid: Mapping[str, Sequence[Any]], *, tried: Sequence[Sequence[RecipeTry]]
+    best: Changes, candidates: Sequence[Changes], *, tried: Sequence[Sequence[RecipeTry]]
 ) -> dict[str, Any] | None:
     """Return the candidate beyond the best one, if its rate is the lowest or highest that was tried."""
-    rates = sorted(set(grid.get(RATE, ())))
+    rates = sorted({each[RATE] for each in candidates if RATE in each and _is_alike(each, best)})
     if len(rates) < 2:
         return None
     factor = (rates[-1] / rates[0]) ** (1 / (len(rates) - 1))
-    known = {each.changes[RATE] for each in _flatten(tried)}
+    known = {each.changes[RATE] for each in _flatten(tried) if _is_alike(each.changes, best)}
     rate = float(best[RATE])
     if rate == max(known):
         return {**best, RATE: float(f"{rate * factor:.3g}")}
     return {**best, RATE: float(f"{rate / factor:.3g}")} if rate == min(known) else None
+
+
+def _is_alike(one: Changes, other: Changes) -> bool:
+    """Tell whether two candidates have the same method, so that their rates can be compared."""
+    return bool(one.get(METHOD) == other.get(METHOD))
 
 
 def _flatten(rungs: Sequence[Sequence[RecipeTry]]) -> Iterator[RecipeTry]:

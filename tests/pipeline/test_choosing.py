@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rankadaptor.config import build_run
+from rankadaptor.errors import ConfigError
 from rankadaptor.pipeline import run_experiment
 from rankadaptor.planning import estimate
 from rankadaptor.report.markdown import render_markdown
@@ -33,6 +36,17 @@ def test_the_full_fine_tunes_have_the_recipe_chosen_for_their_length(pico_run: d
     assert again["result"]["choice"] == choice
     folder = Path(config.output)
     assert len(list((folder / "choosing").glob("*.jsonl"))) == sum(map(len, choice["rungs"]))
+
+
+def test_a_loss_that_follows_the_dense_model_may_be_chosen(pico_run: dict[str, Any]):
+    choose = {"learning_rates": [1e-2], "losses": ["plain", "distill"]}
+    pico_run["recover"] = {"steps": 40, "choose": choose}
+    result = run_experiment(build_run(pico_run))["result"]
+    assert {each["changes"]["loss"] for each in result["choice"]["rungs"][0]} == {"plain", "distill"}
+    assert all(each["status"] == "ok" for each in result["search"]["history"])
+    pico_run["prune"] = None
+    with pytest.raises(ConfigError, match=r"recover\.choose\.losses"):
+        build_run(pico_run)
 
 
 def test_another_choice_keeps_all_steps_before_it(pico_run: dict[str, Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import pytest
 from rankadaptor.components.adapter import RankSpace
 from rankadaptor.data import Row
 from rankadaptor.errors import InputError, TrainingError
+from rankadaptor.methods import METHODS
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.choosing import choose_recipe, halve_recipes, list_candidates, plan_rungs
 from rankadaptor.recovery.trial import Trial
@@ -99,6 +101,16 @@ def test_where_not_all_can_be_tried_the_rates_go_first():
     assert [each["schedule"] for each in chosen.left_out] == ["linear", "linear"]
 
 
+def test_each_method_is_tried_at_rates_of_its_own():
+    grid = {"learning_rate": (3e-3, 1e-3), "method": ("lora", "full")}
+    candidates = list_candidates(grid)
+    assert [each["learning_rate"] for each in candidates if each["method"] == "lora"] == [3e-3, 1e-3]
+    own = tuple(each["learning_rate"] for each in candidates if each["method"] == "full")
+    assert own == METHODS["full"].learning_rates
+    chosen = halve_recipes(Valley(best=own[1]), recipe=Recipe(steps=400), grid=grid)
+    assert (chosen.recipe.method, chosen.recipe.learning_rate) == ("full", own[1])
+
+
 def test_too_short_a_recovery_keeps_the_usual_values_without_cost():
     valley = Valley()
     chosen = halve_recipes(valley, recipe=Recipe(steps=4), grid={"learning_rate": (6e-3, 1e-3)})
@@ -157,9 +169,11 @@ def test_a_recipe_is_chosen_on_a_model(pico_model: Callable[..., Any], pico_toke
         data=rows[:32],
         held_out=rows[32:],
         recipe=Recipe(batch_size=2, micro_batch_size=2, sequence_length=16, reference_rank=2),
-        grid={"learning_rate": (1e-5, 1e-2)},
+        grid={"learning_rate": (1e-5, 1e-2), "loss": ("plain", "distill")},
         steps=48,
+        teacher=copy.deepcopy(model),
     )
+    assert {each.changes["loss"] for each in chosen.rungs[0]} == {"plain", "distill"}
     assert chosen.recipe.learning_rate > 1e-5  # one that hardly trains cannot win
     assert 0 < chosen.steps <= 24
     assert all(model.state_dict()[name].equal(value) for name, value in before.items())
