@@ -19,7 +19,8 @@ from rankadaptor.pipeline.trial_source import TrialSource
 from rankadaptor.pipeline.trials import open_trials
 from rankadaptor.progress import Progress
 from rankadaptor.recipe import Recipe
-from rankadaptor.recovery.choosing import describe_changes, halve_recipes
+from rankadaptor.recovery.choosing import halve_recipes
+from rankadaptor.recovery.grid import describe_changes
 from rankadaptor.workers import JobPool, TimeLimit, raise_fault, run_jobs
 
 logger = logging.getLogger(__name__)

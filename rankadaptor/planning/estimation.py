@@ -41,7 +41,7 @@ from rankadaptor.planning.token_law import describe_tokens
 from rankadaptor.planning.trainable import count_lengths
 from rankadaptor.progress import format_seconds
 from rankadaptor.recipe import EXPONENT_PROBES, GRADIENT, GRADIENT_GROUP_BYTES, GRADIENT_ROWS
-from rankadaptor.recovery.choosing import foresee_rungs
+from rankadaptor.recovery.grid import foresee_rungs
 
 GRADIENT_BYTES = 4  # per weight, during a gradient initialisation
 PROCESS_SECONDS = 15.0

@@ -15,7 +15,8 @@ from rankadaptor.data import Row
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.methods import METHODS
 from rankadaptor.recipe import Recipe
-from rankadaptor.recovery.choosing import choose_recipe, halve_recipes, list_candidates, plan_rungs
+from rankadaptor.recovery.choosing import choose_recipe, halve_recipes
+from rankadaptor.recovery.grid import list_candidates, plan_rungs
 from rankadaptor.recovery.trial import Trial
 
 BEST = 3e-3
