@@ -162,6 +162,7 @@ class CompressionDefaults:
         rank_seeds: Fresh seeds on which its best is compared with uniform ranks.
         sample: Text that the finished file continues, for people to look at.
         sample_tokens: Tokens that it continues it by, at most.
+        sample_temperature: Of drawing them; that of llama.cpp's own program.
     """
 
     types: tuple[str, ...] = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
@@ -184,6 +185,7 @@ class CompressionDefaults:
     rank_seeds: int = 5
     sample: str = "Once upon a time"
     sample_tokens: int = 48
+    sample_temperature: float = 0.8
 
 
 PRUNING = PruningDefaults()

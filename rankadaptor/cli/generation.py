@@ -20,13 +20,17 @@ def generate(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads; as many as cores if not given.")
     ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Variety: 0 takes the likeliest token each time.")
+    ] = COMPRESSION.sample_temperature,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details too.")] = False,
 ) -> None:
-    """Continue a text with a GGUF file in llama.cpp, by the most likely token each time."""
+    """Continue a text with a GGUF file in llama.cpp."""
     start_logging(verbose=verbose)
     from rankadaptor.engine.session import EngineSession
     from rankadaptor.runtime import count_cores
 
     context = len(text.encode()) + tokens + 8  # no token is shorter than a byte
     with EngineSession(file, threads=threads or count_cores(), context=context) as session:
-        typer.echo(text + session.generate(text, tokens))
+        typer.echo(text + session.generate(text, tokens, temperature=temperature, seed=seed))

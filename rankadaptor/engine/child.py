@@ -45,7 +45,7 @@ class Service:
         if name == "tokenise":
             return self.llama.tokenise(request["text"]), None
         if name == "continue":
-            return self.llama.continue_text(request["text"], request["count"]), None
+            return self.llama.continue_text(**request), None
         if name == "losses":
             return None, self.llama.compute_losses(request["tokens"])
         if name == "logits":

@@ -21,6 +21,7 @@ from rankadaptor.errors import EngineError
 
 WORDS = 128
 BATCH = 512
+LIKELIEST = 40  # tokens that one is drawn from, as in llama.cpp's own program
 TOKENS_AROUND = 8  # that a tokenizer may put before and after a text
 BEFORE_GENERATION = 16  # tokens before those whose generation is timed
 CONTEXT_DEFAULTS = (512, 2048, 512)  # n_ctx, n_batch, n_ubatch: the first three fields
@@ -212,13 +213,13 @@ class Llama:
             size = -count
         raise EngineError(f"the engine cannot write {len(tokens)} tokens as text")
 
-    def continue_text(self, text: str, count: int) -> str:
-        """Continue a text by the most likely tokens, at most `count`; an end token ends it."""
-        tokens = self.tokenise(text)
+    def continue_text(self, text: str, count: int, *, temperature: float, seed: int) -> str:
+        """Continue a text by at most `count` tokens; an end token ends it. See `EngineSession.generate`."""
+        tokens, generator = self.tokenise(text), np.random.default_rng(seed)
         found: list[int] = []
         logits = self.feed(tokens)
         while len(found) < count:
-            token = int(logits[0].argmax())
+            token = draw_token(logits[0], temperature=temperature, generator=generator)
             if self.functions.llama_vocab_is_eog(self._vocabulary, token):
                 break
             found.append(token)
@@ -268,6 +269,15 @@ class Llama:
     def _read_logits(self, row: int) -> npt.NDArray[np.float32]:
         pointer = self.functions.llama_get_logits_ith(self.handle, row)
         return np.ctypeslib.as_array(pointer, (self.vocabulary,)).copy()
+
+
+def draw_token(logits: npt.NDArray[np.float32], *, temperature: float, generator: np.random.Generator) -> int:
+    """Draw a token from the `LIKELIEST` likeliest; at temperature 0 return the likeliest."""
+    if temperature == 0:
+        return int(logits.argmax())
+    chosen = np.argsort(-logits, kind="stable")[:LIKELIEST]
+    shares = np.exp((logits[chosen] - logits[chosen[0]]).astype(np.float64) / temperature)
+    return int(generator.choice(chosen, p=shares / shares.sum()))
 
 
 def bind(library: EngineLibrary) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from rankadaptor.defaults import COMPRESSION
 from rankadaptor.engine.child_process import Child
 from rankadaptor.engine.library import find_library
 from rankadaptor.engine.llama import BEFORE_GENERATION
@@ -107,8 +108,17 @@ class EngineSession:
         found, _ = self._child.ask("greedy", tokens=self._check(tokens, more=count - 1), count=count)
         return [int(token) for token in found]
 
-    def generate(self, text: str, count: int) -> str:
-        """Continue a text by the most likely tokens, `count` at most, with the file's own tokenizer.
+    def generate(
+        self, text: str, count: int, *, temperature: float = COMPRESSION.sample_temperature, seed: int = 0
+    ) -> str:
+        """Continue a text with the file's own tokenizer.
+
+        Args:
+            text: The text.
+            count: Tokens at most.
+            temperature: What the logits are divided by before a token is drawn from the 40 likeliest; 0 takes
+                the likeliest, which small models repeat.
+            seed: Seed of the draws.
 
         Returns:
             The continuation alone; shorter if the model ends the text.
@@ -117,11 +127,15 @@ class EngineSession:
             InputError: If the text is empty, or its tokens and `count` more do not fit the context.
             EngineError: If the engine ends.
         """
-        if not text or count < 1:
-            raise InputError(f"text {text!r}, count={count}: give a text and at least one token.")
+        if not text or count < 1 or not 0 <= temperature < float("inf"):
+            raise InputError(
+                f"text {text!r}, count={count}, temperature={temperature}: give a text, at least one token, "
+                "and a temperature of 0 or more."
+            )
         tokens, _ = self._child.ask("tokenise", text=text)
         self._check(tokens, more=count - 1)
-        return str(self._child.ask("continue", text=text, count=count)[0])
+        found, _ = self._child.ask("continue", text=text, count=count, temperature=temperature, seed=seed)
+        return str(found)
 
     def token_losses(self, tokens: Sequence[int]) -> npt.NDArray[np.float64]:
         """Return the loss of every token but the first, (tokens - 1,) nats.

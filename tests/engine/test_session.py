@@ -33,10 +33,12 @@ def file(model, pico_tokenizer, tmp_path_factory):
 def test_it_continues_a_text_with_the_files_own_tokenizer(model, file, pico_tokenizer):
     text = "The fox jumps over"
     with EngineSession(file, cache="f32") as session:
-        found = session.generate(text, 6)
-        assert session.generate(text, 1) == found[: len(session.generate(text, 1))]
+        found = session.generate(text, 6, temperature=0)
+        drawn = [session.generate(text, 12, temperature=5.0, seed=seed) for seed in (0, 0, 1)]
+        assert drawn[0] == drawn[1] != drawn[2]
         for call, fault in (
             (lambda: session.generate("", 4), "give a text"),
+            (lambda: session.generate(text, 4, temperature=-1.0), "temperature of 0 or more"),
             (lambda: session.generate(text, 2000), "do not fit a context of 1024"),
         ):
             with pytest.raises(InputError, match=fault):
