@@ -104,19 +104,18 @@ def _read(setting: Setting, step: str) -> dict[str, Any]:
 
 
 def _run(setting: Setting, method: str, search: Search, *, evaluations: int, base: Account) -> Row:
-    screen = run_screened(setting, search, evaluations=evaluations, follow=lambda _: None)
-    account = base + Account.of_records(screen.records)
-    first = Account.of_records(screen.first)  # of the same configurations, on a few tokens
+    records = run_screened(setting, search, evaluations=evaluations, follow=lambda _: None)
+    account = base + Account.of_records(records)
     return {
         "setting": Path(setting.config.model).name,
         "run": setting.config.name,
         "limit": setting.config.limits.describe(),
         "method": method,
         "evaluations": account.evaluations,
-        "tokens_scored": account.tokens + first.tokens,
-        "seconds": round(account.seconds + first.seconds, 1),
-        "kl": min(record.metrics[KL] for record in screen.records if is_whole(record)),
-        "history": list(list_best(screen.records, before=base.evaluations)),
+        "tokens_scored": account.tokens,
+        "seconds": round(account.seconds, 1),
+        "kl": min(record.metrics[KL] for record in records if is_whole(record)),
+        "history": list(list_best(records, before=base.evaluations)),
     }
 
 

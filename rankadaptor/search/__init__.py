@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from rankadaptor.search.account import Account
 from rankadaptor.search.alternatives import (
-    allocate_by_sums,
-    allocate_uniformly,
     allow_part,
-    list_alternatives,
     search_blindly,
     search_randomly,
 )
@@ -26,7 +23,7 @@ from rankadaptor.search.sweep import plan_sweep
 
 __all__ = [
     "PROPOSALS", "Account", "EarlyElimination", "Front", "Halving", "Refinement", "Rung", "Search",
-    "SearchResult", "Step", "allocate_by_scores", "allocate_by_sums", "allocate_uniformly", "allow_part",
-    "check_choice", "draw_random", "estimate_slot_values", "find_front", "halve", "list_alternatives",
+    "SearchResult", "Step", "allocate_by_scores", "allow_part",
+    "check_choice", "draw_random", "estimate_slot_values", "find_front", "halve",
     "plan_sweep", "search_blindly", "search_randomly", "solve_exact",
 ]  # fmt: skip

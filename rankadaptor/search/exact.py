@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.features import SlotValues
+from rankadaptor.space.integer_program import solve_binary
 
 if TYPE_CHECKING:
     from rankadaptor.space import Limit, Space
@@ -173,7 +174,7 @@ class _Program:
 
     def solve(self, table: Floats, *, gap: float) -> tuple[int, ...] | None:
         """Return the choices with the smallest sum, or None if there are none."""
-        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.optimize import LinearConstraint
         from scipy.sparse import csr_matrix
 
         objective = table[self._slots, self._options]
@@ -184,13 +185,7 @@ class _Program:
             constraints.append(LinearConstraint(csr_matrix(np.stack(rows)), list(lower), list(upper)))
         slack = 0.0
         for _ in range(3):
-            found = milp(
-                objective / scale,
-                integrality=np.ones(len(objective), dtype=np.int64),
-                bounds=Bounds(0.0, 1.0),
-                constraints=constraints,
-                options={"mip_rel_gap": gap, "time_limit": SECONDS},
-            )
+            found = solve_binary(objective / scale, constraints, gap=gap, seconds=SECONDS)
             if found.x is None:
                 return None
             choices = np.zeros(self._space.n_slots, dtype=np.int64)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rankadaptor.space.integer_program import solve_binary
 from rankadaptor.space.tables import Ints, Tables
 
 ENTRIES = 1 << 17
@@ -321,19 +322,16 @@ def _raise_within_all(tables: Tables, whole: Ints, *, order: Ints, bounds: Seque
 
 
 def _solve_for_inside(costs: Ints, closed: Flags, bounds: Sequence[int]) -> Ints | None:
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import LinearConstraint
 
     _, slots, options = costs.shape
     one_each = np.kron(np.eye(slots), np.ones(options))
-    found = milp(
-        costs[0].ravel().astype(np.float64),
-        integrality=np.ones(slots * options),
-        bounds=Bounds(0.0, (~closed).ravel().astype(np.float64)),
-        constraints=[
-            LinearConstraint(one_each, 1.0, 1.0),
-            LinearConstraint(costs.reshape(len(costs), -1).astype(np.float64), -np.inf, np.asarray(bounds)),
-        ],
-    )
+    constraints = [
+        LinearConstraint(one_each, 1.0, 1.0),
+        LinearConstraint(costs.reshape(len(costs), -1).astype(np.float64), -np.inf, np.asarray(bounds)),
+    ]
+    upper = (~closed).ravel().astype(np.float64)
+    found = solve_binary(costs[0].ravel().astype(np.float64), constraints, upper=upper)
     if found.x is None:
         return None
     chosen: Ints = found.x.reshape(slots, options).argmax(axis=1)

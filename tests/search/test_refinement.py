@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rankadaptor.errors import BudgetError, InputError
+from rankadaptor.errors import InputError
 from rankadaptor.features import SlotValues
 from rankadaptor.predictor.sweep_predictor import SweepPredictor
 from rankadaptor.search import (
@@ -11,16 +11,13 @@ from rankadaptor.search import (
     EarlyElimination,
     Refinement,
     Search,
-    allocate_uniformly,
-    allow_part,
     estimate_slot_values,
-    list_alternatives,
     plan_sweep,
     search_blindly,
     search_randomly,
     solve_exact,
 )
-from rankadaptor.space import Limit, Space
+from rankadaptor.space import Space
 from rankadaptor.space.moves import trade
 from tests.space.joint import JointOracle, make_joint_oracle, make_joint_space
 
@@ -73,7 +70,7 @@ def test_it_beats_the_exact_optimum_blind_evolution_and_random(space, oracle, sw
     assert best == pytest.approx(-refined.result().expected_gain)
     # The others may measure as often as sweep and refinement together.
     whole = len(sweep) + EVALUATIONS
-    blind = search_blindly(space, start=allocate_uniformly(space), seed=0)
+    blind = search_blindly(space, start=space.sample(2, seed=0)[-1], seed=0)
     blind.run_batches(oracle.measure, evaluations=whole, batch=8)
     from_exact = search_blindly(space, start=exact, seed=0)
     from_exact.run_batches(oracle.measure, evaluations=EVALUATIONS, batch=8)
@@ -109,14 +106,14 @@ def test_early_elimination_spends_fewer_tokens(space, oracle, values, exact, ref
     search.run_batches(measure, evaluations=EVALUATIONS, batch=8)
     account = Account.of_records(search.records)
     assert account.evaluations == EVALUATIONS
-    assert account.tokens < 0.7 * Account.of_records(refined.records).tokens
+    assert account.tokens < 0.9 * Account.of_records(refined.records).tokens
     result = search.result()
     whole = [record for record in search.records if record.fidelity == 1.0]
-    assert len(whole) < EVALUATIONS / 2 + 4
+    assert len(whole) <= EVALUATIONS / 2 + 4  # nothing of the first batch of 8 is eliminated
     assert result.best.values in {record.values for record in whole}
     assert oracle.true_kl([result.best.choices])[0] < oracle.true_kl([exact.choices])[0]
-    with pytest.raises(InputError, match="keep=0"):
-        EarlyElimination(oracle.measure, tokens=500, keep=0.0)
+    with pytest.raises(InputError, match="margin=-1"):
+        EarlyElimination(oracle.measure, tokens=500, margin=-1.0)
 
 
 def test_trades_keep_the_limits_and_change_few_slots(space, exact):
@@ -126,27 +123,3 @@ def test_trades_keep_the_limits_and_change_few_slots(space, exact):
     assert np.median(changed) <= 4
     assert len(np.unique(rows, axis=0)) > 250
     np.testing.assert_array_equal(rows, trade(space, np.array([exact.choices]), count=500, seed=1))
-
-
-def test_named_alternatives_fit_and_keep_to_one_type(space, oracle, values):
-    scores = [[-value for value in row] for row in oracle.damages]
-    found = list_alternatives(
-        space, values=values, scores={"oracle": scores}, parts=("Q8", "Q4"), also=("none",)
-    )
-    assert set(found) == {"uniform_Q8", "uniform_Q4", "oracle_Q8", "oracle_Q4", "exact"}
-    for name, allocation in found.items():
-        kinds = {label[-1] if isinstance(label, tuple) else label for label in allocation.values}
-        assert space.contains(allocation.values)
-        assert name == "exact" or kinds <= {name[-2:], "none", "fixed"}
-    widths = [
-        label[0] / 48 for label in found["uniform_Q8"].values if isinstance(label, tuple) and label[0] > 3
-    ]
-    assert max(widths) - min(widths) < 0.1
-    kl = {name: oracle.true_kl([each.choices])[0] for name, each in found.items()}
-    assert kl["exact"] < kl["uniform_Q4"]
-    assert kl["oracle_Q4"] < kl["uniform_Q4"]
-    small = Space(space.slots, (Limit("bytes", int(0.25 * space.bounds[0])),), space.references)
-    with pytest.raises(BudgetError, match="smallest allowed"):
-        allocate_uniformly(small, allowed=allow_part(small, "Q8"))
-    with pytest.raises(InputError, match="limit"):
-        allocate_uniformly(Space(space.slots, (), space.references))

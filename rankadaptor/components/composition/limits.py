@@ -10,6 +10,7 @@ from rankadaptor.components.composition.costs import BYTES, GENERATE, PARAMETERS
 from rankadaptor.config.limits import read_parameters, read_share, read_size
 from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.space import Limit, Slot
+from rankadaptor.space.integer_program import solve_binary
 
 LATENCY = "latency"
 
@@ -122,7 +123,7 @@ def _check_together(limits: Sequence[Limit], slots: Sequence[Slot]) -> None:
 
 def _find_least(wanted: Limit | None, limits: Sequence[Limit], slots: Sequence[Slot]) -> int | None:
     """Return the least total of a resource inside limits; None if there is no allocation inside them."""
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import LinearConstraint
 
     choices = [range(len(slot.options)) if slot.pinned is None else (slot.pinned,) for slot in slots]
     owner = np.repeat(np.arange(len(slots)), [len(each) for each in choices])
@@ -136,12 +137,7 @@ def _find_least(wanted: Limit | None, limits: Sequence[Limit], slots: Sequence[S
     constraints = [LinearConstraint(one_each, 1.0, 1.0)]
     constraints += [LinearConstraint(gather(limit.resource), -np.inf, limit.bound) for limit in limits]
     scale = max(float(goal.max()), 1.0)
-    found = milp(
-        goal / scale,
-        integrality=np.ones(len(owner), dtype=np.int64),
-        bounds=Bounds(0.0, 1.0),
-        constraints=constraints,
-    )
+    found = solve_binary(goal / scale, constraints)
     if found.x is None:
         return None
     return int(np.rint(found.x) @ goal)

@@ -14,7 +14,14 @@ from rankadaptor.features import SlotValues
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.predictor.sweep_predictor import SweepPredictor
 from rankadaptor.progress import Progress
-from rankadaptor.search import Refinement, Search, estimate_slot_values, plan_sweep, solve_exact
+from rankadaptor.search import (
+    EarlyElimination,
+    Refinement,
+    Search,
+    estimate_slot_values,
+    plan_sweep,
+    solve_exact,
+)
 from rankadaptor.space import Allocation
 
 logger = logging.getLogger(__name__)
@@ -26,8 +33,6 @@ CHUNK = 8
 BATCH = 4
 """Configurations proposed at a time."""
 CANDIDATES = 2000
-MARGIN = 0.1
-"""Share by which the divergence on a few tokens may lie above the best one for a configuration to go on."""
 KEPT = 50
 """Best configurations that the search's result names."""
 
@@ -78,12 +83,12 @@ def search(setting: Setting, swept: dict[str, Any], *, follow: Follow) -> dict[s
     optimum = setting.space.from_choices(solve_exact(setting.space, values))
     evaluations = max(setting.config.search.evaluations - swept["evaluations"], 1)
     refining = refine_optimum(setting, values, optimum)
-    screen = run_screened(setting, refining, evaluations=evaluations, follow=follow)
-    ranked = rank_records(screen.records)
-    first = next(record for record in screen.records if record.values == optimum.values)
+    records = run_screened(setting, refining, evaluations=evaluations, follow=follow)
+    ranked = rank_records(records)
+    first = next(record for record in records if record.values == optimum.values)
     logger.info(
         "search: KL %.4f of the sweep's optimum, %.4f of the best of %d configurations",
-        first.metrics.get(KL, math.nan), ranked[0].metrics[KL], len(screen.records),
+        first.metrics.get(KL, math.nan), ranked[0].metrics[KL], len(records),
     )  # fmt: skip
     return {
         "optimum": list(optimum.choices),
@@ -91,10 +96,10 @@ def search(setting: Setting, swept: dict[str, Any], *, follow: Follow) -> dict[s
         "kl": {"optimum": first.metrics.get(KL), "best": ranked[0].metrics[KL]},
         "history": [
             {"kl": record.metrics.get(KL), "tokens": record.tokens, "fidelity": record.fidelity}
-            for record in screen.records
+            for record in records
         ],
-        "evaluations": len(screen.records),
-        "tokens": sum(record.tokens for record in (*screen.records, *screen.first)),
+        "evaluations": len(records),
+        "tokens": sum(record.tokens for record in records),
     }
 
 
@@ -109,57 +114,26 @@ def refine_optimum(setting: Setting, values: SlotValues, optimum: Allocation) ->
     )
 
 
-def run_screened(setting: Setting, search: Search, *, evaluations: int, follow: Follow) -> Screen:
+def run_screened(setting: Setting, search: Search, *, evaluations: int, follow: Follow) -> list[Record]:
     """Run a search on the score with early elimination.
 
     Returns:
         The records of all configurations.
     """
-    screen = Screen(setting, follow)
+    records: list[Record] = []
+    measure = EarlyElimination(setting.score.measure, tokens=setting.count_screened())
     with Progress("search", evaluations, unit="scores", interval=0.0) as progress:
-        search.run_batches(
-            lambda batch: screen.measure(batch, progress=progress), evaluations=evaluations, batch=BATCH
-        )
-    return screen
 
+        def measure_batch(batch: Sequence[Allocation]) -> list[Record]:
+            found = measure(batch)
+            records.extend(found)
+            follow(found)
+            best = min((record.metrics.get(KL, math.inf) for record in records), default=math.inf)
+            progress.advance(len(found), note=f"best KL {best:.4f}")
+            return found
 
-class Screen:
-    """Scores configurations on a few tokens, and on all of them those that still may be the best.
-
-    Attributes:
-        records: The last record of every configuration.
-        first: The first records, on a few tokens, of configurations that went on to all tokens.
-    """
-
-    def __init__(self, setting: Setting, follow: Follow) -> None:
-        self._setting, self._follow = setting, follow
-        self._few = setting.config.search.screen_sequences * setting.config.data.length
-        self._best = math.inf
-        self.records: list[Record] = []
-        self.first: list[Record] = []
-
-    def measure(self, batch: Sequence[Allocation], *, progress: Progress) -> list[Record]:
-        """Score a batch; return one record each."""
-        score = self._setting.score
-        screened = score.measure(batch, tokens=self._few)
-        bound = self._best * (1 + MARGIN)
-        going_on = [
-            allocation
-            for allocation, record in zip(batch, screened, strict=True)
-            if record.status == "ok" and record.metrics[KL] <= bound
-        ]
-        whole = {record.values: record for record in score.measure(going_on)} if going_on else {}
-        found = [whole.get(record.values, record) for record in screened]
-        for record in screened:
-            if record.values in whole and whole[record.values] is not record:
-                self.first.append(record)
-            if record.status == "ok":
-                self._best = min(self._best, record.metrics[KL])
-        self.records += found
-        self._follow(found)
-        best = min((record.metrics.get(KL, math.inf) for record in self.records), default=math.inf)
-        progress.advance(len(found), note=f"best KL {best:.4f}")
-        return found
+        search.run_batches(measure_batch, evaluations=evaluations, batch=BATCH)
+    return records
 
 
 def describe_space(setting: Setting) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.config import CompressConfig
-from rankadaptor.config.limits import read_size
 from rankadaptor.corpus import RecordFile
 from rankadaptor.named_models import load
 from rankadaptor.pipeline.compression.importance_file import read_importance
@@ -113,6 +112,10 @@ class Setting:
             return own
         return SlicePool(make_slice_score, (self, self.texts[SEARCH]), workers=self.workers, own=own)
 
+    def count_screened(self) -> int:
+        """Return the tokens that a configuration is scored on first."""
+        return self.config.search.screen_sequences * self.config.data.length
+
     def count_scored(self) -> int:
         """Return the tokens of all scores in the run's file."""
         records = self.score.records
@@ -181,13 +184,7 @@ def build_space_of(config: CompressConfig, model: Any, tokenizer: Any, *, latenc
     from rankadaptor.components.composition import build_space
 
     given, limits = config.choices, config.limits
-    bounds: dict[str, str | float] = {}
-    if limits.size is not None:
-        bounds["bytes"] = read_size(limits.size)
-    if limits.parameters is not None:
-        bounds["parameters"] = limits.parameters
-    if limits.latency is not None:
-        bounds["latency"] = limits.latency
+    bounds = {"bytes": limits.size, "parameters": limits.parameters, "latency": limits.latency}
     return build_space(
         model,
         width=given.width,
@@ -195,7 +192,7 @@ def build_space_of(config: CompressConfig, model: Any, tokenizer: Any, *, latenc
         depth=given.depth,
         precision=given.types,
         embedding=given.embedding,
-        limits=bounds,
+        limits={name: bound for name, bound in bounds.items() if bound is not None},
         tokenizer=tokenizer,
         latency_model=latency_model,
     )

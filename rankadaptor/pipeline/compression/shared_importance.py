@@ -37,8 +37,13 @@ def find_importance(setting: Setting) -> Scores:
     return scores
 
 
-def compute_importance(setting: Setting) -> Scores:
-    """Compute the importances of all channels and KV groups on the calibration text."""
+def compute_importance(setting: Setting, importance: str | None = None) -> Scores:
+    """Compute the importances of all channels and KV groups on the calibration text.
+
+    Args:
+        setting: The run's inputs.
+        importance: What to score by, `choices.importance` by default.
+    """
     from rankadaptor.pruning.groups import find_groups
     from rankadaptor.pruning.importance import score_groups
 
@@ -47,7 +52,7 @@ def compute_importance(setting: Setting) -> Scores:
         score_groups(
             setting.model,
             find_groups(setting.model),
-            importance=setting.config.choices.importance,
+            importance=importance or setting.config.choices.importance,
             sequences=setting.make_calibration(),
             seed=setting.config.seed,
         )

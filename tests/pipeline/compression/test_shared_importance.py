@@ -51,7 +51,7 @@ def open_setting(
     return make
 
 
-def perturb(setting: Setting) -> list[Any]:
+def perturb(setting: Setting, _: str | None = None) -> list[Any]:
     """Importances as another processor computes them: equal to many digits, in another order where close."""
     generator = np.random.default_rng(0)
     return [
