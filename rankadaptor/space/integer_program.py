@@ -35,14 +35,15 @@ def solve_binary(
     """
     from scipy.optimize import Bounds, milp
 
-    options = {"mip_rel_gap": gap, "time_limit": seconds}
+    given = {"mip_rel_gap": gap, "time_limit": seconds}
+    options: Any = {name: value for name, value in given.items() if value is not None}
     with silence_stdout():
         return milp(
             objective,
             integrality=np.ones(len(objective), dtype=np.int64),
             bounds=Bounds(0.0, upper),
             constraints=list(constraints),
-            options={name: value for name, value in options.items() if value is not None},
+            options=options,
         )
 
 
