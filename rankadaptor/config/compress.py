@@ -11,7 +11,8 @@ from rankadaptor.config.job import JobConfig, JobKind, StepInputs
 from rankadaptor.config.limits import read_parameters, read_share, read_size
 from rankadaptor.config.paths import PathKeys
 from rankadaptor.config.sections import RECIPE, Importance, LossSection, Section
-from rankadaptor.config.stages import TrackSection
+from rankadaptor.config.stages import ChoiceAxes, TrackSection
+from rankadaptor.defaults import CHOICE
 from rankadaptor.defaults import COMPRESSION as DEFAULTS
 from rankadaptor.errors import InputError
 from rankadaptor.methods import LORA, MethodName, find_method
@@ -170,7 +171,7 @@ class CompressSearchSection(Section):
     )
 
 
-class CompressRecoverSection(LossSection):
+class CompressRecoverSection(LossSection, ChoiceAxes):
     """The fine-tune that wins quality back; what it trains is merged before quantisation."""
 
     method: MethodName = Field(
@@ -186,8 +187,14 @@ class CompressRecoverSection(LossSection):
     learning_rates: tuple[float, ...] = Field(
         default=DEFAULTS.learning_rates,
         min_length=1,
-        description="Rates tried on the first finalist over finalist_steps; the best one is used everywhere. "
-        "With another method than lora the default stands for the method's own rates.",
+        description="Rates tried for the full recovery, on the first finalist, by successive halving. With "
+        "another method than lora the default stands for the method's own rates.",
+    )
+    choose_share: float = Field(
+        default=CHOICE.share,
+        gt=0,
+        le=1,
+        description="Cost of trying rates, schedules and losses at most, as a share of the full recovery.",
     )
     batch_size: int = Field(default=RECIPE.batch_size, ge=1, description="Sequences per optimiser step.")
     quantisation_aware: bool = Field(
@@ -214,6 +221,15 @@ class CompressRecoverSection(LossSection):
         """The learning rates to try: those given, or the method's own."""
         own = self.method != LORA and self.learning_rates == DEFAULTS.learning_rates
         return find_method(self.method).learning_rates if own else self.learning_rates
+
+    @property
+    def may_need_teacher(self) -> bool:
+        """Whether a recovery may follow the dense model."""
+        return self.needs_teacher or self.follows_teacher
+
+    def list_grid(self) -> dict[str, tuple[Any, ...]]:
+        """Return fields of the recipe and the values to try."""
+        return self.list_axes(self.tried_rates)
 
 
 class CompressExportSection(Section):
@@ -243,6 +259,9 @@ COMPRESS = JobKind(
     later={
         **{f"recover.{key}": RECIPE_LATER[key] for key in (*LossSection.model_fields, "method")},
         "recover.quantisation_aware": False,
+        "recover.schedules": None,
+        "recover.losses": None,
+        "recover.choose_share": CHOICE.share,
     },
     steps={
         "prepare": StepInputs(

@@ -195,7 +195,7 @@ def _check_teacher(config: RunConfig) -> Iterator[Conflict]:
     if recipe.needs_teacher:
         key = "recipe.hidden_weight" if recipe.loss == "plain" else "recipe.loss"
         given: object = recipe.hidden_weight if recipe.loss == "plain" else recipe.loss
-    elif choose is not None and choose.needs_teacher:
+    elif choose is not None and choose.follows_teacher:
         key, given = "recover.choose.losses", list(choose.losses or ())
     else:
         return

@@ -87,17 +87,36 @@ class ConfirmSection(Section):
     )
 
 
-class ChooseSection(Section):
+class ChoiceAxes(Section):
+    """Fields of the recipe that may be chosen for a recovery beside the rate."""
+
+    schedules: tuple[Literal["cosine", "linear", "constant"], ...] | None = Field(
+        default=None, min_length=1, description="Schedules of the rate to try; null keeps the recipe's."
+    )
+    losses: tuple[Literal["plain", "distill", "mixed"], ...] | None = Field(
+        default=None, min_length=1, description="What to minimise, to try; null keeps the recipe's loss."
+    )
+
+    @property
+    def follows_teacher(self) -> bool:
+        """Whether a candidate follows the dense model."""
+        return any(loss != PLAIN for loss in self.losses or ())
+
+    def list_axes(self, learning_rates: tuple[float, ...]) -> dict[str, tuple[Any, ...]]:
+        """Return fields of the recipe and the values to try."""
+        axes: dict[str, tuple[Any, ...] | None] = {
+            "learning_rate": learning_rates,
+            "schedule": self.schedules,
+            "loss": self.losses,
+        }
+        return {name: values for name, values in axes.items() if values is not None}
+
+
+class ChooseSection(ChoiceAxes):
     """Values of the recipe that are tried for the full fine-tunes, by successive halving."""
 
     learning_rates: tuple[float, ...] = Field(
         default=CHOICE.learning_rates, min_length=1, description="Peak rates, the usual one first."
-    )
-    schedules: tuple[Literal["cosine", "linear", "constant"], ...] | None = Field(
-        default=None, min_length=1, description="Schedules of the rate; null keeps the recipe's."
-    )
-    losses: tuple[Literal["plain", "distill", "mixed"], ...] | None = Field(
-        default=None, min_length=1, description="What is minimised; null keeps the recipe's loss."
     )
     share: float = Field(
         default=CHOICE.share,
@@ -106,19 +125,9 @@ class ChooseSection(Section):
         description="Cost of the choice at most, as a share of one full fine-tune.",
     )
 
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether a candidate follows the dense model."""
-        return any(loss != PLAIN for loss in self.losses or ())
-
     def list_grid(self) -> dict[str, tuple[Any, ...]]:
         """Return fields of the recipe and the values to try."""
-        axes: dict[str, tuple[Any, ...] | None] = {
-            "learning_rate": self.learning_rates,
-            "schedule": self.schedules,
-            "loss": self.losses,
-        }
-        return {name: values for name, values in axes.items() if values is not None}
+        return self.list_axes(self.learning_rates)
 
 
 class RecoverSection(Section):

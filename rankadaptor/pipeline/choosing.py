@@ -49,9 +49,11 @@ def choose_for_recovery(
     def choose() -> dict[str, Any]:
         assert given is not None
         recipe = source.recipe.replace(steps=config.recover.steps)
-        if given.needs_teacher:
+        if given.follows_teacher:
             check_dense(folder, config.model, purpose="teach the recovery")
-        taught = dataclasses.replace(source, teacher=config.model if given.needs_teacher else source.teacher)
+        taught = dataclasses.replace(
+            source, teacher=config.model if given.follows_teacher else source.teacher
+        )
         with closing(open_trials(taught, workers=count_trial_workers(config))) as pool:
             return halve_recipes(
                 lambda recipes: measure_rung(pool, source, recipes, folder=folder, seed=config.seed),

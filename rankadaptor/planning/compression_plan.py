@@ -77,7 +77,7 @@ def estimate_compression(config: CompressConfig, *, measure: bool = False) -> Co
         for step in list_steps(config, shape, rate, workers=workers)
     )
     notes = [*config.list_places(), f"speed of a process: {rate.source}; processes at a time: {workers}"]
-    if config.recover is not None and config.recover.needs_teacher:
+    if config.recover is not None and config.recover.may_need_teacher:
         notes.append(
             "Recoveries follow the dense model: its passes over each batch and its weights are counted, its "
             "tokens are not."

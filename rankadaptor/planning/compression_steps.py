@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rankadaptor.config import CompressConfig
+from rankadaptor.config.compress import CompressRecoverSection
 from rankadaptor.config.limits import read_size
+from rankadaptor.defaults import CHOICE
 from rankadaptor.engine.stock import choose_stock_types
 from rankadaptor.engine.types import find_type
 from rankadaptor.methods import find_method
@@ -26,6 +28,7 @@ from rankadaptor.planning.plan import PlanStep
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate
 from rankadaptor.planning.shape import ModelShape
 from rankadaptor.planning.trainable import count_trainable, count_training_parameters
+from rankadaptor.recovery.grid import foresee_rungs
 
 BATCH = 16  # sequences scored at once
 COPIES_BYTES = 8  # of each weight: the rounded copies that the search keeps, about
@@ -114,7 +117,7 @@ class _Costs:
         priced = count_training_parameters(method, self.shape, rank=given.rank)
         cost = count_training(self.shape, work, adapter=priced)
         memory = PROCESS_BYTES + count_training_bytes(self.shape, work, adapter=adapter, dtype=dtype)
-        if given.needs_teacher:
+        if given.may_need_teacher:
             cost += count_teacher(self.shape, work)
             memory += count_teacher_bytes(self.shape, work, dtype=dtype, outputs=given.hidden_weight > 0)
         return tokens, self.rate.compute_seconds(cost), int(memory)
@@ -173,21 +176,32 @@ def _list_search_steps(costs: _Costs) -> Iterator[PlanStep]:
     )
 
 
+def _list_rungs(given: CompressRecoverSection) -> list[tuple[int, int]]:
+    """Return recipes and steps of each rung of the choice of a recipe."""
+    least = max(CHOICE.least_steps, find_method(given.method).fewest_steps)
+    return foresee_rungs(given.list_grid(), steps=given.steps, share=given.choose_share, least=least)
+
+
 def _list_recovery_steps(costs: _Costs) -> Iterator[PlanStep]:
     config, workers, given = costs.config, costs.workers, costs.config.recover
     tokens, _, memory = costs.step
     short, full = (given.finalist_steps, given.steps) if given is not None else (0, 0)
     choice = costs.score(costs.searched + costs.calibration)  # the text that chooses
-    names, rates = _list_baselines(config), len(given.tried_rates) if given is not None else 0
+    names = _list_baselines(config)
+    rungs = _list_rungs(given) if given is not None else []
+    tried = sum(count for count, _ in rungs)
     others = config.search.finalists - 1 + any(name in SIMPLE for name in names) + ("sequential" in names)
-    trials = rates + others if given is not None else 0
+    trials = 1 + others if given is not None else 0
     trial = costs.recover(short) + choice
     yield PlanStep(
         "finalists",
-        "recover the best ones shortly, choose one and the rate",
-        trials,
-        trials * (short * tokens + costs.searched + costs.calibration),
-        share_out([trial] * rates, workers=workers) + share_out([trial] * (trials - rates), workers=workers),
+        "choose the recipe of the recovery on the best one, recover the best ones shortly, choose one",
+        tried + trials,
+        sum(count * length for count, length in rungs) * tokens
+        + trials * short * tokens
+        + (tried + trials) * (costs.searched + costs.calibration),
+        sum(share_out([costs.recover(length) + choice] * count, workers=workers) for count, length in rungs)
+        + share_out([trial] * trials, workers=workers),
         min(workers, max(trials, 1)) * memory,
     )
     if given is not None and given.ranks == "searched":

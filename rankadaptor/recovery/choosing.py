@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rankadaptor.defaults import CHOICE
 from rankadaptor.errors import InputError, TrainingError
 from rankadaptor.recipe import Recipe
-from rankadaptor.recovery.grid import METHOD, RATE, Changes, describe_changes, list_candidates, plan_rungs
+from rankadaptor.recovery.grid import (
+    METHOD,
+    RATE,
+    Changes,
+    describe_changes,
+    list_candidates,
+    plan_rungs,
+    raise_rate,
+)
 
 if TYPE_CHECKING:
     from rankadaptor.data.rows import Source
@@ -292,9 +300,13 @@ def _check(grid: Mapping[str, Sequence[Any]], *, share: float, keep: float, leas
 def _train_rung(
     measure: Measure, climbing: Sequence[Changes], *, recipe: Recipe, steps: int, power: float
 ) -> tuple[RecipeTry, ...]:
-    factor = max(recipe.steps / steps, 1.0) ** power
     recipes = [recipe.replace(**each, steps=steps) for each in climbing]
-    recipes = [each.replace(learning_rate=each.learning_rate * factor) for each in recipes]
+    recipes = [
+        each.replace(
+            learning_rate=raise_rate(each.learning_rate, steps=recipe.steps, short=steps, power=power)
+        )
+        for each in recipes
+    ]
     rung = []
     for changes, tried, outcome in zip(climbing, recipes, measure(recipes), strict=True):
         loss = "diverged" if outcome.loss is None else f"loss {outcome.loss:.4f}"

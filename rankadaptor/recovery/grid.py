@@ -72,6 +72,11 @@ def foresee_rungs(
     return found
 
 
+def raise_rate(rate: float, *, steps: int, short: int, power: float = CHOICE.rate_power) -> float:
+    """Return the rate of a training of `short` steps that stands for one of `steps` steps at a rate."""
+    return float(rate * max(steps / short, 1.0) ** power)
+
+
 def describe_changes(changes: Changes) -> str:
     """Write a candidate in words, for example `learning_rate 0.003, schedule linear`."""
     return ", ".join(

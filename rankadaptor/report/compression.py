@@ -12,6 +12,7 @@ from rankadaptor.progress import format_seconds
 from rankadaptor.report.console import STYLES, render_table
 from rankadaptor.report.page_parts import Part, build_part, draw_parts, load_template
 from rankadaptor.results import Document, Table
+from rankadaptor.results.choice import build_choice_table
 from rankadaptor.results.compression import (
     build_costs_table,
     build_effort_table,
@@ -33,6 +34,7 @@ TABLES: Mapping[str, Callable[[Document], Table]] = {
     "points": build_points_table,
     "costs": build_costs_table,
     "verdict": build_verdict_table,
+    "choice": build_choice_table,
     "finalists": build_finalists_table,
     "ranks": build_ranks_table,
     "layers": build_layers_table,

@@ -17,12 +17,17 @@ from rankadaptor.pipeline.compression.recovering import Recovered, make_recipe, 
 from rankadaptor.pipeline.compression.rounding import round_weights
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.compression.texts import CALIBRATION, SEARCH, TRAINING
+from rankadaptor.pipeline.step_files import read_object
+from rankadaptor.recovery.grid import RATE
 from rankadaptor.space import Allocation
 
 if TYPE_CHECKING:
     from rankadaptor.recipe import Recipe
 
 logger = logging.getLogger(__name__)
+
+CHOICE_FILE = "finalists/choice.json"
+"""What was chosen of the recipe, in the run's folder."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,16 @@ def recover_candidate(
     rate: float,
     checkpoint: Path | None = None,
     ranks: Sequence[int] | None = None,
+    recipe: Recipe | None = None,
 ) -> Recovered:
-    """Recover an extracted model, to be stored in these types, as the run asks; see `recover_merged`."""
+    """Recover an extracted model, to be stored in these types, as the run asks; see `recover_merged`.
+
+    Without a recipe it is the one that the run chose, at this rate.
+    """
+    recipe = recipe or make_run_recipe(setting, steps=steps, rate=rate)
     return recover_merged(
         model,
-        make_run_recipe(setting, steps=steps, rate=rate),
+        recipe,
         sequences=setting.texts[TRAINING],
         steps=steps,
         seed=setting.config.seed,
@@ -72,7 +82,7 @@ def recover_candidate(
         checkpoint=checkpoint,
         ranks=ranks,
         types=choose_trained_types(setting, types),
-        teacher=find_run_teacher(setting),
+        teacher=find_run_teacher(setting, recipe),
     )
 
 
@@ -88,17 +98,16 @@ def choose_trained_types(setting: Setting, types: Mapping[str, str]) -> dict[str
     return {name: kind for name, kind in types.items() if is_quick(kind)}
 
 
-def find_run_teacher(setting: Setting) -> Any:
-    """Return the dense model if the run's recoveries follow it, else None."""
-    given = setting.config.recover
-    return setting.model if given is not None and given.needs_teacher else None
+def find_run_teacher(setting: Setting, recipe: Recipe) -> Any:
+    """Return the dense model if a recipe's loss follows it, else None."""
+    return setting.model if recipe.needs_teacher else None
 
 
 def make_run_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
-    """Return the run's recipe at a length and a learning rate."""
+    """Return the run's recipe at a length and a learning rate, with what was chosen of its other fields."""
     given = setting.config.recover
     assert given is not None
-    return make_recipe(
+    recipe = make_recipe(
         rank=given.rank,
         batch_size=given.batch_size,
         length=setting.config.data.length,
@@ -107,6 +116,20 @@ def make_run_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
         method=given.method,
         **{key: getattr(given, key) for key in LossSection.model_fields},
     )
+    chosen = read_choice(setting)
+    return recipe if chosen is None else recipe.replace(**{**chosen["changes"], RATE: rate})
+
+
+def read_choice(setting: Setting) -> dict[str, Any] | None:
+    """Return the choice of the recipe as `ChosenRecipe.to_json` writes it; None before it is made.
+
+    It is a file in the run's folder, which all processes that recover read.
+    """
+    file = setting.folder.path / CHOICE_FILE
+    if not file.exists():
+        return None
+    keys, cost = ("recipe", "changes", "rungs", "tokens"), "it is made again from the recorded trainings"
+    return read_object(file, keys=keys, what="the choice of the recipe", cost=cost)
 
 
 def measure_rounded(
@@ -131,7 +154,13 @@ def measure_choice(setting: Setting, model: Any, types: Mapping[str, str], *, in
 
 
 def try_candidate(
-    setting: Setting, candidate: Candidate, *, steps: int, rate: float, checkpoint: Path | None = None
+    setting: Setting,
+    candidate: Candidate,
+    *,
+    steps: int,
+    rate: float,
+    checkpoint: Path | None = None,
+    recipe: Recipe | None = None,
 ) -> dict[str, Any]:
     """Recover a candidate shortly and measure it; see `measure_choice`.
 
@@ -140,7 +169,9 @@ def try_candidate(
     """
     model, types = candidate.extract(setting)
     try:
-        recovered = recover_candidate(setting, model, types, steps=steps, rate=rate, checkpoint=checkpoint)
+        recovered = recover_candidate(
+            setting, model, types, steps=steps, rate=rate, checkpoint=checkpoint, recipe=recipe
+        )
         loss = measure_choice(setting, recovered.model, types)
     except (TrainingError, NonFiniteError) as error:
         logger.warning("%s: rate %g: %s", candidate.name, rate, error)

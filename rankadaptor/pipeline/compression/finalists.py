@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rankadaptor.errors import TrainingError
 from rankadaptor.files import write_json
 from rankadaptor.pipeline.compression.baselines import BASELINE, OPTIMUM, SEQUENTIAL
 from rankadaptor.pipeline.compression.candidates import Candidate, try_candidate
 from rankadaptor.pipeline.compression.jobs import Job, do_jobs
-from rankadaptor.pipeline.compression.recovering import choose_rate
+from rankadaptor.pipeline.compression.recipe_choice import choose_run_recipe
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.step_files import read_object
+from rankadaptor.recovery.grid import RATE, raise_rate
 from rankadaptor.results.table import write_loss
 from rankadaptor.space import Allocation
 
@@ -29,7 +31,8 @@ DIFFERENT = 0.1
 def choose_finalist(setting: Setting, searched: dict[str, Any], baselines: list[Candidate]) -> dict[str, Any]:
     """Recover the finalists shortly and choose one.
 
-    The learning rate is chosen on the first finalist over the same number of steps.
+    The recipe of the full recovery is chosen on the first finalist. The finalists are compared at its rate,
+    raised for their number of steps.
 
     Args:
         setting: The run's inputs.
@@ -38,7 +41,11 @@ def choose_finalist(setting: Setting, searched: dict[str, Any], baselines: list[
             first with types second.
 
     Returns:
-        `chosen` (name and choices), `finalists`, `rate`, `tokens`.
+        `chosen` (name and choices), `finalists`, `rate` (of the full recovery), `choice` (what was tried for
+        it; None where there was nothing to choose), `tokens`.
+
+    Raises:
+        TrainingError: If every recipe or every finalist diverges.
     """
     found = list_finalists(setting, searched)
     given = setting.config.recover
@@ -47,22 +54,25 @@ def choose_finalist(setting: Setting, searched: dict[str, Any], baselines: list[
     simple = [each for each in baselines if each.kind == BASELINE and each.name != OPTIMUM]
     rivals = [*simple[:1], *(each for each in baselines if each.kind == SEQUENTIAL)]
     entrants = list({each.choices: each for each in reversed([*found, *rivals])}.values())[::-1]
-    first = entrants[0]
-    tried = _try_all(setting, [(first, rate) for rate in given.tried_rates], what="learning rates")
-    trials = dict(zip(given.tried_rates, tried, strict=True))
-    rate = choose_rate({rate: trial["loss"] for rate, trial in trials.items()})
-    logger.info("finalists: learning rate %g", rate)
-    others = _try_all(setting, [(entrant, rate) for entrant in entrants[1:]], what="finalists")
-    names = [entrant.name for entrant in entrants]
-    results = dict(zip(names, [trials[rate], *others], strict=True))
-    best = min(entrants, key=lambda each: _read_loss(results[each.name]))
+    choice = choose_run_recipe(setting, entrants[0])
+    rate = float(choice["recipe"][RATE])
+    short = raise_rate(rate, steps=given.steps, short=given.finalist_steps)
+    results = _try_all(setting, entrants, rate=short)
+    losses = {each.choices: _read_loss(result) for each, result in zip(entrants, results, strict=True)}
+    best = min(entrants, key=lambda each: losses[each.choices])
+    if math.isinf(losses[best.choices]):
+        raise TrainingError(
+            f"Every finalist diverged at rate {short:g}. Give lower rates in recover.learning_rates, or "
+            "check the text.",
+            step=0,
+        )
     logger.info("finalists: %s is recovered in full", best.name)
     return {
         "chosen": _write(best),
-        "finalists": [{**_write(each), **results[each.name]} for each in entrants],
+        "finalists": [{**_write(each), **one} for each, one in zip(entrants, results, strict=True)],
         "rate": rate,
-        "rates": {f"{rate:g}": trial["loss"] for rate, trial in trials.items()},
-        "tokens": sum(trial["tokens"] for trial in (*trials.values(), *others)),
+        "choice": choice if choice["rungs"] else None,
+        "tokens": choice["tokens"] + sum(result["tokens"] for result in results),
     }
 
 
@@ -88,16 +98,14 @@ def _write(candidate: Candidate) -> dict[str, Any]:
     return {"name": candidate.name, "choices": list(candidate.choices)}
 
 
-def _try_all(
-    setting: Setting, trials: Sequence[tuple[Candidate, float]], *, what: str
-) -> list[dict[str, Any]]:
-    """Recover candidates shortly, each at a learning rate; return what was measured in their order."""
+def _try_all(setting: Setting, candidates: Sequence[Candidate], *, rate: float) -> list[dict[str, Any]]:
+    """Recover candidates shortly at a learning rate; return what was measured in their order."""
     jobs = [
-        Job(f"{each.name} at {rate:g}", measure_trial, (each, rate), (_name_result(setting, each, rate),))
-        for each, rate in trials
+        Job(f"{each.name} at {rate:.3g}", measure_trial, (each, rate), (_name_result(setting, each, rate),))
+        for each in candidates
     ]
-    do_jobs(setting, jobs, what=what)
-    found = [measure_trial(setting, *trial) for trial in trials]
+    do_jobs(setting, jobs, what="finalists")
+    found = [measure_trial(setting, each, rate) for each in candidates]
     for job, result in zip(jobs, found, strict=True):
         logger.info("%s: loss %s", job.name, write_loss(result["loss"]))
     return found

@@ -102,16 +102,17 @@ def build_measure(setting: Setting, model: Any, rate: float) -> ShortFineTune:
     """Return the short fine-tunes of an extracted model, whose records are in the run's folder."""
     given, texts = setting.config.recover, setting.texts
     assert given is not None
+    recipe = make_run_recipe(setting, steps=given.finalist_steps, rate=rate)
     return ShortFineTune.of_sequences(
         model,
         texts[TRAINING],
         held_out=(*texts[SEARCH], *texts[CALIBRATION]),
-        recipe=make_run_recipe(setting, steps=given.finalist_steps, rate=rate),
+        recipe=recipe,
         steps=given.finalist_steps,
         seed=setting.config.seed,
         records=RecordFile(setting.folder.path / FOLDER / RECORDS_FILE),
         compute=setting.compute,
-        teacher=find_run_teacher(setting),
+        teacher=find_run_teacher(setting, recipe),
     )
 
 

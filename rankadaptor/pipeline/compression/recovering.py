@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankadaptor.components.adapter import RankSpace
 from rankadaptor.components.adapter.tuners.merging import merge_trained
-from rankadaptor.errors import InputError, TrainingError
+from rankadaptor.errors import InputError
 from rankadaptor.methods import explain_unmergeable, find_method
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.final import train_adapter
@@ -132,20 +132,3 @@ def recover_merged(
         result.teacher_tokens,
         result.teacher_seconds,
     )
-
-
-def choose_rate(losses: dict[float, float | None]) -> float:
-    """Return the learning rate with the lowest loss.
-
-    Raises:
-        TrainingError: If every rate diverged.
-    """
-    sound = {rate: loss for rate, loss in losses.items() if loss is not None}
-    if not sound:
-        rates = ", ".join(f"{rate:g}" for rate in losses)
-        raise TrainingError(
-            f"Every learning rate diverged ({rates}). Give lower ones in recover.learning_rates, or check "
-            "the text.",
-            step=0,
-        )
-    return min(sound, key=lambda rate: (sound[rate], rate))
