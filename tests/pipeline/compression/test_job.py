@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from rankadaptor import load
 from rankadaptor.cli import main
@@ -147,7 +147,7 @@ def test_the_report_shows_the_gain_first_and_loads_nothing(
     shown = capsys.readouterr().out
     assert "Planned and real costs" in shown
     sample = document["result"]["export"]["engine"]["sample"]
-    assert f"{sample['prompt']}<mark>{html.escape(sample['continuation'])}</mark>" in page
+    assert f"{sample['prompt']}<mark>{escape(sample['continuation'])}</mark>" in page
     assert main(["generate", str(folder / "model.gguf"), "-n", "48"]) == 0
     assert capsys.readouterr().out == f"{sample['prompt']}{sample['continuation']}\n"
     show_compression(document, place=folder)  # as `compress` and `run` do at their end
