@@ -27,6 +27,8 @@ RESULT = Path("experiments/results/frontier.json")
 README = Path("README.md")
 SEARCHES = Path("experiments/results/searches.json")
 SEARCH = "python -m experiments.frontier.searches FILE.yaml"
+SCORES = Path("experiments/results/slices.json")
+SCORE = "python -m experiments.slices speed reuse latency"
 COMMAND = "python -m experiments.frontier experiments/frontier/*.yaml"
 
 
@@ -45,7 +47,8 @@ def main() -> None:
             own = [row for row in rows if row["setting"] == setting]
             draw_frontier(own, file=FIGURE.with_stem(f"{FIGURE.stem}-{setting.replace(':', '-')}"))
         searches = read_rows(SEARCHES, command=SEARCH) if SEARCHES.exists() else []
-        write_page(rows, searches=searches, file=given.into)
+        scores = read_rows(SCORES, command=SCORE) if SCORES.exists() else []
+        write_page(rows, searches=searches, scores=scores, file=given.into)
         sys.stdout.write(f"wrote {given.into}\n")
         report_changes(README, update_markers(README, {"margins": build_margins(rows).to_markdown()}))
         return

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from experiments.frontier.rows import OURS, Row
 from experiments.frontier.targets import build_targets, describe_stock, find_sizes, find_speedup
+from experiments.slices.section import describe_scores
 from rankadaptor.files import write_text
 from rankadaptor.results.table import ABSENT, write_count, write_loss
 
@@ -28,13 +29,19 @@ nothing there as long as the weights are untouched.
 
 
 def write_page(
-    rows: Sequence[Row], *, searches: Sequence[Row] = (), file: Path = PAGE, figure: Path = FIGURE
+    rows: Sequence[Row],
+    *,
+    searches: Sequence[Row] = (),
+    scores: Sequence[Row] = (),
+    file: Path = PAGE,
+    figure: Path = FIGURE,
 ) -> None:
     """Write the document.
 
     Args:
         rows: The rows of the result file.
         searches: Rows of other ways of searching, if they were measured.
+        scores: Rows on the cost of scores and the errors of latency, if they were measured.
         file: The document.
         figure: The figure it shows, which lies beside the result file.
     """
@@ -49,6 +56,7 @@ def write_page(
         parts += [_describe_speed(own), "### All files\n", _list_files(own), _describe_costs(own)]
         if others := [row for row in searches if row["setting"] == setting]:
             parts += ["### Ways of searching\n", _list_searches(others)]
+    parts.append(describe_scores(scores))
     write_text(file, "\n".join(parts).rstrip() + "\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -48,7 +49,8 @@ def read_limits(
             dense = sum(slot.costs_in(each)[choice] for slot, choice in zip(slots, origin, strict=True))
             found.append(Limit(each, read_bound(bound, each, dense=dense)))
     for limit in found:
-        _check_alone(limit, slots)
+        costs = [slot.costs_in(limit.resource)[choice] for slot, choice in zip(slots, origin, strict=True)]
+        _check_alone(limit, slots, dense=sum(costs))
     _check_together(found, slots)
     return tuple(found)
 
@@ -83,7 +85,7 @@ def _explain_bound(bound: object, resource: str, dense: int) -> str:
     )
 
 
-def _check_alone(limit: Limit, slots: Sequence[Slot]) -> None:
+def _check_alone(limit: Limit, slots: Sequence[Slot], *, dense: int) -> None:
     least = {slot.name: min(_list_open(slot, limit.resource)) for slot in slots}
     needed = sum(least.values())
     if needed <= limit.bound:
@@ -93,8 +95,10 @@ def _check_alone(limit: Limit, slots: Sequence[Slot]) -> None:
     if held > limit.bound:
         why = f"the embedding and what is fixed alone need {held:,}"
     raise BudgetError(
-        f"limit of {limit.bound:,} on {limit.name}: no allocation keeps it, {why}. The nearest possible "
-        f"limit is {needed:,}. Raise it, or allow smaller types, widths or dropped blocks."
+        f"limit of {limit.bound:,} on {limit.name} ({limit.bound / dense:.3f}x): no "
+        f"allocation keeps it, {why}. The nearest possible limit is {needed:,} "
+        f"({math.ceil(1000 * needed / dense) / 1000:.3f}x). Raise it, or allow smaller types, widths or "
+        "dropped blocks."
     )
 
 
