@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from rankadaptor.components.adapter.lora.folder import remember_base
 from rankadaptor.components.adapter.lora.rounded import round_adapted
 from rankadaptor.components.adapter.tuners.attach import attach_method
-from rankadaptor.data.rows import Source
+from rankadaptor.data.rows import Source, load_rows
 from rankadaptor.defaults import RECOVERY
 from rankadaptor.errors import InputError
 from rankadaptor.methods import LORA, MethodName, find_method
 from rankadaptor.model.families import describe_linears
 from rankadaptor.model.identity import forget_origin, identify_base
 from rankadaptor.recipe import DISTILL, PLAIN, RANDOM, Recipe
+from rankadaptor.recovery.llm_pruner import find_preset
 from rankadaptor.recovery.teachers import find_teacher
 from rankadaptor.runtime import choose_compute
 from rankadaptor.training.loop import fine_tune
@@ -123,7 +124,7 @@ def recover(
     data: Source,
     held_out: Source | None = None,
     method: MethodName | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     steps: int | None = None,
     seed: int = 0,
     evaluate_every: int | None = None,
@@ -156,8 +157,9 @@ def recover(
         data: Training rows, a path, or a kit name.
         held_out: Rows for the held-out loss during training, disjoint from `data`.
         method: One of `rankadaptor.methods.METHODS`; the recipe's by default.
-        recipe: Defaults to `Recipe()` at the method's middle learning rate, with the loss `distill` where a
-            teacher is given. A given recipe keeps its own rate, which should have been tuned for the method.
+        recipe: A recipe, or `llm_pruner` for LLM-Pruner's with two passes over the rows. Defaults to
+            `Recipe()` at the method's middle learning rate, with the loss `distill` where a teacher is given.
+            A given recipe keeps its own rate, which should have been tuned for the method.
         steps: Optimiser steps; the recipe's by default.
         seed: Seed of the adapter's initialisation and of the data order.
         evaluate_every: Steps between two measurements of the held-out loss; None takes a fifth of the steps.
@@ -183,7 +185,9 @@ def recover(
         CheckpointError: If `checkpoint` holds another fine-tune.
         TrainingError: If the loss is no longer finite.
     """
-    recipe = choose_recipe(recipe, method, loss=PLAIN if teacher is None else DISTILL)
+    if isinstance(recipe, str):
+        recipe = find_preset(recipe, rows=len(load_rows(data)))
+    recipe = complete_recipe(recipe, method, loss=PLAIN if teacher is None else DISTILL)
     steps = steps if steps is not None else recipe.steps
     compute = compute if compute is not None else choose_compute()
     sequences, kept_back = load_pair(
@@ -235,7 +239,7 @@ def recover(
     return trained.eval()
 
 
-def choose_recipe(recipe: Recipe | None, method: MethodName | None, *, loss: str = PLAIN) -> Recipe:
+def complete_recipe(recipe: Recipe | None, method: MethodName | None, *, loss: str = PLAIN) -> Recipe:
     """Return a recipe with a method: the given one, or the default at the method's middle learning rate.
 
     Args:

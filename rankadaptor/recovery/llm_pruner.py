@@ -25,6 +25,7 @@ PRUNING: MappingProxyType[str, Any] = MappingProxyType(
 )
 """Arguments of `prune`: Taylor importance of first order on ten windows of 64 tokens, the same share of every
 block. Its script leaves the first four and the last two of 32 blocks whole (`skip_first`, `skip_last`)."""
+NAME = "llm_pruner"
 RANK, BATCH, EPOCHS, CUT_LENGTH = 8, 64, 2, 256
 """LoRA rank, rows per step, passes over the instruction rows, tokens at which a row is cut."""
 MICRO_BATCH = 4
@@ -60,3 +61,18 @@ def make_llm_pruner_recipe(*, rows: int | None = None, steps: int | None = None)
         schedule="linear",
         dropout=0.05,
     )
+
+
+def find_preset(name: str, *, rows: int) -> Recipe:
+    """Return a recipe by its name.
+
+    Args:
+        name: `llm_pruner`.
+        rows: Training rows.
+
+    Raises:
+        InputError: If there is no recipe of that name.
+    """
+    if name != NAME:
+        raise InputError(f"recipe={name!r}: the only recipe with a name is {NAME!r}. Or give a Recipe.")
+    return make_llm_pruner_recipe(rows=rows)

@@ -23,7 +23,7 @@ from rankadaptor.model.checkpoint import load_checkpoint
 from rankadaptor.model.identity import digest_base
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery import recover
-from rankadaptor.recovery.final import choose_recipe, train_adapter
+from rankadaptor.recovery.final import complete_recipe, train_adapter
 from rankadaptor.training.loop import fine_tune
 
 STEPS = 12
@@ -242,6 +242,6 @@ def test_per_layer_ranks_go_with_dora(model, mixed, rows, pico_tokenizer, comput
 
 
 def test_a_method_without_a_recipe_begins_at_its_middle_rate():
-    assert choose_recipe(None, None) == Recipe()
-    assert choose_recipe(None, "full").learning_rate == METHODS["full"].learning_rates[1]
-    assert choose_recipe(make_recipe("lora"), "dora") == make_recipe("dora", learning_rate=2e-2)
+    assert complete_recipe(None, None) == Recipe()
+    assert complete_recipe(None, "full").learning_rate == METHODS["full"].learning_rates[1]
+    assert complete_recipe(make_recipe("lora"), "dora") == make_recipe("dora", learning_rate=2e-2)
