@@ -188,6 +188,24 @@ class CompressionDefaults:
     sample_temperature: float = 0.8
 
 
+@dataclass(frozen=True)
+class ElasticDefaults:
+    """How a super-network is built, trained and searched; the fields are described at the run file."""
+
+    levels: int = 8
+    smallest: float = 0.5
+    ranks: tuple[int, ...] = (24, 32)
+    rank_slots: Literal["half_block"] = "half_block"
+    type: Literal["Q8_0"] = "Q8_0"
+    importance: Literal["param_first"] = "param_first"
+    importance_rows: int = 32
+    steps: int = 48
+    rule: Literal["sandwich"] = "sandwich"
+    methods: tuple[str, ...] = ("heuristic", "hill_climbing")
+    evaluations: int = 60
+    references: tuple[str, ...] = ("lora", "alone")
+
+
 PRUNING = PruningDefaults()
 SPACE = SpaceDefaults()
 TRIAL = TrialDefaults()
@@ -197,3 +215,4 @@ RECOVERY = RecoveryDefaults()
 CHOICE = ChoiceDefaults()
 META_TRAINING = MetaTrainingDefaults()
 COMPRESSION = CompressionDefaults()
+ELASTIC = ElasticDefaults()

@@ -16,7 +16,7 @@ STUDIES = sorted((ROOT.parent / "experiments").rglob("*.py"))
 FLOW = (
     "credentials",
     "errors", "requirements", "files", "runtime", "progress", "workers", "methods", "recipe", "defaults",
-    "kit", "config", "data", "model", "pruning", "named_models", "engine",
+    "kit", "config", "presets", "data", "model", "pruning", "named_models", "engine",
     "space", "components", "training", "supernet", "features", "corpus", "evaluation", "recovery", "measure",
     "predictor", "search",
     "proxies", "verdict", "results", "tracking", "card", "deployment", "plots", "report", "doctor",

@@ -15,7 +15,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.requirements import MLFLOW, check_package
 
 if TYPE_CHECKING:
-    from rankadaptor.config import CompressConfig, RunConfig
+    from rankadaptor.config import CompressConfig, ElasticConfig, RunConfig
 
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run file.", show_default=False)]
 Overrides = Annotated[
@@ -31,6 +31,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of a ta
 
 def write_run_file(
     path: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The file to write.")] = Path("run.yaml"),
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Write the run file of a known method, such as lonas, in place of a rank search."),
+    ] = None,
     model: Annotated[
         str, typer.Option(help="kit:smollm2-135m, a folder in Hugging Face form, or a hub id.")
     ] = "kit:smollm2-135m",
@@ -38,12 +42,19 @@ def write_run_file(
     name: Annotated[str | None, typer.Option(help="Name of the run; the file's name if not given.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
-    """Write a commented run file with every key and its default."""
+    """Write a commented run file: with every key and its default, or of a preset."""
     from rankadaptor.config import build_run, guess_name, write_template
     from rankadaptor.files import write_text
 
     if path.exists() and not force:
         raise InputError(f"{path} exists already. Choose another name, or pass --force to overwrite it.")
+    if preset is not None:
+        from rankadaptor.presets import write_preset
+
+        text = write_preset(preset, model=model, output=output)
+        write_text(path, text if name is None else f"{text}name: {name}\n")
+        typer.echo(f"wrote {path}. Next: rankadaptor plan {shlex.quote(str(path))}")
+        return
     values = {"name": name or guess_name(path), "output": output, "model": model}
     if _is_pruned(model):
         values["prune"] = None
@@ -63,14 +74,18 @@ def show_plan(
     as_json: AsJson = False,
 ) -> None:
     """Show steps, runs, tokens, memory and hours of a run, before anything is loaded."""
-    from rankadaptor.config import CompressConfig
-    from rankadaptor.planning import estimate, estimate_compression
+    from rankadaptor.config import CompressConfig, RunConfig
+    from rankadaptor.planning import estimate, estimate_compression, estimate_elastic
 
     config = _load_any(path, overrides)
-    if isinstance(config, CompressConfig):
+    if not isinstance(config, RunConfig):
         from rankadaptor.cli.compression import show_compression_plan
 
-        planned = estimate_compression(config, measure=measure)
+        planned = (
+            estimate_compression(config, measure=measure)
+            if isinstance(config, CompressConfig)
+            else estimate_elastic(config, measure=measure)
+        )
         if as_json:
             typer.echo(json.dumps(planned.to_json(), indent=2))
         else:
@@ -96,15 +111,20 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Do what a run file describes. Continues where an interrupted run stopped."""
-    from rankadaptor.config import CompressConfig
+    from rankadaptor.config import CompressConfig, RunConfig
 
     config = _load_any(path, overrides)
-    if isinstance(config, CompressConfig):
+    if not isinstance(config, RunConfig):
         if until is not None:
-            raise InputError("--until verdict is for a rank search; the verdict of compress comes last.")
-        from rankadaptor.cli.compression import run_and_show
+            raise InputError("--until verdict is for a rank search; other verdicts come last.")
+        if isinstance(config, CompressConfig):
+            from rankadaptor.cli.compression import run_and_show
 
-        run_and_show(config, fresh=fresh, verbose=verbose)
+            run_and_show(config, fresh=fresh, verbose=verbose)
+        else:
+            from rankadaptor.cli.elastic import run_and_show_elastic
+
+            run_and_show_elastic(config, fresh=fresh, verbose=verbose)
         return
     start_logging(verbose=verbose)
     from rankadaptor.planning import check_run
@@ -257,11 +277,14 @@ def report(
         typer.echo(f"{into}: {', '.join(changed) if changed else 'nothing'} changed")
         return
     from rankadaptor.report import write_report
-    from rankadaptor.results import is_compression, read_result
+    from rankadaptor.results import find_job, read_result
 
     document = read_result(source)
-    if is_compression(document):
+    job = find_job(document)
+    if job == "compress":
         from rankadaptor.cli.compression import show_compression as show
+    elif job == "elastic":
+        from rankadaptor.cli.elastic import show_elastic as show
     else:
         from rankadaptor.cli.tables import show_result as show
 
@@ -294,7 +317,7 @@ def _load(path: Path, overrides: list[str] | None) -> RunConfig:
     return load_run(path, overrides or ())
 
 
-def _load_any(path: Path, overrides: list[str] | None) -> RunConfig | CompressConfig:
+def _load_any(path: Path, overrides: list[str] | None) -> RunConfig | CompressConfig | ElasticConfig:
     from rankadaptor.config import load_job
 
     return load_job(path, overrides or ())

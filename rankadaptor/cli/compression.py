@@ -14,7 +14,7 @@ from rankadaptor.defaults import COMPRESSION
 
 if TYPE_CHECKING:
     from rankadaptor.config import CompressConfig
-    from rankadaptor.planning import CompressionPlan
+    from rankadaptor.planning import CompressionPlan, ElasticPlan
 
 RUN_FILE = "run.yaml"
 
@@ -114,8 +114,8 @@ def _write_plan(config: CompressConfig) -> None:
     typer.echo(f"run file: {path}. Next: rankadaptor run {shlex.quote(str(path))}")
 
 
-def show_compression_plan(plan: CompressionPlan) -> None:
-    """Show what a compression will do and cost, its space, and the engine's speeds once they are measured."""
+def show_compression_plan(plan: CompressionPlan | ElasticPlan) -> None:
+    """Show what a compression or an elastic job will do and cost, its space, and measured speeds."""
     from rich.console import Console
     from rich.table import Table
 
@@ -138,7 +138,7 @@ def show_compression_plan(plan: CompressionPlan) -> None:
                 *(f"{value:,.1f}" if isinstance(value, float) else str(value) for value in row.values())
             )
         console.print(speeds)
-    else:
+    elif plan.measures_speed:
         console.print("· the engine's speeds by type are measured when a latency is limited", style="dim")
     for assumption in plan.assumptions:
         console.print(f"· {assumption}", highlight=False, style="dim")

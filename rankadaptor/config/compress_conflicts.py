@@ -12,6 +12,7 @@ from rankadaptor.methods import QLORA, THROUGH_ROUNDING, explain_no_ranks, expla
 
 if TYPE_CHECKING:
     from rankadaptor.config.compress import CompressConfig, CompressRecoverSection
+    from rankadaptor.config.elastic import ElasticConfig
 
 PREFIX = "kit:"
 
@@ -55,7 +56,7 @@ def find_compress_conflicts(config: CompressConfig) -> Iterator[Conflict]:
         yield Conflict(("choices.types", "choices.embedding"), f"names {name} twice. Name each type once.")
     if config.recover is not None:
         yield from _check_method(config.recover)
-    yield from _find_unknown_names(config)
+    yield from find_unknown_names(config)
 
 
 def _check_method(recover: CompressRecoverSection) -> Iterator[Conflict]:
@@ -92,7 +93,8 @@ def _double(names: tuple[str, ...]) -> set[str]:
     return {name for name in names if names.count(name) > 1}
 
 
-def _find_unknown_names(config: CompressConfig) -> Iterator[Conflict]:
+def find_unknown_names(config: CompressConfig | ElasticConfig) -> Iterator[Conflict]:
+    """Yield names of the kit that there are not."""
     models, rows = list_kit_models(), list_kit_rows()
     if config.model.startswith(PREFIX) and config.model not in models:
         text = describe_name(config.model, models, "a folder in Hugging Face form, or a hub id")

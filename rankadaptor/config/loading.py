@@ -15,6 +15,8 @@ from rankadaptor.config.compress import CompressConfig
 from rankadaptor.config.compress_conflicts import find_compress_conflicts
 from rankadaptor.config.conflicts import Conflict, find_conflicts
 from rankadaptor.config.document import dump_value, parse_value, read_document
+from rankadaptor.config.elastic import ElasticConfig
+from rankadaptor.config.elastic_conflicts import find_elastic_conflicts
 from rankadaptor.config.faults import describe_fault, list_keys
 from rankadaptor.config.job import JobConfig
 from rankadaptor.config.run import RunConfig
@@ -25,12 +27,13 @@ _RETIRED = (("collect", "study"), ("collect", "benchmarks"))
 """Keys of earlier versions, which run files may still contain; null, their default, is ignored."""
 
 
-Job = RunConfig | CompressConfig
-"""A run of either kind."""
-JOBS: Mapping[str, type[RunConfig] | type[CompressConfig]] = {
-    config.kind.name: config for config in (RunConfig, CompressConfig)
+Job = RunConfig | CompressConfig | ElasticConfig
+"""A run of any kind."""
+JobType = type[RunConfig] | type[CompressConfig] | type[ElasticConfig]
+JOBS: Mapping[str, JobType] = {
+    config.kind.name: config for config in (RunConfig, CompressConfig, ElasticConfig)
 }
-RANK_SEARCH, COMPRESS = JOBS
+RANK_SEARCH, COMPRESS, ELASTIC = JOBS
 """Values of the key `job`; without it a file describes a rank search."""
 
 
@@ -109,6 +112,17 @@ def build_compression(values: Mapping[str, Any], *, source: str = "settings") ->
     return config
 
 
+def build_elastic(values: Mapping[str, Any], *, source: str = "settings") -> ElasticConfig:
+    """Check a nested mapping as the run file of an elastic job; `source` names it in errors.
+
+    Raises:
+        ConfigError: With all faults at once.
+    """
+    config = _check({**values, "job": ELASTIC}, places={}, source=source)
+    assert isinstance(config, ElasticConfig)
+    return config
+
+
 def build_compression_from(values: Mapping[str, Any], overrides: Sequence[str]) -> CompressConfig:
     """Check what the command `compress` was given, with its `--set a.b=c`.
 
@@ -168,7 +182,7 @@ def _check(
 
 
 def _validate(
-    values: Mapping[str, Any], job: type[RunConfig] | type[CompressConfig], *, folder: Path | None
+    values: Mapping[str, Any], job: JobType, *, folder: Path | None
 ) -> tuple[Job | None, list[tuple[str, str]]]:
     """Return the run and its faults: first of single keys, then conflicts between sound keys."""
     # As JSON text, because only there strict types still let a list be a tuple.
@@ -204,6 +218,8 @@ def _validate(
 def _find_conflicts(config: Job) -> list[Conflict]:
     if isinstance(config, CompressConfig):
         return list(find_compress_conflicts(config))
+    if isinstance(config, ElasticConfig):
+        return list(find_elastic_conflicts(config))
     return find_conflicts(config)
 
 

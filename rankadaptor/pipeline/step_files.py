@@ -57,6 +57,24 @@ COMPRESS_COSTS = {
     "stock_recovered": "files that are measured are kept; the recovery is read from its checkpoint",
     "references": "those that are measured are kept, and the step is put together from them",
 }
+ELASTIC_KEYS: dict[str, tuple[str, ...]] = {
+    "prepare": ("losses", "model", "texts", "space", "digests", "compute"),
+    "train": ("losses", "tokens"),
+    "search": ("methods", "best", "limit", "tokens"),
+    "references": ("points", "tokens"),
+    "judge": ("points", "verdicts", "speed", "best"),
+}
+ELASTIC_COSTS = {
+    "prepare": "the model's losses are measured again",
+    "train": "the training is read from its checkpoint",
+    "search": "the search is replayed from its records",
+    "references": "finished trainings are read from their checkpoints",
+}
+JOBS = {
+    "rank_search": (STEP_KEYS, COSTS),
+    "compress": (COMPRESS_KEYS, COMPRESS_COSTS),
+    "elastic": (ELASTIC_KEYS, ELASTIC_COSTS),
+}
 OTHERS = "the step is done again; trials that are recorded stay"
 
 
@@ -71,7 +89,7 @@ def read_step(path: Path, step: str, *, job: str = "rank_search") -> dict[str, A
     Raises:
         CheckpointError: If the file does not hold it; the message says what deleting the file costs.
     """
-    known, costs = (COMPRESS_KEYS, COMPRESS_COSTS) if job == "compress" else (STEP_KEYS, COSTS)
+    known, costs = JOBS[job]
     keys = (*known.get(step, ()), "seconds")
     return read_object(path, keys=keys, what=f"the result of the step {step}", cost=costs.get(step, OTHERS))
 

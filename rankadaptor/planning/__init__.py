@@ -2,16 +2,20 @@
 
 from rankadaptor.planning.compression import check_compression
 from rankadaptor.planning.compression_plan import CompressionPlan, estimate_compression
+from rankadaptor.planning.elastic import ElasticPlan, check_elastic, estimate_elastic
 from rankadaptor.planning.estimation import estimate
 from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.preconditions import check_run
 
 __all__ = [
     "CompressionPlan",
+    "ElasticPlan",
     "Plan",
     "PlanStep",
     "check_compression",
+    "check_elastic",
     "check_run",
     "estimate",
     "estimate_compression",
+    "estimate_elastic",
 ]

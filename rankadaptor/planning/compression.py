@@ -66,7 +66,7 @@ def check_compression_inputs(config: CompressConfig, *, first: int | None = None
         ("stock_types", lambda: check_stock_types(config)),
         ("limits.size", lambda: check_size(config, shape)),
         ("limits.parameters", lambda: check_parameters(config, shape)),
-        ("data.length", lambda: _check_length(config, shape)),
+        ("data.length", lambda: check_window(config.data.length, shape)),
     ]
     sources = [("data.text", source) for source in config.data.text]
     sources += [("data.other", config.data.other)] if config.data.other is not None else []
@@ -175,7 +175,12 @@ def check_engine() -> None:
         raise InputError(f"{error} Or set export.engine: false, which writes the file unchecked.") from error
 
 
-def _check_length(config: CompressConfig, shape: ModelShape) -> None:
+def check_window(length: int, shape: ModelShape) -> None:
+    """Check that the model reads sequences of so many tokens.
+
+    Raises:
+        InputError: If they are too long.
+    """
     from rankadaptor.data.model_limits import check_length
 
-    check_length(config.data.length, shape.positions, what="length")
+    check_length(length, shape.positions, what="length")

@@ -50,6 +50,11 @@ class CompressionPlan(StepTotals):
     steps: tuple[PlanStep, ...]
     assumptions: tuple[str, ...]
 
+    @property
+    def measures_speed(self) -> bool:
+        """Whether the run may measure the engine's speeds."""
+        return True
+
     def to_json(self) -> dict[str, Any]:
         """Return all figures as a JSON-like dict."""
         return {**asdict(self), "totals": self.totals}

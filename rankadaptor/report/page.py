@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,14 @@ from rankadaptor.credentials import mask_credentials
 from rankadaptor.files import write_text
 from rankadaptor.progress import format_seconds
 from rankadaptor.report.compression import render_compression
+from rankadaptor.report.elastic import render_elastic
 from rankadaptor.report.markdown import BUILDERS
 from rankadaptor.report.page_parts import Part, build_part, draw_parts, load_template
 from rankadaptor.results import (
     Document,
     explain_outcome,
+    find_job,
     find_result_file,
-    is_compression,
     read_result,
 )
 from rankadaptor.results.document import FILE_NAME, check_schema
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TEMPLATE = "template.html.j2"
+RENDERERS: Mapping[str, Callable[[Document], str]] = {
+    "compress": render_compression,
+    "elastic": render_elastic,
+}
+"""Pages of other jobs than the rank search."""
 
 
 def write_report(path: str | Path, *, output: str | Path | None = None) -> Path:
@@ -65,8 +71,8 @@ def render_page(document: Document) -> str:
         InputError: If the document is of another schema.
     """
     check_schema(document)
-    if is_compression(document):
-        return render_compression(document)
+    if (render := RENDERERS.get(find_job(document))) is not None:
+        return render(document)
     run: dict[str, Any] = dict(document.get("run") or {})
     result: dict[str, Any] = dict(document.get("result") or {})
     config = run.get("config") or {}

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from rankadaptor.results.document import Document, find_result_file, get_part, is_compression, read_result
+from rankadaptor.results.document import (
+    Document,
+    find_job,
+    find_result_file,
+    get_part,
+    is_compression,
+    read_result,
+)
 from rankadaptor.results.outcome import Outcome, explain_outcome
 from rankadaptor.results.table import Table
 
 __all__ = [
-    "Document", "Outcome", "Table", "explain_outcome", "find_result_file", "get_part", "is_compression",
-    "read_result",
+    "Document", "Outcome", "Table", "explain_outcome", "find_job", "find_result_file", "get_part",
+    "is_compression", "read_result",
 ]  # fmt: skip

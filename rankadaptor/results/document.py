@@ -75,8 +75,13 @@ def check_schema(document: Document, *, source: str = "result document") -> None
 
 def is_compression(document: Document) -> bool:
     """Tell whether a document is the result of `compress`."""
+    return find_job(document) == "compress"
+
+
+def find_job(document: Document) -> str:
+    """Return the kind of job that a document is the result of."""
     config = (document.get("run") or {}).get("config") or {}
-    return bool(config.get("job") == "compress")
+    return str(config.get("job") or "rank_search")
 
 
 def get_part(document: Document, *keys: str, sentence: str) -> Any:

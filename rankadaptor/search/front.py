@@ -6,7 +6,7 @@ so that every individual is an allocation inside the limits; it may cost less th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,9 @@ def find_front(
     first = draw_sizes(space, population, seed=seed)
     given = np.asarray([space.origin, *(allocation.choices for allocation in start)], dtype=np.int64)
     first = np.concatenate([given, first])[: max(population, len(given))]
-    parts = build_parts(space, predictor, first=first, seed=seed, caution=caution)
+    parts = build_parts(
+        space, lambda choices: _judge(space, predictor, choices, caution=caution), first=first, seed=seed
+    )
     algorithm = NSGA2(
         pop_size=len(first),
         sampling=parts.sampling,
@@ -140,8 +142,15 @@ class Parts:
     mutation: Any
 
 
-def build_parts(space: Space, predictor: Predictor, *, first: Ints, seed: int, caution: float) -> Parts:
-    """Build the integer problem and its operators."""
+def build_parts(space: Space, judge: Callable[[Ints], Floats], *, first: Ints, seed: int) -> Parts:
+    """Build the integer problem and its operators.
+
+    Args:
+        space: The space.
+        judge: Returns the gain of every row of choices, nats per token.
+        first: The first generation.
+        seed: Seed of crossover and mutation.
+    """
     from pymoo.core.crossover import Crossover
     from pymoo.core.mutation import Mutation
     from pymoo.core.problem import Problem
@@ -161,7 +170,7 @@ def build_parts(space: Space, predictor: Predictor, *, first: Ints, seed: int, c
         def _evaluate(self, rows: Any, out: dict[str, Any], *_: Any, **__: Any) -> None:
             choices = np.rint(rows).astype(np.int64)
             costs = tables.sum_costs(choices) / max(space.bounds[0], 1)
-            out["F"] = np.column_stack([-_judge(space, predictor, choices, caution=caution), costs])
+            out["F"] = np.column_stack([-judge(choices), costs])
 
     class GivenPopulation(Sampling):  # type: ignore[misc]
         """The first generation as it is given."""

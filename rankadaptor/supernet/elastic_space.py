@@ -13,30 +13,27 @@ from rankadaptor.components.composition import build_space
 from rankadaptor.components.composition.building import WIDTH_TYPE
 from rankadaptor.components.composition.costs import LatencyModel
 from rankadaptor.components.depth import is_dropped
-from rankadaptor.components.width import LEVELS
+from rankadaptor.defaults import ELASTIC
 from rankadaptor.errors import InputError
 from rankadaptor.model.families import describe_linears
 from rankadaptor.space import Slot, Space
 
 MIDDLE = "middle"
 """Name of the reference with the middle option of every slot: the heuristic sub-network of [LoNAS]_."""
-RANKS = (24, 32)
-SMALLEST = 0.5
-"""Smallest width as a share of the whole one."""
 RANK_SUFFIX = ".rank"
 
 
 def build_elastic_space(
     model: Any,
     *,
-    ranks: Sequence[int] = RANKS,
-    rank_slots: str = "half_block",
+    ranks: Sequence[int] = ELASTIC.ranks,
+    rank_slots: str = ELASTIC.rank_slots,
     width: bool = True,
     attention: bool = False,
     depth: bool = False,
-    levels: int = LEVELS,
-    smallest: float = SMALLEST,
-    kind: str = "Q8_0",
+    levels: int = ELASTIC.levels,
+    smallest: float = ELASTIC.smallest,
+    kind: str = ELASTIC.type,
     limits: Mapping[str, str | float] | None = None,
     tokenizer: Any = None,
     latency_model: LatencyModel | None = None,
@@ -71,7 +68,7 @@ def build_elastic_space(
     if not 0 < smallest <= 1:
         raise InputError(f"smallest={smallest}: give a share of the whole width, above 0 and at most 1.")
     if not ranks or max(ranks) < 1:
-        raise InputError(f"ranks={tuple(ranks)}: give at least one rank above 0, for example {RANKS}.")
+        raise InputError(f"ranks={tuple(ranks)}: give at least one rank above 0, such as {ELASTIC.ranks}.")
     base = build_space(
         model, width=width, attention=attention, depth=depth, precision=kind, limits=limits,
         tokenizer=tokenizer, latency_model=latency_model, levels=levels,

@@ -22,6 +22,7 @@ from rankadaptor.training.start import load_start
 if TYPE_CHECKING:
     from rankadaptor.pruning.aggregation import Array
     from rankadaptor.recipe import Recipe
+    from rankadaptor.space.allocation import SlotSpace
 
 DENSE = None
 """What is set while no allocation is: the model as it was given, without the adapter."""
@@ -121,15 +122,16 @@ class SuperNetwork:
         """Let the model be an allocation until another one is set; it need not keep the limits.
 
         Args:
-            allocation: An allocation of this space; None for the dense model without the adapter.
+            allocation: An allocation of this space, or of one with the same slots and other limits; None for
+                the dense model without the adapter.
 
         Raises:
-            InputError: If it belongs to another space.
+            InputError: If its slots are others.
         """
-        if allocation is not None and allocation.space != self.space:
+        if allocation is not None and _name_slots(allocation.space) != _name_slots(self.space):
             raise InputError(
                 f"the allocation belongs to space {allocation.space.digest}, the super-network to "
-                f"{self.space.digest}. Use an allocation of network.space."
+                f"{self.space.digest}, with other slots. Use an allocation of network.space."
             )
         if allocation == self._chosen and (allocation is None) == (self._chosen is None):
             return
@@ -204,6 +206,11 @@ class SuperNetwork:
             InputError: If they are those of another one.
         """
         self._adapter.load_weights(weights)
+
+
+def _name_slots(space: SlotSpace) -> list[tuple[object, ...]]:
+    """Return what the slots of a space choose."""
+    return [(slot.name, slot.component, slot.modules, slot.options) for slot in space.slots]
 
 
 def _take_ranks(allocation: Allocation, *, left: set[str]) -> Allocation:

@@ -10,12 +10,12 @@ from rankadaptor.tracking.mlflow_tracker import MlflowTracker
 from rankadaptor.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from rankadaptor.config import CompressConfig, RunConfig
+    from rankadaptor.config import CompressConfig, ElasticConfig, RunConfig
 
 
 @contextlib.contextmanager
 def open_tracker(
-    config: RunConfig | CompressConfig, digest: str, *, fresh: bool = False
+    config: RunConfig | CompressConfig | ElasticConfig, digest: str, *, fresh: bool = False
 ) -> Iterator[Tracker]:
     """Open the tracker of a run file, and end its parent run at the end of the block.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Protocol
 
 from rankadaptor.engine.gguf_file import prepare_file
 from rankadaptor.errors import InputError
@@ -12,6 +12,9 @@ from rankadaptor.model import describe_model, digest_model
 from rankadaptor.pipeline.compression.importance_file import write_importance
 from rankadaptor.pipeline.compression.setting import IMPORTANCE_FILE, Setting
 from rankadaptor.pipeline.compression.shared_importance import find_importance
+from rankadaptor.pipeline.compression.texts import Texts
+from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.runtime import Compute
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,27 @@ def prepare(setting: Setting) -> dict[str, Any]:
     }
 
 
-def check_prepared(setting: Setting, prepared: dict[str, Any]) -> None:
+class Begun(Protocol):
+    """What a run began with."""
+
+    @property
+    def folder(self) -> RunFolder:
+        """Its folder."""
+
+    @property
+    def model(self) -> Any:
+        """The dense model."""
+
+    @property
+    def texts(self) -> Texts:
+        """Its text, divided."""
+
+    @property
+    def compute(self) -> Compute:
+        """Device and precision."""
+
+
+def check_prepared(setting: Begun, prepared: dict[str, Any]) -> None:
     """Check that model, text and machine are those that the run began with.
 
     Raises:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.config import CompressConfig
+from rankadaptor.config import CompressConfig, ElasticConfig
 from rankadaptor.corpus import RecordFile
 from rankadaptor.named_models import load
 from rankadaptor.pipeline.compression.importance_file import read_importance
@@ -157,7 +157,7 @@ def make_slice_score(
     return SliceScore(setting.live, sequences, compute=setting.compute, records=records)
 
 
-def pick_compute(config: CompressConfig) -> Compute:
+def pick_compute(config: CompressConfig | ElasticConfig) -> Compute:
     """Choose device and precision as the run asks, and the threads of one process.
 
     On a CPU that is one thread, whatever the run may use: results then do not depend on their number.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.config import CompressConfig
+from rankadaptor.config.compress import CompressDataSection
 from rankadaptor.data import Row, digest_rows, load_rows
 from rankadaptor.data.text_sets import CALIBRATION, JUDGING, OTHER, SEARCH, TRAINING, build_text_sets
 from rankadaptor.errors import InputError
@@ -63,12 +64,29 @@ def load_texts(config: CompressConfig, tokenizer: Any, *, model: Any) -> Texts:
     Raises:
         InputError: If a source cannot be read, or a part has less than one window.
     """
-    given = config.data
+    return divide_texts(config.data, tokenizer, wanted=count_windows(config), seed=config.seed, model=model)
+
+
+def divide_texts(
+    given: CompressDataSection, tokenizer: Any, *, wanted: Mapping[str, int], seed: int, model: Any
+) -> Texts:
+    """Divide text by document into parts of so many windows; see `load_texts`.
+
+    Args:
+        given: The text, and the length of a window.
+        tokenizer: The model's tokenizer.
+        wanted: Windows of each part of the run's own text.
+        seed: Orders the documents.
+        model: The model, for the longest window that it reads.
+
+    Raises:
+        InputError: If a source cannot be read, or a part has less than one window.
+    """
     rows = [row for source in given.text for row in load_rows(source)]
-    wanted = _fit(count_windows(config), rows, length=given.length)
+    counts = _fit(wanted, rows, length=given.length)
     if given.other is not None:
         other = {JUDGING: given.judge_sequences}
-        wanted[OTHER] = _fit(other, load_rows(given.other), length=given.length, shares={JUDGING: 1.0})[
+        counts[OTHER] = _fit(other, load_rows(given.other), length=given.length, shares={JUDGING: 1.0})[
             JUDGING
         ]
     try:
@@ -77,8 +95,8 @@ def load_texts(config: CompressConfig, tokenizer: Any, *, model: Any) -> Texts:
             sources=given.text,
             other=given.other,
             length=given.length,
-            tokens={name: count * given.length for name, count in wanted.items()},
-            seed=config.seed,
+            tokens={name: count * given.length for name, count in counts.items()},
+            seed=seed,
             model=model,
         )
     except InputError as error:

@@ -1,0 +1,145 @@
+"""What every step of an elastic job works with: the model, its text, its space."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from rankadaptor.components.adapter import ADAPTER_PARAMETERS
+from rankadaptor.components.composition.costs import PARAMETERS
+from rankadaptor.components.composition.limits import read_bound
+from rankadaptor.config import ElasticConfig
+from rankadaptor.errors import BudgetError
+from rankadaptor.named_models import load
+from rankadaptor.pipeline.compression.setting import pick_compute
+from rankadaptor.pipeline.compression.texts import CALIBRATION, JUDGING, SEARCH, TRAINING, Texts, divide_texts
+from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.recipe import Recipe
+from rankadaptor.runtime import Compute
+from rankadaptor.space import Allocation, Limit, Space
+from rankadaptor.supernet import MIDDLE, build_elastic_space, find_smallest
+from rankadaptor.supernet.plan import RANDOM_SLICES, SANDWICH
+
+
+@dataclass
+class ElasticSetting:
+    """The inputs of a run, loaded when they are first needed.
+
+    Attributes:
+        folder: The run's folder.
+        config: The run.
+        compute: Device, precision of products, threads.
+    """
+
+    folder: RunFolder
+    config: ElasticConfig
+    compute: Compute
+
+    @classmethod
+    def of_run(cls, folder: RunFolder, config: ElasticConfig) -> ElasticSetting:
+        """Return the inputs of a run."""
+        return cls(folder, config, pick_compute(config))
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        model, tokenizer = load(self.config.model, compute=self.compute)
+        self.compute.apply()
+        return model, tokenizer
+
+    @property
+    def model(self) -> Any:
+        """The model, as it was given."""
+        return self._loaded[0]
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+        return self._loaded[1]
+
+    @functools.cached_property
+    def texts(self) -> Texts:
+        """The text, divided."""
+        given, train = self.config.data, self.config.train
+        wanted = {
+            JUDGING: given.judge_sequences,
+            SEARCH: given.search_sequences,
+            CALIBRATION: self.config.choices.importance_rows,
+            TRAINING: train.steps * train.batch_size,
+        }
+        return divide_texts(given, self.tokenizer, wanted=wanted, seed=self.config.seed, model=self.model)
+
+    @functools.cached_property
+    def space(self) -> Space:
+        """All allocations, without limits: those that training draws from."""
+        given = self.config.choices
+        return build_elastic_space(
+            self.model,
+            ranks=given.ranks,
+            rank_slots=given.rank_slots,
+            width=given.width,
+            attention=given.attention,
+            depth=given.depth,
+            levels=given.levels,
+            smallest=given.smallest,
+            kind=given.type,
+        )
+
+    @functools.cached_property
+    def limited(self) -> Space:
+        """The allocations that the search may choose: those of the limit's size at most.
+
+        Raises:
+            BudgetError: If none is as small; the message names the nearest limit that is possible.
+        """
+        resource, whole = self.resource, self.space.reference()
+        given = self.config.search.parameters
+        bound = (
+            self.space.reference(MIDDLE).cost(resource)
+            if given is None
+            else read_bound(given, resource, dense=whole.cost(resource))
+        )
+        least = find_smallest(self.space).cost(resource)
+        if bound < least and not self.config.choices.depth:
+            raise BudgetError(
+                f"search.parameters: {given} ({bound:,}) is below {least:,}, the smallest allocation "
+                f"({least / whole.cost(resource):.1%}). Give more, or lower choices.smallest."
+            )
+        return dataclasses.replace(self.space, limits=(Limit(resource, bound),))
+
+    @property
+    def resource(self) -> str:
+        """What the limit of the search counts: parameters, or those of the adapter where only ranks vary."""
+        given = self.config.choices
+        return PARAMETERS if given.width or given.attention or given.depth else ADAPTER_PARAMETERS
+
+    @property
+    def heuristic(self) -> Allocation:
+        """The middle option of every slot, brought inside the limit."""
+        middle = self.limited.reference(MIDDLE).choices
+        rows = self.limited.repair_choices([middle], seed=self.config.seed, fill=False)
+        return self.limited.from_choices(rows[0].tolist())
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the super-network and the references are trained."""
+        given = self.config.train
+        return Recipe(
+            learning_rate=given.learning_rate,
+            reference_rank=max(self.config.choices.ranks),
+            batch_size=given.batch_size,
+            micro_batch_size=given.batch_size,
+            sequence_length=self.config.data.length,
+            steps=given.steps,
+        )
+
+    @property
+    def reference_steps(self) -> int:
+        """Optimiser steps of a reference: those of as many tokens as the super-network was trained on."""
+        return self.config.train.steps * count_slices(self.config)
+
+
+def count_slices(config: ElasticConfig) -> int:
+    """Return the allocations that an optimiser step trains."""
+    return 2 + RANDOM_SLICES if config.train.rule == SANDWICH else 1
