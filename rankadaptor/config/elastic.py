@@ -43,6 +43,13 @@ class ElasticChoicesSection(Section):
     type: str = Field(
         default=DEFAULTS.type, min_length=1, description="Type of all weights when the bytes of a file count."
     )
+    sparsity: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the weights of every linear that is set to zero before training, by the "
+        "importance of Wanda on the calibration text.",
+    )
     importance: Importance = Field(
         default=cast("Any", DEFAULTS.importance),
         description="What orders channels and heads; the most important ones are kept.",
@@ -113,7 +120,7 @@ ELASTIC = JobKind(
     },
     fixed=("prepare", "train"),
     places={
-        "search": ("steps/search.json", "model"),
+        "search": ("steps/search.json", "model", "adapter"),
         "references": ("steps/references.json", "references"),
         "judge": ("steps/judge.json",),
     },

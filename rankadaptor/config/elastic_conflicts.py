@@ -30,4 +30,10 @@ def find_elastic_conflicts(config: ElasticConfig) -> Iterator[Conflict]:
             ("search.parameters", "choices.width"),
             "ranks alone change no parameter of the model. Allow widths, or leave the limit out.",
         )
+    if given.sparsity and (given.width or given.attention or given.depth):
+        yield Conflict(
+            ("choices.sparsity", "choices.width"),
+            "a sparse model keeps all its channels, heads and blocks here. Set width, attention and depth to "
+            "false, or sparsity to 0.",
+        )
     yield from find_unknown_names(config)

@@ -39,7 +39,7 @@ HALF_WRITTEN = re.compile(
 OWN = re.compile(
     r"run(-[0-9a-f]+)?\.yaml|\.lock|steps|earlier|pruned|tuning|study|scores|adapters|predictor.*|elastic.*|scores\.json|widened|rates|"
     r"importance\.safetensors|finalists|ranks|recovered|stock|stock_recovered|references|choosing|\.reference-.*|model|"
-    r"model\.gguf|front\.png|super_network|super_network_training|"
+    r"model\.gguf|front\.png|adapter|super_network|super_network_training|"
     r"identity\.json|records.*\.jsonl|starts\.jsonl|result(-[0-9a-f]+)?\.json|evaluation-.*\.json|report\.html"
 )
 """Names of the files that runs write into their folders."""

@@ -34,24 +34,7 @@ def score_activations(
         Module name → score per index along the member's axis; with `flap` only for members of axis 1.
     """
     used = [member for member in members if importance == "wanda" or member.axis == 1]
-    moments = {member.name: _Moments() for member in used}
-    handles = [
-        model.get_submodule(name).register_forward_pre_hook(
-            lambda _module, inputs, moment=moment: moment.add(inputs[0])
-        )
-        for name, moment in moments.items()
-    ]
-    training = model.training
-    model.eval()
-    try:
-        device = model.get_submodule(used[0].name).weight.device
-        with torch.no_grad():
-            for rows in torch.split(sequences.to(device), CHUNK_SEQUENCES):
-                model(input_ids=rows, use_cache=False, logits_to_keep=1)  # the logits are not used
-    finally:
-        for handle in handles:
-            handle.remove()
-        model.train(training)
+    moments = collect_moments(model, [member.name for member in used], sequences)
     scores = {}
     for member in used:
         weight = model.get_submodule(member.name).weight.detach().double()
@@ -64,7 +47,36 @@ def score_activations(
     return scores
 
 
-class _Moments:
+def collect_moments(model: Any, names: Sequence[str], sequences: torch.Tensor) -> dict[str, InputMoments]:
+    """Pass calibration text through a model and return the moments of the inputs of some linears, by name.
+
+    Args:
+        model: The model; its train or eval mode is restored.
+        names: Full names of the linears.
+        sequences: Token ids `(sequences, length)`.
+    """
+    moments = {name: InputMoments() for name in names}
+    handles = [
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda _module, inputs, moment=moment: moment.add(inputs[0])
+        )
+        for name, moment in moments.items()
+    ]
+    training = model.training
+    model.eval()
+    try:
+        device = model.get_submodule(names[0]).weight.device
+        with torch.no_grad():
+            for rows in torch.split(sequences.to(device), CHUNK_SEQUENCES):
+                model(input_ids=rows, use_cache=False, logits_to_keep=1)  # the logits are not used
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train(training)
+    return moments
+
+
+class InputMoments:
     """Sums over tokens of an input and its square, in float64 so that the variance does not cancel."""
 
     def __init__(self) -> None:
@@ -73,6 +85,7 @@ class _Moments:
         self.squares: torch.Tensor | None = None
 
     def add(self, inputs: torch.Tensor) -> None:
+        """Add tokens, `(..., inputs)`."""
         tokens = inputs.detach().reshape(-1, inputs.shape[-1]).double()
         total, squares = tokens.sum(0), tokens.square().sum(0)
         self.total = total if self.total is None else self.total + total
@@ -81,11 +94,13 @@ class _Moments:
 
     @property
     def norm(self) -> torch.Tensor:
+        """‖X_j‖₂ of every input j, `(inputs,)`."""
         assert self.squares is not None
         return self.squares.sqrt()
 
     @property
     def variance(self) -> torch.Tensor:
+        """Variance of every input, `(inputs,)`."""
         assert self.total is not None
         assert self.squares is not None
         mean = self.total / self.count

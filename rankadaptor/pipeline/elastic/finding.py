@@ -8,14 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.corpus.record import KL
 from rankadaptor.errors import NonFiniteError
 from rankadaptor.measure import SliceScore
 from rankadaptor.model import save_pruned
-from rankadaptor.pipeline.compression.texts import CALIBRATION, SEARCH, TRAINING
+from rankadaptor.pipeline.compression.texts import SEARCH, TRAINING
 from rankadaptor.pipeline.elastic.setting import ElasticSetting
 from rankadaptor.predictor import make_predictor
 from rankadaptor.search import Search
@@ -30,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 SUPER_NETWORK, CHECKPOINT = "super_network", "super_network_training"
 RECORDS_FILE = "records.jsonl"
-MODEL_FOLDER = "model"
+MODEL_FOLDER, ADAPTER_FOLDER = "model", "adapter"
 CHECKPOINT_EVERY = 10
 
 Measure = Callable[[Sequence[Allocation]], list[Record]]
@@ -65,14 +63,13 @@ def train(setting: ElasticSetting) -> dict[str, Any]:
 def open_network(setting: ElasticSetting) -> SuperNetwork:
     """Open the super-network of a run as it is before training."""
     setting.compute.apply()
-    sequences = torch.tensor([each.input_ids for each in setting.texts[CALIBRATION]])
     return SuperNetwork(
         setting.model,
         setting.space,
         setting.recipe,
         seed=setting.config.seed,
         importance=setting.config.choices.importance,
-        sequences=sequences.to(next(setting.model.parameters()).device),
+        sequences=setting.make_calibration(),
     )
 
 
@@ -112,8 +109,7 @@ def search(setting: ElasticSetting, *, follow: Follow) -> dict[str, Any]:
             )
         chosen = min(found, key=lambda each: each["loss"])
         extracted = network.extract(setting.limited.from_choices(chosen["choices"])).model
-    small = extracted.merge_and_unload() if hasattr(extracted, "merge_and_unload") else extracted
-    save_pruned(small, setting.tokenizer, setting.folder.path / MODEL_FOLDER)
+    save_result(setting, extracted)
     (limit,) = setting.limited.limits
     return {
         "methods": found,
@@ -121,6 +117,17 @@ def search(setting: ElasticSetting, *, follow: Follow) -> dict[str, Any]:
         "limit": {"resource": limit.resource, "bound": limit.bound},
         "tokens": sum(each["tokens"] for each in found),
     }
+
+
+def save_result(setting: ElasticSetting, model: Any) -> None:
+    """Save what was found: merged, or as a sparse model and an adapter, whose product would fill its zeros."""
+    adapted = hasattr(model, "merge_and_unload")
+    if adapted and setting.config.choices.sparsity:
+        model.save_pretrained(str(setting.folder.path / ADAPTER_FOLDER))
+        model = model.unload()
+    elif adapted:
+        model = model.merge_and_unload()
+    save_pruned(model, setting.tokenizer, setting.folder.path / MODEL_FOLDER)
 
 
 def run_method(name: str, setting: ElasticSetting, measure: Measure) -> list[Record]:

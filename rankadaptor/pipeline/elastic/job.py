@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rankadaptor.components.sparsity import measure_sparsity
 from rankadaptor.config import ElasticConfig
 from rankadaptor.corpus import Record
 from rankadaptor.evaluation.heldout import measure_loss
@@ -104,6 +105,7 @@ def _run_steps(setting: ElasticSetting, tracker: Tracker) -> dict[str, Any]:
         "texts": prepared["texts"],
         "losses": prepared["losses"],
         "space": prepared["space"],
+        "sparsity": prepared["sparsity"],
         "training": {"losses": trained["losses"], "tokens": trained["tokens"]},
         "search": searched,
         "points": judged["points"],
@@ -126,6 +128,7 @@ def prepare(setting: ElasticSetting) -> dict[str, Any]:
     losses = {part: measure_loss(setting.model, texts[part], compute=compute).mean for part in texts.judging}
     return {
         "losses": losses,
+        "sparsity": measure_sparsity(setting.model),
         "model": describe_model(setting.model, repeats=0),
         "texts": texts.describe(),
         "space": setting.limited.to_json(),

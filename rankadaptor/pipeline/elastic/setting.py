@@ -7,11 +7,15 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from rankadaptor.components.adapter import ADAPTER_PARAMETERS
 from rankadaptor.components.composition.costs import PARAMETERS
 from rankadaptor.components.composition.limits import read_bound
+from rankadaptor.components.sparsity import apply_masks, choose_masks
 from rankadaptor.config import ElasticConfig
 from rankadaptor.errors import BudgetError
+from rankadaptor.model.identity import forget_origin
 from rankadaptor.named_models import load
 from rankadaptor.pipeline.compression.setting import pick_compute
 from rankadaptor.pipeline.compression.texts import CALIBRATION, JUDGING, SEARCH, TRAINING, Texts, divide_texts
@@ -48,10 +52,19 @@ class ElasticSetting:
         self.compute.apply()
         return model, tokenizer
 
-    @property
+    @functools.cached_property
     def model(self) -> Any:
-        """The model, as it was given."""
-        return self._loaded[0]
+        """The model that is trained: as it was given, or sparse."""
+        model, share = self._loaded[0], self.config.choices.sparsity
+        if share:
+            apply_masks(model, choose_masks(model, share, sequences=self.make_calibration()))
+            forget_origin(model)
+        return model
+
+    def make_calibration(self) -> torch.Tensor:
+        """Return the token ids of the calibration text, `(windows, length)`."""
+        device = next(self._loaded[0].parameters()).device
+        return torch.tensor([each.input_ids for each in self.texts[CALIBRATION]]).to(device)
 
     @property
     def tokenizer(self) -> Any:
@@ -68,7 +81,9 @@ class ElasticSetting:
             CALIBRATION: self.config.choices.importance_rows,
             TRAINING: train.steps * train.batch_size,
         }
-        return divide_texts(given, self.tokenizer, wanted=wanted, seed=self.config.seed, model=self.model)
+        return divide_texts(
+            given, self.tokenizer, wanted=wanted, seed=self.config.seed, model=self._loaded[0]
+        )
 
     @functools.cached_property
     def space(self) -> Space:

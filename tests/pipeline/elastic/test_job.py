@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peft import PeftModel
 
 from rankadaptor.cli import main
+from rankadaptor.components.sparsity import measure_sparsity
 from rankadaptor.config import build_elastic
 from rankadaptor.errors import BudgetError, ConfigError
 from rankadaptor.files import read_json
@@ -134,6 +136,19 @@ def test_ranks_alone_may_be_elastic(source, tmp_path):
     assert len({point["parameters"] for point in result["points"]}) == 1
 
 
+def test_a_sparse_model_stays_sparse_beside_its_adapter(source, tmp_path):
+    choices = {"ranks": [2, 4], "width": False, "sparsity": 0.5, "importance_rows": 4, "type": "F16"}
+    search = {"methods": ["heuristic"]}
+    values = describe(source, tmp_path / "run", choices=choices, search=search, references=["lora"])
+    result = run_elastic(build_elastic(values))["result"]
+    assert result["sparsity"] == 0.5
+    base, _ = load(str(tmp_path / "run" / "model"))
+    assert measure_sparsity(base) == 0.5
+    loaded = PeftModel.from_pretrained(base, str(tmp_path / "run" / "adapter"))
+    assert loaded.peft_config["default"].r == 4
+    assert result["points"][0]["losses"] != result["losses"]
+
+
 def test_the_plan_counts_what_is_trained(source, tmp_path, capsys):
     config = build_elastic(describe(source, tmp_path / "none"))
     plan = estimate_elastic(config)
@@ -158,6 +173,7 @@ def test_the_plan_counts_what_is_trained(source, tmp_path, capsys):
         ({"choices": {"ranks": [4], "width": False}}, "nothing is elastic"),
         ({"choices": {"ranks": [2, 4], "width": False}, "search": {"parameters": "80%"}}, "ranks alone"),
         ({"search": {"parameters": "lots"}}, "lots"),
+        ({"choices": {"ranks": [2, 4], "sparsity": 0.5}}, "keeps all its channels"),
         ({"train": {"rule": "club"}}, r"train\.rule"),
         ({"model": "kit:unknown"}, "kit:unknown"),
     ],
