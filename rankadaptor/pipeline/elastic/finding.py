@@ -120,7 +120,7 @@ def search(setting: ElasticSetting, *, follow: Follow) -> dict[str, Any]:
 
 
 def save_result(setting: ElasticSetting, model: Any) -> None:
-    """Save what was found: merged, or as a sparse model and an adapter, whose product would fill its zeros."""
+    """Save what was found: merged, or as a sparse model and an adapter that would fill its zeros."""
     adapted = hasattr(model, "merge_and_unload")
     if adapted and setting.config.choices.sparsity:
         model.save_pretrained(str(setting.folder.path / ADAPTER_FOLDER))
