@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -132,12 +132,12 @@ def time_models(models: Mapping[str, Any], *, vocabulary: int) -> dict[str, floa
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(ROUNDS + 1):  # the first round warms up
         for name, model in models.items():
-            times[name].append(_time(lambda model=model: model(input_ids=tokens.to(model.device))))
+            times[name].append(_time(model, tokens.to(next(model.parameters()).device)))
     return {name: TIMED_TOKENS / min(each[1:]) for name, each in times.items()}
 
 
-def _time(run: Callable[[], Any]) -> float:
+def _time(model: Any, tokens: torch.Tensor) -> float:
     started = time.perf_counter()
     with torch.no_grad():
-        run()
+        model(input_ids=tokens)
     return time.perf_counter() - started
