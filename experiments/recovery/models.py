@@ -42,6 +42,8 @@ from rankadaptor.space import Allocation
 logger = logging.getLogger(__name__)
 
 DENSE = "dense"
+ALIGN = 32
+"""Multiple of all MLP widths, which the types that models are recovered for need."""
 JUDGED = (SEARCH, JUDGING, OTHER)
 """Texts that every model is measured on; the first chooses rates, the others judge."""
 
@@ -164,6 +166,7 @@ class Inputs:
             calibration=[*self.sets.calibration.rows, *self.sets.training.rows],
             skip_first=first,
             skip_last=last,
+            align=ALIGN,
             **PRUNING,
         )
 
