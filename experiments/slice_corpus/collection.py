@@ -19,7 +19,7 @@ from rankadaptor.space import Allocation, Space
 logger = logging.getLogger(__name__)
 
 CHUNK = 32
-BATCH = 4
+BATCH = 8
 KEPT = 96
 """Records near the optimum of a band that are kept from its search."""
 STARTS = 64

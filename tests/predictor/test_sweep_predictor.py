@@ -9,7 +9,8 @@ import pytest
 from rankadaptor.corpus import Record
 from rankadaptor.predictor.baselines.measured import Measured
 from rankadaptor.predictor.quality import compute_kendall
-from rankadaptor.predictor.sweep_predictor import SweepPredictor, _add_rest, _factorise
+from rankadaptor.predictor.damage.posterior import add_rest, factorise
+from rankadaptor.predictor.sweep_predictor import SweepPredictor
 from rankadaptor.search import estimate_slot_values, plan_sweep, solve_exact
 from rankadaptor.space import Space
 from rankadaptor.space.moves import trade
@@ -117,7 +118,7 @@ def test_many_records_close_to_one_another_do_not_break_the_fit():
 
     shared, own, errors = draw(10), draw(100), 9e-6 * np.eye(120)
     gram = (shared @ shared.T).astype(np.float64) + (own @ own.T).astype(np.float64)
-    single = _add_rest(gram, np.diag(gram), np.diag(gram), rest=0.2) + errors
+    single = add_rest(gram, np.diag(gram), np.diag(gram), rest=0.2) + errors
     assert np.linalg.eigvalsh(single)[0] < -1e-6  # single precision alone has no factor
-    factor = _factorise(shared, own, errors, size=1.0, rest=0.2)
+    factor = factorise(shared, own, errors, size=1.0, rest=0.2)
     np.testing.assert_allclose(factor @ factor.T, single, atol=1e-3)
