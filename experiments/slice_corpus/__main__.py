@@ -31,7 +31,9 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.yaml", help="settings")
     parser.add_argument("--until", choices=STEPS, default="keep", help="last step; all by default")
     parser.add_argument("--into", type=Path, default=INTO, help=f"corpora; {INTO} by default")
-    parser.add_argument("--scratch", type=Path, default=SCRATCH, help=f"unfinished ones; {SCRATCH} by default")
+    parser.add_argument(
+        "--scratch", type=Path, default=SCRATCH, help=f"unfinished ones; {SCRATCH} by default"
+    )
     given = parser.parse_args()
     for file in given.files:
         opened = Opened(Description.read(file), given.scratch)

@@ -67,7 +67,9 @@ def read_bands(folder: Path, setting: str) -> dict[str, Band]:
     path = folder / FOLDER / f"{setting}.json"
     data = read_json(path)
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise CorpusError(f"{path}: not the bands of a setting. `python -m experiments.slice_corpus` writes it.")
+        raise CorpusError(
+            f"{path}: not the bands of a setting. `python -m experiments.slice_corpus` writes it."
+        )
     return {name: _read_band(band) for name, band in data["bands"].items()}
 
 

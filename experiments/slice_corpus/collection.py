@@ -91,7 +91,9 @@ def optimise(opened: Opened, band: str) -> tuple[Optimum, list[Record]]:
             evaluations=(few, whole),
             seed=given.seed,
         )
-    logger.info("%s, %s: KL %.4f; refined search %.4f", given.name, band, kl, min(r.kl for r in before if r.kl))
+    logger.info(
+        "%s, %s: KL %.4f; refined search %.4f", given.name, band, kl, min(r.kl for r in before if r.kl)
+    )
     front = opened.score.measure([Allocation(choices, space) for choices in ranked[:KEPT]])
     return Optimum(best, kl, (few, whole), tokens), list(front)
 

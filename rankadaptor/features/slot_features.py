@@ -82,7 +82,9 @@ class SlotFeatures:
             InputError: If it has.
         """
         if self.options != tuple(slot.options for slot in space.slots):
-            raise InputError(f"these slot features belong to other options than those of {space}. Compute its own.")
+            raise InputError(
+                f"these slot features belong to other options than those of {space}. Compute its own."
+            )
 
     def save(self, path: Path) -> None:
         """Write them as safetensors, in half the precision of float32.
@@ -92,8 +94,15 @@ class SlotFeatures:
         """
         from safetensors.numpy import save
 
-        labels = [[list(label) if isinstance(label, tuple) else label for label in row] for row in self.options]
-        metadata = {"schema": SCHEMA, "tokens": str(self.tokens), "options": json.dumps(labels), "names": ",".join(NAMES)}
+        labels = [
+            [list(label) if isinstance(label, tuple) else label for label in row] for row in self.options
+        ]
+        metadata = {
+            "schema": SCHEMA,
+            "tokens": str(self.tokens),
+            "options": json.dumps(labels),
+            "names": ",".join(NAMES),
+        }
         tensors = {"values": self.values, "responses": self.responses.astype(np.float16)}
         with name_storage_fault(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,9 @@ class _Seen:
     gradients: list[torch.Tensor]
 
 
-def compute_slot_features(live: LiveModel, space: Space, sequences: torch.Tensor, *, seed: int = 0) -> SlotFeatures:
+def compute_slot_features(
+    live: LiveModel, space: Space, sequences: torch.Tensor, *, seed: int = 0
+) -> SlotFeatures:
     """Compute the features of every option.
 
     Args:

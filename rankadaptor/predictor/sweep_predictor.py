@@ -112,9 +112,7 @@ class SweepPredictor:
         return log + shared @ means, shared * spreads.astype(np.float32), own
 
 
-def gather_damages(
-    space: Space, records: Sequence[Record]
-) -> dict[tuple[tuple[int, ...], float], float]:
+def gather_damages(space: Space, records: Sequence[Record]) -> dict[tuple[tuple[int, ...], float], float]:
     """Return damage by choices and fidelity; failed records and the first reference are left out."""
     groups: dict[tuple[tuple[int, ...], float], list[float]] = {}
     for record in records:

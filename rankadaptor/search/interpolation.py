@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rankadaptor.corpus.single_changes import SingleChanges, read_single_changes
 from rankadaptor.errors import InputError
 from rankadaptor.features import SlotValues
 from rankadaptor.search.directions import SlotDirections, Support, find_directions
@@ -39,8 +40,6 @@ PULL = 0.1
 """Share of a rise below which a curve that falls somewhere still counts as monotone."""
 
 Parts = tuple[Support, ...]
-Measured = dict[int, dict[int, float]]
-"""Value by slot and option."""
 
 
 def estimate_slot_values(space: Space, records: Sequence[Record]) -> SlotValues:
@@ -66,28 +65,6 @@ def estimate_slot_values(space: Space, records: Sequence[Record]) -> SlotValues:
     return SlotValues.of_rows(space, rows, measured=sum(len(each) for each in measured.values()))
 
 
-def read_single_changes(space: Space, records: Sequence[Record]) -> Measured:
-    """Return the value of records that differ from the first reference in one slot, by slot and option.
-
-    Of several records of an allocation the one of highest fidelity counts.
-    """
-    origin = np.asarray(space.origin)
-    fidelities: dict[tuple[int, int], float] = {}
-    measured: Measured = {}
-    for record in records:
-        if record.gain is None:
-            continue
-        choices = np.asarray(space.find_choices(record.values))
-        changed = np.flatnonzero(choices != origin)
-        if len(changed) != 1:
-            continue
-        slot, option = int(changed[0]), int(choices[changed[0]])
-        if record.fidelity >= fidelities.get((slot, option), -1.0):
-            fidelities[slot, option] = record.fidelity
-            measured.setdefault(slot, {})[option] = max(-record.gain, 0.0)
-    return measured
-
-
 @dataclass
 class _Curves:
     """Curves along the directions of all slots, and factors of what they do not explain.
@@ -100,7 +77,7 @@ class _Curves:
 
     space: Space
     directions: Sequence[SlotDirections]
-    measured: Measured
+    measured: SingleChanges
     shapes: dict[tuple[str, Support], Floats] = field(init=False, default_factory=dict)
     shifts: dict[tuple[int, Support], Floats] = field(init=False, default_factory=dict)
     factors: dict[tuple[int, Parts], float] = field(init=False, default_factory=dict)

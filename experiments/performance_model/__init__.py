@@ -1,0 +1,1 @@
+"""Benchmark of performance models on records of slices."""
