@@ -56,9 +56,8 @@ def judge_all(cases: Sequence[Case], *, names: Sequence[str] | None = None) -> l
                 ways = trained if name == TRAINED else {NOTHING: next(iter(trained.values()))}
                 for left, model in ways.items():
                     predictor = make(case, model)
-                    for band in case.bands:
-                        for row in judge_band(case, band, predictor, name=name):
-                            rows.append({**row, "held_out": left})
+                    judged = (judge_band(case, band, predictor, name=name) for band in case.bands)
+                    rows += [{**row, "held_out": left} for part in judged for row in part]
             progress.advance(1)
     return rows
 

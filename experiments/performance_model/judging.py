@@ -45,8 +45,8 @@ def judge_band(case: Case, band: str, predictor: Predictor, *, name: str) -> Ite
             figures = [_judge(*each, optimum=bounds.optimum.kl) for each in sound]
             mean = {key: float(np.mean([each[key] for each in figures])) for key in figures[0]}
             yield {
-                "predictor": name, "setting": case.name, "family": case.family, "band": band, "region": region,
-                "records": count, **{key: round(value, 4) for key, value in mean.items()},
+                "predictor": name, "setting": case.name, "family": case.family, "band": band,
+                "region": region, "records": count, **{key: round(value, 4) for key, value in mean.items()},
             }  # fmt: skip
 
 
@@ -58,13 +58,14 @@ def _predict_random(
     judged, others = order[:JUDGED], order[JUDGED:]
     if count > len(others):
         return None
-    return _predict(case, band, predictor, [records[i] for i in others[:count]], [records[i] for i in judged])
+    seen = [records[i] for i in others[:count]]
+    return _predict(case, band, predictor, seen, [records[i] for i in judged])
 
 
 def _predict_front(
     case: Case, band: str, predictor: Predictor, records: Sequence[Record], *, count: int, seed: int
 ) -> tuple[Floats, Floats, Floats] | None:
-    """Predict the best fifth of a search's records, each by what learned from other records of that search."""
+    """Predict the best fifth of a search's records by what learned from other records of the search."""
     gains = np.array([record.gain for record in records], dtype=np.float64)
     best = np.argsort(-gains, kind="stable")[: round(BEST * len(gains))]
     generator = np.random.default_rng(seed)

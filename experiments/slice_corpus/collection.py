@@ -11,6 +11,7 @@ from experiments.slice_corpus.bands import Band, Optimum, write_bands
 from experiments.slice_corpus.opened import BYTES, Opened
 from experiments.slice_corpus.optimum import find_optimum
 from rankadaptor.corpus import Corpus, Record
+from rankadaptor.files import read_json, write_json
 from rankadaptor.predictor.sweep_predictor import SweepPredictor
 from rankadaptor.progress import Progress
 from rankadaptor.search import Refinement, Search, estimate_slot_values, solve_exact
@@ -46,8 +47,15 @@ def draw(opened: Opened, band: str) -> list[Record]:
 
 
 def search(opened: Opened, band: str) -> list[Record]:
-    """Refine the sweep's optimum by scores on all tokens, as `compress` does."""
+    """Refine the sweep's optimum by scores on all tokens, as `compress` does.
+
+    What a finished search measured is written down, so that it is not thought out again.
+    """
     given, space = opened.description, opened.limit(band)
+    path = opened.scratch / f"{given.name}-{band}-{given.search}.json"
+    if path.exists():
+        done = [Allocation(tuple(choices), space) for choices in read_json(path)]
+        return list(opened.score.measure(done))
     values = estimate_slot_values(space, sweep(opened))
     optimum = space.from_choices(solve_exact(space, values))
     searched = Search(
@@ -63,6 +71,7 @@ def search(opened: Opened, band: str) -> list[Record]:
             return list(opened.score.measure(batch))
 
         searched.run_batches(measure, evaluations=given.search, batch=BATCH)
+    write_json(path, [list(space.find_choices(record.values)) for record in searched.records])
     return list(searched.records)
 
 

@@ -1,7 +1,7 @@
 """Features of the options of every slot, and how the model responds to each option in linear approximation.
 
-They are computed once per setting (`rankadaptor.measure.slot_sensitivity`) and stored with it. Predictors read
-them as the prior mean of what an option loses.
+They are computed once per setting (`rankadaptor.measure.slot_sensitivity`) and stored with it. Predictors
+read them as the prior mean of what an option loses.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ FISHER, TOKENWISE, TAYLOR, CHANGE, STREAM, REMOVED, ROUNDED = NAMES = (
 )  # fmt: skip
 """Names of the features.
 
-- `fisher`: second-order estimate of the KL divergence in nats per token, ½ E[(g · Δy)²] over sequences, where Δy
-  is what the option changes in the output of its half and g the gradient of a sequence's log likelihood there.
+- `fisher`: second-order estimate of the KL divergence in nats per token, ½ E[(g · Δy)²] over sequences.
+  Δy is what the option changes in the output of its half, g the gradient of a sequence's log likelihood
+  there.
 - `tokenwise`: the same summed over single tokens, without what tokens of a sequence have in common; the
   sensitivity that ModelOpt's AutoQuantize uses.
 - `taylor`: first order, |E[g · Δy]| with the labels of the text, nats per token.
@@ -47,11 +48,11 @@ class SlotFeatures:
 
     Attributes:
         options: Labels of the options of every slot, as in the space.
-        values: `(n_slots, n_options, len(NAMES))`, at least 0; zero at the first reference, for pinned slots, and
-            beyond a slot's options.
+        values: `(n_slots, n_options, len(NAMES))`, at least 0; zero at the first reference, for pinned
+            slots, and beyond a slot's options.
         responses: `(n_slots, n_options, rank)`: coordinates of g · Δy on all tokens. Their squares add up to
-            `tokenwise`, but for what the rank leaves out; the squares of the sum over slots add up to the estimate
-            for several options together, in nats per token.
+            `tokenwise`, but for what the rank leaves out; the squares of the sum over slots add up to the
+            estimate for several options together, in nats per token.
         tokens: Tokens passed through the model to compute them, a backward pass counted as two forward ones.
     """
 
@@ -64,8 +65,9 @@ class SlotFeatures:
         shape = (len(self.options), max(map(len, self.options)))
         if self.values.shape != (*shape, len(NAMES)) or self.responses.shape[:2] != shape:
             raise InputError(
-                f"features of shape {self.values.shape} and responses of shape {self.responses.shape} do not belong "
-                f"to {shape[0]} slots of up to {shape[1]} options with {len(NAMES)} features. Compute them again."
+                f"features of shape {self.values.shape} and responses of shape {self.responses.shape} do not "
+                f"belong to {shape[0]} slots of up to {shape[1]} options with {len(NAMES)} features. Compute "
+                "them again."
             )
         if not (np.isfinite(self.values).all() and np.isfinite(self.responses).all()):
             raise InputError("some slot features are not finite. Compute them in float32, or on other text.")

@@ -1,13 +1,15 @@
 """Slot features of a live model: what each option changes where it acts, and how the model responds to it.
 
-For a half of a block with output y, an option changes y by Δy, computed exactly on the dense model's inputs. With
-labels ŷ drawn from the dense model itself, g = ∂ log p(ŷ) / ∂y is the gradient of a sequence's log likelihood, and
+For a half of a block with output y, an option changes y by Δy, computed exactly on the dense model's inputs.
+With labels ŷ drawn from the dense model itself, g = ∂ log p(ŷ) / ∂y is the gradient of a sequence's log
+likelihood, and
 
     KL(dense ‖ option) ≈ ½ E[(Σ over tokens g · Δy)²] / tokens
 
-to second order, because the Fisher information is the Hessian of the divergence. Gradients of different slots come
-from one backward pass, so g · Δy of all slots of one sequence can be added: their mean square is the estimate for
-several options together. One backward pass is made with drawn labels and one with the labels of the text.
+to second order, because the Fisher information is the Hessian of the divergence. Gradients of different slots
+come from one backward pass, so g · Δy of all slots of one token can be added: the mean square of the sum is the
+estimate for several options together. One backward pass is made with drawn labels, one with the labels of
+the text.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def compute_slot_features(
     Args:
         live: The model and how allocations are applied to it.
         space: A space of this model; its limits do not matter.
-        sequences: Token ids `(n, length)`; they are cut into sequences of `WINDOW` tokens where they are longer.
+        sequences: Token ids `(n, length)`; cut into sequences of `WINDOW` tokens where they are longer.
         seed: Of the labels that are drawn from the dense model.
     """
     ids = sequences[:, : sequences.shape[1] // WINDOW * WINDOW] if sequences.shape[1] > WINDOW else sequences

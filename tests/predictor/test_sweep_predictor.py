@@ -8,8 +8,8 @@ import pytest
 
 from rankadaptor.corpus import Record
 from rankadaptor.predictor.baselines.measured import Measured
-from rankadaptor.predictor.quality import compute_kendall
 from rankadaptor.predictor.damage.posterior import add_rest, factorise
+from rankadaptor.predictor.quality import compute_kendall
 from rankadaptor.predictor.sweep_predictor import SweepPredictor
 from rankadaptor.search import estimate_slot_values, plan_sweep, solve_exact
 from rankadaptor.space import Space

@@ -3,9 +3,9 @@
     ln D(a) = ln S(a) + w · x(a) + r(a)        S(a) = Σ over slots of v(slot, option)
 
 The features x of a slot are its share of S, so that a coefficient is a relative error of the slot's values.
-Shared features are a constant, slope and curve of ln S, shares of kinds and their course over depth, tilts along
-the coordinates, terms of pairs of slots that follow one another, √(vᵢ vⱼ) / S, and the concentration of the
-damage on few slots. Each slot besides has its own factor, its own tilts, and a term with the next slot.
+Shared features are a constant, slope and curve of ln S, shares of kinds and their course over depth, tilts
+along the coordinates, terms of pairs of slots that follow one another, √(vᵢ vⱼ) / S, and the concentration of
+the damage on few slots. Each slot besides has its own factor, its own tilts, and a term with the next slot.
 """
 
 from __future__ import annotations

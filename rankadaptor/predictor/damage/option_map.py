@@ -2,9 +2,9 @@
 
     ln v = ln t + w · φ
 
-t is the second-order estimate of what an option loses (`tokenwise`), and φ describes where it errs: its size (a
-loss saturates, and a large change is no longer one of second order), how tokens of a sequence differ from single
-ones, how large the change is against the output and the hidden states, kind and depth. Values are monotone
+t is the second-order estimate of what an option loses (`tokenwise`), and φ describes where it errs: its size
+(a loss saturates, and a large change is no longer one of second order), how sequences differ from single
+tokens, how large the change is against the output and the hidden states, kind and depth. Values are monotone
 afterwards: an option farther from the reference along every coordinate loses no less.
 """
 
@@ -31,7 +31,7 @@ MATTERS = 1e-3
 TYPICAL, LARGE = 0.03, 0.2
 """Nats per token around which the size is centred, and from which it counts as large."""
 SPREAD, NOISE, OPTIONS = 0.3, 0.2, 80.0
-"""Prior SD of the coefficients, SD of the rest of one option, and options that a setting counts as at most."""
+"""Prior SD of the coefficients, SD of the rest of one option, and options that a setting counts at most."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The Gaussian posterior of a model of damage given records.
 
 The linear part has Gaussian priors; the rest r is a Gaussian process over the same features, which makes
-neighbours of a measured allocation start from what was measured. Their sizes are chosen by marginal likelihood.
+neighbours of a measured allocation start from what was measured. Sizes are chosen by marginal likelihood.
 Records of lower fidelity (few tokens) have a common offset and a noise of their own.
 """
 

@@ -18,7 +18,10 @@ OWN = (0.15, 0.4, 1.0)
 REST = (0.02, 0.06, 0.2)
 """Prior SD of the smooth rest that are tried."""
 SPREADS: Mapping[str, float] = MappingProxyType(
-    {CONSTANT: 0.5, SLOPE: 0.3, CURVE: 0.0, PAIRS: 0.5, CONCENTRATION: 0.0, KIND: 0.4, DEPTH: 0.4, DEPTH2: 0.4, TILT: 0.0}
+    {
+        CONSTANT: 0.5, SLOPE: 0.3, CURVE: 0.0, PAIRS: 0.5, CONCENTRATION: 0.0,
+        KIND: 0.4, DEPTH: 0.4, DEPTH2: 0.4, TILT: 0.0,
+    }
 )  # fmt: skip
 
 

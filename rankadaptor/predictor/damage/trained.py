@@ -27,8 +27,8 @@ NAME = "slot_features"
 SCHEMA = 1
 CENTRE = float(np.log(0.1))
 """ln of the damage at which slope and curve are zero."""
-START, LEAST_SPREAD = 0.5, 0.05
-"""SD of the shared coefficients at first, and what they are shrunk to."""
+START, USUAL, SETTINGS = 0.5, 0.25, 2.0
+"""SD of the shared coefficients over settings at first; what it is drawn to, and the settings that counts as."""
 SIZES, RESTS = (0.1, 0.2, 0.4, 0.8), (0.03, 0.08, 0.2)
 ROUNDS = 20
 MOST = 400
@@ -101,8 +101,8 @@ class TrainedDamage:
 def train_damage(evidence: Sequence[Evidence], *, seed: int = 0) -> TrainedDamage:
     """Learn the map of options and the prior from settings.
 
-    The prior's means and spreads are those of the coefficients over settings (expectation maximisation); the sizes of
-    single slots' coefficients and of the rest are those of largest marginal likelihood.
+    The prior's means and spreads are those of the coefficients over settings (expectation maximisation); the
+    sizes of single slots' coefficients and of the rest are those of largest marginal likelihood.
 
     Raises:
         InputError: If no setting is given.
@@ -197,7 +197,7 @@ def _fit_shared(
         mean = sums / (seen + 1.0)
         for centre, spread, present in posteriors:
             squares += np.where(present, spread + (centre - mean) ** 2, 0.0)
-        variance = np.maximum((squares + 2 * LEAST_SPREAD**2) / (seen + 2.0), LEAST_SPREAD**2)
+        variance = (squares + SETTINGS * USUAL**2) / (seen + SETTINGS)
     spreads = np.sqrt(variance)
     return (
         likelihood,
