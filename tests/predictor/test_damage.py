@@ -73,7 +73,7 @@ def test_what_other_settings_taught_helps_before_the_first_record(trained, fresh
     assert compute_kendall(predicted.mean, truth) > 0.8
 
 
-@pytest.mark.parametrize("count", (0, 40))
+@pytest.mark.parametrize("count", [0, 40])
 def test_intervals_cover_before_and_after_records(trained, count) -> None:
     covered = []
     for seed in range(11, 17):

@@ -28,7 +28,7 @@ SCHEMA = 1
 CENTRE = float(np.log(0.1))
 """ln of the damage at which slope and curve are zero."""
 START, USUAL, SETTINGS = 0.5, 0.25, 2.0
-"""SD of the shared coefficients over settings at first; what it is drawn to, and the settings that counts as."""
+"""SD of the shared coefficients over settings at first; what it is drawn to, and the settings this counts."""
 SIZES, RESTS = (0.1, 0.2, 0.4, 0.8), (0.03, 0.08, 0.2)
 ROUNDS = 20
 MOST = 400
