@@ -18,12 +18,12 @@ Ints = NDArray[np.int64]
 
 COUNTS = (0, 16, 64, 128)
 RANDOM, FRONT = "random", "front"
-JUDGED = 72
+JUDGED = 40
 """Random records that predictors are judged on; the others are there to learn from."""
 FOLDS = 6
 BEST = 0.2
 """Share of a search's records, the best ones, over which the order is judged near the optimum."""
-DRAWS = 2
+DRAWS = 3
 SHUFFLES = 199
 WIDTH = 1.645
 """Standard deviations of an interval of 90 %."""

@@ -7,8 +7,8 @@ likelihood, and
     KL(dense ‖ option) ≈ ½ E[(Σ over tokens g · Δy)²] / tokens
 
 to second order, because the Fisher information is the Hessian of the divergence. Gradients of different slots
-come from one backward pass, so g · Δy of all slots of one token can be added: the mean square of the sum is the
-estimate for several options together. One backward pass is made with drawn labels and one with the text's.
+come from one backward pass, so g · Δy of all slots of one token can be added: the mean square of the sum is
+the estimate for several options together. One backward pass has drawn labels and one the text's.
 """
 
 from __future__ import annotations
