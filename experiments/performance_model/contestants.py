@@ -135,8 +135,9 @@ def _sweep(case: Case) -> SlotValues:
 
 def _cost(case: Case, resource: str) -> Floats:
     tables = case.space.tables
-    costs: Floats = -tables.costs[tables.resources.index(resource)].astype(np.float64)
-    return costs - costs[tables.columns, np.asarray(case.space.origin)][:, None]
+    costs = tables.costs[tables.resources.index(resource)].astype(np.float64)
+    saved: Floats = costs[tables.columns, np.asarray(case.space.origin)][:, None] - costs
+    return saved
 
 
 def _weigh_rounding(case: Case) -> Floats:

@@ -89,7 +89,7 @@ class TrainedDamage:
         try:
             if data["schema"] != SCHEMA:
                 raise InputError(f"model of schema {data['schema']!r}, this version reads {SCHEMA}.")
-            prior = {
+            prior: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in data["prior"].items()
             }
