@@ -20,6 +20,7 @@ from experiments.compare.config import ComparisonConfig
 from experiments.jobs import JobFile, load_job
 from experiments.parity.config import ParityConfig
 from experiments.recovery.config import load_study
+from experiments.slice_corpus.description import Description
 from experiments.smaller.config import SmallerConfig
 from rankadaptor.config import build_compression, build_run
 from rankadaptor.config import load_job as load_run_file
@@ -76,6 +77,8 @@ def test_committed_run_files_are_sound() -> None:
                 SettingStudies.model_validate_json(json.dumps(given))
         elif file.parent.name == "recovery":
             load_study(file)
+        elif file.parent.name == "slice_corpus":
+            Description.read(file)
         elif file.parent.name in JOBS:
             load_job(file, JOBS[file.parent.name])
         else:
