@@ -33,9 +33,9 @@ def _describe_costs(rows: Sequence[Row]) -> Iterator[str]:
             yield (
                 f"{row['setting']}: a sweep of one change in each of {row['scores']} slots is "
                 f"{row['ratio']:.2f} times faster with shared hidden states (target {REUSE_TARGET}); scores "
-                f"are {equal}. Counted in weights that are multiplied, {row['bound']:.2f} is possible: a "
-                "change halfway through the blocks shares half of them, the output head is always computed, "
-                "and the hidden states are computed once.\n"
+                f"are {equal}. Counted in weights that are multiplied, it needs {row['bound']:.2f} times "
+                "fewer; more cannot be saved, because a change halfway through the blocks shares half of "
+                "them, the output head is always computed, and the hidden states are computed once.\n"
             )
 
 
