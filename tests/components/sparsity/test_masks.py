@@ -22,7 +22,11 @@ def test_every_row_loses_its_smallest_scores(pico_model, tmp_path, family) -> No
     model = pico_model(family, 2)
     inputs = {}
     down = model.model.layers[1].mlp.down_proj
-    handle = down.register_forward_pre_hook(lambda _, given: inputs.setdefault("x", given[0].flatten(0, 1)))
+
+    def note(_module, given) -> None:
+        inputs["x"] = given[0].flatten(0, 1)
+
+    handle = down.register_forward_pre_hook(note)
     with torch.no_grad():
         model(input_ids=TOKENS)
     handle.remove()
@@ -30,7 +34,8 @@ def test_every_row_loses_its_smallest_scores(pico_model, tmp_path, family) -> No
     masks = choose_masks(model, 0.5, sequences=TOKENS)
     mask = masks["model.layers.1.mlp.down_proj"]
     assert (mask.sum(1) == 32).all()
-    assert (scores.masked_fill(~mask, 9.0).amin(1) >= scores.masked_fill(mask, 0.0).amax(1)).all()
+    kept, gone = scores.masked_fill(~mask, 9.0).amin(1), scores.masked_fill(mask, 0.0).amax(1)
+    assert (kept >= gone - 1e-6).all()  # scores are computed in float64 there
     embedding = model.get_input_embeddings().weight.clone()
     apply_masks(model, masks)
     assert measure_sparsity(model) == 0.5
