@@ -122,6 +122,9 @@ def _run_steps(setting: Setting, tracker: Tracker) -> dict[str, Any]:
         follow = _make_follow(tracker, "ranks")
         ranked = folder.complete("ranks", lambda: search_ranks(setting, chosen, rate=rate, follow=follow))
     ranks = None if ranked is None else ranked["ranks"]
+    # A rule that chooses the result's own configuration gives the same file: it is not measured twice.
+    same = [each for each in rivals if ranks is None and each.choices == chosen.choices]
+    rivals = [each for each in rivals if each not in same]
     recoveries = None
     if setting.workers > 1:
         recoveries = folder.complete(
@@ -133,7 +136,7 @@ def _run_steps(setting: Setting, tracker: Tracker) -> dict[str, Any]:
     stock_recovered = folder.complete("stock_recovered", lambda: recover_stock(setting, rate=rate))
     references = folder.complete("references", lambda: measure_references(setting, rivals, rate=rate))
     measured = join_points(stock, stock_recovered, references)
-    judged = folder.complete("judge", lambda: judge(setting, chosen, recovered, exported, measured))
+    judged = folder.complete("judge", lambda: judge(setting, chosen, recovered, exported, measured, same))
     _log_points(tracker, judged)
 
     steps = {

@@ -27,10 +27,12 @@ def judge(
     recovered: Mapping[str, Any],
     exported: Mapping[str, Any],
     references: Sequence[Mapping[str, Any]],
+    same: Sequence[Candidate] = (),
 ) -> dict[str, Any]:
     """Score the result on the judging texts and compare it with every reference.
 
-    A recovered result is also scored as it was before its recovery.
+    A recovered result is also scored as it was before its recovery. Rules that choose the configuration of
+    the result (`same`) stand among the points with its figures and take no part in the verdict.
 
     Returns:
         `points` (all files measured, ours first) and `verdict`.
@@ -52,8 +54,13 @@ def judge(
         "speed": speeds or None,
     }
     verdict = compare(ours, references, parts=setting.texts.judging)
+    if same:
+        names = " and ".join(each.name for each in same)
+        verdict["sentence"] += f" The configuration is also that of {names}."
     logger.info("%s", verdict["sentence"])
     found = [ours]
+    ending = ", recovered" if ours["recovered"] else ""
+    found += [{**ours, "name": f"{each.name}{ending}", "kind": each.kind} for each in same]
     if ours["recovered"]:
         found.append({**ours, **_measure_before(setting, chosen)})
     points = [

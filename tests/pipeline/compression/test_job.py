@@ -20,6 +20,11 @@ from rankadaptor.engine.quantisers import round_trip
 from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.files import read_json, write_json
 from rankadaptor.pipeline.compression import run_compression
+from rankadaptor.pipeline.compression.candidates import Candidate
+from rankadaptor.pipeline.compression.finalists import read_chosen
+from rankadaptor.pipeline.compression.judging import judge
+from rankadaptor.pipeline.compression.setting import Setting
+from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.planning.compression_plan import estimate_compression
 from rankadaptor.runtime import choose_compute
 
@@ -104,6 +109,23 @@ def test_a_recovery_that_makes_it_worse_is_not_kept(source: Path, tmp_path: Path
     assert ours["kind"] == "ours"
     assert not ours["recovered"]
     assert "gained nothing" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_rule_that_chooses_the_same_is_named_and_not_compared(finished: tuple[Path, dict[str, Any]]):
+    folder, document = finished
+    steps = {
+        name: read_json(folder / "steps" / f"{name}.json") for name in ("recover", "export", "finalists")
+    }
+    config = build_compression(document["run"]["config"])
+    setting = Setting.of_run(RunFolder(folder, config.digest(), config=config), config)
+    chosen = read_chosen(steps["finalists"])
+    same = Candidate("optimum", "baseline", chosen.choices)
+    judged = judge(setting, chosen, steps["recover"], steps["export"], [], [same])
+    points = {point["name"]: point for point in judged["points"]}
+    assert points["optimum, recovered"]["losses"] == points["ours"]["losses"]
+    assert points["optimum, recovered"]["kind"] == "baseline"
+    assert judged["verdict"]["outcome"] == "no verdict"
+    assert judged["verdict"]["sentence"].endswith("The configuration is also that of optimum.")
 
 
 def test_references_of_the_sweep_and_of_importance_weights_are_files_at_the_same_limits(
