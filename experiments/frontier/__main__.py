@@ -14,7 +14,7 @@ from pathlib import Path
 from experiments.frontier.figure import draw_frontier
 from experiments.frontier.margins import build_margins
 from experiments.frontier.page import FIGURE, write_page
-from experiments.frontier.rows import Row, list_rows
+from experiments.frontier.rows import Row, leave_speeds_out, list_rows
 from experiments.jobs import report_changes
 from experiments.program import run_program
 from experiments.rows import read_rows
@@ -39,6 +39,11 @@ def main() -> None:
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE.yaml", help="run files of compress")
     parser.add_argument("--collect", action="store_true", help="only read the results of finished runs")
+    parser.add_argument(
+        "--without-speeds",
+        action="store_true",
+        help="leave tokens per second out: for runs that shared the processor with others",
+    )
     parser.add_argument("--into", type=Path, help="only write this document from the rows")
     given = parser.parse_args()
     if given.into is not None:
@@ -55,6 +60,14 @@ def main() -> None:
     if not given.files:
         raise InputError(f"no run file. Give at least one: {COMMAND}")
     rows = measure_frontier(given.files, collect=given.collect)
+    if given.without_speeds:
+        rows = [leave_speeds_out(row) for row in rows]
+    runs = {row["run"] for row in rows}
+    kept = read_json(RESULT) if RESULT.exists() else []
+    rows = sorted(
+        [*(row for row in kept if row["run"] not in runs), *rows],
+        key=lambda row: (row["setting"], row["bytes"], row["method"]),
+    )
     write_json(RESULT, rows)
     sys.stdout.write(f"wrote {RESULT}: {len(rows)} files\n")
 

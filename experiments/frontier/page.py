@@ -72,6 +72,8 @@ def _describe_dense(rows: Sequence[Row]) -> str:
 
 
 def _describe_speed(rows: Sequence[Row]) -> str:
+    if not any(row["generate_tokens_per_second"] for row in rows):
+        return "Tokens per second are left out: the runs shared the processor with others.\n"
     found = find_speedup(rows)
     if found is None:
         stock = describe_stock(find_sizes(rows))

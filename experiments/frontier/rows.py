@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 OURS = "ours"
+SPEEDS = ("prompt_tokens_per_second", "generate_tokens_per_second")
 Row = dict[str, Any]
 
 
@@ -22,6 +23,11 @@ def list_rows(documents: Iterable[Mapping[str, Any]], *, setting: str) -> list[R
         for point in document["result"]["points"]
     ]
     return sorted(rows, key=lambda row: (row["bytes"], row["method"]))
+
+
+def leave_speeds_out(row: Row) -> Row:
+    """Return a row without its tokens per second."""
+    return row | dict.fromkeys(SPEEDS)
 
 
 def _make_row(point: Mapping[str, Any], document: Mapping[str, Any], *, setting: str) -> Row:
@@ -45,8 +51,7 @@ def _make_row(point: Mapping[str, Any], document: Mapping[str, Any], *, setting:
         "loss_dense_judging": result["losses"]["judging"],
         "loss_dense_other": result["losses"].get("other"),
         "kl": result["search"]["kl"]["best"] if ours else None,
-        "prompt_tokens_per_second": speed.get("prompt_tokens_per_second"),
-        "generate_tokens_per_second": speed.get("generate_tokens_per_second"),
+        **{name: speed.get(name) for name in SPEEDS},
         "evaluations": sum(evaluations.values()) if ours else None,
         "tokens_scored": cost["tokens_scored"] if ours else None,
         "tokens_trained": cost["tokens_trained"]["recover"] if point["recovered"] else 0,

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.frontier.figure import draw_frontier
 from experiments.frontier.page import write_page
-from experiments.frontier.rows import list_rows
+from experiments.frontier.rows import leave_speeds_out, list_rows
 from experiments.frontier.targets import build_targets, find_speedup
 
 SPEED = {"prompt_tokens_per_second": 200.0, "generate_tokens_per_second": 50.0}
@@ -84,3 +84,6 @@ def test_margins_are_over_the_best_reference_and_without_recovery_over_those_wit
     assert "| 90MB | refined | – | – | 0.2500 | 0.1250 | 140 | 410,000 | 61 |" in text
     assert "| 90MB | random | 0.2500 | 0.2500 | 0.2500 | 0.1250 | 140 | 410,000 | 61 |" in text
     assert "140 configurations, 400,000 tokens scored, 49,152 trained" in text
+
+    write_page([leave_speeds_out(row) for row in rows], file=page)
+    assert "Tokens per second are left out" in page.read_text(encoding="utf-8")
