@@ -79,6 +79,18 @@ def make_document(
                 {"learning_rate": 0.003, "scaling_exponent": 1.0, "loss": 3.512, "status": "ok"},
                 {"learning_rate": 0.03, "scaling_exponent": 1.0, "loss": None, "status": "failed"},
             ],
+            "choice": {
+                "changes": {"learning_rate": 0.003},
+                "share": 0.4,
+                "rungs": [
+                    [
+                        {"changes": {"learning_rate": rate}, "steps": 20, "rate": 2 * rate, "loss": loss}
+                        for rate, loss in ((0.001, 3.612), (0.003, 3.571), (0.03, None))
+                    ],
+                    [{"changes": {"learning_rate": 0.003}, "steps": 40, "rate": 0.004, "loss": 3.501}],
+                ],
+                "left_out": [{"learning_rate": 0.1}],
+            },
             "space": {
                 "slots": slot_list,
                 "budget": 2_442_240,

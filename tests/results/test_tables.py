@@ -10,6 +10,7 @@ from rankadaptor.errors import InputError
 from rankadaptor.report.markdown import BUILDERS
 from rankadaptor.report.page import render_page
 from rankadaptor.results import Table
+from rankadaptor.results.choice import build_choice_table
 from rankadaptor.results.details import (
     build_block_table,
     build_cost_table,
@@ -24,8 +25,8 @@ from rankadaptor.results.table import write_moment
 from tests.report.documents import BENCHMARKS, make_document
 
 PARTS = (
-    "pruning", "losses", "recipe", "tuning", "space", "search", "verdict", "recovered", "benchmarks",
-    "benchmark_differences", "cost",
+    "pruning", "losses", "recipe", "tuning", "choice", "space", "search", "verdict", "recovered",
+    "benchmarks", "benchmark_differences", "cost",
 )  # fmt: skip
 
 
@@ -71,6 +72,14 @@ def test_the_precision_stands_in_overview_card_and_report_with_its_reason():
     assert told in row(build_overview_table(document), "precision")["what"]
     assert told in render_card(document, adapter="uniform")
     assert told in render_page(document)
+
+
+def test_only_the_last_training_of_the_chosen_recipe_is_marked():
+    table = build_choice_table(make_document())
+    assert [cells[-1] for cells in table.rows] == ["", "", "", "chosen"]
+    assert [cells[4] for cells in table.rows][2] == "diverged"
+    assert "40.0 %" in str(table.note)
+    assert "Not tried, for lack of steps: learning rate 0.1" in str(table.note)
 
 
 def test_losses_show_gain_over_uniform_and_the_share_regained():
