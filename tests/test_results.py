@@ -10,6 +10,8 @@ import pytest
 
 from experiments.expectations.figures import write_expectations
 from experiments.frontier.margins import build_margins
+from experiments.quickstart.__main__ import FIGURE
+from experiments.quickstart.page import write_quickstart
 from rankadaptor.config import load_job
 from rankadaptor.files import read_json
 from rankadaptor.report import render_markdown
@@ -17,7 +19,7 @@ from rankadaptor.results import read_result
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
-RUN_FILES = {"rank-search": "quickstart/rank_search.yaml"}
+RUN_FILES = {"quickstart": "quickstart/run.yaml", "rank-search": "quickstart/rank_search.yaml"}
 
 
 @pytest.mark.parametrize("name", RUN_FILES)
@@ -40,6 +42,9 @@ def test_documents_show_the_kept_results() -> None:
         assert read_shown("docs/what-to-expect.md", name) == blocks[name].strip()
     rows = read_json(RESULTS / "compare.json")
     assert read_shown("README.md", "expectations") == write_expectations(document, rows)
+    quickstart = read_result(RESULTS / "quickstart.json")
+    shown = write_quickstart(quickstart, figure=FIGURE.as_posix())
+    assert read_shown("README.md", "quickstart") == shown.strip()
     margins = build_margins(read_json(RESULTS / "frontier.json")).to_markdown()
     assert read_shown("README.md", "margins") == margins.strip()
 
@@ -47,7 +52,7 @@ def test_documents_show_the_kept_results() -> None:
 def test_the_readme_is_short_and_has_no_studies() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.splitlines()) <= 120
-    assert re.findall(r"<!-- generated:([\w-]+) -->", text) == ["margins", "expectations"]
+    assert re.findall(r"<!-- generated:([\w-]+) -->", text) == ["quickstart", "margins", "expectations"]
     for file in ("README.md", "docs/what-to-expect.md"):
         for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / file).read_text("utf-8")):
             assert (ROOT / file).parent.joinpath(picture).is_file(), picture

@@ -1,19 +1,32 @@
-"""Fill the figure and the tables of docs/what-to-expect.md from the kept result of the short rank search.
+"""Fill README's part on the quickstart, and the tables of docs/what-to-expect.md from the short rank search.
 
 python -m experiments.quickstart
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from experiments.expectations import FIGURES, PAGE
 from experiments.jobs import report_changes
 from experiments.program import run_program
 from experiments.quickstart import RANK_SEARCH
-from rankadaptor.report import fill_document
+from experiments.quickstart.page import write_quickstart
+from rankadaptor.files import write_bytes
+from rankadaptor.plots import plot_layers, to_png
+from rankadaptor.report import fill_document, update_markers
+from rankadaptor.results import read_result
+
+RESULT, README = Path("experiments/results/quickstart.json"), Path("README.md")
+FIGURE = Path("experiments/results/figures/quickstart-layers.png")
 
 
 def main() -> None:
-    """Fill the document."""
+    """Fill both documents."""
+    document = read_result(RESULT)
+    write_bytes(FIGURE, to_png(plot_layers(document)))
+    part = write_quickstart(document, figure=FIGURE.as_posix())
+    report_changes(README, update_markers(README, {"quickstart": part}))
     report_changes(PAGE, fill_document(RANK_SEARCH, file=PAGE, figures=FIGURES))
 
 
