@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rankadaptor.methods import METHODS
-from rankadaptor.planning.trainable import count_trainable
 
 if TYPE_CHECKING:
     from rankadaptor.planning.shape import ModelShape
@@ -56,6 +55,8 @@ def show_methods(
 
 def describe_method(name: str, shape: ModelShape, *, rank: int) -> dict[str, Any]:
     """Return a method's facts, with the parameters that it trains on one model."""
+    from rankadaptor.planning.trainable import count_trainable
+
     method = METHODS[name]
     return {
         "method": name,
