@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.frontier.figure import draw_frontier
+from experiments.frontier.margins import build_margins
 from experiments.frontier.page import write_page
 from experiments.frontier.rows import leave_speeds_out, list_rows
 from experiments.frontier.targets import build_targets, find_speedup
@@ -87,3 +88,12 @@ def test_margins_are_over_the_best_reference_and_without_recovery_over_those_wit
 
     write_page([leave_speeds_out(row) for row in rows], file=page)
     assert "Tokens per second are left out" in page.read_text(encoding="utf-8")
+
+
+def test_a_rule_that_chose_our_configuration_is_no_reference():
+    ours = make_point("ours", "ours", 59.9, 4.15, recovered=True)
+    points = [ours, {**ours, "name": "sequential, recovered", "kind": "sequential"}]
+    points.append(make_point("taylor", "baseline", 59.8, 4.25, recovered=True))
+    table = build_margins(list_rows([make_document("60MB", points)], setting="smollm2"))
+    assert table.rows[0][3:5] == ("taylor", "+0.1000, +0.1000")
+    assert "Also: sequential, recovered chooses the file of smollm2, 59.9 MB" in str(table.note)
