@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rankadaptor.workers.answers import Fault, call_safely
@@ -25,6 +26,7 @@ Build = Callable[..., Callable[..., Any]]
 
 PRELOADED = "rankadaptor.measure.fine_tune"
 CPU_ONLY = "+cpu"  # ends the version of a CPU build of torch
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 EXPENDABLE = 500  # of 1000: when memory runs out, Linux ends a worker rather than the driver
 
 
@@ -58,7 +60,8 @@ class ProcessBackend:
         process = self._context.Process(
             target=_serve, args=(theirs, self.build, self.arguments, dict(os.environ)), daemon=True
         )
-        process.start()
+        with _signals_deferred():
+            process.start()
         theirs.close()  # the pipe then ends with the process
         return Worker(process, ours)
 
@@ -147,6 +150,27 @@ def _serve(
     with contextlib.suppress(EOFError, OSError):  # the driver has ended or closed the pipe
         while True:
             pipe.send(("answer", *call_safely(function, pipe.recv())))
+
+
+@contextlib.contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Handle signals that ask to end after the block: a process started by halves reports a broken pipe."""
+    received: list[int] = []
+    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ENDING:
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            handler = signal.getsignal(number) if number is not None else None
+            if number is not None and callable(handler):
+                before[number] = handler
+                signal.signal(number, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in received[:1]:
+            before[number](number, None)
 
 
 def _do_without_shared_locks() -> None:

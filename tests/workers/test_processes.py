@@ -14,7 +14,7 @@ import pytest
 
 from rankadaptor.errors import InputError, StorageError, TrainingError
 from rankadaptor.workers import TimeLimit, open_local_pool, processes, raise_fault, run_jobs, run_side_by_side
-from rankadaptor.workers.processes import open_context
+from rankadaptor.workers.processes import ProcessBackend, open_context
 from tests.workers.jobs import build_accidents, build_bad_start, build_deadly_start, build_square
 
 
@@ -225,3 +225,34 @@ if __name__ == "__main__":
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+def test_a_signal_waits_until_a_started_process_has_all_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child whose driver stops in the middle of its start would report a broken pipe."""
+    finished = []
+
+    class Interrupted(KeyboardInterrupt):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    class Process:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def start(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            finished.append(True)
+
+    backend = ProcessBackend(build_square, ())
+    monkeypatch.setattr(type(backend._context), "Process", Process)
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            backend.start()
+        assert finished
+        assert signal.getsignal(signal.SIGTERM) is interrupt
+    finally:
+        signal.signal(signal.SIGTERM, before)
