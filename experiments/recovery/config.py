@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from rankadaptor.config import CompressConfig
-from rankadaptor.config.compress import CompressComputeSection
 from rankadaptor.config.document import read_document
 from rankadaptor.config.loading import build_compression
 from rankadaptor.config.sections import Section
+from rankadaptor.config.text_sections import TextComputeSection
 from rankadaptor.errors import ConfigError
 
 WHOLE_TYPE = "F16"
@@ -31,7 +31,7 @@ class Study(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the setting.")
     model: str = Field(min_length=1, description="kit:NAME, a folder or a hub id.")
-    compute: CompressComputeSection = Field(default=CompressComputeSection(threads=1))
+    compute: TextComputeSection = Field(default=TextComputeSection(threads=1))
     text: tuple[str, ...] = Field(min_length=1, description="Sources of search, training and judging text.")
     other: str = Field(min_length=1, description="Text of another domain, which judges only.")
     instructions: str = Field(min_length=1, description="Rows of LLM-Pruner's recipe.")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from rankadaptor.config.job import JobConfig, JobKind, StepInputs
-from rankadaptor.config.limits import read_parameters, read_share, read_size
+from rankadaptor.config.job import JobConfig, JobKind, NamedKind, StepInputs
+from rankadaptor.config.limits import LatencyLimit, ParametersLimit, SizeLimit
 from rankadaptor.config.paths import PathKeys
 from rankadaptor.config.sections import RECIPE, Importance, LossSection, Section
 from rankadaptor.config.stages import ChoiceAxes, TrackSection
+from rankadaptor.config.text_sections import TextComputeSection, TextDataSection
 from rankadaptor.defaults import CHOICE
 from rankadaptor.defaults import COMPRESSION as DEFAULTS
-from rankadaptor.errors import InputError
 from rankadaptor.methods import LORA, MethodName, find_method
 from rankadaptor.recipe import LATER as RECIPE_LATER
 
@@ -35,90 +34,27 @@ one type everywhere and then the best types for them; the optimum of the sweep w
 STOCK_REFERENCES = ("stock", "stock_importance", "stock_recovered")
 """Those that are files of the dense model; they do not depend on what a search finds."""
 
-KINDS = "kit:NAME, hub:NAME, or a .jsonl, .json, .txt, .csv or .parquet file, a folder or a pattern"
-
-
-def _check(read: Callable[[Any], Any], value: Any) -> Any:
-    if value is not None:
-        try:
-            read(value)
-        except InputError as error:
-            raise ValueError(str(error)) from error
-    return value
-
 
 class LimitsSection(Section):
     """What the result may cost; at least one."""
 
-    size: str | None = Field(
+    size: SizeLimit | None = Field(
         default=None, description="Bytes of the GGUF file, all included: 60MB (10^6 bytes), 57MiB."
     )
-    latency: str | None = Field(
+    latency: LatencyLimit | None = Field(
         default=None,
         description="Time per token on the engine relative to the dense model, prompt and generation alike: "
         "0.7x.",
     )
-    parameters: str | None = Field(
+    parameters: ParametersLimit | None = Field(
         default=None, description="Parameters: a share of the dense model's (80%) or a number (100M)."
     )
-
-    @field_validator("size")
-    @classmethod
-    def _check_size(cls, value: str | None) -> str | None:
-        return cast("str | None", _check(read_size, value))
-
-    @field_validator("latency")
-    @classmethod
-    def _check_latency(cls, value: str | None) -> str | None:
-        return cast("str | None", _check(lambda text: read_share(text, example="0.7x"), value))
-
-    @field_validator("parameters")
-    @classmethod
-    def _check_parameters(cls, value: str | None) -> str | None:
-        return cast("str | None", _check(read_parameters, value))
 
     def describe(self) -> str:
         """Return the limits in words, for example `60MB, latency 0.7x`."""
         parts = [self.size or "", f"latency {self.latency}" if self.latency else ""]
         parts.append(f"parameters {self.parameters}" if self.parameters else "")
         return ", ".join(part for part in parts if part)
-
-
-class CompressComputeSection(Section):
-    """Where the run computes."""
-
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="auto takes CUDA where there is one."
-    )
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="auto takes bfloat16 where the processor multiplies it natively."
-    )
-    threads: int | None = Field(
-        default=None, ge=1, description="CPU threads of the whole run; null takes every core it may use."
-    )
-
-
-class CompressDataSection(Section):
-    """Text, divided by document into parts that share none."""
-
-    text: tuple[str, ...] = Field(
-        default=("kit:c4", "kit:boolq-passages"),
-        min_length=1,
-        description=f"Text that resembles what the model is for; each of {KINDS}. Its documents are divided "
-        "into calibration, search, training and judging text.",
-    )
-    other: str | None = Field(
-        default="kit:lambada",
-        min_length=1,
-        description="Text of another domain, which judges only; null judges on the first text alone.",
-    )
-    length: int = Field(default=DEFAULTS.length, ge=8, description="Tokens per sequence, scored or trained.")
-    search_sequences: int = Field(
-        default=DEFAULTS.search_sequences, ge=1, description="Sequences that the search scores on."
-    )
-    judge_sequences: int = Field(
-        default=DEFAULTS.judge_sequences, ge=2, description="Sequences of each judging text."
-    )
 
 
 class ChoicesSection(Section):
@@ -311,7 +247,7 @@ COMPRESS = JobKind(
 )
 
 
-class CompressConfig(JobConfig):
+class CompressConfig(JobConfig, NamedKind):
     """One compression: prepare, sweep, search, recover finalists, recover, export, judge.
 
     Build it with `load_job` or `build_compression`: they list all faults in one `ConfigError`.
@@ -320,29 +256,12 @@ class CompressConfig(JobConfig):
     kind: ClassVar[JobKind] = COMPRESS
 
     job: Literal["compress"] = Field(default="compress", description="What kind of run this file describes.")
-    name: str = Field(
-        default="run",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Name of the run; letters, digits, dot, dash, underscore. Default: the file's name "
-        "or its folder's.",
-    )
-    seed: int = Field(default=0, ge=0, description="Seed of everything drawn at random.")
-    output: str = Field(
-        default="runs/run", min_length=1, description="Folder for all results; null takes runs/<name>."
-    )
-    model: str = Field(
-        default="kit:smollm2-135m",
-        min_length=1,
-        description="kit:smollm2-135m, a folder in Hugging Face form, or a hub id.",
-    )
     limits: LimitsSection = Field(
         default=LimitsSection(), description="What the result may cost. Give at least one."
     )
-    compute: CompressComputeSection = Field(
-        default=CompressComputeSection(), description="Where the run computes."
-    )
-    data: CompressDataSection = Field(
-        default=CompressDataSection(), description="Text to search on, to train on and to judge on."
+    compute: TextComputeSection = Field(default=TextComputeSection(), description="Where the run computes.")
+    data: TextDataSection = Field(
+        default=TextDataSection(), description="Text to search on, to train on and to judge on."
     )
     choices: ChoicesSection = Field(
         default=ChoicesSection(), description="What may be chosen for each layer."

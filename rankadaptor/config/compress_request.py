@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rankadaptor.config.compress import CompressConfig
-from rankadaptor.config.loading import build_compression_from
+from rankadaptor.config.loading import build_compression
 
 
 def request_compression(
@@ -49,7 +49,7 @@ def request_compression(
         values[name] = (
             {**before, **given} if isinstance(before, dict) and isinstance(given, Mapping) else given
         )
-    return build_compression_from(values, overrides)
+    return build_compression(values, overrides, source="compress")
 
 
 def name_compression(model: str, *limits: str | None) -> str:

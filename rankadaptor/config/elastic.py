@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from rankadaptor.config.compress import CompressComputeSection, CompressDataSection
-from rankadaptor.config.job import JobConfig, JobKind, StepInputs
-from rankadaptor.config.limits import read_parameters
+from rankadaptor.config.job import JobConfig, JobKind, NamedKind, StepInputs
+from rankadaptor.config.limits import ParametersLimit
 from rankadaptor.config.paths import PathKeys
 from rankadaptor.config.sections import RECIPE, Importance, Section
 from rankadaptor.config.stages import TrackSection
+from rankadaptor.config.text_sections import TextComputeSection, TextDataSection
 from rankadaptor.defaults import ELASTIC as DEFAULTS
-from rankadaptor.errors import InputError
 
 SearchMethod = Literal["heuristic", "hill_climbing", "nsga2"]
 """`heuristic`: the middle option of every slot, nothing is measured. `hill_climbing`: trades between slots of
@@ -90,21 +89,11 @@ class ElasticSearchSection(Section):
     evaluations: int = Field(
         default=DEFAULTS.evaluations, ge=1, description="Allocations that each method may measure."
     )
-    parameters: str | None = Field(
+    parameters: ParametersLimit | None = Field(
         default=None,
         description="Parameters of the result: a share of the whole model's (80%) or a number (100M). null: "
         "as many as the heuristic has.",
     )
-
-    @field_validator("parameters")
-    @classmethod
-    def _check_parameters(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                read_parameters(value)
-            except InputError as error:
-                raise ValueError(str(error)) from error
-        return value
 
 
 ELASTIC = JobKind(
@@ -127,7 +116,7 @@ ELASTIC = JobKind(
 )
 
 
-class ElasticConfig(JobConfig):
+class ElasticConfig(JobConfig, NamedKind):
     """One super-network: prepare, train, search, train references, judge.
 
     Build it with `load_job` or `build_elastic`: they list all faults in one `ConfigError`.
@@ -136,26 +125,9 @@ class ElasticConfig(JobConfig):
     kind: ClassVar[JobKind] = ELASTIC
 
     job: Literal["elastic"] = Field(default="elastic", description="What kind of run this file describes.")
-    name: str = Field(
-        default="run",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Name of the run; letters, digits, dot, dash, underscore. Default: the file's name "
-        "or its folder's.",
-    )
-    seed: int = Field(default=0, ge=0, description="Seed of everything drawn at random.")
-    output: str = Field(
-        default="runs/run", min_length=1, description="Folder for all results; null takes runs/<name>."
-    )
-    model: str = Field(
-        default="kit:smollm2-135m",
-        min_length=1,
-        description="kit:smollm2-135m, a folder in Hugging Face form, or a hub id.",
-    )
-    compute: CompressComputeSection = Field(
-        default=CompressComputeSection(), description="Where the run computes."
-    )
-    data: CompressDataSection = Field(
-        default=CompressDataSection(), description="Text to train on, to search on and to judge on."
+    compute: TextComputeSection = Field(default=TextComputeSection(), description="Where the run computes.")
+    data: TextDataSection = Field(
+        default=TextDataSection(), description="Text to train on, to search on and to judge on."
     )
     choices: ElasticChoicesSection = Field(
         default=ElasticChoicesSection(), description="What may be chosen for each layer."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from rankadaptor.config.paths import Found, PathKeys, follow_paths
 from rankadaptor.config.sections import Section
@@ -57,10 +57,32 @@ class JobKind:
         return not any(key == other or key.startswith(f"{other}.") for other in self.irrelevant)
 
 
+class NamedKind(Section):
+    """Base of the run files that name their kind of job; their first key."""
+
+    job: str
+
+
 class JobConfig(Section):
-    """Base of the run files; each kind of job has its own fields."""
+    """Base of the run files; each kind of job has further fields of its own."""
 
     kind: ClassVar[JobKind]
+
+    name: str = Field(
+        default="run",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the run; letters, digits, dot, dash, underscore. Default: the file's name "
+        "or its folder's.",
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of everything drawn at random.")
+    output: str = Field(
+        default="runs/run", min_length=1, description="Folder for all results; null takes runs/<name>."
+    )
+    model: str = Field(
+        default="kit:smollm2-135m",
+        min_length=1,
+        description="kit:smollm2-135m, a folder in Hugging Face form, or a hub id.",
+    )
 
     _followed: Found = PrivateAttr(default_factory=dict)
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from rankadaptor.errors import InputError
 
@@ -69,3 +73,22 @@ def read_parameters(text: str) -> Share | int:
     if found is None or found[2].lower() not in scale or not float(found[1]):
         raise InputError(f"given {text!r}; must be a share such as 80% or a number such as 100M.")
     return int(float(found[1]) * scale[found[2].lower()])
+
+
+def _check_with(read: Callable[[str], object]) -> AfterValidator:
+    """Return a validator of a run file's key, which keeps the text as it is written."""
+
+    def check(text: str) -> str:
+        try:
+            read(text)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return text
+
+    return AfterValidator(check)
+
+
+SizeLimit = Annotated[str, _check_with(read_size)]
+LatencyLimit = Annotated[str, _check_with(lambda text: read_share(text, example="0.7x"))]
+ParametersLimit = Annotated[str, _check_with(read_parameters)]
+"""Keys of run files that hold such a limit."""

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -33,8 +33,9 @@ JobType = type[RunConfig] | type[CompressConfig] | type[ElasticConfig]
 JOBS: Mapping[str, JobType] = {
     config.kind.name: config for config in (RunConfig, CompressConfig, ElasticConfig)
 }
-RANK_SEARCH, COMPRESS, ELASTIC = JOBS
-"""Values of the key `job`; without it a file describes a rank search."""
+RANK_SEARCH = RunConfig.kind.name
+"""What a file without the key `job` describes."""
+Built = TypeVar("Built", RunConfig, CompressConfig, ElasticConfig)
 
 
 def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
@@ -96,20 +97,18 @@ def build_run(values: Mapping[str, Any], *, source: str = "settings") -> RunConf
     Raises:
         ConfigError: With all faults at once.
     """
-    config = _check({**values, "job": RANK_SEARCH}, places={}, source=source)
-    assert isinstance(config, RunConfig)
-    return config
+    return _build(RunConfig, values, source=source)
 
 
-def build_compression(values: Mapping[str, Any], *, source: str = "settings") -> CompressConfig:
-    """Check a nested mapping as the run file of `compress`; `source` names it in errors.
+def build_compression(
+    values: Mapping[str, Any], overrides: Sequence[str] = (), *, source: str = "settings"
+) -> CompressConfig:
+    """Check a nested mapping, with assignments such as `recover.steps=50`, as the run file of `compress`.
 
     Raises:
-        ConfigError: With all faults at once.
+        ConfigError: With all faults at once; `source` names the mapping.
     """
-    config = _check({**values, "job": COMPRESS}, places={}, source=source)
-    assert isinstance(config, CompressConfig)
-    return config
+    return _build(CompressConfig, values, overrides, source=source)
 
 
 def build_elastic(values: Mapping[str, Any], *, source: str = "settings") -> ElasticConfig:
@@ -118,22 +117,17 @@ def build_elastic(values: Mapping[str, Any], *, source: str = "settings") -> Ela
     Raises:
         ConfigError: With all faults at once.
     """
-    config = _check({**values, "job": ELASTIC}, places={}, source=source)
-    assert isinstance(config, ElasticConfig)
-    return config
+    return _build(ElasticConfig, values, source=source)
 
 
-def build_compression_from(values: Mapping[str, Any], overrides: Sequence[str]) -> CompressConfig:
-    """Check what the command `compress` was given, with its `--set a.b=c`.
-
-    Raises:
-        ConfigError: With all faults at once.
-    """
-    asked = {**copy.deepcopy(dict(values)), "job": COMPRESS}
+def _build(
+    job: type[Built], values: Mapping[str, Any], overrides: Sequence[str] = (), *, source: str
+) -> Built:
+    asked = {**copy.deepcopy(dict(values)), "job": job.kind.name}
     places: dict[str, str] = {}
     faults = _override(asked, places, overrides)
-    config = _check(asked, places=places, source="compress", faults=faults)
-    assert isinstance(config, CompressConfig)
+    config = _check(asked, places=places, source=source, faults=faults)
+    assert isinstance(config, job)
     return config
 
 

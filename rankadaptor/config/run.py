@@ -73,21 +73,6 @@ class RunConfig(JobConfig):
 
     kind: ClassVar[JobKind] = RANK_SEARCH
 
-    name: str = Field(
-        default="run",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Name of the run; letters, digits, dot, dash, underscore. Default: the file's name "
-        "or its folder's.",
-    )
-    seed: int = Field(default=0, ge=0, description="Seed of everything drawn at random.")
-    output: str = Field(
-        default="runs/run", min_length=1, description="Folder for all results; null takes runs/<name>."
-    )
-    model: str = Field(
-        default="kit:smollm2-135m",
-        min_length=1,
-        description="kit:smollm2-135m, a folder in Hugging Face form, or a hub id.",
-    )
     compute: ComputeSection = Field(default=ComputeSection(), description="Where the run computes.")
     prune: PruneSection | None = Field(
         default=PruneSection(), description="How the model is pruned; null takes it as already pruned."

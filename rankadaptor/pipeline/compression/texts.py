@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.config import CompressConfig
-from rankadaptor.config.compress import CompressDataSection
+from rankadaptor.config.text_sections import TextDataSection
 from rankadaptor.data import Row, digest_rows, load_rows
 from rankadaptor.data.text_sets import CALIBRATION, JUDGING, OTHER, SEARCH, TRAINING, build_text_sets
 from rankadaptor.errors import InputError
@@ -68,7 +68,7 @@ def load_texts(config: CompressConfig, tokenizer: Any, *, model: Any) -> Texts:
 
 
 def divide_texts(
-    given: CompressDataSection, tokenizer: Any, *, wanted: Mapping[str, int], seed: int, model: Any
+    given: TextDataSection, tokenizer: Any, *, wanted: Mapping[str, int], seed: int, model: Any
 ) -> Texts:
     """Divide text by document into parts of so many windows; see `load_texts`.
 
