@@ -14,7 +14,7 @@ from rankadaptor.defaults import COMPRESSION
 
 if TYPE_CHECKING:
     from rankadaptor.config import CompressConfig
-    from rankadaptor.planning import CompressionPlan, ElasticPlan
+    from rankadaptor.planning import TextJobPlan
 
 RUN_FILE = "run.yaml"
 
@@ -114,7 +114,7 @@ def _write_plan(config: CompressConfig) -> None:
     typer.echo(f"run file: {path}. Next: rankadaptor run {shlex.quote(str(path))}")
 
 
-def show_compression_plan(plan: CompressionPlan | ElasticPlan) -> None:
+def show_compression_plan(plan: TextJobPlan) -> None:
     """Show what a compression or an elastic job will do and cost, its space, and measured speeds."""
     from rich.console import Console
     from rich.table import Table

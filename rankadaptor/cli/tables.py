@@ -18,7 +18,7 @@ from rankadaptor.tracking import tell_viewing
 if TYPE_CHECKING:
     from rankadaptor.doctor import Check
     from rankadaptor.pipeline.repetition import Repetition
-    from rankadaptor.planning import CompressionPlan, ElasticPlan, Plan
+    from rankadaptor.planning import Plan, TextJobPlan
 
 LOG_WIDTH = 120  # columns where the output is no terminal, whose own width is used
 STATES = {"ok": "green", "note": "yellow", "missing": "red"}
@@ -38,7 +38,7 @@ def show_plan_table(plan: Plan) -> None:
         console.print(f"· {assumption}", highlight=False, style="dim")
 
 
-def build_steps_table(plan: Plan | CompressionPlan | ElasticPlan) -> Table:
+def build_steps_table(plan: Plan | TextJobPlan) -> Table:
     """Build the table of a plan's steps, with their sum."""
     table = Table("step", "what", box=None, pad_edge=False)
     for heading in ("runs", "tokens", "memory", "time"):

@@ -99,8 +99,6 @@ def find_unknown_names(config: CompressConfig | ElasticConfig) -> Iterator[Confl
     if config.model.startswith(PREFIX) and config.model not in models:
         text = describe_name(config.model, models, "a folder in Hugging Face form, or a hub id")
         yield Conflict(("model",), text)
-    sources = [("data.text", source) for source in config.data.text]
-    sources += [("data.other", config.data.other)] if config.data.other else []
-    for key, source in sources:
+    for key, source in config.data.list_sources():
         if source.startswith(PREFIX) and source not in rows:
             yield Conflict((key,), describe_name(source, rows, "hub:NAME, or a data file"))

@@ -47,3 +47,8 @@ class TextDataSection(Section):
     judge_sequences: int = Field(
         default=DEFAULTS.judge_sequences, ge=2, description="Sequences of each judging text."
     )
+
+    def list_sources(self) -> list[tuple[str, str]]:
+        """Return all sources, each with the key that names it."""
+        others = [] if self.other is None else [("data.other", self.other)]
+        return [*(("data.text", source) for source in self.text), *others]

@@ -1,17 +1,17 @@
 """The plan and cost of a run, from the run file and the model's `config.json`; nothing is loaded."""
 
 from rankadaptor.planning.compression import check_compression
-from rankadaptor.planning.compression_plan import CompressionPlan, estimate_compression
-from rankadaptor.planning.elastic import ElasticPlan, check_elastic, estimate_elastic
+from rankadaptor.planning.compression_plan import estimate_compression
+from rankadaptor.planning.elastic import check_elastic, estimate_elastic
 from rankadaptor.planning.estimation import estimate
 from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.preconditions import check_run
+from rankadaptor.planning.text_jobs import TextJobPlan
 
 __all__ = [
-    "CompressionPlan",
-    "ElasticPlan",
     "Plan",
     "PlanStep",
+    "TextJobPlan",
     "check_compression",
     "check_elastic",
     "check_run",

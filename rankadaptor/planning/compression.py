@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from rankadaptor.config import CompressConfig
@@ -12,18 +9,15 @@ from rankadaptor.config.limits import Share, read_parameters, read_size
 from rankadaptor.engine.stock import STOCK
 from rankadaptor.engine.types import find_type
 from rankadaptor.errors import BudgetError, InputError
-from rankadaptor.planning.folder_state import check_output, is_done, read_folder
 from rankadaptor.planning.preconditions import (
+    Check,
     check_model_source,
-    check_requirement,
-    check_row_source,
-    check_tracking,
+    check_start,
+    list_tracking_checks,
     run_checks,
 )
 from rankadaptor.planning.shape import ModelShape
-from rankadaptor.requirements import MLFLOW
-
-logger = logging.getLogger(__name__)
+from rankadaptor.planning.text_jobs import list_text_checks
 
 
 def check_compression(config: CompressConfig, *, output: Path | None = None, fresh: bool = False) -> None:
@@ -38,13 +32,9 @@ def check_compression(config: CompressConfig, *, output: Path | None = None, fre
         InputError: With the fault, or all faults of the inputs at once.
         StorageError: If the folder cannot be written.
     """
-    folder = output or Path(config.output)
-    check_output(folder, config, fresh=fresh, adapt=True)
-    if not fresh and is_done(folder, read_folder(folder, config), "prepare"):
-        return  # it has read them; what changed since is compared as the run continues
-    check_compression_inputs(config)
-    for line in config.list_places():
-        logger.info("%s", line)
+    check_start(
+        config, lambda: check_compression_inputs(config), read_until="prepare", output=output, fresh=fresh
+    )
 
 
 def check_compression_inputs(config: CompressConfig, *, first: int | None = None) -> ModelShape:
@@ -61,18 +51,12 @@ def check_compression_inputs(config: CompressConfig, *, first: int | None = None
         InputError: With all faults at once, each naming its key.
     """
     shape = check_model_source(config.model)  # the rest makes no sense without
-    checks: list[tuple[str, Callable[[], object]]] = [
+    checks: list[Check] = [
         ("choices", lambda: check_types(config)),
         ("stock_types", lambda: check_stock_types(config)),
         ("limits.size", lambda: check_size(config, shape)),
         ("limits.parameters", lambda: check_parameters(config, shape)),
-        ("data.length", lambda: check_window(config.data.length, shape)),
-    ]
-    sources = [("data.text", source) for source in config.data.text]
-    sources += [("data.other", config.data.other)] if config.data.other is not None else []
-    checks += [
-        (key, functools.partial(check_row_source, source, model=config.model, first=first))
-        for key, source in sources
+        *list_text_checks(config, shape, first=first),
     ]
     if config.export.engine:
         checks.append(("export.engine", check_engine))
@@ -80,9 +64,7 @@ def check_compression_inputs(config: CompressConfig, *, first: int | None = None
         from rankadaptor.engine.library import find_library
 
         checks.append(("references: stock_importance", find_library))
-    if config.track.enabled:
-        checks.append(("track.enabled", functools.partial(check_requirement, MLFLOW, load=first is None)))
-        checks.append(("track.uri", lambda: check_tracking(config.track)))
+    checks += list_tracking_checks(config.track, load=first is None)
     run_checks(config.name, checks)
     return shape
 
@@ -173,14 +155,3 @@ def check_engine() -> None:
         find_library()
     except InputError as error:
         raise InputError(f"{error} Or set export.engine: false, which writes the file unchecked.") from error
-
-
-def check_window(length: int, shape: ModelShape) -> None:
-    """Check that the model reads sequences of so many tokens.
-
-    Raises:
-        InputError: If they are too long.
-    """
-    from rankadaptor.data.model_limits import check_length
-
-    check_length(length, shape.positions, what="length")

@@ -2,65 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rankadaptor.config import CompressConfig
 from rankadaptor.config.sections import ComputeSection
-from rankadaptor.errors import ConfigError, InputError
+from rankadaptor.errors import InputError
 from rankadaptor.files import read_json
 from rankadaptor.methods import find_method
 from rankadaptor.planning.compression import check_compression_inputs, find_smallest_embedding
 from rankadaptor.planning.compression_steps import list_steps
-from rankadaptor.planning.folder_state import STEPS, FolderState, is_done, read_folder
-from rankadaptor.planning.plan import PlanStep, StepTotals
+from rankadaptor.planning.folder_state import STEPS
 from rankadaptor.planning.preconditions import PREVIEW
 from rankadaptor.planning.rates import choose_rate
+from rankadaptor.planning.resumption import mark_done
 from rankadaptor.planning.shape import ModelShape
+from rankadaptor.planning.text_jobs import TextJobPlan
 from rankadaptor.planning.token_law import describe_tokens
 from rankadaptor.planning.trainable import count_trainable
 from rankadaptor.runtime import count_cores
 
 
-@dataclass(frozen=True)
-class CompressionPlan(StepTotals):
-    """All steps of a compression, and what the estimate rests on.
-
-    Attributes:
-        name: The run.
-        digest: Its digest.
-        output: Folder it writes to.
-        limits: The limits in words.
-        parameters: Parameters of the dense model.
-        space: Facts on the space, by name.
-        latency: The engine's measured speeds, if the folder holds them: rows of a table.
-        steps: In order.
-        assumptions: What the figures rest on, one sentence each.
-    """
-
-    name: str
-    digest: str
-    output: str
-    limits: str
-    parameters: int
-    space: Mapping[str, str]
-    latency: tuple[Mapping[str, Any], ...]
-    steps: tuple[PlanStep, ...]
-    assumptions: tuple[str, ...]
-
-    @property
-    def measures_speed(self) -> bool:
-        """Whether the run may measure the engine's speeds."""
-        return True
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all figures as a JSON-like dict."""
-        return {**asdict(self), "totals": self.totals}
-
-
-def estimate_compression(config: CompressConfig, *, measure: bool = False) -> CompressionPlan:
+def estimate_compression(config: CompressConfig, *, measure: bool = False) -> TextJobPlan:
     """Estimate what `rankadaptor run` will do with a compression's run file.
 
     Args:
@@ -75,12 +39,7 @@ def estimate_compression(config: CompressConfig, *, measure: bool = False) -> Co
     compute = ComputeSection(device=config.compute.device, dtype=config.compute.dtype, threads=1)
     rate = choose_rate(compute, measure=measure)
     workers = 1 if rate.on_gpu else threads
-    folder = Path(config.output)
-    state = _read_state(folder, config)
-    steps = tuple(
-        PlanStep(**{**vars(step), "done": state is not None and is_done(folder, state, step.name)})
-        for step in list_steps(config, shape, rate, workers=workers)
-    )
+    steps, refusals = mark_done(list_steps(config, shape, rate, workers=workers), config)
     notes = [*config.list_places(), f"speed of a process: {rate.source}; processes at a time: {workers}"]
     if config.recover is not None and config.recover.may_need_teacher:
         notes.append(
@@ -89,18 +48,17 @@ def estimate_compression(config: CompressConfig, *, measure: bool = False) -> Co
         )
     if (given := config.recover) is not None:
         notes += describe_tokens(given.steps * given.batch_size * config.data.length)
-    if state is None or state.refused:
-        notes.append(f"{folder} holds another run: choose another output, or discard it with --fresh.")
-    return CompressionPlan(
+    return TextJobPlan(
         name=config.name,
         digest=config.digest(),
         output=config.output,
         limits=config.limits.describe(),
         parameters=shape.parameters,
         space=dict(_describe_space(config, shape)),
-        latency=tuple(read_latency_table(folder)),
+        latency=tuple(read_latency_table(Path(config.output))),
         steps=steps,
-        assumptions=tuple(notes),
+        assumptions=(*notes, *refusals),
+        measures_speed=True,
     )
 
 
@@ -130,11 +88,3 @@ def _describe_space(config: CompressConfig, shape: ModelShape) -> Iterator[tuple
             f"{method.title}: {trained:,} parameters trained on the dense model, fewer on smaller",
         )
     yield "embedding", f"{', '.join(given.embedding)}; at least {least / 1e6:.1f} MB ({name})"
-
-
-def _read_state(folder: Path, config: CompressConfig) -> FolderState | None:
-    """Compare the run with what its folder holds; None if that cannot be read."""
-    try:
-        return read_folder(folder, config)
-    except ConfigError:
-        return None

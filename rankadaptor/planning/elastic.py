@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rankadaptor.config import ElasticConfig
 from rankadaptor.config.sections import ComputeSection
 from rankadaptor.engine.types import find_type
-from rankadaptor.errors import ConfigError
 from rankadaptor.methods import LORA, find_method
-from rankadaptor.planning.compression import check_window
 from rankadaptor.planning.costs import (
     Work,
     count_forward,
@@ -23,59 +18,23 @@ from rankadaptor.planning.costs import (
     count_training,
     count_training_bytes,
 )
-from rankadaptor.planning.folder_state import check_output, is_done, read_folder
-from rankadaptor.planning.plan import PlanStep, StepTotals
+from rankadaptor.planning.plan import PlanStep
 from rankadaptor.planning.preconditions import (
     PREVIEW,
+    Check,
     check_model_source,
-    check_requirement,
-    check_row_source,
-    check_tracking,
+    check_start,
+    list_tracking_checks,
     run_checks,
 )
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
+from rankadaptor.planning.resumption import mark_done
 from rankadaptor.planning.shape import ModelShape
+from rankadaptor.planning.text_jobs import TextJobPlan, list_text_checks
 from rankadaptor.planning.trainable import count_trainable
-from rankadaptor.requirements import MLFLOW
 from rankadaptor.runtime import count_cores
 
 BATCH = 16  # sequences scored at once
-
-
-@dataclass(frozen=True)
-class ElasticPlan(StepTotals):
-    """All steps of an elastic job, and what the estimate rests on.
-
-    Attributes:
-        name: The run.
-        digest: Its digest.
-        output: Folder it writes to.
-        limits: The limit in words.
-        parameters: Parameters of the whole model.
-        space: Facts on the space, by name.
-        latency: Nothing: no speeds are planned.
-        steps: In order.
-        assumptions: What the figures rest on, one sentence each.
-    """
-
-    name: str
-    digest: str
-    output: str
-    limits: str
-    parameters: int
-    space: Mapping[str, str]
-    latency: tuple[Mapping[str, Any], ...]
-    steps: tuple[PlanStep, ...]
-    assumptions: tuple[str, ...]
-
-    @property
-    def measures_speed(self) -> bool:
-        """Whether the run may measure the engine's speeds."""
-        return False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all figures as a JSON-like dict."""
-        return {**asdict(self), "totals": self.totals}
 
 
 def check_elastic(config: ElasticConfig, *, output: Path | None = None, fresh: bool = False) -> None:
@@ -85,11 +44,9 @@ def check_elastic(config: ElasticConfig, *, output: Path | None = None, fresh: b
         InputError: With the fault, or all faults of the inputs at once.
         StorageError: If the folder cannot be written.
     """
-    folder = output or Path(config.output)
-    check_output(folder, config, fresh=fresh, adapt=True)
-    if not fresh and is_done(folder, read_folder(folder, config), "prepare"):
-        return  # it has read them; what changed since is compared as the run continues
-    check_elastic_inputs(config)
+    check_start(
+        config, lambda: check_elastic_inputs(config), read_until="prepare", output=output, fresh=fresh
+    )
 
 
 def check_elastic_inputs(config: ElasticConfig, *, first: int | None = None) -> ModelShape:
@@ -103,24 +60,16 @@ def check_elastic_inputs(config: ElasticConfig, *, first: int | None = None) -> 
         InputError: With all faults at once, each naming its key.
     """
     shape = check_model_source(config.model)
-    sources = [("data.text", source) for source in config.data.text]
-    sources += [("data.other", config.data.other)] if config.data.other is not None else []
-    checks: list[tuple[str, Callable[[], object]]] = [
+    checks: list[Check] = [
         ("choices.type", lambda: find_type(config.choices.type)),
-        ("data.length", lambda: check_window(config.data.length, shape)),
-        *(
-            (key, functools.partial(check_row_source, source, model=config.model, first=first))
-            for key, source in sources
-        ),
+        *list_text_checks(config, shape, first=first),
+        *list_tracking_checks(config.track, load=first is None),
     ]
-    if config.track.enabled:
-        checks.append(("track.enabled", functools.partial(check_requirement, MLFLOW, load=first is None)))
-        checks.append(("track.uri", lambda: check_tracking(config.track)))
     run_checks(config.name, checks)
     return shape
 
 
-def estimate_elastic(config: ElasticConfig, *, measure: bool = False) -> ElasticPlan:
+def estimate_elastic(config: ElasticConfig, *, measure: bool = False) -> TextJobPlan:
     """Estimate what `rankadaptor run` will do with the run file of an elastic job.
 
     Args:
@@ -134,23 +83,13 @@ def estimate_elastic(config: ElasticConfig, *, measure: bool = False) -> Elastic
     given = config.compute
     compute = ComputeSection(device=given.device, dtype=given.dtype, threads=given.threads or count_cores())
     rate = choose_rate(compute, measure=measure)
-    folder = Path(config.output)
-    try:
-        state = read_folder(folder, config)
-    except ConfigError:
-        state = None
-    steps = tuple(
-        PlanStep(**{**vars(step), "done": state is not None and is_done(folder, state, step.name)})
-        for step in _list_steps(config, shape, rate)
-    )
+    steps, refusals = mark_done(_list_steps(config, shape, rate), config)
     chosen = config.choices
     first = shape.blocks[0]
     notes = [*config.list_places(), f"speed of a process: {rate.source}; one process"]
     notes.append("smaller allocations are taken to cost what their share of the widths costs")
-    if state is None or state.refused:
-        notes.append(f"{folder} holds another run: choose another output, or discard it with --fresh.")
     least = chosen.smallest if chosen.width else 1.0
-    return ElasticPlan(
+    return TextJobPlan(
         name=config.name,
         digest=config.digest(),
         output=config.output,
@@ -164,7 +103,8 @@ def estimate_elastic(config: ElasticConfig, *, measure: bool = False) -> Elastic
         },
         latency=(),
         steps=steps,
-        assumptions=tuple(notes),
+        assumptions=(*notes, *refusals),
+        measures_speed=False,
     )
 
 

@@ -11,7 +11,6 @@ from rankadaptor.config.measure_section import SCORES
 from rankadaptor.config.sections import TuneSection
 from rankadaptor.config.stages import ChooseSection
 from rankadaptor.defaults import RECOVERY
-from rankadaptor.errors import ConfigError
 from rankadaptor.planning.assumptions import (
     BENCHMARKS,
     UNKNOWN_BENCHMARK,
@@ -30,12 +29,12 @@ from rankadaptor.planning.costs import (
     count_training,
     count_training_bytes,
 )
-from rankadaptor.planning.folder_state import FolderState, is_done, read_folder
 from rankadaptor.planning.lengths import count_sequences, guess_row
 from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.planned_space import build_planned_space
 from rankadaptor.planning.preconditions import KEPT_PREDICTOR, PREVIEW, check_inputs
 from rankadaptor.planning.rates import PROCESS_BYTES, Rate, choose_rate
+from rankadaptor.planning.resumption import mark_done
 from rankadaptor.planning.shape import ModelShape, shrink_shape
 from rankadaptor.planning.token_law import describe_tokens
 from rankadaptor.planning.trainable import count_lengths
@@ -77,16 +76,9 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
         adapter=count_parameters(space, space.reference().values) + count_lengths(config, pruned),
         rate=rate,
     )
-    folder = Path(config.output)
-    state = _read_state(folder, config)
-    steps = tuple(
-        PlanStep(**{**vars(step), "done": state is not None and is_done(folder, state, step.name)})
-        for step in costs.list_steps()
-    )
+    steps, refusals = mark_done(costs.list_steps(), config)
     notes = [*config.list_places(), *list_assumptions(config, rate), *costs.advise_on_tuning()]
     notes += [*describe_search(config), *describe_tokens(costs.count_recovery_tokens())]
-    if state is None or state.refused:
-        notes.append(f"{folder} holds another run: choose another output, or delete it with --fresh.")
     return Plan(
         name=config.name,
         digest=config.digest(),
@@ -96,17 +88,9 @@ def estimate(config: RunConfig, *, measure: bool = False) -> Plan:
         adapter_parameters=costs.adapter,
         slots=len(space.slots),
         steps=steps,
-        assumptions=tuple(notes),
+        assumptions=(*notes, *refusals),
         method=config.recover.method,
     )
-
-
-def _read_state(folder: Path, config: RunConfig) -> FolderState | None:
-    """Compare the run with its folder; None if that cannot be read."""
-    try:
-        return read_folder(folder, config)
-    except ConfigError:
-        return None
 
 
 class _Costs:

@@ -27,7 +27,7 @@ from rankadaptor.requirements import (
 )
 
 if TYPE_CHECKING:
-    from rankadaptor.config import RunConfig
+    from rankadaptor.config import JobConfig, RunConfig
     from rankadaptor.config.stages import TrackSection
     from rankadaptor.data import SourceSummary
 
@@ -38,6 +38,9 @@ PREVIEW = 2000  # rows that a plan reads of each file
 UNREAD = ("l1", "l2", "random")  # importances without calibration text
 KEPT_PREDICTOR = "predictor/predictor.json"
 PREDICTOR_FILES = ("predictor.json", "predictor.safetensors")
+
+Check = tuple[str, Callable[[], object]]
+"""The key, or keys, that a check is about, and the check, which raises what is wrong."""
 
 
 def check_run(
@@ -61,15 +64,46 @@ def check_run(
         InputError: With the fault, or all faults of the inputs at once.
         StorageError: If the folder cannot be written.
     """
+
+    def check() -> None:
+        kept = (output or Path(config.output)) / KEPT_PREDICTOR
+        shape = check_inputs(config, searches=searches, guided=kept.exists() and not fresh)
+        if config.prune is None or (config.prune.scope == "local" and "blocks" not in config.prune.targets):
+            # In other cases the sizes after pruning are only approximate.
+            build_planned_space(config, shape if config.prune is None else shrink_shape(shape, config.prune))
+
+    check_start(config, check, read_until="search", output=output, fresh=fresh, adapt=adapt)
+
+
+def check_start(
+    config: JobConfig,
+    check: Callable[[], object],
+    *,
+    read_until: str,
+    output: Path | None,
+    fresh: bool,
+    adapt: bool = True,
+) -> None:
+    """Check the folder of a run, and the inputs unless the run has read them.
+
+    Args:
+        config: The run.
+        check: Checks the inputs.
+        read_until: The step whose result shows that they were read; what changed since is detected when the
+            run continues.
+        output: Its folder, `config.output` by default.
+        fresh: Whether existing files in the folder will be deleted.
+        adapt: Whether later steps of an existing run may have other settings.
+
+    Raises:
+        InputError: If the folder is in use or holds another run, or what `check` raises.
+        StorageError: If the folder cannot be written.
+    """
     folder = output or Path(config.output)
     check_output(folder, config, fresh=fresh, adapt=adapt)
-    if not fresh and is_done(folder, read_folder(folder, config), "search"):
-        return  # already read; changes since then are detected when the run continues
-    guided = (folder / KEPT_PREDICTOR).exists() and not fresh  # by its own copy of the predictor
-    shape = check_inputs(config, searches=searches, guided=guided)
-    if config.prune is None or (config.prune.scope == "local" and "blocks" not in config.prune.targets):
-        # In other cases the sizes after pruning are only approximate.
-        build_planned_space(config, shape if config.prune is None else shrink_shape(shape, config.prune))
+    if not fresh and is_done(folder, read_folder(folder, config), read_until):
+        return
+    check()
     for line in config.list_places():
         logger.info("%s", line)
 
@@ -92,9 +126,9 @@ def check_inputs(
         InputError: With all faults at once, each naming its key.
     """
     shape = check_model_source(config.model)  # the other checks need it
-    checks: tuple[tuple[str, Callable[[], object]], ...] = (
+    checks: tuple[Check, ...] = (
         ("prune.skip_first, prune.skip_last", lambda: _check_blocks(config, shape)),
-        ("recipe.sequence_length", lambda: _check_length(config.recipe.sequence_length, shape)),
+        ("recipe.sequence_length", lambda: check_length(config.recipe.sequence_length, shape)),
         ("prune.calibration.length", lambda: _check_calibration_length(config, shape)),
         ("data.train", lambda: _check_rows(config, config.data.train, first=first, held=True)),
         ("data.held_out", lambda: _check_rows(config, config.data.held_out, first=first)),
@@ -107,13 +141,13 @@ def check_inputs(
     if searches:
         checks += (
             ("search.predictor_path", lambda: None if guided else _check_predictor(config)),
-            ("track.uri", lambda: check_tracking(config.track)),
+            *list_tracking_checks(config.track, load=first is None),
         )
     run_checks(config.name, checks)
     return shape
 
 
-def run_checks(name: str, checks: Iterable[tuple[str, Callable[[], object]]]) -> None:
+def run_checks(name: str, checks: Iterable[Check]) -> None:
     """Run the checks of a run and raise their faults together.
 
     Raises:
@@ -143,8 +177,6 @@ def _list_requirements(config: RunConfig, *, searches: bool) -> Iterator[tuple[s
         yield "search.predictor", XGBOOST
     if searches and config.evaluate.benchmarks:
         yield "evaluate.benchmarks", LM_EVAL
-    if searches and config.track.enabled:
-        yield "track.enabled", MLFLOW
 
 
 def check_requirement(requirement: Requirement, *, load: bool) -> None:
@@ -189,7 +221,12 @@ def _check_blocks(config: RunConfig, shape: ModelShape) -> None:
         choose_blocks(len(shape.blocks), skip_first=given.skip_first, skip_last=given.skip_last)
 
 
-def _check_length(length: int, shape: ModelShape) -> None:
+def check_length(length: int, shape: ModelShape) -> None:
+    """Check that the model reads sequences of so many tokens.
+
+    Raises:
+        InputError: If they are too long.
+    """
     from rankadaptor.data.model_limits import check_length
 
     check_length(length, shape.positions, what="length")
@@ -197,7 +234,7 @@ def _check_length(length: int, shape: ModelShape) -> None:
 
 def _check_calibration_length(config: RunConfig, shape: ModelShape) -> None:
     if _find_calibration(config) is not None and config.prune is not None:
-        _check_length(config.prune.calibration.length, shape)
+        check_length(config.prune.calibration.length, shape)
 
 
 def _find_calibration(config: RunConfig) -> str | None:
@@ -250,14 +287,18 @@ def _check_predictor(config: RunConfig) -> None:
         )
 
 
-def check_tracking(track: TrackSection) -> None:
-    """Check that a server or a database answers; a local store is created when the run begins.
+def list_tracking_checks(track: TrackSection, *, load: bool) -> Iterator[Check]:
+    """Yield the checks of MLflow and of its store, if the run is tracked.
 
-    Raises:
-        StorageError: If it does not answer.
+    `load` is that of `check_requirement`.
     """
-    if not track.enabled:
-        return
+    if track.enabled:
+        yield "track.enabled", functools.partial(check_requirement, MLFLOW, load=load)
+        yield "track.uri", functools.partial(_check_store, track)
+
+
+def _check_store(track: TrackSection) -> None:
+    """Check that a server or a database answers; a local store is created when the run begins."""
     from rankadaptor.tracking.address import locate_store
     from rankadaptor.tracking.store import knock
 
