@@ -22,7 +22,12 @@ KL_BUFFERS = 6  # float32 tensors of the size of a piece's logits, at most
 
 
 def score_tokens(
-    head: Any, hidden: torch.Tensor, targets: torch.Tensor, *, lesson: Lesson | None = None
+    head: Any,
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    lesson: Lesson | None = None,
+    weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the loss of each predicted token, `(tokens,)` in nats, differentiable.
 
@@ -31,11 +36,12 @@ def score_tokens(
         hidden: Last hidden states, `(tokens, hidden)`.
         targets: The tokens to predict, `(tokens,)`.
         lesson: What the teacher says of the same tokens; without one the loss is the next-token loss.
+        weight: The head's weight in the precision of the products; None takes the head's own.
     """
     teaching = lesson is not None and lesson.share > 0
     if is_plain_linear(head):
         found: torch.Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]
-            hidden, head.weight, targets, lesson if teaching else None
+            hidden, head.weight if weight is None else weight, targets, lesson if teaching else None
         )
         return found
     if lesson is None or not teaching:

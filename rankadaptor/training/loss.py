@@ -68,7 +68,7 @@ class SequenceLosses:
             obstacle = f"the teacher: {teacher.obstacle}"
         if obstacle is None:
             windows = [find_window(model), None if teacher is None else teacher.window]
-            self.packed = PackedModel(model)
+            self.packed = PackedModel(model, dtype=compute.torch_dtype)
             self.window = min((each for each in windows if each is not None), default=None)
         else:
             logger.debug("batches are padded and go through the model's own forward: %s", obstacle)
@@ -85,8 +85,8 @@ class SequenceLosses:
         hidden, outputs = self.packed.compute_outputs(batch, wanted)
         if self.keep is not None:
             self.keep(sequences, hidden)
-        head = self.packed.causal_lm.get_output_embeddings()
-        losses = score_tokens(head, hidden, batch.targets, lesson=lesson)
+        head, weight = self.packed.read_head()
+        losses = score_tokens(head, hidden, batch.targets, lesson=lesson, weight=weight)
         if lesson is not None and wanted:
             losses = losses + lesson.compare_outputs(outputs)
         return torch.zeros(batch.count, device=losses.device).index_add(0, batch.owners, losses)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from rankadaptor.components.adapter.lora.nested import LeadingLinear
 from rankadaptor.components.adapter.lora.rounded import RoundedLinear
 from rankadaptor.model.families import FAMILIES
+from rankadaptor.training.attention import attend_prefix_groups
 from rankadaptor.training.half_blocks import AttentionOutput, GatedMlp, Norm, QueryKeyValue, Turn
 from rankadaptor.training.packing import PackedBatch, PrefixGroup
 from rankadaptor.training.products import Frozen
@@ -55,15 +55,47 @@ class PackedBlock:
         return hidden if self.mlp is None else self.mlp(hidden, self.mlp_tensors)
 
 
+class FrozenWeights:
+    """Frozen weights in the precision of the products; a copy of each is kept until the weight changes.
+
+    Args:
+        dtype: Precision of the products.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._copies: dict[int, tuple[torch.Tensor, int, torch.Tensor]] = {}
+
+    def read(self, weight: torch.Tensor, *, owner: Any) -> torch.Tensor:
+        """Return the weight of a module in the precision of the products."""
+        weight = weight.detach()
+        if weight.dtype == self.dtype:
+            return weight
+        known = self._copies.get(id(owner))
+        if known is None or known[0].data_ptr() != weight.data_ptr() or known[1] != weight._version:
+            known = (weight, weight._version, weight.to(self.dtype))
+            self._copies[id(owner)] = known
+        return known[2]
+
+
 class PackedModel:
     """The blocks of a causal language model, for batches without padding.
 
+    Frozen weights in float32 are multiplied in `dtype`, from a copy of each that is made once.
+
     Args:
         model: A causal language model in which `find_obstacle` finds none, with or without an adapter.
+        dtype: Precision of the products and of the hidden states.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, dtype: torch.dtype) -> None:
         self.causal_lm = get_causal_lm(model)
+        self.weights = FrozenWeights(dtype)
+
+    def read_head(self) -> tuple[Any, torch.Tensor]:
+        """Return the output head and its weight in the precision of the products."""
+        head = self.causal_lm.get_output_embeddings()
+        return head, self.weights.read(head.weight, owner=head)
 
     def compute_hidden(self, batch: PackedBatch) -> torch.Tensor:
         """Return the last hidden states of the predicting tokens, `(targets, hidden)`."""
@@ -81,12 +113,12 @@ class PackedModel:
             the predicting tokens, `(targets, hidden)`.
         """
         inner = self.causal_lm.model
-        hidden = inner.embed_tokens(batch.input_ids).detach()
+        hidden = inner.embed_tokens(batch.input_ids).detach().to(self.weights.dtype)
         cosines, sines = inner.rotary_emb(hidden, batch.positions[None])
         half = cosines.shape[-1] // 2  # both halves of the table are the same
         turn = (cosines[0, :, None, :half].contiguous(), sines[0, :, None, :half].contiguous())
         saving = self.causal_lm.is_activation_checkpointing and torch.is_grad_enabled()
-        blocks = [_read_block(block) for block in inner.layers]
+        blocks = [_read_block(block, self.weights) for block in inner.layers]
         outputs: dict[int, torch.Tensor] = {}
         for number, block in enumerate(blocks, start=1):
             last = number == len(blocks)
@@ -99,61 +131,7 @@ class PackedModel:
             hidden = checkpoint(run, hidden, use_reentrant=False) if saving else run(hidden)
             if number - 1 in wanted:
                 outputs[number - 1] = hidden if last else hidden[batch.predicting]
-        return inner.norm(hidden), tuple(outputs[index] for index in wanted)
-
-
-def attend_prefix_groups(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    *,
-    prefix_groups: Sequence[PrefixGroup],
-    scaling: float,
-) -> torch.Tensor:
-    """Attend causally inside each sequence.
-
-    A shared prefix is repeated before the rest of each sequence for the attention only.
-
-    Args:
-        query: `(tokens, heads, head_dim)`.
-        key: `(tokens, kv_heads, head_dim)`.
-        value: As `key`.
-        prefix_groups: How tokens belong together, see `PackedBatch`.
-        scaling: Factor of the scores.
-
-    Returns:
-        `(tokens, heads · head_dim)`.
-    """
-    grouped = query.shape[1] != key.shape[1]
-    sizes = [
-        size
-        for group in prefix_groups
-        for size in ([group.prefix] if group.prefix else [])
-        + [count * length for count, length in group.runs]
-    ]
-    pieces = zip(*(_split(each, sizes) for each in (query, key, value)), strict=True)
-    parts = []
-    for group in prefix_groups:
-        shared = next(pieces) if group.prefix else ()
-        for number, (count, length) in enumerate(group.runs):
-            own = [piece.view(count, length, *piece.shape[1:]) for piece in next(pieces)]
-            if shared:
-                before = [piece.expand(count, *piece.shape) for piece in shared]
-                own = [torch.cat(both, dim=1) for both in zip(before, own, strict=True)]
-            heads = [each.transpose(1, 2) for each in own]
-            attended = F.scaled_dot_product_attention(
-                heads[0], heads[1], heads[2], is_causal=True, scale=scaling, enable_gqa=grouped
-            ).transpose(1, 2)
-            if shared:
-                first, attended = torch.split(attended, [group.prefix, length], dim=1)
-                if number == 0:
-                    parts.append(first[0].flatten(1))
-            parts.append(attended.reshape(count * length, -1))
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _split(tensor: torch.Tensor, sizes: Sequence[int]) -> Sequence[torch.Tensor]:
-    return (tensor,) if len(sizes) == 1 else torch.split(tensor, list(sizes))
+        return inner.norm(hidden).to(hidden.dtype), tuple(outputs[index] for index in wanted)
 
 
 def get_causal_lm(model: Any) -> Any:
@@ -166,7 +144,7 @@ def find_obstacle(model: Any, *, dtype: torch.dtype, training: bool) -> str | No
 
     Args:
         model: A causal language model, with or without an adapter.
-        dtype: Precision of the products; frozen weights must have it.
+        dtype: Precision of the products; frozen weights have it, or are in float32 and are trained upon.
         training: Whether gradients are needed; then only adapters may be trained.
     """
     causal_lm = get_causal_lm(model)
@@ -211,7 +189,8 @@ def _list_obstacles(causal_lm: Any, *, dtype: torch.dtype, training: bool) -> It
     for name, value in causal_lm.named_parameters():
         if id(value) in trained:
             continue
-        if value.dtype != dtype:
+        # Without training, float32 weights keep the precision of the model's own forward under autocast.
+        if value.dtype != dtype and not (training and value.dtype == torch.float32):
             yield f"{name} is {value.dtype}, not {dtype}"
         if training and value.requires_grad:
             yield f"{name} is trained"
@@ -231,24 +210,28 @@ def _find_lora_obstacle(module: Any, *, training: bool) -> str | None:
     return "dropout" if training and dropouts else None
 
 
-def _read_block(block: Any) -> PackedBlock:
+def _read_block(block: Any, weights: FrozenWeights) -> PackedBlock:
     attention, mlp = block.self_attn, block.mlp
     enter, leave, transform = None, None, None
     enter_tensors, leave_tensors, mlp_tensors = (), (), ()  # type: tuple[Tensors, Tensors, Tensors]
     if hasattr(attention, "q_proj"):
-        first, enter_tensors = _read_linears(attention, ATTENTION)
-        last, leave_tensors = _read_linears(attention, ("o_proj",))
+        first, enter_tensors = _read_linears(attention, ATTENTION, weights)
+        last, leave_tensors = _read_linears(attention, ("o_proj",), weights)
         query_norm, key_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
         enter = QueryKeyValue(
-            norm=_read_norm(block.input_layernorm),
+            norm=_read_norm(block.input_layernorm, weights),
             linears=(first[0], first[1], first[2]),
             head_dim=attention.head_dim,
-            head_norms=None if query_norm is None else (_read_norm(query_norm), _read_norm(key_norm)),
+            head_norms=None
+            if query_norm is None
+            else (_read_norm(query_norm, weights), _read_norm(key_norm, weights)),
         )
         leave = AttentionOutput((last[0],))
     if hasattr(mlp, "down_proj"):
-        inside, mlp_tensors = _read_linears(mlp, MLP)
-        transform = GatedMlp(_read_norm(block.post_attention_layernorm), (inside[0], inside[1], inside[2]))
+        inside, mlp_tensors = _read_linears(mlp, MLP, weights)
+        transform = GatedMlp(
+            _read_norm(block.post_attention_layernorm, weights), (inside[0], inside[1], inside[2])
+        )
     return PackedBlock(
         enter=enter,
         leave=leave,
@@ -260,11 +243,11 @@ def _read_block(block: Any) -> PackedBlock:
     )
 
 
-def _read_norm(module: Any) -> Norm:
-    return Norm(module.weight.detach(), float(module.variance_epsilon))
+def _read_norm(module: Any, weights: FrozenWeights) -> Norm:
+    return Norm(weights.read(module.weight, owner=module), float(module.variance_epsilon))
 
 
-def _read_linears(parent: Any, names: Sequence[str]) -> tuple[list[Frozen], Tensors]:
+def _read_linears(parent: Any, names: Sequence[str], weights: FrozenWeights) -> tuple[list[Frozen], Tensors]:
     linears, tensors = [], []
     for name in names:
         module = getattr(parent, name)
@@ -275,10 +258,10 @@ def _read_linears(parent: Any, names: Sequence[str]) -> tuple[list[Frozen], Tens
             if adapter in module.lora_A:
                 scale = float(module.scaling[adapter])
                 tensors += [module.lora_A[adapter].weight, module.lora_B[adapter].weight]
-        bias = None if base.bias is None else base.bias.detach()
+        bias = None if base.bias is None else base.bias.detach().to(weights.dtype)
         if scale is not None and isinstance(module, RoundedLinear):
-            weight, mask = module.read_rounded(), module.rounding.mask
+            weight, mask = weights.read(module.read_rounded(), owner=base), module.rounding.mask
             linears.append(Frozen(weight, bias, scale, contains_adapter=True, mask=mask))
         else:
-            linears.append(Frozen(base.weight.detach(), bias, scale))
+            linears.append(Frozen(weights.read(base.weight, owner=base), bias, scale))
     return linears, tuple(tensors)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from rankadaptor.errors import InputError
 from rankadaptor.training.block_outputs import collect_outputs, match_blocks
+from rankadaptor.training.head_loss import is_plain_linear
 from rankadaptor.training.packed_model import PackedModel, find_obstacle, find_window, get_causal_lm
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Teacher:
         pairs = match_blocks(trained, self.causal_lm) if self.hidden_weight else ()
         self.student_blocks = tuple(pair[0] for pair in pairs)
         self._blocks = tuple(pair[1] for pair in pairs)
+        self._packed = PackedModel(self.causal_lm, dtype=compute.torch_dtype)
         self._last: tuple[Any, Sequence[TokenSequence], Lesson] | None = None
 
     @property
@@ -89,7 +91,7 @@ class Teacher:
         """Return what the teacher says of a packed batch."""
 
         def read() -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-            return PackedModel(self.causal_lm).compute_outputs(batch, self._blocks)
+            return self._packed.compute_outputs(batch, self._blocks)
 
         return self._read(sequences, read, packed=True)
 
@@ -114,10 +116,16 @@ class Teacher:
     def compute_logs(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return log-probabilities at the recipe's temperature, in float32, as a tensor of its own."""
         with self.timed(), torch.no_grad():
-            logits = self.head(hidden).float()
+            logits = self._multiply_head(hidden).float()
             return torch.log_softmax(
                 logits if self.temperature == 1.0 else logits.div_(self.temperature), dim=-1
             )
+
+    def _multiply_head(self, hidden: torch.Tensor) -> torch.Tensor:
+        if is_plain_linear(self.head) and hidden.dtype != self.head.weight.dtype:
+            return F.linear(hidden, self._packed.read_head()[1])
+        logits: torch.Tensor = self.head(hidden)
+        return logits
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from rankadaptor.model.dropped import drop_half
 from rankadaptor.model.families import find_family
 from rankadaptor.pruning import prune
 from rankadaptor.runtime import Compute
-from rankadaptor.training import fine_tune, products
+from rankadaptor.training import attention, fine_tune, products
 from rankadaptor.training.loss import SequenceLosses, make_device_batch, sum_losses
 from rankadaptor.training.packing import PrefixGroup, pack_sequences
 
@@ -172,6 +172,41 @@ def test_bfloat16_is_near(model, recipe, sequences, compute):
     assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
 
 
+def test_float32_weights_are_trained_upon_in_bfloat16(model, recipe, sequences):
+    compute = Compute("cpu", "bfloat16", 1, "tests")
+    peft_model = attach(model, recipe)
+    assert SequenceLosses(peft_model, compute, training=False).packed is None  # judged as precisely as before
+    losses = SequenceLosses(peft_model, compute, training=True)
+    assert losses.packed is not None
+    found, gradients = differentiate(peft_model, losses(sequences[:4]))
+    weights = {name: value.dtype for name, value in peft_model.named_parameters()}
+    assert set(weights.values()) == {torch.float32}
+    first = model.model.layers[0].mlp.up_proj.base_layer
+    first.weight = torch.nn.Parameter(first.weight.data * 2, requires_grad=False)  # the copy is renewed
+    changed = losses(sequences[:4]).detach()
+    assert not torch.equal(changed, found)
+    first.weight = torch.nn.Parameter(first.weight.data / 2, requires_grad=False)
+    for value in peft_model.parameters():
+        if not value.requires_grad:
+            value.data = value.data.bfloat16()
+    same, alike = differentiate(peft_model, SequenceLosses(peft_model, compute, training=True)(sequences[:4]))
+    assert torch.equal(found, same)
+    assert all(torch.equal(gradients[name], alike[name]) for name in gradients)
+
+
+def test_short_sequences_attend_as_long_ones(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(3, 6, 20, 8, generator=generator, requires_grad=True)
+    key, value = (torch.randn(3, 2, 20, 8, generator=generator, requires_grad=True) for _ in "kv")
+    found = []
+    for longest in (0, 256):
+        monkeypatch.setattr(attention, "SHORT", longest)
+        attended = attention.attend_causally(query, key, value, scaling=0.3)
+        found.append((attended, *torch.autograd.grad(attended.square().sum(), (query, key, value))))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
 def test_what_cannot_be_read_takes_the_ordinary_way(model, recipe, sequences, compute, caplog):
     caplog.set_level(logging.DEBUG, "rankadaptor.training")
     peft_model = attach(model, recipe.replace(dropout=0.1))
@@ -191,7 +226,10 @@ def test_what_cannot_be_read_takes_the_ordinary_way(model, recipe, sequences, co
     handle = layer.register_forward_hook(lambda *_: None)
     assert "layers.1.mlp has a hook" in explain()
     handle.remove()
-    assert "is torch.float32, not torch.bfloat16" in explain(compute=Compute("cpu", "bfloat16", 1, "tests"))
+    half = model.model.norm.weight.data
+    model.model.norm.weight.data = half.half()
+    assert "is torch.float16, not torch.float32" in explain()
+    model.model.norm.weight.data = half
     model.model.norm.weight.requires_grad_(True)
     assert "model.norm.weight is trained" in explain()
 
