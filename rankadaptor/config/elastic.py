@@ -17,8 +17,9 @@ from rankadaptor.defaults import ELASTIC as DEFAULTS
 SearchMethod = Literal["heuristic", "hill_climbing", "nsga2"]
 """`heuristic`: the middle option of every slot, nothing is measured. `hill_climbing`: trades between slots of
 the best allocation measured. `nsga2`: the Pareto front of loss and cost."""
-ReferenceName = Literal["lora", "alone"]
-"""`lora`: a fixed-rank adapter on the whole model. `alone`: the result's allocation trained by itself."""
+ReferenceName = Literal["lora", "alone", "unmerged"]
+"""`lora`: a fixed-rank adapter on the whole model. `alone`: the result's allocation trained by itself.
+`unmerged`: a fixed-rank adapter beside the model in the type that the result is merged in."""
 
 
 class ElasticChoicesSection(Section):
@@ -75,6 +76,13 @@ class ElasticTrainSection(Section):
     balanced: bool = Field(
         default=True, description="Losses of all allocations of a step are scaled to one size."
     )
+    merge_as: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Train through the rounding of this type, for example Q4_0, and merge the adapter "
+        "exactly; zeros of a sparse model stay zero. F16 only keeps the zeros. null trains the adapter "
+        "beside the weights.",
+    )
 
 
 class ElasticSearchSection(Section):
@@ -108,6 +116,7 @@ ELASTIC = JobKind(
         "judge": StepInputs(after=("references",)),
     },
     fixed=("prepare", "train"),
+    later={"train.merge_as": None},
     places={
         "search": ("steps/search.json", "model", "adapter"),
         "references": ("steps/references.json", "references"),
@@ -141,6 +150,7 @@ class ElasticConfig(JobConfig, NamedKind):
     references: tuple[ReferenceName, ...] = Field(
         default=cast("Any", DEFAULTS.references),
         description="What the result is compared with after training on as many tokens. lora: a fixed-rank "
-        "adapter on the whole model. alone: the result's allocation, trained by itself.",
+        "adapter on the whole model. alone: the result's allocation, trained by itself. unmerged: a "
+        "fixed-rank adapter beside the model rounded to train.merge_as.",
     )
     track: TrackSection = Field(default=TrackSection(), description="MLflow; changes no result.")

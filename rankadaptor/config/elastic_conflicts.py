@@ -30,6 +30,7 @@ def find_elastic_conflicts(config: ElasticConfig) -> Iterator[Conflict]:
             ("search.parameters", "choices.width"),
             "ranks alone change no parameter of the model. Allow widths, or leave the limit out.",
         )
+    yield from _find_merging_conflicts(config)
     if given.sparsity and (given.width or given.attention or given.depth):
         yield Conflict(
             ("choices.sparsity", "choices.width"),
@@ -37,3 +38,27 @@ def find_elastic_conflicts(config: ElasticConfig) -> Iterator[Conflict]:
             "false, or sparsity to 0.",
         )
     yield from find_unknown_names(config)
+
+
+def _find_merging_conflicts(config: ElasticConfig) -> Iterator[Conflict]:
+    given, kind = config.choices, config.train.merge_as
+    if kind is None:
+        if "unmerged" in config.references:
+            yield Conflict(
+                ("references", "train.merge_as"),
+                "unmerged is the counterpart of a merged result. Set train.merge_as to its type, for example "
+                "Q4_0, or leave unmerged out.",
+            )
+        return
+    if given.width or given.attention or given.depth:
+        yield Conflict(
+            ("train.merge_as", "choices.width"),
+            f"given {kind}. Training goes through a type only where widths and depth are fixed. Set width, "
+            "attention and depth to false, or leave merge_as out.",
+        )
+    if min(given.ranks) < 1:
+        yield Conflict(
+            ("train.merge_as", "choices.ranks"),
+            f"given {list(given.ranks)}. A linear without an adapter is not trained through its type. Give "
+            "ranks above 0.",
+        )

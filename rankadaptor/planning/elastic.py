@@ -62,6 +62,7 @@ def check_elastic_inputs(config: ElasticConfig, *, first: int | None = None) -> 
     shape = check_model_source(config.model)
     checks: list[Check] = [
         ("choices.type", lambda: find_type(config.choices.type)),
+        ("train.merge_as", lambda: find_type(config.train.merge_as or config.choices.type)),
         *list_text_checks(config, shape, first=first),
         *list_tracking_checks(config.track, load=first is None),
     ]

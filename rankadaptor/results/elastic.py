@@ -18,6 +18,7 @@ REFERENCES = {
     "dense": "whole model, not trained",
     "lora": "whole model with a fixed-rank adapter",
     "alone": "the result's allocation, trained by itself",
+    "unmerged": "rounded model with a fixed-rank adapter beside it",
 }
 NAMES = METHODS | REFERENCES
 TEXTS = {"judging": "judging text", "other": "text of another domain"}

@@ -34,6 +34,7 @@ def build_elastic_space(
     levels: int = ELASTIC.levels,
     smallest: float = ELASTIC.smallest,
     kind: str = ELASTIC.type,
+    embedding: str | None = None,
     limits: Mapping[str, str | float] | None = None,
     tokenizer: Any = None,
     latency_model: LatencyModel | None = None,
@@ -57,6 +58,7 @@ def build_elastic_space(
         levels: Number of equal parts of an MLP that its widths are multiples of.
         smallest: Smallest width as a share of the whole one.
         kind: Type of all weights in the file whose bytes are counted.
+        embedding: Type of the embedding and the output head in it; as `kind` if None.
         limits: See `build_space`.
         tokenizer: See `build_space`.
         latency_model: See `build_space`.
@@ -70,8 +72,8 @@ def build_elastic_space(
     if not ranks or max(ranks) < 1:
         raise InputError(f"ranks={tuple(ranks)}: give at least one rank above 0, such as {ELASTIC.ranks}.")
     base = build_space(
-        model, width=width, attention=attention, depth=depth, precision=kind, limits=limits,
-        tokenizer=tokenizer, latency_model=latency_model, levels=levels,
+        model, width=width, attention=attention, depth=depth, precision=kind, embedding=embedding,
+        limits=limits, tokenizer=tokenizer, latency_model=latency_model, levels=levels,
     )  # fmt: skip
     halves = [_leave_narrow_out(slot, smallest=smallest) for slot in base.slots]
     slots = (*halves, *_make_rank_slots(model, tuple(sorted(set(ranks))), rank_slots=rank_slots))

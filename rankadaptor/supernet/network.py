@@ -13,6 +13,7 @@ import torch
 from rankadaptor.components.adapter import RANK
 from rankadaptor.components.adapter.lora import attach_adapter, detach_adapter
 from rankadaptor.components.adapter.lora.nested import SuperAdapter
+from rankadaptor.components.adapter.lora.rounded import round_adapted
 from rankadaptor.components.composition import LiveModel
 from rankadaptor.errors import InputError
 from rankadaptor.space import Allocation, Space
@@ -48,6 +49,10 @@ class SuperNetwork:
     groups, and the adapters of its linears have the rows and columns of these groups. Rank r is the first r
     rows of A and columns of B. So the adapter of a slice is part of that of every larger slice.
 
+    With `types` every linear of a slice multiplies by its weight, adapter included, as it comes back from its
+    type, and zeros of a sparse model stay zero: what is trained is what the merged slice holds, as in
+    QA-SparsePEFT [SQFT]_ (in SparsePEFT, where the type does not round). Widths and depth are then fixed.
+
     The model is used as it is. While nothing is set it computes what it computed before, and `close` (the end
     of a `with` block) removes the adapter. A whole half keeps the order of the model.
 
@@ -59,6 +64,7 @@ class SuperNetwork:
         scores: One array for each half, as `score_groups(model, find_groups(model), ...)` returns.
         importance: What to order by where `scores` is None; see `LiveModel`.
         sequences: Calibration token ids `(sequences, length)`, for importances that look at text.
+        types: Type of each linear by module name; see `round_adapted`. None leaves weights and adapter apart.
 
     Attributes:
         model: The causal language model, with the adapter's layers inside.
@@ -67,9 +73,10 @@ class SuperNetwork:
         recipe: The recipe.
         seed: The seed.
         scores: What the groups of each half are ordered by.
+        types: The types that slices are rounded to, empty without rounding.
 
     Raises:
-        InputError: If model, space or scores do not fit.
+        InputError: If model, space, scores or types do not fit.
     """
 
     def __init__(
@@ -82,7 +89,11 @@ class SuperNetwork:
         scores: Sequence[Array] | None = None,
         importance: str | None = None,
         sequences: torch.Tensor | None = None,
+        types: Mapping[str, str] | None = None,
     ) -> None:
+        self.types = dict(types or {})
+        if self.types:
+            _check_fixed(space)
         self.model, self.space, self.recipe, self.seed = model, space, recipe, seed
         self._live = LiveModel(model, scores=scores, importance=importance, sequences=sequences, seed=seed)
         self.scores, self.importance = self._live.scores, self._live.importance
@@ -91,6 +102,8 @@ class SuperNetwork:
         self._rows = {part.name: part.member.axis == 0 for half in self._live.halves for part in half.parts}
         self._live.list_kept(widest)  # says what does not fit before anything is attached
         self.peft_model = attach_adapter(model, widest, recipe, seed=seed)
+        if self.types:
+            round_adapted(self.peft_model, self.types)
         self._adapter = SuperAdapter(self.peft_model, space, recipe)
         self._set = contextlib.ExitStack()
         self._chosen: Allocation | None = widest
@@ -168,7 +181,8 @@ class SuperNetwork:
         """Return an allocation as a smaller model with an adapter of its own.
 
         Its logits are exactly those of the applied allocation. Merge the adapter, or save both: the model is
-        a transformers model, the adapter a PEFT adapter.
+        a transformers model, the adapter a PEFT adapter. A slice that is rounded has to be merged, which
+        changes no logit.
 
         Raises:
             InputError: If the allocation belongs to another space.
@@ -193,6 +207,8 @@ class SuperNetwork:
                 for letter, value in zip("AB", pair, strict=True)
             },
         )
+        if self.types:
+            round_adapted(adapter, self.types)
         return Extracted(adapter.train(self.model.training), types)
 
     def read_weights(self) -> dict[str, torch.Tensor]:
@@ -206,6 +222,25 @@ class SuperNetwork:
             InputError: If they are those of another one.
         """
         self._adapter.load_weights(weights)
+
+
+def _check_fixed(space: Space) -> None:
+    """Check that a space leaves every linear whole and adapted, as rounded slices need.
+
+    Raises:
+        InputError: If not; the message names the first slot.
+    """
+    for slot in space.slots:
+        if slot.component == RANK and min(option for option in slot.options if isinstance(option, int)) < 1:
+            raise InputError(
+                f"{slot.name}: rank 0 leaves a linear without the adapter that rounds it. Give ranks above 0."
+            )
+        if slot.component != RANK and len(slot.options) > 1:
+            raise InputError(
+                f"{slot.name} has {len(slot.options)} options, but types are given. Slices are trained "
+                "through the rounding of their types only where widths and depth are fixed: leave types out, "
+                "or let only ranks vary."
+            )
 
 
 def _name_slots(space: SlotSpace) -> list[tuple[object, ...]]:

@@ -67,6 +67,7 @@ def save_super_network(network: SuperNetwork, folder: str | Path, *, trained: Tr
             "recipe": network.recipe.to_json(),
             "seed": network.seed,
             "importance": network.importance,
+            "types": network.types,
             "base": base.to_json(),
             "sha256": compute_file_sha256(target / WEIGHTS_FILE),
             "trained": trained.__dict__,
@@ -101,6 +102,7 @@ def load_super_network(model: Any, folder: str | Path) -> SuperNetwork:
         seed=int(description["seed"]),
         scores=scores,
         importance=description["importance"],
+        types=description.get("types"),
     )
     network.load_weights(tensors)
     return network

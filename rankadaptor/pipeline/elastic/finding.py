@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rankadaptor.components.adapter.tuners.merging import merge_trained
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.corpus.record import KL
 from rankadaptor.errors import NonFiniteError
 from rankadaptor.measure import SliceScore
+from rankadaptor.methods import LORA, find_method
 from rankadaptor.model import save_pruned
 from rankadaptor.pipeline.compression.texts import SEARCH, TRAINING
 from rankadaptor.pipeline.elastic.setting import ElasticSetting
@@ -70,6 +72,7 @@ def open_network(setting: ElasticSetting) -> SuperNetwork:
         seed=setting.config.seed,
         importance=setting.config.choices.importance,
         sequences=setting.make_calibration(),
+        types=setting.types,
     )
 
 
@@ -121,13 +124,15 @@ def search(setting: ElasticSetting, *, follow: Follow) -> dict[str, Any]:
 
 def save_result(setting: ElasticSetting, model: Any) -> None:
     """Save what was found: merged, or as a sparse model and an adapter that would fill its zeros."""
-    adapted = hasattr(model, "merge_and_unload")
-    if adapted and setting.config.choices.sparsity:
+    if setting.config.choices.sparsity and not setting.types and hasattr(model, "merge_and_unload"):
         model.save_pretrained(str(setting.folder.path / ADAPTER_FOLDER))
         model = model.unload()
-    elif adapted:
-        model = model.merge_and_unload()
-    save_pruned(model, setting.tokenizer, setting.folder.path / MODEL_FOLDER)
+    save_pruned(merge_slice(model), setting.tokenizer, setting.folder.path / MODEL_FOLDER)
+
+
+def merge_slice(model: Any) -> Any:
+    """Return an extracted slice without its adapter, merged in float32; it is used up."""
+    return merge_trained(model, find_method(LORA)) if hasattr(model, "merge_and_unload") else model
 
 
 def run_method(name: str, setting: ElasticSetting, measure: Measure) -> list[Record]:

@@ -124,6 +124,8 @@ def prepare(setting: ElasticSetting) -> dict[str, Any]:
     """Divide the text, build the space, and measure the model as it was given."""
     compute, texts = setting.compute, setting.texts
     logger.info("space: %s", setting.limited)  # says now whether the limit can be kept
+    if setting.types:  # says now whether the type can keep zeros
+        logger.info("linears are trained through %s and merged in it", setting.config.train.merge_as)
     compute.apply()
     losses = {part: measure_loss(setting.model, texts[part], compute=compute).mean for part in texts.judging}
     return {

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,16 +15,18 @@ from rankadaptor.components.adapter import ADAPTER_PARAMETERS
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.model import describe_model
 from rankadaptor.pipeline.compression.recovering import recover_merged
+from rankadaptor.pipeline.compression.rounding import round_weights
 from rankadaptor.pipeline.compression.texts import TRAINING
-from rankadaptor.pipeline.elastic.finding import SUPER_NETWORK, open_network
+from rankadaptor.pipeline.elastic.finding import SUPER_NETWORK, merge_slice, open_network
 from rankadaptor.pipeline.elastic.setting import ElasticSetting
+from rankadaptor.recovery.final import train_adapter
 from rankadaptor.supernet.storage import load_super_network
 from rankadaptor.training.shared_weights import share_weights
 from rankadaptor.verdict import judge_gains
 
 logger = logging.getLogger(__name__)
 
-LORA, ALONE, DENSE = "lora", "alone", "dense"
+LORA, ALONE, UNMERGED, DENSE = "lora", "alone", "unmerged", "dense"
 ROUNDS, TIMED_TOKENS = 5, 256
 REFERENCES = "references"
 
@@ -40,17 +43,43 @@ def train_references(setting: ElasticSetting, searched: Mapping[str, Any]) -> di
             model = extract_untrained(setting, find_best(searched)["choices"])
         else:
             model = share_weights(setting.model)
-        recovered = recover_merged(
-            model,
-            setting.recipe,
-            sequences=setting.texts[TRAINING],
-            steps=setting.reference_steps,
-            seed=setting.config.seed,
-            compute=setting.compute,
-            checkpoint=setting.folder.path / REFERENCES / name,
-        )
-        points.append(measure_point(setting, name, recovered.model, tokens=recovered.tokens))
+        checkpoint = setting.folder.path / REFERENCES / name
+        train = train_unmerged if name == UNMERGED else train_merged
+        model, count = train(setting, model, checkpoint=checkpoint)
+        points.append(measure_point(setting, name, model, tokens=count))
     return {"points": points, "tokens": sum(point["tokens"] for point in points)}
+
+
+def train_merged(setting: ElasticSetting, model: Any, *, checkpoint: Path) -> tuple[Any, int]:
+    """Train an adapter of the largest rank, merge it, and return the model and the tokens trained on."""
+    recovered = recover_merged(
+        model,
+        setting.recipe,
+        sequences=setting.texts[TRAINING],
+        steps=setting.reference_steps,
+        seed=setting.config.seed,
+        compute=setting.compute,
+        checkpoint=checkpoint,
+        types=setting.types or None,
+    )
+    return recovered.model, recovered.tokens
+
+
+def train_unmerged(setting: ElasticSetting, model: Any, *, checkpoint: Path) -> tuple[Any, int]:
+    """Round the model, train an adapter of the largest rank beside it, and leave it there [SQFT]_."""
+    setting.compute.apply()
+    trained, result = train_adapter(
+        round_weights(model, setting.types),
+        None,
+        setting.recipe,
+        sequences=setting.texts[TRAINING],
+        held_out=(),
+        steps=setting.reference_steps,
+        seed=setting.config.seed,
+        compute=setting.compute,
+        checkpoint=checkpoint,
+    )
+    return trained, result.tokens
 
 
 def judge(
@@ -66,9 +95,7 @@ def judge(
     with load_super_network(setting.model, setting.folder.path / SUPER_NETWORK) as network:
         for method in searched["methods"]:
             allocation = setting.limited.from_choices(method["choices"])
-            extracted = network.extract(allocation).model
-            adapted = hasattr(extracted, "merge_and_unload")
-            model = extracted.merge_and_unload() if adapted else extracted
+            model = merge_slice(network.extract(allocation).model)
             point = measure_point(setting, method["name"], model, tokens=tokens)
             points.append({**point, ADAPTER_PARAMETERS: allocation.cost(ADAPTER_PARAMETERS)})
             if method["name"] == searched["best"]:

@@ -12,9 +12,11 @@ import torch
 from rankadaptor.components.adapter import ADAPTER_PARAMETERS
 from rankadaptor.components.composition.costs import PARAMETERS
 from rankadaptor.components.composition.limits import read_bound
+from rankadaptor.components.precision.rounding import keeps_zeros
 from rankadaptor.components.sparsity import apply_masks, choose_masks
 from rankadaptor.config import ElasticConfig
-from rankadaptor.errors import BudgetError
+from rankadaptor.errors import BudgetError, InputError
+from rankadaptor.model.families import describe_linears
 from rankadaptor.model.identity import forget_origin
 from rankadaptor.named_models import load
 from rankadaptor.pipeline.compression.setting import pick_compute
@@ -98,8 +100,26 @@ class ElasticSetting:
             depth=given.depth,
             levels=given.levels,
             smallest=given.smallest,
-            kind=given.type,
+            kind=self.config.train.merge_as or given.type,
+            embedding=given.type,
         )
+
+    @functools.cached_property
+    def types(self) -> dict[str, str]:
+        """The type of every linear that training goes through and the result is merged in; may be empty.
+
+        Raises:
+            InputError: If the model is sparse and the type cannot keep its zeros.
+        """
+        kind = self.config.train.merge_as
+        if kind is None:
+            return {}
+        if self.config.choices.sparsity and not keeps_zeros(kind):
+            raise InputError(
+                f"train.merge_as: {kind} has no level at zero, so the zeros of a sparse model would be lost. "
+                "Give Q8_0, Q5_0, Q4_0 or F16, or set choices.sparsity to 0."
+            )
+        return {linear.name: kind for linear in describe_linears(self._loaded[0])}
 
     @functools.cached_property
     def limited(self) -> Space:
