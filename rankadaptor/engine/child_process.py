@@ -25,6 +25,7 @@ _DOING = {
     "open": "read the file",
     "describe": "was loaded",
     "greedy": "generated tokens",
+    "continue": "continued a text",
     "losses": "computed losses",
     "logits": "computed logits",
     "time": "measured speed",
