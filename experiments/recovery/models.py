@@ -31,9 +31,10 @@ from rankadaptor.model.saving import save_pruned
 from rankadaptor.named_models import load
 from rankadaptor.pipeline.compression.exploration import search, sweep
 from rankadaptor.pipeline.compression.preparation import prepare
-from rankadaptor.pipeline.compression.setting import Setting, pick_compute
-from rankadaptor.pipeline.compression.texts import Texts
+from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.run_folder import open_run
+from rankadaptor.pipeline.text_jobs.setting import pick_compute
+from rankadaptor.pipeline.text_jobs.texts import Texts
 from rankadaptor.pruning import prune
 from rankadaptor.recovery.llm_pruner import CUT_LENGTH, PRUNING
 from rankadaptor.runtime import Compute

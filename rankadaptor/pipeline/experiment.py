@@ -6,10 +6,7 @@ command continues an interrupted run: finished steps are read, and the search is
 
 from __future__ import annotations
 
-import datetime
-import json
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +17,6 @@ from rankadaptor.config import RunConfig
 from rankadaptor.corpus import Record
 from rankadaptor.defaults import CONFIRMATION
 from rankadaptor.evaluation.definitions import check_benchmarks
-from rankadaptor.files import write_json
 from rankadaptor.pipeline import account
 from rankadaptor.pipeline.choosing import choose_for_recovery
 from rankadaptor.pipeline.execution import count_trial_workers
@@ -29,19 +25,18 @@ from rankadaptor.pipeline.forecast import foresee
 from rankadaptor.pipeline.guide import choose_predictor
 from rankadaptor.pipeline.measurement import allocate_by_score, is_allocated_by_score, open_measurement
 from rankadaptor.pipeline.preparation import complete_preparation, describe_compute, load_space, pick_compute
-from rankadaptor.pipeline.run_folder import RunFolder, open_run
-from rankadaptor.pipeline.step_files import read_object
+from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.pipeline.running_job import open_job
 from rankadaptor.pipeline.trial_source import TrialSource
 from rankadaptor.pipeline.trials import Job, TrialPool
 from rankadaptor.pipeline.tuning import tune_setting
 from rankadaptor.planning import check_run
 from rankadaptor.planning.folder_state import is_done, read_folder
 from rankadaptor.progress import Progress, look_ahead
-from rankadaptor.runtime import describe_environment, find_commit
 from rankadaptor.search import Search, SearchResult, check_choice, draw_random, find_front
 from rankadaptor.search.proposals import describe_rule
 from rankadaptor.space import Allocation, Space
-from rankadaptor.tracking import Tracker, open_tracker
+from rankadaptor.tracking import Tracker
 from rankadaptor.verdict import Verdict, confirm
 
 logger = logging.getLogger(__name__)
@@ -64,35 +59,15 @@ def run_experiment(config: RunConfig, *, output: Path | None = None, fresh: bool
         InputError: If the configuration does not fit the model or the folder holds another run.
         StorageError: If something could not be written; earlier measurements are kept.
     """
-    started = datetime.datetime.now(datetime.UTC)
-    clock = time.monotonic()
     _check(config, output=output, fresh=fresh)
     with (
-        open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
-        open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
-        look_ahead(foresee(config, folder)),
+        open_job(config, output=output, fresh=fresh) as job,
+        look_ahead(foresee(config, job.folder)),
     ):
-        result = _run_steps(folder, config, tracker)
-        document = {
-            "schema": 1,
-            "run": {
-                "name": config.name,
-                "digest": folder.digest,
-                "commit": find_commit(),
-                "seed": config.seed,
-                "started": started.isoformat(timespec="seconds"),
-                "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "seconds": round(time.monotonic() - clock, 1),
-                "config": (folder.config or config).to_json(),
-            },
-            "result": result,
-            "environment": describe_environment(),
-        }
-        document = _keep_origin(document, folder.path / "result.json")
-        write_json(folder.path / "result.json", document)
+        document = job.write_result(_run_steps(job.folder, config, job.tracker))
         from rankadaptor.pipeline.publication import publish_result  # matplotlib: not for worker processes
 
-        publish_result(folder, document, tracker)
+        publish_result(job, document)
     return document
 
 
@@ -102,23 +77,6 @@ def _check(config: RunConfig, *, output: Path | None, fresh: bool) -> None:
     folder = output or Path(config.output)
     if fresh or not is_done(folder, read_folder(folder, config), "evaluate"):
         check_benchmarks(config.evaluate.benchmarks)
-
-
-def _keep_origin(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Keep commit, times and environment of an existing result if nothing was measured now."""
-    if not path.is_file():
-        return document
-    earlier = read_object(
-        path,
-        keys=("run", "result", "environment"),
-        what="the result of this run",
-        cost="it is written again from the finished steps",
-    )
-    same = earlier["run"].get("digest") == document["run"]["digest"]
-    result, before = json.loads(json.dumps(document["result"])), earlier["result"]
-    # Results of older versions lack the device and precision.
-    same = same and before == {key: each for key, each in result.items() if key in before or key != "compute"}
-    return {**document, **{key: earlier[key] for key in ("run", "environment")}} if same else document
 
 
 def run_search(config: RunConfig, *, output: Path | None = None, fresh: bool = False) -> dict[str, Any]:
@@ -136,11 +94,10 @@ def run_search(config: RunConfig, *, output: Path | None = None, fresh: bool = F
     """
     _check(config, output=output, fresh=fresh)
     with (
-        open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
-        open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
-        look_ahead(foresee(config, folder)),
+        open_job(config, output=output, fresh=fresh) as job,
+        look_ahead(foresee(config, job.folder)),
     ):
-        return _find_allocation(folder, config, tracker).verdict
+        return _find_allocation(job.folder, config, job.tracker).verdict
 
 
 @dataclass(frozen=True)

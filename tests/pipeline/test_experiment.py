@@ -17,7 +17,7 @@ import pytest
 
 from rankadaptor.config import build_run, dump_run, load_run
 from rankadaptor.errors import CheckpointError, InputError, StorageError
-from rankadaptor.pipeline import experiment, run_experiment
+from rankadaptor.pipeline import run_experiment, running_job
 from rankadaptor.pipeline.guide import choose_predictor
 from rankadaptor.pipeline.run_folder import open_run
 from rankadaptor.results.details import build_tuning_table
@@ -90,7 +90,7 @@ def test_a_new_folder_is_a_new_account(
         asked.append(fresh)
         raise StorageError("enough is known")
 
-    monkeypatch.setattr(experiment, "open_tracker", open_tracker)
+    monkeypatch.setattr(running_job, "open_tracker", open_tracker)
     for folder in ("one", "one", "two"):
         with pytest.raises(StorageError):
             run_experiment(build_run(pico_run), output=tmp_path / folder)

@@ -16,8 +16,8 @@ from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.pipeline.compression.recovering import Recovered, make_recipe, recover_merged
 from rankadaptor.pipeline.compression.rounding import round_weights
 from rankadaptor.pipeline.compression.setting import Setting
-from rankadaptor.pipeline.compression.texts import CALIBRATION, SEARCH, TRAINING
 from rankadaptor.pipeline.step_files import read_object
+from rankadaptor.pipeline.text_jobs.texts import CALIBRATION, SEARCH, TRAINING
 from rankadaptor.recovery.grid import RATE
 from rankadaptor.space import Allocation
 

@@ -21,9 +21,9 @@ from rankadaptor.named_models import load
 from rankadaptor.pipeline.compression.candidates import Candidate, measure_choice, recover_candidate
 from rankadaptor.pipeline.compression.rounding import round_weights
 from rankadaptor.pipeline.compression.setting import Setting
-from rankadaptor.pipeline.compression.texts import JUDGING
 from rankadaptor.pipeline.step_files import read_object
 from rankadaptor.pipeline.stored_files import digest_checkpoint
+from rankadaptor.pipeline.text_jobs.texts import JUDGING
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rankadaptor.corpus import Record
@@ -12,6 +12,7 @@ from rankadaptor.corpus.record import KL
 from rankadaptor.errors import InputError
 from rankadaptor.features import SlotValues
 from rankadaptor.pipeline.compression.setting import Setting
+from rankadaptor.pipeline.text_jobs.score_log import Follow
 from rankadaptor.predictor.sweep_predictor import SweepPredictor
 from rankadaptor.progress import Progress
 from rankadaptor.search import (
@@ -35,8 +36,6 @@ BATCH = 4
 CANDIDATES = 2000
 KEPT = 50
 """Best configurations that the search's result names."""
-
-Follow = Callable[[Sequence[Record]], None]
 
 
 def sweep(setting: Setting, *, follow: Follow) -> dict[str, Any]:

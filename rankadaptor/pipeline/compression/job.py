@@ -6,35 +6,29 @@ a checkpoint. A run that is cut off continues with the same command.
 
 from __future__ import annotations
 
-import datetime
-import logging
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rankadaptor.config import CompressConfig
-from rankadaptor.corpus import Record
-from rankadaptor.files import write_json
+from rankadaptor.corpus.record import KL
 from rankadaptor.pipeline.compression.baselines import list_baselines
 from rankadaptor.pipeline.compression.candidates import Candidate
 from rankadaptor.pipeline.compression.delivery import export_chosen, keep_chosen
-from rankadaptor.pipeline.compression.exploration import Follow, estimate_sweep, search, sweep
+from rankadaptor.pipeline.compression.exploration import estimate_sweep, search, sweep
 from rankadaptor.pipeline.compression.finalists import choose_finalist, describe_allocation, read_chosen
 from rankadaptor.pipeline.compression.judging import join_points, judge
 from rankadaptor.pipeline.compression.latency import measure_latency, read_latency
-from rankadaptor.pipeline.compression.preparation import check_prepared, prepare
+from rankadaptor.pipeline.compression.preparation import prepare
 from rankadaptor.pipeline.compression.rank_search import SEARCHED, search_ranks
 from rankadaptor.pipeline.compression.recoveries import recover_all
 from rankadaptor.pipeline.compression.references import measure_references
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.compression.stock_files import measure_stock, recover_stock
-from rankadaptor.pipeline.run_folder import open_run
+from rankadaptor.pipeline.running_job import open_job
+from rankadaptor.pipeline.text_jobs.preparation import complete_preparation
+from rankadaptor.pipeline.text_jobs.score_log import Follow, follow_scores
 from rankadaptor.planning.compression import check_compression
-from rankadaptor.runtime import describe_environment, find_commit
-from rankadaptor.tracking import Tracker, open_tracker
-
-logger = logging.getLogger(__name__)
+from rankadaptor.tracking import Tracker
 
 RECOVERY = ("kept", "before", "after", "losses", "teacher")
 """What the result says of the recovery, as `recover_chosen` describes it."""
@@ -58,46 +52,23 @@ def run_compression(
         BudgetError: If nothing keeps the limits; the message names the nearest that can be kept.
         StorageError: If something could not be written; what was measured before is kept.
     """
-    started = datetime.datetime.now(datetime.UTC)
-    clock = time.monotonic()
     check_compression(config, output=output, fresh=fresh)
-    with (
-        open_run(output or Path(config.output), config, fresh=fresh, adapt=True) as folder,
-        open_tracker(config, folder.digest, fresh=not folder.continued) as tracker,
-    ):
-        setting = Setting.of_run(folder, config)
+    with open_job(config, output=output, fresh=fresh) as job:
+        setting = Setting.of_run(job.folder, config)
         try:
-            result = _run_steps(setting, tracker)
+            result = _run_steps(setting, job.tracker)
         finally:
             setting.close_score()
-        document = {
-            "schema": 1,
-            "run": {
-                "name": config.name,
-                "digest": folder.digest,
-                "commit": find_commit(),
-                "seed": config.seed,
-                "started": started.isoformat(timespec="seconds"),
-                "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "seconds": round(time.monotonic() - clock, 1),
-                "config": config.to_json(),
-            },
-            "result": result,
-            "environment": describe_environment(),
-        }
-        write_json(folder.path / "result.json", document)
+        document = job.write_result(result)
         from rankadaptor.pipeline.compression.publication import publish  # matplotlib
 
-        publish(folder, document, tracker)
+        publish(job, document)
     return document
 
 
 def _run_steps(setting: Setting, tracker: Tracker) -> dict[str, Any]:
     folder, config = setting.folder, setting.config
-    begun = folder.finished("prepare")
-    prepared = folder.complete("prepare", lambda: prepare(setting))
-    if begun:
-        check_prepared(setting, prepared)
+    prepared = complete_preparation(setting, lambda: prepare(setting))
     tracker.log_parameters(config.to_json())
     tracker.log_metrics({f"loss_dense_{part}": loss for part, loss in prepared["losses"].items()})
     setting.fit_memory()
@@ -195,19 +166,9 @@ def _find_baselines(setting: Setting, swept: dict[str, Any], searched: dict[str,
 
 
 def _make_follow(tracker: Tracker, name: str) -> Follow:
-    count, best = 0, float("inf")
-
-    def follow(records: Sequence[Record]) -> None:
-        nonlocal count, best
-        for record in records:
-            count += 1
-            tracker.log_record(record, name=f"{name}-{count:03d}")
-            divergence = record.metrics.get("kl")
-            if divergence is not None:
-                best = min(best, divergence)
-                tracker.log_metrics({f"{name}_kl": divergence, f"{name}_best_kl": best}, step=count)
-
-    return follow
+    return follow_scores(
+        tracker, name, read=lambda record: record.metrics.get(KL), curve=f"{name}_kl", best=f"{name}_best_kl"
+    )
 
 
 def _log_points(tracker: Tracker, judged: dict[str, Any]) -> None:

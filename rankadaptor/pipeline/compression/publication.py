@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.errors import InputError
 from rankadaptor.files import write_text
 from rankadaptor.pipeline.compression.delivery import FILE, MODEL_FOLDER
-from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.pipeline.running_job import RunningJob
 from rankadaptor.plots import plot_layers, plot_sizes, plot_speeds
-from rankadaptor.report import write_report
 from rankadaptor.results.compression import build_layers_table, build_points_table, explain_compression
-from rankadaptor.tracking import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-logger = logging.getLogger(__name__)
 
 FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
     "front": plot_sizes,
@@ -29,25 +23,19 @@ FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
 }
 
 
-def publish(folder: RunFolder, document: dict[str, Any], tracker: Tracker) -> None:
+def publish(job: RunningJob, document: dict[str, Any]) -> None:
     """Write the report and the card, and log everything that people look at.
 
     Args:
-        folder: The run's folder.
+        job: The run.
         document: The whole result document.
-        tracker: Where it is logged too.
     """
+    folder, tracker = job.folder, job.tracker
     card = folder.path / MODEL_FOLDER / "README.md"
     write_text(card, write_compression_card(document))
-    tracker.log_file(write_report(folder.path))
-    tracker.log_json(document, "result.json")
+    job.publish(document, FIGURES)
     tracker.log_file(card, folder="card")
     tracker.log_file(folder.path / FILE)
-    for name, plot in FIGURES.items():
-        try:
-            tracker.log_figure(plot(document), f"plots/{name}.png")
-        except InputError as error:
-            logger.debug("no %s plot: %s", name, error)
 
 
 def write_compression_card(document: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from rankadaptor.pipeline.compression.candidates import Candidate, find_run_teac
 from rankadaptor.pipeline.compression.jobs import Job, do_jobs
 from rankadaptor.pipeline.compression.recovering import build_rank_space
 from rankadaptor.pipeline.compression.setting import RECORDS_FILE, Setting
-from rankadaptor.pipeline.compression.texts import CALIBRATION, SEARCH, TRAINING
+from rankadaptor.pipeline.text_jobs.texts import CALIBRATION, SEARCH, TRAINING
 from rankadaptor.predictor import make_predictor
 from rankadaptor.predictor.storage import SHIPPED
 from rankadaptor.search import Search

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.config import CompressConfig, ElasticConfig
+from rankadaptor.config import CompressConfig
 from rankadaptor.corpus import RecordFile
-from rankadaptor.named_models import load
 from rankadaptor.pipeline.compression.importance_file import read_importance
-from rankadaptor.pipeline.compression.texts import CALIBRATION, SEARCH, Texts, load_texts
 from rankadaptor.pipeline.run_folder import RunFolder
-from rankadaptor.runtime import Compute, choose_compute, count_cores, read_free_memory
+from rankadaptor.pipeline.text_jobs.setting import TextSetting, pick_compute
+from rankadaptor.pipeline.text_jobs.texts import SEARCH
+from rankadaptor.runtime import Compute, count_cores, read_free_memory
 from rankadaptor.space import Space
 
 if TYPE_CHECKING:
@@ -33,20 +33,14 @@ FREE_SHARE = 0.8  # of the free memory that workers may take together
 
 
 @dataclass
-class Setting:
-    """The inputs of a run, loaded when they are first needed.
+class Setting(TextSetting[CompressConfig]):
+    """The inputs of a compression.
 
     Attributes:
-        folder: The run's folder.
-        config: The run.
-        compute: Device, precision of products, threads of one process.
         workers: Processes that may compute at a time. Results do not depend on it.
         latency_model: Nanoseconds per token of each option, where the run measures them.
     """
 
-    folder: RunFolder
-    config: CompressConfig
-    compute: Compute
     workers: int = 1
     latency_model: Any = None
 
@@ -61,28 +55,16 @@ class Setting:
         state = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {**state, **{name: self.__dict__[name] for name in ("texts",) if name in self.__dict__}}
 
-    @functools.cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        # In float32, whatever products are computed in: the file is made from these weights.
-        exact = dataclasses.replace(self.compute, dtype="float32", quantise=None)
-        model, tokenizer = load(self.config.model, compute=exact)
-        self.compute.apply()
-        return model, tokenizer
+    @property
+    def stored(self) -> Compute:
+        """The device; in float32, whatever products are computed in: the file is made from these weights."""
+        return dataclasses.replace(self.compute, dtype="float32", quantise=None)
 
     @property
-    def model(self) -> Any:
-        """The dense model, in float32."""
-        return self._loaded[0]
-
-    @property
-    def tokenizer(self) -> Any:
-        """Its tokenizer."""
-        return self._loaded[1]
-
-    @functools.cached_property
-    def texts(self) -> Texts:
-        """The text, divided."""
-        return load_texts(self.config, self.tokenizer, model=self.model)
+    def training_windows(self) -> int:
+        """Windows of text that a recovery trains on."""
+        recover = self.config.recover
+        return recover.steps * recover.batch_size if recover is not None else 1
 
     def read_texts(self) -> None:
         """Read the text now, so that it travels to other processes."""
@@ -127,12 +109,6 @@ class Setting:
         if score is not None and hasattr(score, "close"):
             score.close()
 
-    def make_calibration(self) -> Any:
-        """Return the token ids of the calibration text, `(windows, length)`."""
-        import torch
-
-        return torch.tensor([sequence.input_ids for sequence in self.texts[CALIBRATION]])
-
     def fit_memory(self) -> None:
         """Lower the number of workers to what the free memory holds."""
         free = read_free_memory()
@@ -155,16 +131,6 @@ def make_slice_score(
     from rankadaptor.measure import SliceScore
 
     return SliceScore(setting.live, sequences, compute=setting.compute, records=records)
-
-
-def pick_compute(config: CompressConfig | ElasticConfig) -> Compute:
-    """Choose device and precision as the run asks, and the threads of one process.
-
-    On a CPU that is one thread, whatever the run may use: results then do not depend on their number.
-    """
-    given = config.compute
-    compute = choose_compute(device=given.device, dtype=given.dtype, threads=given.threads or count_cores())
-    return compute if compute.device != "cpu" else dataclasses.replace(compute, threads=1)
 
 
 def count_workers(config: CompressConfig, *, device: str) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rankadaptor.files import compute_digest
 from rankadaptor.pipeline.compression.importance_file import Scores, read_importance, write_importance
 from rankadaptor.pipeline.compression.setting import Setting
-from rankadaptor.pipeline.compression.texts import CALIBRATION
+from rankadaptor.pipeline.text_jobs.texts import CALIBRATION
 
 logger = logging.getLogger(__name__)
 

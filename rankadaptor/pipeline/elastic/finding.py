@@ -15,8 +15,9 @@ from rankadaptor.errors import NonFiniteError
 from rankadaptor.measure import SliceScore
 from rankadaptor.methods import LORA, find_method
 from rankadaptor.model import save_pruned
-from rankadaptor.pipeline.compression.texts import SEARCH, TRAINING
 from rankadaptor.pipeline.elastic.setting import ElasticSetting
+from rankadaptor.pipeline.text_jobs.score_log import Follow
+from rankadaptor.pipeline.text_jobs.texts import SEARCH, TRAINING
 from rankadaptor.predictor import make_predictor
 from rankadaptor.search import Search
 from rankadaptor.search.measured_front import evolve_measured
@@ -34,7 +35,6 @@ MODEL_FOLDER, ADAPTER_FOLDER = "model", "adapter"
 CHECKPOINT_EVERY = 10
 
 Measure = Callable[[Sequence[Allocation]], list[Record]]
-Follow = Callable[[Sequence[Record]], None]
 
 
 def train(setting: ElasticSetting) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,19 +11,17 @@ from typing import Any
 import torch
 
 from rankadaptor.components.adapter import ADAPTER_PARAMETERS
-from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.model import describe_model
 from rankadaptor.pipeline.compression.recovering import recover_merged
 from rankadaptor.pipeline.compression.rounding import round_weights
-from rankadaptor.pipeline.compression.texts import TRAINING
 from rankadaptor.pipeline.elastic.finding import SUPER_NETWORK, merge_slice, open_network
 from rankadaptor.pipeline.elastic.setting import ElasticSetting
+from rankadaptor.pipeline.text_jobs.preparation import measure_losses
+from rankadaptor.pipeline.text_jobs.texts import TRAINING
 from rankadaptor.recovery.final import train_adapter
 from rankadaptor.supernet.storage import load_super_network
 from rankadaptor.training.shared_weights import share_weights
 from rankadaptor.verdict import judge_gains
-
-logger = logging.getLogger(__name__)
 
 LORA, ALONE, UNMERGED, DENSE = "lora", "alone", "unmerged", "dense"
 ROUNDS, TIMED_TOKENS = 5, 256
@@ -123,13 +120,8 @@ def judge(
 
 def measure_point(setting: ElasticSetting, name: str, model: Any, *, tokens: int) -> dict[str, Any]:
     """Measure a model on the judging texts: losses in nats per token, its sizes."""
-    losses: dict[str, HeldOutLoss] = {
-        part: measure_loss(model, setting.texts[part], compute=setting.compute)
-        for part in setting.texts.judging
-    }
+    losses = measure_losses(setting, name, model)
     facts = describe_model(model, repeats=0)
-    for part, loss in losses.items():
-        logger.info("%s: loss %.4f nats per token on the %s text", name, loss.mean, part)
     return {
         "name": name,
         "parameters": facts["parameters"],

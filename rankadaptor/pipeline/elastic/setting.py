@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from rankadaptor.components.adapter import ADAPTER_PARAMETERS
 from rankadaptor.components.composition.costs import PARAMETERS
@@ -18,41 +15,21 @@ from rankadaptor.config import ElasticConfig
 from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.model.families import describe_linears
 from rankadaptor.model.identity import forget_origin
-from rankadaptor.named_models import load
-from rankadaptor.pipeline.compression.setting import pick_compute
-from rankadaptor.pipeline.compression.texts import CALIBRATION, JUDGING, SEARCH, TRAINING, Texts, divide_texts
 from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.pipeline.text_jobs.setting import TextSetting, pick_compute
 from rankadaptor.recipe import Recipe
-from rankadaptor.runtime import Compute
 from rankadaptor.space import Allocation, Limit, Space
 from rankadaptor.supernet import MIDDLE, build_elastic_space, find_smallest
 from rankadaptor.supernet.plan import RANDOM_SLICES, SANDWICH
 
 
-@dataclass
-class ElasticSetting:
-    """The inputs of a run, loaded when they are first needed.
-
-    Attributes:
-        folder: The run's folder.
-        config: The run.
-        compute: Device, precision of products, threads.
-    """
-
-    folder: RunFolder
-    config: ElasticConfig
-    compute: Compute
+class ElasticSetting(TextSetting[ElasticConfig]):
+    """The inputs of an elastic job."""
 
     @classmethod
     def of_run(cls, folder: RunFolder, config: ElasticConfig) -> ElasticSetting:
         """Return the inputs of a run."""
         return cls(folder, config, pick_compute(config))
-
-    @functools.cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        model, tokenizer = load(self.config.model, compute=self.compute)
-        self.compute.apply()
-        return model, tokenizer
 
     @functools.cached_property
     def model(self) -> Any:
@@ -63,29 +40,10 @@ class ElasticSetting:
             forget_origin(model)
         return model
 
-    def make_calibration(self) -> torch.Tensor:
-        """Return the token ids of the calibration text, `(windows, length)`."""
-        device = next(self._loaded[0].parameters()).device
-        return torch.tensor([each.input_ids for each in self.texts[CALIBRATION]]).to(device)
-
     @property
-    def tokenizer(self) -> Any:
-        """Its tokenizer."""
-        return self._loaded[1]
-
-    @functools.cached_property
-    def texts(self) -> Texts:
-        """The text, divided."""
-        given, train = self.config.data, self.config.train
-        wanted = {
-            JUDGING: given.judge_sequences,
-            SEARCH: given.search_sequences,
-            CALIBRATION: self.config.choices.importance_rows,
-            TRAINING: train.steps * train.batch_size,
-        }
-        return divide_texts(
-            given, self.tokenizer, wanted=wanted, seed=self.config.seed, model=self._loaded[0]
-        )
+    def training_windows(self) -> int:
+        """Windows of text that the super-network is trained on."""
+        return self.config.train.steps * self.config.train.batch_size
 
     @functools.cached_property
     def space(self) -> Space:

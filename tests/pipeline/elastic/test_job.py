@@ -91,6 +91,7 @@ def test_a_finished_run_is_read_and_a_later_step_may_change(finished, source, ca
     before = (folder / "steps" / "train.json").read_text()
     again = run_elastic(build_elastic(describe(source, folder)))
     assert again["result"] == document["result"]
+    assert again["run"] == document["run"]  # commit and times of what was measured
     assert main(["report", str(folder)]) == 0
     shown = capsys.readouterr().out
     assert "middle of every slot" in shown

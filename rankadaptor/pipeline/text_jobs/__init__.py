@@ -1,0 +1,1 @@
+"""What the jobs on text divided by document, `compress` and `elastic`, have in common."""
