@@ -153,6 +153,7 @@ class CompressionDefaults:
         screen_sequences: Sequences that a candidate is scored on before the others.
         judge_sequences: Sequences of each judging text.
         evaluations: Configurations scored, sweep included.
+        recovered_steps: Optimiser steps of the model that is scored; 0 scores the dense model.
         finalists: Configurations recovered shortly before one of them is chosen.
         finalist_steps: Optimiser steps of that.
         steps: Optimiser steps of the full recovery.
@@ -176,6 +177,7 @@ class CompressionDefaults:
     screen_sequences: int = 8
     judge_sequences: int = 64
     evaluations: int = 160
+    recovered_steps: int = 0
     finalists: int = 2
     finalist_steps: int = 16
     steps: int = 48

@@ -99,6 +99,12 @@ class CompressSearchSection(Section):
         ge=1,
         description="Configurations that are recovered shortly before one is chosen.",
     )
+    recovered_steps: int = Field(
+        default=DEFAULTS.recovered_steps,
+        ge=0,
+        description="Optimiser steps that the dense model is recovered for before configurations of it are "
+        "scored; scores then tell more of what a recovery leaves. 0 scores the dense model itself.",
+    )
     records: str | None = Field(
         default=None,
         min_length=1,
@@ -186,6 +192,9 @@ class CompressExportSection(Section):
     )
 
 
+SCORED_RECIPE = {*LossSection.model_fields, "method", "rank", "batch_size"}
+"""Keys of `recover` that the recovery of the model that is scored depends on, beside its rate."""
+
 COMPRESS = JobKind(
     name="compress",
     paths=PathKeys(
@@ -195,6 +204,7 @@ COMPRESS = JobKind(
     later={
         **{f"recover.{key}": RECIPE_LATER[key] for key in (*LossSection.model_fields, "method")},
         "recover.quantisation_aware": False,
+        "search.recovered_steps": 0,
         "recover.schedules": None,
         "recover.losses": None,
         "recover.choose_share": CHOICE.share,
@@ -204,7 +214,8 @@ COMPRESS = JobKind(
             ("seed", "model", "compute", "data", "choices.importance", "choices.importance_rows")
         ),
         "speed": StepInputs(("export.prompt", "export.generated"), after=("prepare",)),
-        "sweep": StepInputs(("choices", "limits", "search.evaluations"), after=("prepare",)),
+        "scored_model": StepInputs(("search.recovered_steps", "search.recovered_by"), after=("prepare",)),
+        "sweep": StepInputs(("choices", "limits", "search.evaluations"), after=("scored_model",)),
         "search": StepInputs(("search.screen_sequences",), after=("sweep",)),
         "baselines": StepInputs(("references.rules",), after=("search",)),
         "finalist_files": StepInputs(("recover",), after=("search",)),
@@ -226,7 +237,7 @@ COMPRESS = JobKind(
         "recoveries": StepInputs(after=("recover", "stock", "stock_recovered", "references")),
         "judge": StepInputs(after=("export", "stock", "stock_recovered", "references")),
     },
-    fixed=("prepare", "sweep", "search"),
+    fixed=("prepare", "scored_model", "sweep", "search"),
     places={
         "speed": ("steps/speed.json",),
         "baselines": ("steps/baselines.json",),
@@ -298,6 +309,9 @@ class CompressConfig(JobConfig, NamedKind):
         values = super().list_inputs()
         if self.limits.latency is not None:
             values["limits.timed"] = [self.export.prompt, self.export.generated]
+        if self.search.recovered_steps and self.recover is not None:
+            recipe = self.recover.model_dump(mode="json", include=SCORED_RECIPE)
+            values["search.recovered_by"] = [*sorted(recipe.items()), self.recover.tried_rates[-1]]
         names = values.pop("references")
         found = {f"references.{name}": name in names for name in STOCK_REFERENCES}
         rules = sorted(name for name in names if name not in STOCK_REFERENCES)

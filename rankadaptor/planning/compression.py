@@ -54,6 +54,7 @@ def check_compression_inputs(config: CompressConfig, *, first: int | None = None
     checks: list[Check] = [
         ("choices", lambda: check_types(config)),
         ("stock_types", lambda: check_stock_types(config)),
+        ("search.recovered_steps", lambda: check_scored_model(config)),
         ("limits.size", lambda: check_size(config, shape)),
         ("limits.parameters", lambda: check_parameters(config, shape)),
         *list_text_checks(config, shape, first=first),
@@ -67,6 +68,19 @@ def check_compression_inputs(config: CompressConfig, *, first: int | None = None
     checks += list_tracking_checks(config.track, load=first is None)
     run_checks(config.name, checks)
     return shape
+
+
+def check_scored_model(config: CompressConfig) -> None:
+    """Check that the model that is scored can be recovered as the run asks.
+
+    Raises:
+        InputError: If the run recovers nothing.
+    """
+    if config.search.recovered_steps and config.recover is None:
+        raise InputError(
+            f"{config.search.recovered_steps} steps, but recover is null, which names no recovery. Give 0 to "
+            "score the dense model, or a recover section."
+        )
 
 
 def check_types(config: CompressConfig) -> None:

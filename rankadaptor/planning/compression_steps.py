@@ -142,6 +142,11 @@ def _list_search_steps(costs: _Costs) -> Iterator[PlanStep]:
     if config.limits.latency is not None:
         what = "measure types and widths on the engine"
         yield PlanStep("speed", what, 1, 0, LATENCY_SECONDS, PROCESS_BYTES)
+    if config.search.recovered_steps:
+        what, tokens = "recover the model whose configurations are scored", costs.step[0]
+        seconds = costs.recover(config.search.recovered_steps) + 2 * costs.score(costs.searched)
+        trained = config.search.recovered_steps * tokens
+        yield PlanStep("scored_model", what, 1, trained, seconds, costs.step[2])
     slots = 2 * len(costs.shape.blocks) + (1 if costs.shape.tied else 2)
     sweep = min(2 * slots, int(SWEEP_SHARE * config.search.evaluations))
     one = costs.score(costs.searched)

@@ -69,3 +69,11 @@ def test_a_run_without_recovery_is_planned(workers: int):
     steps = plan(workers, recover=None, references=["stock", "uniform"])
     assert steps["finalists"].runs == steps["stock_recovered"].runs == 0
     assert steps["references"].tokens > 0
+
+
+def test_the_recovery_of_the_scored_model_is_planned():
+    plain, recovered = plan(1), plan(1, search={"recovered_steps": 12})
+    assert "scored_model" not in plain
+    step = recovered["scored_model"]
+    assert step.tokens == 12 * 8 * 128
+    assert sum_seconds(recovered) == pytest.approx(sum_seconds(plain) + step.seconds)

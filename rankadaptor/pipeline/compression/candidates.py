@@ -103,11 +103,11 @@ def find_run_teacher(setting: Setting, recipe: Recipe) -> Any:
     return setting.model if recipe.needs_teacher else None
 
 
-def make_run_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
-    """Return the run's recipe at a length and a learning rate, with what was chosen of its other fields."""
+def make_given_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
+    """Return the recipe of the run file at a length and a learning rate, before anything of it is chosen."""
     given = setting.config.recover
     assert given is not None
-    recipe = make_recipe(
+    return make_recipe(
         rank=given.rank,
         batch_size=given.batch_size,
         length=setting.config.data.length,
@@ -116,7 +116,11 @@ def make_run_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
         method=given.method,
         **{key: getattr(given, key) for key in LossSection.model_fields},
     )
-    chosen = read_choice(setting)
+
+
+def make_run_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
+    """Return the run's recipe at a length and a learning rate, with what was chosen of its other fields."""
+    recipe, chosen = make_given_recipe(setting, steps=steps, rate=rate), read_choice(setting)
     return recipe if chosen is None else recipe.replace(**{**chosen["changes"], RATE: rate})
 
 

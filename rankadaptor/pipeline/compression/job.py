@@ -22,6 +22,7 @@ from rankadaptor.pipeline.compression.preparation import prepare
 from rankadaptor.pipeline.compression.rank_search import SEARCHED, search_ranks
 from rankadaptor.pipeline.compression.recoveries import recover_all
 from rankadaptor.pipeline.compression.references import measure_references
+from rankadaptor.pipeline.compression.scored_model import measure_scored_model
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.compression.stock_files import measure_stock, recover_stock
 from rankadaptor.pipeline.running_job import open_job
@@ -77,6 +78,9 @@ def _run_steps(setting: Setting, tracker: Tracker) -> dict[str, Any]:
         latency = folder.complete("speed", lambda: measure_latency(setting))
         setting.latency_model = read_latency(latency)
 
+    scored = None
+    if config.search.recovered_steps:
+        scored = folder.complete("scored_model", lambda: measure_scored_model(setting))
     swept = folder.complete("sweep", lambda: sweep(setting, follow=_make_follow(tracker, "sweep")))
     searched = folder.complete(
         "search", lambda: search(setting, swept, follow=_make_follow(tracker, "search"))
@@ -111,7 +115,8 @@ def _run_steps(setting: Setting, tracker: Tracker) -> dict[str, Any]:
     _log_points(tracker, judged)
 
     steps = {
-        "prepare": prepared, "speed": latency, "sweep": swept, "search": searched, "baselines": baselines,
+        "prepare": prepared, "speed": latency, "scored_model": scored, "sweep": swept,
+        "search": searched, "baselines": baselines,
         "finalists": finalists, "ranks": ranked, "recoveries": recoveries, "recover": recovered,
         "export": exported, "stock": stock,
         "stock_recovered": stock_recovered, "references": references, "judge": judged,
@@ -142,7 +147,8 @@ def _run_steps(setting: Setting, tracker: Tracker) -> dict[str, Any]:
             "tokens_trained": {
                 name: step["tokens"]
                 for name, step in (
-                    ("finalists", finalists), ("ranks", ranked), ("recover", recovered),
+                    ("scored_model", scored), ("finalists", finalists), ("ranks", ranked),
+                    ("recover", recovered),
                     ("stock_recovered", stock_recovered),
                     ("references", references),
                 )

@@ -79,13 +79,25 @@ class Setting(TextSetting[CompressConfig]):
         return LiveModel(self.model, scores=scores, importance=self.config.choices.importance)
 
     @functools.cached_property
+    def scored(self) -> Any:
+        """The model that the search scores, to apply allocations to; `live` unless it is recovered first."""
+        if not self.config.search.recovered_steps:
+            return self.live
+        from rankadaptor.components.composition import LiveModel
+        from rankadaptor.pipeline.compression.scored_model import recover_dense
+
+        scores = read_importance(self.folder.path / IMPORTANCE_FILE)
+        model = recover_dense(self).model
+        return LiveModel(model, scores=scores, importance=self.config.choices.importance)
+
+    @functools.cached_property
     def space(self) -> Space:
         """All configurations that respect the limits."""
         return build_space_of(self.config, self.model, self.tokenizer, latency_model=self.latency_model)
 
     @functools.cached_property
     def score(self) -> SliceScore | SlicePool:
-        """The measure of the search: KL to the dense model on the search text."""
+        """The measure of the search: KL to the model that is scored, as it is, on the search text."""
         from rankadaptor.measure import SlicePool
 
         records = RecordFile(self.config.search.records or self.folder.path / RECORDS_FILE)
@@ -115,7 +127,8 @@ class Setting(TextSetting[CompressConfig]):
         if self.workers < 2 or free is None:
             return
         weights = sum(tensor.numel() for tensor in self.model.parameters()) * FLOAT_BYTES
-        possible = max(int(FREE_SHARE * free / (PROCESS_BYTES + weights * (1 + COPIES))), 1)
+        models = 2 if self.config.search.recovered_steps else 1
+        possible = max(int(FREE_SHARE * free / (PROCESS_BYTES + weights * (models + COPIES))), 1)
         if possible < self.workers:
             logger.warning(
                 "memory: %.1f GB are free, enough for %d worker(s) instead of %d", free / 1e9, possible,
@@ -130,7 +143,7 @@ def make_slice_score(
     """Build the measure of the search in this process."""
     from rankadaptor.measure import SliceScore
 
-    return SliceScore(setting.live, sequences, compute=setting.compute, records=records)
+    return SliceScore(setting.scored, sequences, compute=setting.compute, records=records)
 
 
 def count_workers(config: CompressConfig, *, device: str) -> int:

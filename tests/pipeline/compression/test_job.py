@@ -25,6 +25,7 @@ from rankadaptor.pipeline.compression.finalists import read_chosen
 from rankadaptor.pipeline.compression.judging import judge
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.pipeline.step_files import read_step
 from rankadaptor.planning.compression_plan import estimate_compression
 from rankadaptor.runtime import choose_compute
 
@@ -269,6 +270,31 @@ def test_a_longer_recovery_keeps_the_search(
     assert document["result"]["search"] == finished[1]["result"]["search"]
     trained = document["result"]["cost"]["tokens_trained"]
     assert trained["recover"] == 4 * 4 * 16
+
+
+def test_scores_of_a_recovered_model_repeat_whatever_follows(source: Path, tmp_path: Path):
+    output, search = tmp_path / "out", {"evaluations": 20, "finalists": 1, "recovered_steps": 2}
+    changes = {"search": search, "references": [], "export": {"engine": False, "sample": None}}
+    values = describe(source, output, **changes)
+    found = run_compression(build_compression(values))["result"]
+    step = read_step(output / "steps" / "scored_model.json", "scored_model", job="compress")
+    assert step["loss"] < step["loss_dense"]
+    assert found["cost"]["tokens_trained"]["scored_model"] == step["tokens"] == 2 * 4 * 16
+    longer = build_compression(describe(source, output, **changes, recover=values["recover"] | {"steps": 5}))
+    again = run_compression(longer)["result"]
+    scores = [each["kl"] for each in found["search"]["history"]]
+    assert [each["kl"] for each in again["search"]["history"]] == scores
+    two = build_compression(describe(source, tmp_path / "two", **changes, compute={"threads": 2}))
+    assert [each["kl"] for each in run_compression(two)["result"]["search"]["history"]] == scores
+    setting = Setting.of_run(RunFolder(output, longer.digest(), config=longer), longer)
+    dense, scored = (dict(each.model.named_parameters()) for each in (setting.live, setting.scored))
+    changed = {
+        name for name, value in scored.items() if not np.array_equal(value.detach(), dense[name].detach())
+    }
+    assert changed
+    assert all("_proj" in name for name in changed)
+    with pytest.raises(InputError, match=r"search\.recovered_steps: 2 steps, but recover is null"):
+        run_compression(build_compression(describe(source, tmp_path / "none", **changes, recover=None)))
 
 
 def test_stock_files_far_above_the_limit_are_not_recovered(
