@@ -215,7 +215,16 @@ COMPRESS = JobKind(
         ),
         "speed": StepInputs(("export.prompt", "export.generated"), after=("prepare",)),
         "scored_model": StepInputs(("search.recovered_steps", "search.recovered_by"), after=("prepare",)),
-        "sweep": StepInputs(("choices", "limits", "search.evaluations"), after=("scored_model",)),
+        "sweep": StepInputs(
+            (
+                "choices",
+                "limits",
+                "search.evaluations",
+                "search.recovered_steps",
+                "search.recovered_by",
+            ),
+            after=("prepare",),
+        ),
         "search": StepInputs(("search.screen_sequences",), after=("sweep",)),
         "baselines": StepInputs(("references.rules",), after=("search",)),
         "finalist_files": StepInputs(("recover",), after=("search",)),

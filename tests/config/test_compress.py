@@ -92,9 +92,13 @@ def test_other_limits_repeat_the_search_and_another_recovery_keeps_it():
     assert describe_difference(first, other) == ["limits.size 60MB → 45MB"]
     before = digest_steps(first)
     recovered_stock = {"stock_recovered_files"}
-    assert find_kept(before, other) == {"prepare", "speed"} | STOCK_FILES | recovered_stock
+    assert find_kept(before, other) == {"prepare", "speed", "scored_model"} | STOCK_FILES | recovered_stock
     longer = build_compression({**LIMITED, "recover": {"steps": 99}})
-    assert find_kept(before, longer) == {"prepare", "speed", "sweep", "search", "baselines"} | STOCK_FILES
+    searched = {"prepare", "speed", "scored_model", "sweep", "search", "baselines"}
+    assert find_kept(before, longer) == searched | STOCK_FILES
+    scored = build_compression({**LIMITED, "search": {"recovered_steps": 8}})
+    assert find_kept(before, scored) == {"prepare", "speed", "stock_recovered_files"} | STOCK_FILES
+    assert describe_difference(first, scored)[0] == "search.recovered_steps 0 → 8"
 
 
 def test_other_references_repeat_no_recovery_of_what_stays():
@@ -135,4 +139,4 @@ def test_the_plain_loss_is_what_compressions_had_before() -> None:
     taught = build_compression({**LIMITED, "recover": {"loss": "distill"}})
     assert taught.digest() != config.digest()
     kept = find_kept(digest_steps(config), taught)
-    assert kept == {"prepare", "speed", "sweep", "search", "baselines"} | STOCK_FILES
+    assert kept == {"prepare", "speed", "scored_model", "sweep", "search", "baselines"} | STOCK_FILES
