@@ -22,9 +22,11 @@ not edited by hand. How to use the command is in [how-to/compress.md](how-to/com
 
 Every file is a GGUF file that llama.cpp runs. Loss is in nats per token of the file's own weights, on two
 texts that chose nothing: text of the kind that the search and the recovery saw, from other documents, and
-text of another domain. *Recovered* files had the same LoRA fine-tune on the same tokens, merged and then
-quantised; the dense model too. The dense weights of kit:smollm2-135m lie on the grid of Q4_1, so Q4_1 costs
-nothing there as long as the weights are untouched.
+text of another domain. *Recovered* files had the same LoRA fine-tune on the same tokens, the dense model
+too. Their adapters were trained through the rounding of the file's types where the table says so (types whose
+packing is not known to the training, as those of Q3_K_M and Q2_K, are rounded afterwards), and are merged. The
+dense weights of kit:smollm2-135m lie on the grid of Q4_1, so Q4_1 costs nothing there as long as the weights
+are untouched.
 """
 
 
@@ -91,6 +93,7 @@ def _list_files(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         name = f"**{row['method']}**" if row["kind"] == OURS else row["method"]
+        name += ", trained through the rounding" if row.get("through_rounding") else ""
         speeds = (row["prompt_tokens_per_second"], row["generate_tokens_per_second"])
         lines.append(
             f"| {name} | {row['limit'] or ABSENT} | {row['bytes'] / 1e6:.2f} | "

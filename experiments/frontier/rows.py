@@ -42,8 +42,9 @@ def _make_row(point: Mapping[str, Any], document: Mapping[str, Any], *, setting:
         "method": point["name"],
         "kind": point["kind"],
         "recovered": point["recovered"],
+        "through_rounding": bool(point["recovered"] and config["recover"]["quantisation_aware"]),
         # A stock file has no limit: it is as large as its types make it.
-        "limit": None if point["kind"] == "stock" else config["limits"]["size"],
+        "limit": None if point["kind"] == "stock" else _describe_limits(config["limits"]),
         "bytes": point["bytes"],
         "parameters": point["parameters"],
         "loss_judging": point["losses"]["judging"],
@@ -58,3 +59,7 @@ def _make_row(point: Mapping[str, Any], document: Mapping[str, Any], *, setting:
         "seconds": round(sum(cost["seconds"].values())) if ours else None,
         "file_sha256": point["sha256"],
     }
+
+
+def _describe_limits(limits: Mapping[str, str | None]) -> str:
+    return ", ".join(str(bound) for bound in limits.values() if bound is not None)

@@ -21,15 +21,17 @@ class Sizes:
         small: Limits below every stock file.
         largest: Bytes of the largest stock file that counts.
         free: A stock type that costs nothing because the dense weights lie on its grid; it does not count.
+        faster: Limits on the time per token.
     """
 
     stock: Mapping[str, float]
     small: tuple[str, ...]
     largest: float
     free: str | None = None
+    faster: tuple[str, ...] = ()
 
 
-SMOLLM2 = Sizes({"90MB": 0.1, "75MB": 0.0}, ("60MB", "45MB"), 94e6, "Q4_1")
+SMOLLM2 = Sizes({"90MB": 0.1, "75MB": 0.0}, ("60MB", "45MB"), 94e6, "Q4_1", ("0.7x",))
 OTHERS: Mapping[str, Sizes] = {"mistral-12x96": Sizes({"1300KB": 0.0}, ("800KB",), 1.36e6)}
 """Sizes of settings other than SmolLM2-135M, by name."""
 
@@ -49,6 +51,9 @@ def build_targets(rows: Sequence[Row]) -> Table:
         delivered = [row for row in own if row["method"] == OURS]
         others = [row for row in rows if is_reference(row)]
         pairs = [("as delivered", delivered, others)]
+        if any(row["kind"] == "stock" for row in others):
+            found = [row for row in others if not row["recovered"]]
+            pairs.append(("as delivered, stock files as they are found", delivered, found))
         pairs.append(
             (
                 "not recovered",
@@ -101,7 +106,7 @@ def _list_targets(sizes: Sizes) -> list[tuple[str, float, str, Test]]:
             (limit, 0.2, "uniform widths", is_rule(limit, ("uniform",))),
             (limit, 0.05, "Taylor, FLAP, Block Influence", is_rule(limit, ("taylor", "flap", "block"))),
         ]
-    for limit in (*sizes.stock, *sizes.small):
+    for limit in (*sizes.stock, *sizes.small, *sizes.faster):
         targets.append((limit, 0.0, "widths first, types second", is_rule(limit, ("sequential",))))
     return targets
 
