@@ -28,6 +28,13 @@ QLORA: MethodName = "qlora"
 THROUGH_ROUNDING: tuple[MethodName, ...] = (LORA, "rslora")
 """Methods that can be trained through the rounding of the types of a file."""
 
+Scales = Literal["fixed", "derived"]
+FIXED: Scales = "fixed"
+DERIVED: Scales = "derived"
+SCALES: tuple[Scales, ...] = get_args(Scales)
+"""Which scales the blocks have while a method trains through a rounding: always those of the weights that it
+starts from, or at each step those that a quantiser derives from the weights."""
+
 
 @dataclass(frozen=True)
 class Method:

@@ -14,7 +14,7 @@ from rankadaptor.config.stages import ChoiceAxes, TrackSection
 from rankadaptor.config.text_sections import TextComputeSection, TextDataSection
 from rankadaptor.defaults import CHOICE
 from rankadaptor.defaults import COMPRESSION as DEFAULTS
-from rankadaptor.methods import LORA, MethodName, find_method
+from rankadaptor.methods import DERIVED, FIXED, LORA, MethodName, Scales, find_method
 from rankadaptor.recipe import LATER as RECIPE_LATER
 
 ReferenceName = Literal[
@@ -139,10 +139,11 @@ class CompressRecoverSection(LossSection, ChoiceAxes):
         description="Cost of trying rates, schedules and losses at most, as a share of the full recovery.",
     )
     batch_size: int = Field(default=RECIPE.batch_size, ge=1, description="Sequences per optimiser step.")
-    quantisation_aware: bool = Field(
+    quantisation_aware: bool | Literal["derived"] = Field(
         default=False,
         description="Train the adapter through the rounding of the file's types, so that it makes up for "
-        "it. Every stock type of the dense model then has a recovery of its own.",
+        "it; true keeps the scales of the weights that a recovery starts from, derived follows the trained "
+        "weights. Every stock type of the dense model then has a recovery of its own.",
     )
     ranks: Literal["uniform", "searched"] = Field(
         default="uniform",
@@ -163,6 +164,11 @@ class CompressRecoverSection(LossSection, ChoiceAxes):
         """The learning rates to try: those given, or the method's own."""
         own = self.method != LORA and self.learning_rates == DEFAULTS.learning_rates
         return find_method(self.method).learning_rates if own else self.learning_rates
+
+    @property
+    def scales(self) -> Scales:
+        """The scales of a recovery through the rounding of types."""
+        return DERIVED if self.quantisation_aware == DERIVED else FIXED
 
     @property
     def may_need_teacher(self) -> bool:

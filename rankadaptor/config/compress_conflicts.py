@@ -72,8 +72,9 @@ def _check_method(recover: CompressRecoverSection) -> Iterator[Conflict]:
     if recover.quantisation_aware and method.name not in THROUGH_ROUNDING:
         yield Conflict(
             ("recover.quantisation_aware", key),
-            f"given true and {method.name}, but only {' and '.join(THROUGH_ROUNDING)} can be trained through "
-            "the rounding of types. Set recover.quantisation_aware: false, or take lora.",
+            f"given {str(recover.quantisation_aware).lower()} and {method.name}, but only "
+            f"{' and '.join(THROUGH_ROUNDING)} can be trained through the "
+            "rounding of types. Set recover.quantisation_aware: false, or take lora.",
         )
     steps = min(recover.steps, recover.finalist_steps)
     if steps < method.fewest_steps:

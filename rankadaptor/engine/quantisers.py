@@ -1,7 +1,8 @@
 """Weights packed into the engine's tensor types, and unpacked again.
 
 The gguf package packs what it knows; the library of the engine packs the other types, and those whose
-packing makes use of importance weights. Where both can, the bytes are the same.
+packing makes use of importance weights. Where both can, the bytes are the same. Without importance weights,
+weights that lie exactly on the grid of their type stay as they are; see `engine.grids`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rankadaptor.engine.grids import GRIDS, keep_grids
 from rankadaptor.engine.library import load_quantiser
 from rankadaptor.engine.types import TensorType, find_type
 from rankadaptor.errors import InputError, NonFiniteError
@@ -29,6 +31,9 @@ def quantise(
     values: npt.NDArray[Any], type_name: str, *, importance: npt.NDArray[Any] | None = None
 ) -> Bytes:
     """Pack a weight matrix.
+
+    Blocks that are levels of some scale already, because they come from a file or were trained so, keep that
+    scale and do not change; not with importance, where the bytes are always the engine's own.
 
     Args:
         values: (rows, columns) weights; rows are quantised each for itself.
@@ -50,6 +55,8 @@ def quantise(
         packed = _pack_by_package(matrix, kind)
     else:
         packed = load_quantiser().pack(matrix, _number(kind), weights, count=kind.count_bytes(*matrix.shape))
+    if weights is None and kind.name in GRIDS:
+        packed = keep_grids(matrix, packed, kind.name)
     return packed.reshape(matrix.shape[0], -1)
 
 

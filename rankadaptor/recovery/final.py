@@ -14,7 +14,7 @@ from rankadaptor.components.adapter.tuners.attach import attach_method
 from rankadaptor.data.rows import Source, load_rows
 from rankadaptor.defaults import RECOVERY
 from rankadaptor.errors import InputError
-from rankadaptor.methods import LORA, MethodName, find_method
+from rankadaptor.methods import FIXED, LORA, MethodName, Scales, find_method
 from rankadaptor.model.families import describe_linears
 from rankadaptor.model.identity import forget_origin, identify_base
 from rankadaptor.recipe import DISTILL, PLAIN, RANDOM, Recipe
@@ -54,6 +54,7 @@ def train_adapter(
     checkpoint: str | Path | None = None,
     start: Mapping[str, torch.Tensor] | None = None,
     types: Mapping[str, str] | None = None,
+    scales: Scales = FIXED,
     group: ProcessGroup = ALONE,
     teacher: Any = None,
 ) -> tuple[Any, TrainingResult]:
@@ -75,6 +76,7 @@ def train_adapter(
         checkpoint: Folder to resume from and to write to.
         start: Initial adapter weights, by PEFT's names.
         types: Type of each matrix by module name, to train through its rounding; see `round_adapted`.
+        scales: Their scales: `fixed` or `derived`.
         group: The processes that share the fine-tune.
         teacher: The model that the recipe's loss follows.
 
@@ -97,7 +99,7 @@ def train_adapter(
         load_start(trained, start)
         recipe = recipe.replace(initialisation=RANDOM)  # the weights are given
     if types:
-        round_adapted(trained, types)
+        round_adapted(trained, types, scales=scales)
     result = fine_tune(
         trained,
         sequences,
@@ -133,6 +135,7 @@ def recover(
     checkpoint: str | Path | None = None,
     start: Mapping[str, torch.Tensor] | None = None,
     types: Mapping[str, str] | str | None = None,
+    scales: Scales = FIXED,
     group: ProcessGroup = ALONE,
     teacher: Any = None,
 ) -> Any:
@@ -173,6 +176,9 @@ def recover(
             or `nf4`; or one of them for every linear of the blocks. The result then computes with rounded
             weights, `merge_and_unload` gives these, and a file in these types holds them exactly. Zeros of
             sparse matrices are kept where the type has a zero.
+        scales: `fixed` keeps the scales that the given weights have in their types, so that weights on a
+            grid stay on it; save the merged model then, since the adapter alone does not hold the scales.
+            `derived` follows the weights by the rule of the file's writer, at each step.
         group: The processes that share the fine-tune, from `join_process_group`; all end with the same
             adapter.
         teacher: The model whose predictions the recipe's loss follows, as a rule the model before pruning: a
@@ -221,6 +227,7 @@ def recover(
         checkpoint=checkpoint,
         start=start,
         types=dict.fromkeys(linears, types) if isinstance(types, str) else types,
+        scales=scales,
         group=group,
         teacher=guide,
     )

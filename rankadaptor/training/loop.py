@@ -146,6 +146,7 @@ def fine_tune(
             identity["teacher"] = digest_base(teacher)
         if rounded := getattr(peft_model, "rounded_types", None):
             identity["types"] = compute_digest(rounded)
+            identity["scales"] = peft_model.rounded_scales
     if folder is not None:
         state = load_state(folder, parameters=run.parameters, optimizer=run.optimizer, identity=identity)
         if run.ranks is not None and state.step:

@@ -76,6 +76,11 @@ def test_limits_are_read_as_people_write_them():
             {**LIMITED, "recover": {"quantisation_aware": True, "method": "dora"}},
             r"only lora and rslora can be trained through the rounding of types",
         ),
+        (
+            {**LIMITED, "recover": {"quantisation_aware": "derived", "method": "dora"}},
+            r"recover\.quantisation_aware.*given derived and dora",
+        ),
+        ({**LIMITED, "recover": {"quantisation_aware": "scaled"}}, r"recover\.quantisation_aware"),
         ({**LIMITED, "search": {"screen_sequences": 99}}, r"search\.screen_sequences: 99 are more than"),
     ],
 )
@@ -135,6 +140,9 @@ def test_the_plain_loss_is_what_compressions_had_before() -> None:
     assert build_compression({**LIMITED, "recover": plain}).digest() == config.digest()
     aware = build_compression({**LIMITED, "recover": {"quantisation_aware": True}})
     assert aware.digest() != config.digest()
+    derived = build_compression({**LIMITED, "recover": {"quantisation_aware": "derived"}})
+    assert derived.digest() != aware.digest()
+    assert (aware.recover.scales, derived.recover.scales) == ("fixed", "derived")
     assert "finalists" not in find_kept(digest_steps(config), aware)
     taught = build_compression({**LIMITED, "recover": {"loss": "distill"}})
     assert taught.digest() != config.digest()

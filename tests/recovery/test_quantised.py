@@ -15,9 +15,10 @@ from rankadaptor import CheckpointError, InputError
 from rankadaptor.components.adapter import RankSpace
 from rankadaptor.components.adapter.lora.attach import attach_adapter, list_adapter_parameters
 from rankadaptor.components.adapter.lora.rounded import RoundedLinear, round_adapted
+from rankadaptor.components.precision.fixed_scales import fix_scales
 from rankadaptor.components.precision.rounding import find_rounding
 from rankadaptor.engine.gguf_file import prepare_file, write_gguf
-from rankadaptor.engine.quantisers import dequantise
+from rankadaptor.engine.quantisers import dequantise, round_trip
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.model import save_pruned
 from rankadaptor.model.checkpoint import load_checkpoint
@@ -58,9 +59,10 @@ def read_file(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
+@pytest.mark.parametrize("scales", ["fixed", "derived"])
 @pytest.mark.parametrize("kind", ["Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL", "MXFP4", "F16"])
 def test_the_file_holds_what_was_trained(
-    kind, pico_model, recipe, sequences, compute, pico_tokenizer, tmp_path
+    kind, scales, pico_model, recipe, sequences, compute, pico_tokenizer, tmp_path
 ):
     model = pico_model("llama", 2)
     types = name_all(model, kind, embedding="Q4_1" if kind == "Q8_0" else kind)
@@ -68,7 +70,7 @@ def test_the_file_holds_what_was_trained(
     space = RankSpace.from_model(model, like_uniform=4)
     peft_model, result = train_adapter(
         model, space.reference(), recipe, sequences=sequences, held_out=(), steps=3, seed=0, compute=compute,
-        types=types,
+        types=types, scales=scales,
     )  # fmt: skip
     trained = {
         name: module.read_rounded().clone()
@@ -92,28 +94,59 @@ def test_the_file_holds_what_was_trained(
         last = name.rsplit(".", 1)[1].removesuffix("_proj")
         place = {"v": "attn_v", "o": "attn_output"}.get(last, f"ffn_{last}")
         assert np.array_equal(found[f"blk.{block}.{place}.weight"], weight.numpy()), (name, half)
-    rounded_again = {name: find_rounding(kind)(loaded.get_submodule(name).weight) for name in trained
-                     if name != EMBEDDING}  # fmt: skip
-    for name, weight in rounded_again.items():
-        assert torch.equal(weight, trained[name]), name
-    if kind != "IQ4_NL":  # which does not round its own output to itself
-        assert measure_loss(loaded, sequences, compute=compute).mean == pytest.approx(loss.mean, abs=1e-6)
+    for name in types.keys() - {EMBEDDING}:
+        weight = loaded.get_submodule(name).weight.detach().numpy()
+        assert np.array_equal(round_trip(weight, kind), trained[name].numpy()), name
+        assert np.array_equal(weight, trained[name].numpy()), name
+    assert measure_loss(loaded, sequences, compute=compute).mean == pytest.approx(loss.mean, abs=1e-6)
     assert result.losses[-1] < result.losses[0]
 
 
+@pytest.mark.parametrize("kind", ["Q4_1", "Q4_0", "IQ4_NL", "A3G32"])
+def test_without_an_update_weights_on_the_grid_do_not_change(kind, pico_model, recipe):
+    model = pico_model("llama", 1)
+    types = name_all(model, kind)
+    for name in types:
+        weight = model.get_submodule(name).weight
+        weight.data = find_rounding(kind)(weight.data)
+    before = {name: model.get_submodule(name).weight.clone() for name in types}
+    space = RankSpace.from_model(model, like_uniform=4)
+    peft_model = attach_adapter(model, space.reference(), recipe, seed=0)
+    round_adapted(peft_model, types)
+    for name, weight in before.items():
+        assert torch.equal(peft_model.get_base_model().get_submodule(name).read_rounded(), weight), name
+    merged = peft_model.merge_and_unload()
+    for name, weight in before.items():
+        assert torch.equal(merged.get_submodule(name).weight, weight), name
+
+
+def test_an_adapter_on_fixed_scales_is_saved_with_a_warning(
+    pico_model, recipe, rows, compute, pico_tokenizer, tmp_path, caplog
+):
+    for scales in ("derived", "fixed"):
+        found = recover(
+            pico_model("llama", 1), pico_tokenizer, data=rows, recipe=recipe, steps=1, compute=compute,
+            patience=None, types="Q4_0", scales=scales,
+        )  # fmt: skip
+        found.save_pretrained(tmp_path / scales)
+        assert ("save the merged model" in caplog.text) == (scales == "fixed")
+
+
+@pytest.mark.parametrize("scales", ["fixed", "derived"])
 @pytest.mark.parametrize("kind", ["A2G32", "A3G32", "A8G16"])
-def test_grids_hold_what_was_trained(kind, pico_model, recipe, sequences, compute):
+def test_grids_hold_what_was_trained(kind, scales, pico_model, recipe, sequences, compute):
     model = pico_model("qwen2", 2)
     space = RankSpace.from_model(model, like_uniform=4)
     peft_model, _ = train_adapter(
         model, space.reference(), recipe, sequences=sequences, held_out=(), steps=2, seed=0, compute=compute,
-        types=name_all(model, kind),
+        types=name_all(model, kind), scales=scales,
     )  # fmt: skip
     linear = peft_model.get_base_model().model.layers[0].mlp.up_proj
     trained = linear.read_rounded().clone()
     merged = peft_model.merge_and_unload().model.layers[0].mlp.up_proj.weight
     assert torch.equal(merged, trained)
-    assert torch.equal(find_rounding(kind)(merged), trained)
+    if scales == "derived":
+        assert torch.equal(find_rounding(kind)(merged), trained)
     assert len(merged[0, : find_rounding(kind).keywords["grid"].block].unique()) <= 2 ** int(kind[1])
 
 
@@ -175,7 +208,7 @@ def test_gradients_pass_straight_through(masked, packed, pico_model, recipe, seq
         if module.rounding.mask is not None:
             update = update * module.rounding.mask
         exact = base.weight + update
-        rounded = exact + (find_rounding("Q4_0")(exact.detach()) - exact).detach()
+        rounded = exact + (fix_scales("Q4_0", base.weight)(exact.detach()) - exact).detach()
         return F.linear(x, rounded, base.bias)
 
     for module in peft_model.modules():
@@ -266,13 +299,13 @@ def test_sparse_weights_stay_sparse(pico_model, recipe, rows, compute, pico_toke
 
 
 def test_a_run_that_was_cut_off_ends_the_same(pico_model, recipe, sequences, compute, tmp_path):
-    def train(steps: int | None, kind: str = "Q4_0") -> tuple[Any, Any]:
+    def train(steps: int | None, kind: str = "Q4_0", scales: str = "fixed") -> tuple[Any, Any]:
         model = pico_model("llama", 2)
         from rankadaptor.training import loop
 
         space = RankSpace.from_model(model, like_uniform=4)
         peft_model = attach_adapter(model, space.reference(), recipe, seed=0)
-        round_adapted(peft_model, name_all(model, kind, embedding=kind))
+        round_adapted(peft_model, name_all(model, kind, embedding=kind), scales=scales)
 
         def stop(report: Any) -> None:
             if report.step == steps:
@@ -290,6 +323,8 @@ def test_a_run_that_was_cut_off_ends_the_same(pico_model, recipe, sequences, com
         train(3)
     with pytest.raises(CheckpointError, match="types"):
         train(100, "Q5_0")
+    with pytest.raises(CheckpointError, match="scales"):
+        train(100, scales="derived")
     resumed, again = train(100)
     assert result.losses == again.losses
     for name, value in whole.state_dict().items():
@@ -317,6 +352,7 @@ def test_what_cannot_be_trained_through_is_refused(pico_model, recipe):
     attempt("whole blocks of 256", {up: "Q4_K"})
     attempt("dropout", {up: "Q4_0"}, recipe.replace(dropout=0.1))
     attempt("no level at zero", {up: "Q4_1"}, keep_zeros=True)
+    attempt("allowed are fixed and derived", {up: "Q4_0"}, scales="trained")
 
 
 @pytest.mark.parametrize("method", ["dora", "ia3", "full", "bottleneck"])

@@ -118,11 +118,17 @@ def _store(scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _round_to_grid(weight: torch.Tensor, *, grid: Grid) -> torch.Tensor:
     grid.count_bytes(*weight.shape)  # refuses rows that do not fit
     groups, steps = weight.reshape(-1, grid.block), 2**grid.levels_bits - 1
-    exact = groups.amin(dim=1, keepdim=True)
-    scale = ((groups.amax(dim=1, keepdim=True) - exact) / steps).half().float()
-    low = exact.half().float()
+    scale, low = derive_grid(weight, grid)
     levels = (groups - low).div_(torch.where(scale > 0, scale, 1.0)).round_().clamp_(0, steps)
     return levels.mul_(scale).add_(low).reshape(weight.shape)
+
+
+def derive_grid(weight: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return scale and minimum of each group of a weight, `(groups, 1)`, as float16 holds them."""
+    groups = weight.reshape(-1, grid.block)
+    low = groups.amin(dim=1, keepdim=True)
+    scale = (groups.amax(dim=1, keepdim=True) - low) / (2**grid.levels_bits - 1)
+    return scale.half().float(), low.half().float()
 
 
 def _round_by_engine(weight: torch.Tensor, *, kind: str) -> torch.Tensor:

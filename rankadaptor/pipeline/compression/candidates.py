@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.components.precision.rounding import is_quick
+from rankadaptor.components.precision.fixed_scales import is_quick_to_train
 from rankadaptor.config.sections import LossSection
 from rankadaptor.errors import NonFiniteError, TrainingError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
+from rankadaptor.methods import FIXED
 from rankadaptor.pipeline.compression.recovering import Recovered, make_recipe, recover_merged
 from rankadaptor.pipeline.compression.rounding import round_weights
 from rankadaptor.pipeline.compression.setting import Setting
@@ -82,6 +83,7 @@ def recover_candidate(
         checkpoint=checkpoint,
         ranks=ranks,
         types=choose_trained_types(setting, types),
+        scales=setting.config.recover.scales if setting.config.recover is not None else FIXED,
         teacher=find_run_teacher(setting, recipe),
     )
 
@@ -89,13 +91,13 @@ def recover_candidate(
 def choose_trained_types(setting: Setting, types: Mapping[str, str]) -> dict[str, str]:
     """Return the types that a recovery trains through; none where the run trains float weights.
 
-    Types whose packing is a search, which would take several times as long as the training, are left out:
-    their matrices are trained unrounded and rounded once at the end.
+    Types whose rounding would take several times as long as the training are left out: K types and MXFP4, and
+    with derived scales IQ4_NL. Their matrices are trained unrounded and rounded once at the end.
     """
     given = setting.config.recover
     if given is None or not given.quantisation_aware:
         return {}
-    return {name: kind for name, kind in types.items() if is_quick(kind)}
+    return {name: kind for name, kind in types.items() if is_quick_to_train(kind, scales=given.scales)}
 
 
 def find_run_teacher(setting: Setting, recipe: Recipe) -> Any:

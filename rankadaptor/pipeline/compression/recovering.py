@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rankadaptor.components.adapter import RankSpace
 from rankadaptor.components.adapter.tuners.merging import merge_trained
 from rankadaptor.errors import InputError
-from rankadaptor.methods import explain_unmergeable, find_method
+from rankadaptor.methods import FIXED, Scales, explain_unmergeable, find_method
 from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.final import train_adapter
 
@@ -83,6 +83,7 @@ def recover_merged(
     checkpoint: Path | None = None,
     ranks: Sequence[int] | None = None,
     types: Mapping[str, str] | None = None,
+    scales: Scales = FIXED,
     teacher: Any = None,
 ) -> Recovered:
     """Fine-tune a model by the recipe's method and merge what was trained into its weights, in float32.
@@ -97,6 +98,7 @@ def recover_merged(
         checkpoint: Folder to resume from and to write to.
         ranks: A rank for every slot of `build_rank_space`; None takes `reference_rank` everywhere.
         types: Type of each matrix by module name, to train through its rounding; None trains float weights.
+        scales: Scales of these types: `fixed` or `derived`.
         teacher: The model that the recipe's loss follows.
 
     Raises:
@@ -122,6 +124,7 @@ def recover_merged(
         compute=compute,
         checkpoint=checkpoint,
         types=types,
+        scales=scales,
         teacher=teacher,
     )
     return Recovered(

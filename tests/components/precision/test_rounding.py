@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -48,13 +49,21 @@ def matrices(draw: st.DrawFn, columns: int) -> np.ndarray:
     return np.asarray(rows, np.float32)
 
 
+def derive(values: np.ndarray, name: str) -> np.ndarray:
+    """Round with the scales that the package derives, also where all weights lie on another grid already."""
+    if name not in TYPES:
+        return round_trip(values, name)
+    kind = gguf.GGMLQuantizationType[name]
+    return gguf.quants.dequantize(gguf.quants.quantize(values, kind), kind)
+
+
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(data=st.data(), name=st.sampled_from((*WRITTEN_OUT, *GRIDS)))
 def test_numbers_are_those_of_the_file(data: st.DataObject, name: str) -> None:
     block = max(find_format(name).block, 8)
     values = data.draw(matrices(block * data.draw(st.integers(1, 3))))
     rounded = find_rounding(name)(torch.from_numpy(values))
-    np.testing.assert_array_equal(rounded.numpy(), round_trip(values, name))
+    np.testing.assert_array_equal(rounded.numpy(), derive(values, name))
     assert rounded.data_ptr() != torch.from_numpy(values).data_ptr()
 
 

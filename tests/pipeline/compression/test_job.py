@@ -207,7 +207,7 @@ def test_a_recovery_through_the_quantiser_gives_the_weights_of_the_file(source: 
     for name, kind in types.items():
         weight = model.get_submodule(name).weight.detach().float().numpy()
         assert np.array_equal(round_trip(weight, kind), weight), name
-    # IQ4_NL is packed by a search: its matrices are trained unrounded, in a recovery of their own.
+    # Each type has levels of its own, so that the dense model is recovered once for each.
     stock = {path.parent.name for path in (folder / "stock_recovered").glob("*/training.json")}
     assert stock == {"stock-Q8_0-0.01", "stock-Q4_0-0.01", "stock-IQ4_NL-0.01"}
     points = [point for point in result["points"] if point["kind"] == "stock"]

@@ -33,7 +33,7 @@ from rankadaptor.files import (
     write_json,
     write_text,
 )
-from rankadaptor.methods import explain_unmergeable, find_method
+from rankadaptor.methods import FIXED, explain_unmergeable, find_method
 from rankadaptor.model.identity import BaseIdentity, forget_origin, holds_weights, identify_base
 
 if TYPE_CHECKING:
@@ -80,6 +80,12 @@ class RecoveredModel(PeftModelForCausalLM):  # type: ignore[misc]
         folder = Path(save_directory)
         if folder.is_file():
             raise InputError(f"{folder}: is a file. Give a folder for the adapter.")
+        if getattr(self, "rounded_scales", None) == FIXED:
+            logger.warning(
+                "%s: the adapter was trained on fixed scales of rounded weights, which it does not hold. For "
+                "a file with the trained weights save the merged model (merge_and_unload, save_pruned).",
+                folder,
+            )
         name, base = self._name_base(), self._identify()
         for config in self.peft_config.values():
             config.base_model_name_or_path = name

@@ -19,8 +19,10 @@ from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import check_adapters_to_merge
 
+from rankadaptor.components.precision.fixed_scales import FixedScales, choose_rounding
 from rankadaptor.components.precision.rounding import Rounding, check_fit, find_rounding, keeps_zeros
 from rankadaptor.errors import InputError
+from rankadaptor.methods import FIXED, SCALES
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -45,6 +47,12 @@ class WeightRounding:
     _round: Rounding = field(repr=False)
     _seen: tuple[torch.Tensor, ...] = field(default=(), repr=False)
     _kept: torch.Tensor | None = field(default=None, repr=False)
+
+    def store(self, exact: torch.Tensor) -> torch.Tensor | None:
+        """Return W' as a file gives it back; None if packing that would change it."""
+        if isinstance(self._round, FixedScales):  # packing keeps the scales of what lies on their levels
+            return self._round(exact)
+        return choose_stored(exact, self.type)
 
     def update(self, layer: RoundedLinear) -> torch.Tensor:
         """Return the rounded weight of a layer, computed again only if its adapter has changed."""
@@ -103,15 +111,16 @@ class RoundedLinear(LoraLinear):  # type: ignore[misc]
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:  # noqa: ARG002
         """Replace the base weight by the one that was trained.
 
-        Rounding it again, as a writer of files does, gives the same weight. Where a type does not round its
-        own output to itself, W' is kept instead, whose rounding is what was trained.
+        A file in its type holds that weight: packing leaves what lies on fixed scales as it is, and most
+        types round their own output to itself. Where one does not, W' is kept instead, whose rounding is what
+        was trained.
         """
         names = check_adapters_to_merge(self, adapter_names)
         if not names:
             return
         weight = self.base_layer.weight
         exact = self.add_adapter()
-        kept = choose_stored(exact, self.rounding.type)
+        kept = self.rounding.store(exact)
         weight.data = (exact if kept is None else kept).to(weight.dtype)
         self.merged_adapters.extend(names)
 
@@ -189,7 +198,13 @@ def choose_stored(exact: torch.Tensor, kind: str) -> torch.Tensor | None:
     return rounded if torch.equal(rounding(rounded), rounded) else None
 
 
-def round_adapted(peft_model: PeftModel, types: Mapping[str, str], *, keep_zeros: bool | None = None) -> None:
+def round_adapted(
+    peft_model: PeftModel,
+    types: Mapping[str, str],
+    *,
+    keep_zeros: bool | None = None,
+    scales: str = FIXED,
+) -> None:
     """Let a model with an adapter be, in training and afterwards, what a file in these types holds.
 
     Adapted linears round their weight with the adapter; every other matrix that is named, such as the
@@ -202,11 +217,15 @@ def round_adapted(peft_model: PeftModel, types: Mapping[str, str], *, keep_zeros
             bitsandbytes' `int8` and `nf4`.
         keep_zeros: Whether weights of zero stay zero; None keeps them in matrices of which a tenth or more is
             zero, if their type has a level at zero.
+        scales: `fixed` keeps the scales that the weights have in their types now; `derived` derives them from
+            the weights each time. Types without fixed scales take derived ones.
 
     Raises:
-        InputError: If a module is unknown, its rows do not fit its type, its type has no zero to keep, or
-            its adapter is no plain LoRA without dropout.
+        InputError: If `scales` is neither, a module is unknown, its rows do not fit its type, its type has no
+            zero to keep, or its adapter is no plain LoRA without dropout.
     """
+    if scales not in SCALES:
+        raise InputError(f"scales={scales!r}: allowed are {' and '.join(SCALES)}.")
     configs = getattr(peft_model, "peft_config", {}).values()
     if not configs or any(type(config) is not LoraConfig for config in configs):
         raise InputError(
@@ -231,8 +250,11 @@ def round_adapted(peft_model: PeftModel, types: Mapping[str, str], *, keep_zeros
         _check_plain(module, name)
         mask = _find_mask(module.base_layer.weight, kind, keep_zeros=keep_zeros, module=name)
         module.__class__ = RoundedLinear
-        module.rounding = WeightRounding(kind, mask, find_rounding(kind))
+        module.rounding = WeightRounding(
+            kind, mask, choose_rounding(kind, module.base_layer.weight, scales=scales)
+        )
     peft_model.rounded_types = dict(types)
+    peft_model.rounded_scales = scales
     peft_model.unrounded = exact
 
 
