@@ -24,7 +24,7 @@ Every file is a GGUF file that llama.cpp runs. Loss is in nats per token of the 
 texts that chose nothing: text of the kind that the search and the recovery saw, from other documents, and
 text of another domain. *Recovered* files had the same LoRA fine-tune on the same tokens, the dense model
 too. Their adapters were trained through the rounding of the file's types where the table says so (types whose
-packing is not known to the training, as those of Q3_K_M and Q2_K, are rounded afterwards), and are merged. The
+packing is not known to the training, as those of Q3_K_M and Q2_K, are rounded afterwards) and are merged. The
 dense weights of kit:smollm2-135m lie on the grid of Q4_1, so Q4_1 costs nothing there as long as the weights
 are untouched.
 """

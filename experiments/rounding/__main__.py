@@ -22,6 +22,7 @@ from experiments.program import run_program
 from rankadaptor.components.precision.formats import find_format
 from rankadaptor.components.precision.rounding import find_rounding
 from rankadaptor.config import CompressConfig, load_job
+from rankadaptor.data.text_sets import TRAINING
 from rankadaptor.errors import InputError
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.files import read_json, write_json
@@ -30,7 +31,6 @@ from rankadaptor.model.families import describe_linears
 from rankadaptor.pipeline.compression.candidates import make_run_recipe
 from rankadaptor.pipeline.compression.recovering import Recovered, recover_merged
 from rankadaptor.pipeline.compression.setting import Setting
-from rankadaptor.pipeline.compression.texts import TRAINING
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.runtime import find_commit
 
