@@ -14,11 +14,10 @@ from pathlib import Path
 from experiments.frontier.figure import draw_frontier
 from experiments.frontier.margins import build_margins
 from experiments.frontier.page import FIGURE, write_page
-from experiments.frontier.rows import Row, leave_speeds_out, list_rows
+from experiments.frontier.rows import Row, leave_speeds_out, list_rows, load_compression
 from experiments.jobs import report_changes
 from experiments.program import run_program
 from experiments.rows import read_rows
-from rankadaptor.config import CompressConfig, load_job
 from rankadaptor.errors import InputError
 from rankadaptor.files import read_json, write_json
 from rankadaptor.report import update_markers
@@ -80,9 +79,7 @@ def measure_frontier(files: Sequence[Path], *, collect: bool = False) -> list[Ro
     """
     found: dict[str, list[dict[str, object]]] = {}
     for file in files:
-        config = load_job(file)
-        if not isinstance(config, CompressConfig):
-            raise InputError(f"{file}: not a run file of compress. Give one with `job: compress`.")
+        config = load_compression(file)
         result = Path(config.output) / "result.json"
         if collect:
             if not result.exists():

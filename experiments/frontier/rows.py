@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+from rankadaptor.config import CompressConfig, load_job
+from rankadaptor.errors import InputError
 
 OURS = "ours"
 SPEEDS = ("prompt_tokens_per_second", "generate_tokens_per_second")
 Row = dict[str, Any]
+
+
+def load_compression(file: Path) -> CompressConfig:
+    """Load a run file of `compress`.
+
+    Raises:
+        InputError: If it is one of another job.
+    """
+    config = load_job(file)
+    if not isinstance(config, CompressConfig):
+        raise InputError(f"{file}: not a run file of compress. Give one with `job: compress`.")
+    return config
 
 
 def list_rows(documents: Iterable[Mapping[str, Any]], *, setting: str) -> list[Row]:
@@ -44,7 +60,7 @@ def _make_row(point: Mapping[str, Any], document: Mapping[str, Any], *, setting:
         "recovered": point["recovered"],
         "through_rounding": bool(point["recovered"] and config["recover"]["quantisation_aware"]),
         # A stock file has no limit: it is as large as its types make it.
-        "limit": None if point["kind"] == "stock" else _describe_limits(config["limits"]),
+        "limit": None if point["kind"] == "stock" else describe_limits(config["limits"]),
         "bytes": point["bytes"],
         "parameters": point["parameters"],
         "loss_judging": point["losses"]["judging"],
@@ -61,5 +77,6 @@ def _make_row(point: Mapping[str, Any], document: Mapping[str, Any], *, setting:
     }
 
 
-def _describe_limits(limits: Mapping[str, str | None]) -> str:
+def describe_limits(limits: Mapping[str, str | None]) -> str:
+    """Name limits as rows do."""
     return ", ".join(str(bound) for bound in limits.values() if bound is not None)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.frontier.rows import Row
+from experiments.frontier.rows import Row, load_compression
 from experiments.program import run_program
-from rankadaptor.config import CompressConfig, load_job
+from rankadaptor.config import CompressConfig
 from rankadaptor.corpus import Record
 from rankadaptor.corpus.record import KL
 from rankadaptor.errors import InputError
@@ -63,9 +63,7 @@ def compare_searches(file: Path) -> list[Row]:
     Raises:
         InputError: If the file is no run file of `compress`, or its run has not been searched.
     """
-    config = load_job(file)
-    if not isinstance(config, CompressConfig):
-        raise InputError(f"{file}: not a run file of compress. Give one with `job: compress`.")
+    config = load_compression(file)
     setting = open_setting(config)
     swept = _read(setting, "sweep")
     evaluations = max(config.search.evaluations - swept["evaluations"], 1)

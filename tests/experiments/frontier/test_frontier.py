@@ -8,7 +8,8 @@ from typing import Any
 from experiments.frontier.figure import draw_frontier
 from experiments.frontier.margins import build_margins
 from experiments.frontier.page import write_page
-from experiments.frontier.rows import leave_speeds_out, list_rows
+from experiments.frontier.rows import SPEEDS, leave_speeds_out, list_rows
+from experiments.frontier.speeds import set_speeds
 from experiments.frontier.targets import build_targets, find_speedup
 
 SPEED = {"prompt_tokens_per_second": 200.0, "generate_tokens_per_second": 50.0}
@@ -101,3 +102,23 @@ def test_a_rule_that_chose_our_configuration_is_no_reference():
     table = build_margins(list_rows([make_document("60MB", points)], setting="smollm2"))
     assert table.rows[0][3:5] == ("taylor", "+0.1000, +0.1000")
     assert "Also: sequential, recovered chooses the file of smollm2, 59.9 MB" in str(table.note)
+
+
+def test_speeds_belong_to_types_and_widths():
+    ours = [make_point("ours", "ours", 89.9, 3.4, recovered=True)]
+    stock = [make_point(name, "stock", 92.0, 3.5) for name in ("stock Q4_0", "stock Q4_0, recovered")]
+    rule = [make_point("uniform Q4_0", "baseline", 89.0, 3.6)]
+    rows = list_rows([make_document("90MB", [*ours, *stock, *rule])], setting="smollm2")
+    other = {**rows[0], "setting": "mistral"}
+    speeds = {
+        key: dict.fromkeys(SPEEDS, speed)
+        for key, speed in ((("ours", "90MB"), 300.0), (("stock Q4_0", None), 200.0))
+    }
+    found = {
+        (row["setting"], row["method"]): row[SPEEDS[0]]
+        for row in set_speeds([*rows, other], speeds, setting="smollm2")
+    }
+    assert found["smollm2", "ours"] == 300.0
+    assert found["smollm2", "stock Q4_0"] == found["smollm2", "stock Q4_0, recovered"] == 200.0
+    assert found["smollm2", "uniform Q4_0"] is None
+    assert found["mistral", other["method"]] == other[SPEEDS[0]]
