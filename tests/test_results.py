@@ -11,7 +11,7 @@ import pytest
 from experiments.expectations.figures import write_expectations
 from experiments.frontier.margins import build_margins
 from experiments.quickstart.__main__ import FIGURE
-from experiments.quickstart.page import write_quickstart
+from experiments.quickstart.page import write_default_job, write_quickstart
 from rankadaptor.config import load_job
 from rankadaptor.files import read_json
 from rankadaptor.report import render_markdown
@@ -45,6 +45,8 @@ def test_documents_show_the_kept_results() -> None:
     quickstart = read_result(RESULTS / "quickstart.json")
     shown = write_quickstart(quickstart, figure=FIGURE.as_posix())
     assert read_shown("README.md", "quickstart") == shown.strip()
+    default = read_result(RESULTS / "compress-smollm2-135m-75MB.json")
+    assert read_shown("docs/how-to/compress.md", "default-job") == write_default_job(default)
     margins = build_margins(read_json(RESULTS / "frontier.json")).to_markdown()
     assert read_shown("README.md", "margins") == margins.strip()
 

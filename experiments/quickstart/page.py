@@ -43,3 +43,20 @@ def write_quickstart(document: Document, *, figure: str) -> str:
         f"Run `{run['digest']}`, commit `{run['commit']}`.*",
     ]
     return "\n\n".join(texts)
+
+
+def write_default_job(document: Document) -> str:
+    """Return a sentence on the time of the default job, as Markdown.
+
+    Args:
+        document: The result of a compression with nothing given but model and size.
+    """
+    result, run, environment = document["result"], document["run"], document["environment"]
+    config, searched = run["config"], result["search"]["evaluations"]
+    rules = [f"`{name}`" for name in config["references"] if not name.startswith("stock")]
+    return (
+        f"The default run of `{config['model']}` with a limit of {config['limits']['size']} took "
+        f"{run['seconds'] / 60:.0f} minutes on {environment['cores']} cores, with products in "
+        f"{result['compute']['dtype']}. It scored {sum(searched.values())} configurations and recovered the "
+        f"result and {', '.join(rules)}. `--plan` says what it takes on another machine."
+    )
