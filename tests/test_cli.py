@@ -99,7 +99,7 @@ def test_a_defect_keeps_its_traceback(tmp_path, monkeypatch):
     def break_down(*_args, **_options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(rankadaptor.planning, "estimate", break_down)
+    monkeypatch.setattr(rankadaptor.planning, "estimate_job", break_down)
     path = tmp_path / "run.yaml"
     path.write_text("seed: 1\n")
     with pytest.raises(ZeroDivisionError):
@@ -112,7 +112,7 @@ def test_an_interruption_exits_130_and_says_how_to_go_on(tmp_path, monkeypatch, 
     def interrupt(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rankadaptor.planning, "estimate", interrupt)
+    monkeypatch.setattr(rankadaptor.planning, "estimate_job", interrupt)
     path = tmp_path / "run.yaml"
     path.write_text("seed: 1\n")
     assert main(["plan", str(path)]) == 130

@@ -74,30 +74,9 @@ def show_plan(
     as_json: AsJson = False,
 ) -> None:
     """Show steps, runs, tokens, memory and hours of a run, before anything is loaded."""
-    from rankadaptor.config import CompressConfig, RunConfig
-    from rankadaptor.planning import estimate, estimate_compression, estimate_elastic
+    from rankadaptor.cli.jobs import plan_and_show
 
-    config = _load_any(path, overrides)
-    if not isinstance(config, RunConfig):
-        from rankadaptor.cli.compression import show_compression_plan
-
-        planned = (
-            estimate_compression(config, measure=measure)
-            if isinstance(config, CompressConfig)
-            else estimate_elastic(config, measure=measure)
-        )
-        if as_json:
-            typer.echo(json.dumps(planned.to_json(), indent=2))
-        else:
-            show_compression_plan(planned)
-        return
-    plan = estimate(config, measure=measure)
-    if as_json:
-        typer.echo(json.dumps(plan.to_json(), indent=2))
-        return
-    from rankadaptor.cli.tables import show_plan_table
-
-    show_plan_table(plan)
+    plan_and_show(_load_any(path, overrides), measure=measure, as_json=as_json)
 
 
 def run(
@@ -111,41 +90,28 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Do what a run file describes. Continues where an interrupted run stopped."""
-    from rankadaptor.config import CompressConfig, RunConfig
+    from rankadaptor.config import RunConfig
 
     config = _load_any(path, overrides)
+    if until is None:
+        from rankadaptor.cli.jobs import run_and_show
+
+        run_and_show(config, fresh=fresh, verbose=verbose)
+        return
     if not isinstance(config, RunConfig):
-        if until is not None:
-            raise InputError("--until verdict is for a rank search; other verdicts come last.")
-        if isinstance(config, CompressConfig):
-            from rankadaptor.cli.compression import run_and_show
-
-            run_and_show(config, fresh=fresh, verbose=verbose)
-        else:
-            from rankadaptor.cli.elastic import run_and_show_elastic
-
-            run_and_show_elastic(config, fresh=fresh, verbose=verbose)
-        return
+        raise InputError("--until verdict is for a rank search; other verdicts come last.")
     start_logging(verbose=verbose)
-    from rankadaptor.planning import check_run
+    from rankadaptor.planning import check_job
 
-    check_run(config, fresh=fresh, adapt=True)  # before torch is imported
-    if until == "verdict":
-        from rankadaptor.pipeline import run_search
+    check_job(config, fresh=fresh)  # before torch is imported
+    from rankadaptor.pipeline import run_search
 
-        verdict = run_search(config, output=Path(config.output), fresh=fresh)
-        from rankadaptor.results import explain_outcome
+    verdict = run_search(config, output=Path(config.output), fresh=fresh)
+    from rankadaptor.results import explain_outcome
 
-        found = {"schema": 1, "run": {"config": config.to_json()}, "result": {"verdict": verdict}}
-        outcome = explain_outcome(found)
-        typer.echo(" ".join((f"{outcome.headline}. {outcome.advice}", *outcome.evidence)))
-        return
-    from rankadaptor.pipeline import run_experiment
-
-    document = run_experiment(config, output=Path(config.output), fresh=fresh)
-    from rankadaptor.cli.tables import show_result
-
-    show_result(document, place=Path(config.output))
+    found = {"schema": 1, "run": {"config": config.to_json()}, "result": {"verdict": verdict}}
+    outcome = explain_outcome(found)
+    typer.echo(" ".join((f"{outcome.headline}. {outcome.advice}", *outcome.evidence)))
 
 
 def recover(path: RunFile, overrides: Overrides = None, verbose: Verbose = False) -> None:
@@ -276,19 +242,11 @@ def report(
         changed = fill_document(source, file=into)
         typer.echo(f"{into}: {', '.join(changed) if changed else 'nothing'} changed")
         return
+    from rankadaptor.cli.results import show_result
     from rankadaptor.report import write_report
-    from rankadaptor.results import find_job, read_result
+    from rankadaptor.results import read_result
 
-    document = read_result(source)
-    job = find_job(document)
-    if job == "compress":
-        from rankadaptor.cli.compression import show_compression as show
-    elif job == "elastic":
-        from rankadaptor.cli.elastic import show_elastic as show
-    else:
-        from rankadaptor.cli.tables import show_result as show
-
-    show(document, place=write_report(source))
+    show_result(read_result(source), place=write_report(source))
 
 
 def check_machine(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankadaptor.pipeline.collection import collect_records
     from rankadaptor.pipeline.experiment import run_experiment, run_search
+    from rankadaptor.pipeline.jobs import run_job
     from rankadaptor.pipeline.predictor_contest import benchmark_predictors
     from rankadaptor.pipeline.repetition import repeat_records
     from rankadaptor.pipeline.shared_recovery import recover_shared
@@ -19,6 +20,7 @@ __all__ = [
     "recover_shared",
     "repeat_records",
     "run_experiment",
+    "run_job",
     "run_search",
     "train_from_run",
 ]
@@ -30,6 +32,7 @@ _MODULES = {
     "repeat_records": "repetition",
     "recover_shared": "shared_recovery",
     "run_experiment": "experiment",
+    "run_job": "jobs",
     "run_search": "experiment",
     "train_from_run": "training",
 }

@@ -4,6 +4,7 @@ from rankadaptor.planning.compression import check_compression
 from rankadaptor.planning.compression_plan import estimate_compression
 from rankadaptor.planning.elastic import check_elastic, estimate_elastic
 from rankadaptor.planning.estimation import estimate
+from rankadaptor.planning.jobs import check_job, estimate_job
 from rankadaptor.planning.plan import Plan, PlanStep
 from rankadaptor.planning.preconditions import check_run
 from rankadaptor.planning.text_jobs import TextJobPlan
@@ -14,8 +15,10 @@ __all__ = [
     "TextJobPlan",
     "check_compression",
     "check_elastic",
+    "check_job",
     "check_run",
     "estimate",
     "estimate_compression",
     "estimate_elastic",
+    "estimate_job",
 ]

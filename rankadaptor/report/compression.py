@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rankadaptor.config.document import dump_value
-from rankadaptor.credentials import mask_credentials
-from rankadaptor.progress import format_seconds
-from rankadaptor.report.console import STYLES, render_table
-from rankadaptor.report.page_parts import Part, build_part, draw_parts, load_template
+from rankadaptor.report.console import render_table, render_verdict
+from rankadaptor.report.page_parts import Part, build_part, describe_run, draw_parts, load_template
 from rankadaptor.results import Document, Table
 from rankadaptor.results.choice import build_choice_table
 from rankadaptor.results.compression import (
@@ -44,21 +41,14 @@ TABLES: Mapping[str, Callable[[Document], Table]] = {
 
 def render_compression(document: Document) -> str:
     """Render the report of a compression as one HTML text without any outside reference."""
-    run: dict[str, Any] = dict(document.get("run") or {})
-    result, config = document["result"], run.get("config") or {}
     word, headline, sentences = explain_compression(document)
     page: str = load_template(TEMPLATE).render(
-        run=run,
-        config=config,
+        **describe_run(document),
         sample=find_sample(document),
-        ranked=bool(result.get("ranks")),
+        ranked=bool(document["result"].get("ranks")),
         word=word,
         headline=headline,
         sentences=sentences,
-        version=(document.get("environment") or {}).get("rankadaptor", ""),
-        commit="" if run.get("commit") in (None, "unknown") else run["commit"],
-        duration=format_seconds(sum(result["cost"]["seconds"].values())),
-        run_file=mask_credentials(dump_value(config)),
         tables={name: build_part(name, build, document) for name, build in TABLES.items()},
         figures=_draw(document),
     )
@@ -68,19 +58,14 @@ def render_compression(document: Document) -> str:
 def render_compression_console(document: Document) -> RenderableType:
     """Render the files, the costs and the verdict of a compression for a terminal."""
     from rich.console import Group
-    from rich.panel import Panel
     from rich.text import Text
 
-    word, headline, sentences = explain_compression(document)
-    panel = Panel(
-        Text(" ".join(sentences)), title=Text(headline), title_align="left", border_style=STYLES[word]
-    )
     return Group(
         render_table(build_points_table(document)),
         Text(),
         render_table(build_costs_table(document)),
         Text(),
-        panel,
+        render_verdict(*explain_compression(document)),
         *_render_sample(document),
     )
 

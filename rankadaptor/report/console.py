@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rankadaptor.errors import InputError
@@ -23,7 +24,6 @@ def render_console(document: Document) -> RenderableType:
     report has the details.
     """
     from rich.console import Group
-    from rich.panel import Panel
     from rich.text import Text
 
     outcome = explain_outcome(document)
@@ -40,10 +40,17 @@ def render_console(document: Document) -> RenderableType:
     words = [outcome.advice, *outcome.evidence]
     if predictor := describe_predictor(document):
         words.append(f"Predictor: {predictor}.")
-    panel = Panel(
-        Text(" ".join(words)), title=outcome.headline, title_align="left", border_style=STYLES[outcome.word]
+    return Group(*parts, render_verdict(outcome.word, outcome.headline, words))
+
+
+def render_verdict(word: str, headline: str, sentences: Sequence[str]) -> RenderableType:
+    """Render a verdict as a panel in the colour of its word."""
+    from rich.panel import Panel
+    from rich.text import Text
+
+    return Panel(
+        Text(" ".join(sentences)), title=Text(headline), title_align="left", border_style=STYLES[word]
     )
-    return Group(*parts, panel)
 
 
 def render_table(table: Table) -> RichTable:

@@ -7,14 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankadaptor.config.document import dump_value
-from rankadaptor.credentials import mask_credentials
 from rankadaptor.files import write_text
-from rankadaptor.progress import format_seconds
 from rankadaptor.report.compression import render_compression
 from rankadaptor.report.elastic import render_elastic
 from rankadaptor.report.markdown import BUILDERS
-from rankadaptor.report.page_parts import Part, build_part, draw_parts, load_template
+from rankadaptor.report.page_parts import Part, build_part, describe_run, draw_parts, load_template
 from rankadaptor.results import (
     Document,
     explain_outcome,
@@ -73,17 +70,10 @@ def render_page(document: Document) -> str:
     check_schema(document)
     if (render := RENDERERS.get(find_job(document))) is not None:
         return render(document)
-    run: dict[str, Any] = dict(document.get("run") or {})
     result: dict[str, Any] = dict(document.get("result") or {})
-    config = run.get("config") or {}
     outcome = explain_outcome(document)
     page: str = load_template(TEMPLATE).render(
-        run=run,
-        commit="" if run.get("commit") in (None, "unknown") else run["commit"],
-        version=(document.get("environment") or {}).get("rankadaptor", ""),
-        duration=_describe_duration(run, result),
-        config=config,
-        run_file=mask_credentials(dump_value(config)) if config else "",
+        **describe_run(document),
         outcome=outcome,
         few_items=explain_few_items(result.get("benchmarks") or {}),
         adapter=outcome.recommended if outcome.recommended in (result.get("recovered") or {}) else "",
@@ -94,13 +84,6 @@ def render_page(document: Document) -> str:
         figures=_draw_parts(document),
     )
     return page
-
-
-def _describe_duration(run: dict[str, Any], result: dict[str, Any]) -> str:
-    """Return the time of all steps; only that of the last start if the steps have none."""
-    steps = [each for each in ((result.get("cost") or {}).get("seconds") or {}).values() if each is not None]
-    seconds = sum(steps) if steps else run.get("seconds")
-    return "" if seconds is None else format_seconds(seconds)
 
 
 def _draw_parts(document: Document) -> dict[str, Part]:

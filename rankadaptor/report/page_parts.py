@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from rankadaptor.config.document import dump_value
+from rankadaptor.credentials import mask_credentials
 from rankadaptor.errors import InputError
+from rankadaptor.progress import format_seconds
 from rankadaptor.results import Document, Table
 from rankadaptor.results.table import write_moment
 
@@ -67,6 +70,32 @@ def draw_parts(
         except InputError as error:
             parts[name] = Part(name, sentence=str(error))
     return parts
+
+
+def describe_run(document: Document) -> dict[str, Any]:
+    """Return what the pages of all kinds of runs say of the run itself.
+
+    Returns:
+        `run`, `config`, `run_file`, `version`, `commit` and `duration`; texts are empty where the document
+        does not say.
+    """
+    run: dict[str, Any] = dict(document.get("run") or {})
+    config = run.get("config") or {}
+    return {
+        "run": run,
+        "config": config,
+        "run_file": mask_credentials(dump_value(config)) if config else "",
+        "version": (document.get("environment") or {}).get("rankadaptor", ""),
+        "commit": "" if run.get("commit") in (None, "unknown") else run["commit"],
+        "duration": _describe_duration(run, document.get("result") or {}),
+    }
+
+
+def _describe_duration(run: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """Return the time of all steps; only that of the last start if the steps have none."""
+    steps = [each for each in ((result.get("cost") or {}).get("seconds") or {}).values() if each is not None]
+    seconds = sum(steps) if steps else run.get("seconds")
+    return "" if seconds is None else format_seconds(seconds)
 
 
 def load_template(name: str) -> Any:

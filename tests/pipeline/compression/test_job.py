@@ -13,7 +13,7 @@ from markupsafe import escape
 
 from rankadaptor import load
 from rankadaptor.cli import main
-from rankadaptor.cli.compression import show_compression
+from rankadaptor.cli.results import show_result
 from rankadaptor.config import build_compression
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.engine.quantisers import round_trip
@@ -173,7 +173,7 @@ def test_the_report_shows_the_gain_first_and_loads_nothing(
     assert f"{sample['prompt']}<mark>{escape(sample['continuation'])}</mark>" in page
     assert main(["generate", str(folder / "model.gguf"), "-n", "48"]) == 0
     assert capsys.readouterr().out == f"{sample['prompt']}{sample['continuation']}\n"
-    show_compression(document, place=folder)  # as `compress` and `run` do at their end
+    show_result(document, place=folder)  # as `compress` and `run` do at their end
     shown = capsys.readouterr().out
     assert f'rankadaptor generate {folder / "model.gguf"} "{sample["prompt"]}"' in shown
 
