@@ -28,10 +28,11 @@ from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.files import read_json, write_json
 from rankadaptor.methods import DERIVED, FIXED, Scales
 from rankadaptor.model.families import describe_linears
-from rankadaptor.pipeline.compression.candidates import make_run_recipe
 from rankadaptor.pipeline.compression.recovering import Recovered, recover_merged
+from rankadaptor.pipeline.compression.run_recipe import make_run_recipe
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.run_folder import RunFolder
+from rankadaptor.pipeline.text_jobs.texts import TRAINING
 from rankadaptor.runtime import find_commit
 
 logger = logging.getLogger(__name__)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
+from rankadaptor.training.products import is_plain_linear
+
 if TYPE_CHECKING:
     from rankadaptor.training.teacher import Lesson
 
@@ -59,12 +61,6 @@ def score_tokens(
             checkpoint(score, given, use_reentrant=False) if torch.is_grad_enabled() else score(given)
         )
     return torch.cat(parts)
-
-
-def is_plain_linear(head: Any) -> bool:
-    """Tell whether a head is one frozen matrix, whose gradient to the hidden states is known."""
-    plain = type(head) is torch.nn.Linear
-    return plain and head.bias is None and not (torch.is_grad_enabled() and head.weight.requires_grad)
 
 
 def count_rows(vocabulary: int) -> int:

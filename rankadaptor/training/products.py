@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -194,3 +195,9 @@ def _stack_downs(adapters: Sequence[Adapter], dtype: torch.dtype) -> torch.Tenso
 def _scale(linear: Frozen) -> float:
     assert linear.scale is not None, "the linear has no adapter"
     return linear.scale
+
+
+def is_plain_linear(head: Any) -> bool:
+    """Tell whether a head is one frozen matrix, whose gradient to the hidden states is known."""
+    plain = type(head) is torch.nn.Linear
+    return plain and head.bias is None and not (torch.is_grad_enabled() and head.weight.requires_grad)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 
 from rankadaptor.errors import InputError
 from rankadaptor.training.block_outputs import collect_outputs, match_blocks
-from rankadaptor.training.head_loss import is_plain_linear
 from rankadaptor.training.packed_model import PackedModel, find_obstacle, find_window, get_causal_lm
+from rankadaptor.training.products import is_plain_linear
 
 if TYPE_CHECKING:
     from rankadaptor.data.sequences import TokenSequence

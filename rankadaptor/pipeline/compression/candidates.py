@@ -10,25 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankadaptor.components.precision.fixed_scales import is_quick_to_train
-from rankadaptor.config.sections import LossSection
 from rankadaptor.errors import NonFiniteError, TrainingError
 from rankadaptor.evaluation.heldout import HeldOutLoss, measure_loss
 from rankadaptor.methods import FIXED
-from rankadaptor.pipeline.compression.recovering import Recovered, make_recipe, recover_merged
+from rankadaptor.pipeline.compression.recovering import Recovered, recover_merged
 from rankadaptor.pipeline.compression.rounding import round_weights
+from rankadaptor.pipeline.compression.run_recipe import find_run_teacher, make_run_recipe
 from rankadaptor.pipeline.compression.setting import Setting
-from rankadaptor.pipeline.step_files import read_object
 from rankadaptor.pipeline.text_jobs.texts import CALIBRATION, SEARCH, TRAINING
-from rankadaptor.recovery.grid import RATE
 from rankadaptor.space import Allocation
 
 if TYPE_CHECKING:
     from rankadaptor.recipe import Recipe
 
 logger = logging.getLogger(__name__)
-
-CHOICE_FILE = "finalists/choice.json"
-"""What was chosen of the recipe, in the run's folder."""
 
 
 @dataclass(frozen=True)
@@ -98,44 +93,6 @@ def choose_trained_types(setting: Setting, types: Mapping[str, str]) -> dict[str
     if given is None or not given.quantisation_aware:
         return {}
     return {name: kind for name, kind in types.items() if is_quick_to_train(kind, scales=given.scales)}
-
-
-def find_run_teacher(setting: Setting, recipe: Recipe) -> Any:
-    """Return the dense model if a recipe's loss follows it, else None."""
-    return setting.model if recipe.needs_teacher else None
-
-
-def make_given_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
-    """Return the recipe of the run file at a length and a learning rate, before anything of it is chosen."""
-    given = setting.config.recover
-    assert given is not None
-    return make_recipe(
-        rank=given.rank,
-        batch_size=given.batch_size,
-        length=setting.config.data.length,
-        steps=steps,
-        learning_rate=rate,
-        method=given.method,
-        **{key: getattr(given, key) for key in LossSection.model_fields},
-    )
-
-
-def make_run_recipe(setting: Setting, *, steps: int, rate: float) -> Recipe:
-    """Return the run's recipe at a length and a learning rate, with what was chosen of its other fields."""
-    recipe, chosen = make_given_recipe(setting, steps=steps, rate=rate), read_choice(setting)
-    return recipe if chosen is None else recipe.replace(**{**chosen["changes"], RATE: rate})
-
-
-def read_choice(setting: Setting) -> dict[str, Any] | None:
-    """Return the choice of the recipe as `ChosenRecipe.to_json` writes it; None before it is made.
-
-    It is a file in the run's folder, which all processes that recover read.
-    """
-    file = setting.folder.path / CHOICE_FILE
-    if not file.exists():
-        return None
-    keys, cost = ("recipe", "changes", "rungs", "tokens"), "it is made again from the recorded trainings"
-    return read_object(file, keys=keys, what="the choice of the recipe", cost=cost)
 
 
 def measure_rounded(

@@ -13,9 +13,10 @@ from typing import Any
 from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.defaults import CONFIRMATION
 from rankadaptor.measure.fine_tune import ShortFineTune
-from rankadaptor.pipeline.compression.candidates import Candidate, find_run_teacher, make_run_recipe
+from rankadaptor.pipeline.compression.candidates import Candidate
 from rankadaptor.pipeline.compression.jobs import Job, do_jobs
 from rankadaptor.pipeline.compression.recovering import build_rank_space
+from rankadaptor.pipeline.compression.run_recipe import find_run_teacher, make_run_recipe
 from rankadaptor.pipeline.compression.setting import RECORDS_FILE, Setting
 from rankadaptor.pipeline.text_jobs.texts import CALIBRATION, SEARCH, TRAINING
 from rankadaptor.predictor import make_predictor

@@ -10,8 +10,9 @@ from typing import Any
 from rankadaptor.defaults import CHOICE
 from rankadaptor.files import compute_digest, write_json
 from rankadaptor.methods import find_method
-from rankadaptor.pipeline.compression.candidates import CHOICE_FILE, Candidate, make_run_recipe, try_candidate
+from rankadaptor.pipeline.compression.candidates import Candidate, try_candidate
 from rankadaptor.pipeline.compression.jobs import Job, do_jobs
+from rankadaptor.pipeline.compression.run_recipe import CHOICE_FILE, make_run_recipe
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.step_files import read_object
 from rankadaptor.recipe import Recipe

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rankadaptor.config import CompressConfig
 from rankadaptor.evaluation.heldout import measure_loss
-from rankadaptor.pipeline.compression.candidates import find_run_teacher, make_given_recipe
 from rankadaptor.pipeline.compression.recovering import Recovered, recover_merged
+from rankadaptor.pipeline.compression.run_recipe import find_run_teacher, make_given_recipe
+from rankadaptor.pipeline.text_jobs.setting import TextSetting
 from rankadaptor.pipeline.text_jobs.texts import SEARCH, TRAINING
-
-if TYPE_CHECKING:
-    from rankadaptor.pipeline.compression.setting import Setting
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "scored_model"
 
 
-def recover_dense(setting: Setting) -> Recovered:
+def recover_dense(setting: TextSetting[CompressConfig]) -> Recovered:
     """Recover the dense model for `search.recovered_steps` steps, or read what was trained of it.
 
     It is trained as the run's recoveries are, on float weights, at the last of the rates that the run tries.
@@ -47,7 +46,7 @@ def recover_dense(setting: Setting) -> Recovered:
     )
 
 
-def measure_scored_model(setting: Setting) -> dict[str, Any]:
+def measure_scored_model(setting: TextSetting[CompressConfig]) -> dict[str, Any]:
     """Recover the model that is scored, and measure it on the search's text.
 
     Returns:

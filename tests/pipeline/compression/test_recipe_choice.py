@@ -10,7 +10,7 @@ import pytest
 
 from rankadaptor.config import build_compression
 from rankadaptor.pipeline.compression import run_compression
-from rankadaptor.pipeline.compression.candidates import make_run_recipe, read_choice
+from rankadaptor.pipeline.compression.run_recipe import make_run_recipe, read_choice
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.run_folder import RunFolder
 from rankadaptor.pipeline.text_jobs.setting import pick_compute
