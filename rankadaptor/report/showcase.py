@@ -7,7 +7,8 @@ from pathlib import Path
 from rankadaptor.files import write_bytes
 from rankadaptor.report.markdown import render_markdown
 from rankadaptor.report.markers import update_markers
-from rankadaptor.results import read_result
+from rankadaptor.results import find_result_file, read_result
+from rankadaptor.results.document import FILE_NAME
 
 FIGURES = Path("figures")
 
@@ -16,7 +17,7 @@ def fill_document(path: str | Path, *, file: str | Path, figures: str | Path = F
     """Fill the generated parts of a Markdown document from a run's result.
 
     The parts are those of `render_markdown`, and `figure`: the ranks over depth with the share removed from
-    each block, as a PNG.
+    each block, as a PNG. Its name is that of the run, or of a result file that was kept under another name.
 
     Args:
         path: The run's output folder, or its result file.
@@ -32,9 +33,10 @@ def fill_document(path: str | Path, *, file: str | Path, figures: str | Path = F
     """
     from rankadaptor.plots import plot_ranks, to_png
 
-    document, target = read_result(path), Path(file)
+    source, target = find_result_file(path), Path(file)
+    document = read_result(source)
     blocks = render_markdown(document)
-    name = document["run"]["name"]
+    name = document["run"]["name"] if source.name == FILE_NAME else source.stem
     picture = Path(figures) / f"{name}-ranks.png"
     write_bytes(target.parent / picture, to_png(plot_ranks(document)))
     blocks["figure"] = f"![Ranks over depth; below, the share removed from each block]({picture.as_posix()})"
