@@ -24,14 +24,6 @@ TOKENS: Mapping[str, int] = MappingProxyType(
     {CALIBRATION: 16_384, SEARCH: 8_192, TRAINING: 65_536, JUDGING: 32_768, OTHER: 32_768}
 )
 """Tokens of each set by default."""
-KIT_TEXTS: Mapping[str, Any] = MappingProxyType(
-    {
-        "sources": ("kit:c4", "kit:boolq-passages", "kit:alpaca"),
-        "judging": "kit:boolq-passages-heldout",
-        "other": "kit:lambada",
-    }
-)
-"""The kit's texts as arguments of `build_text_sets`."""
 
 
 @dataclass(frozen=True)

@@ -179,18 +179,6 @@ class Chosen:
         return find_type(self.types.get(module, self.default)).name
 
 
-def count_attention_bytes(shape: ModelShape, block: int, *, heads: int, kv_heads: int, type_name: str) -> int:
-    """Count what the attention of a block adds to a file with its norm and biases; 0 heads if removed."""
-    changed = BlockShape(block, heads, kv_heads, shape.head_dim, 0)
-    return sum(tensor.bytes for tensor in plan_attention(shape, changed, Chosen({}, type_name)))
-
-
-def count_mlp_bytes(shape: ModelShape, block: int, *, channels: int, type_name: str) -> int:
-    """Count what the MLP of a block adds to a file, its norm included; 0 channels if removed."""
-    changed = BlockShape(block, 0, 0, shape.head_dim, channels)
-    return sum(tensor.bytes for tensor in plan_mlp(shape, changed, Chosen({}, type_name)))
-
-
 def count_matrix_bytes(rows: int, columns: int, type_name: str, *, name: str = "the matrix") -> int:
     """Count what a matrix adds to a file, for example the embedding `(vocabulary, hidden)`.
 

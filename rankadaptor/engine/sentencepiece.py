@@ -15,7 +15,6 @@ from typing import Any
 SPACE = "▁"
 UNKNOWN, BYTE = 2, 6  # kinds of tokens, as llama.cpp numbers them
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-Pairs = Sequence[tuple[str, str]]
 
 
 def is_sentencepiece(described: Mapping[str, Any]) -> bool:

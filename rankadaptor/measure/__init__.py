@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankadaptor.measure.fine_tune import ShortFineTune
     from rankadaptor.measure.latency import LatencyModel, fit_latency
-    from rankadaptor.measure.slice_pool import SlicePool, measure_slices
+    from rankadaptor.measure.slice_pool import SlicePool
     from rankadaptor.measure.slice_score import SliceScore
 
-__all__ = ["LatencyModel", "ShortFineTune", "SlicePool", "SliceScore", "fit_latency", "measure_slices"]
+__all__ = ["LatencyModel", "ShortFineTune", "SlicePool", "SliceScore", "fit_latency"]
 
 _MODULES = {
     "LatencyModel": "latency",
@@ -19,7 +19,6 @@ _MODULES = {
     "SlicePool": "slice_pool",
     "SliceScore": "slice_score",
     "fit_latency": "latency",
-    "measure_slices": "slice_pool",
 }
 
 

@@ -151,20 +151,6 @@ class SlicePool:
         return self._settings[key]
 
 
-def measure_slices(
-    build: Build,
-    arguments: tuple[Any, ...],
-    allocations: Sequence[Allocation],
-    *,
-    workers: int = 1,
-    tokens: int | None = None,
-    records: RecordFile | None = None,
-) -> list[Record]:
-    """Score allocations in several processes and return their records in order; see `SlicePool`."""
-    with SlicePool(build, arguments, workers=workers, records=records) as pool:
-        return pool.measure(allocations, tokens=tokens)
-
-
 def build_scorer(build: Build, arguments: tuple[Any, ...]) -> Callable[..., Any]:
     """Build a score in a worker and return the function that does its jobs."""
     score = build(*arguments)

@@ -7,7 +7,6 @@ from rankadaptor.results.document import (
     find_job,
     find_result_file,
     get_part,
-    is_compression,
     read_result,
 )
 from rankadaptor.results.outcome import Outcome, explain_outcome
@@ -15,5 +14,5 @@ from rankadaptor.results.table import Table
 
 __all__ = [
     "Document", "Outcome", "Table", "explain_outcome", "find_job", "find_result_file", "get_part",
-    "is_compression", "read_result",
+    "read_result",
 ]  # fmt: skip

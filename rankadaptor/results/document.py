@@ -73,11 +73,6 @@ def check_schema(document: Document, *, source: str = "result document") -> None
     )
 
 
-def is_compression(document: Document) -> bool:
-    """Tell whether a document is the result of `compress`."""
-    return find_job(document) == "compress"
-
-
 def find_job(document: Document) -> str:
     """Return the kind of job that a document is the result of."""
     config = (document.get("run") or {}).get("config") or {}

@@ -97,10 +97,6 @@ class PackedModel:
         head = self.causal_lm.get_output_embeddings()
         return head, self.weights.read(head.weight, owner=head)
 
-    def compute_hidden(self, batch: PackedBatch) -> torch.Tensor:
-        """Return the last hidden states of the predicting tokens, `(targets, hidden)`."""
-        return self.compute_outputs(batch)[0]
-
     def compute_outputs(self, batch: PackedBatch, wanted: Sequence[int] = ()) -> tuple[torch.Tensor, Tensors]:
         """Return the last hidden states of the predicting tokens, and outputs of some blocks.
 

@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rankadaptor.engine.file_plan import (
+    Chosen,
     Field,
-    count_attention_bytes,
     count_entry_bytes,
     count_matrix_bytes,
-    count_mlp_bytes,
+    plan_attention,
     plan_file,
+    plan_mlp,
 )
 from rankadaptor.engine.gguf_file import prepare_file, write_gguf
 from rankadaptor.errors import InputError
@@ -69,10 +70,10 @@ def test_the_planned_size_is_the_real_one_and_a_sum(pico_model, pico_tokenizer, 
     total += 0 if shape.tied else count_matrix_bytes(shape.vocabulary, shape.hidden, "Q8_0")
     for index, (groups, channels) in enumerate(zip(drawn["groups"], drawn["channels"], strict=True)):
         left = 0 if index in drawn["attention"] else groups
-        kind = kinds[f"model.layers.{index}.self_attn"]
-        total += count_attention_bytes(shape, index, heads=2 * left, kv_heads=left, type_name=kind)
-        left = 0 if index in drawn["mlp"] else channels
-        total += count_mlp_bytes(shape, index, channels=left, type_name=kinds[f"model.layers.{index}.mlp"])
+        block = BlockShape(index, 2 * left, left, 16, 0 if index in drawn["mlp"] else channels)
+        chosen = {half: Chosen({}, kinds[f"model.layers.{index}.{half}"]) for half in HALVES}
+        planned = [*plan_attention(shape, block, chosen["self_attn"]), *plan_mlp(shape, block, chosen["mlp"])]
+        total += sum(tensor.bytes for tensor in planned)
     assert total == plan.bytes
 
 

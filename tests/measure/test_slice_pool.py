@@ -6,7 +6,7 @@ import pytest
 
 from rankadaptor.corpus import RecordFile
 from rankadaptor.errors import InputError
-from rankadaptor.measure import SlicePool, measure_slices
+from rankadaptor.measure import SlicePool
 from rankadaptor.model import save_pruned
 from tests.measure.slices import build_saved, make_space
 
@@ -17,7 +17,8 @@ def test_scores_are_the_same_on_any_number_of_workers_and_resume(pico_model, pic
     arguments = (str(tmp_path / "model"),)
     space = make_space(model)
     allocations = [space.from_choices(c) for c in itertools.product((0, 1), (0, 2), (0, 1), (0, 1))]
-    one = measure_slices(build_saved, arguments, allocations)
+    with SlicePool(build_saved, arguments, workers=1) as pool:
+        one = pool.measure(allocations)
     path = tmp_path / "records.jsonl"
     told = []
     with SlicePool(build_saved, arguments, workers=2, records=RecordFile(path)) as pool:

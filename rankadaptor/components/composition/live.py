@@ -98,11 +98,6 @@ class LiveModel:
         self._busy = False
 
     @property
-    def copied_bytes(self) -> int:
-        """Memory of the rounded copies made so far."""
-        return self._copies.bytes
-
-    @property
     def order_digest(self) -> str:
         """Name of the order in which groups are kept; it decides what an allocation is."""
         return compute_digest({name: order.tolist() for name, order in self._orders.items()})
