@@ -74,27 +74,18 @@ def find_front(
     Raises:
         InputError: If a number is too small or an allocation belongs to another space.
     """
-    from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.optimize import minimize
 
     if population < 4 or generations < 1:
         raise InputError(f"population={population}, generations={generations}: at least 4 and 1.")
-    if any(allocation.space != space for allocation in start):
-        raise InputError("start: an allocation of another space. Make them with this space.")
-    first = draw_sizes(space, population, seed=seed)
-    given = np.asarray([space.origin, *(allocation.choices for allocation in start)], dtype=np.int64)
-    first = np.concatenate([given, first])[: max(population, len(given))]
-    parts = build_parts(
-        space, lambda choices: _judge(space, predictor, choices, caution=caution), first=first, seed=seed
+    algorithm, problem = build_algorithm(
+        space,
+        lambda choices: _judge(space, predictor, choices, caution=caution),
+        start=(space.from_choices(space.origin), *start),
+        population=population,
+        seed=seed,
     )
-    algorithm = NSGA2(
-        pop_size=len(first),
-        sampling=parts.sampling,
-        crossover=parts.crossover,
-        mutation=parts.mutation,
-        eliminate_duplicates=True,
-    )
-    found = minimize(parts.problem, algorithm, ("n_gen", generations), seed=seed, verbose=False)
+    found = minimize(problem, algorithm, ("n_gen", generations), seed=seed, verbose=False)
     last = np.rint(found.pop.get("X")).astype(np.int64)
     return sort_front(space, last, _judge(space, predictor, last, caution=caution))
 
@@ -132,30 +123,36 @@ def sort_front(space: Space, choices: Ints, gains: Floats) -> Front:
     )
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Problem and operators of pymoo's algorithm; individuals are rows of choices."""
-
-    problem: Any
-    sampling: Any
-    crossover: Any
-    mutation: Any
-
-
-def build_parts(space: Space, judge: Callable[[Ints], Floats], *, first: Ints, seed: int) -> Parts:
-    """Build the integer problem and its operators.
+def build_algorithm(
+    space: Space,
+    judge: Callable[[Ints], Floats],
+    *,
+    start: Sequence[Allocation],
+    population: int,
+    seed: int,
+) -> tuple[Any, Any]:
+    """Build NSGA-II [NSGA-II]_ and its problem for pymoo: gain and cost of rows of choices.
 
     Args:
         space: The space.
         judge: Returns the gain of every row of choices, nats per token.
-        first: The first generation.
-        seed: Seed of crossover and mutation.
+        start: Allocations of the first generation; the rest is drawn in all sizes.
+        population: Individuals of a generation; all of `start`, if these are more.
+        seed: Seed of the first generation, of crossover and of mutation.
+
+    Raises:
+        InputError: If an allocation belongs to another space.
     """
+    from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.core.crossover import Crossover
     from pymoo.core.mutation import Mutation
     from pymoo.core.problem import Problem
     from pymoo.core.sampling import Sampling
 
+    if any(allocation.space != space for allocation in start):
+        raise InputError("start: an allocation of another space. Make them with this space.")
+    given = np.array([allocation.choices for allocation in start], dtype=np.int64).reshape(-1, space.n_slots)
+    first = np.concatenate([given, draw_sizes(space, population, seed=seed)])[: max(population, len(given))]
     tables, generator = space.tables, np.random.default_rng([seed, 1])
 
     def fit(choices: Ints) -> Ints:
@@ -200,7 +197,14 @@ def build_parts(space: Space, judge: Callable[[Ints], Floats], *, first: Ints, s
             signs = np.where(together, generator.choice((-1, 1), size=len(choices)), 0)
             return fit(shift(space, choices, moved, generator=generator, signs=signs))
 
-    return Parts(GainAndCost(), GivenPopulation(), UniformCrossover(), StepMutation(prob=1.0))
+    algorithm = NSGA2(
+        pop_size=len(first),
+        sampling=GivenPopulation(),
+        crossover=UniformCrossover(),
+        mutation=StepMutation(prob=1.0),
+        eliminate_duplicates=True,
+    )
+    return algorithm, GainAndCost()
 
 
 def _judge(space: Space, predictor: Predictor, choices: Ints, *, caution: float) -> Floats:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rankadaptor.errors import InputError
-from rankadaptor.search.front import Floats, Ints, build_parts, draw_sizes
+from rankadaptor.search.front import Floats, Ints, build_algorithm
 
 if TYPE_CHECKING:
     from rankadaptor.corpus import Record
@@ -44,12 +44,8 @@ def evolve_measured(
     Raises:
         InputError: If a number is too small or an allocation belongs to another space.
     """
-    from pymoo.algorithms.moo.nsga2 import NSGA2
-
     if population < 4 or evaluations < 1:
         raise InputError(f"population={population}, evaluations={evaluations}: at least 4 and 1.")
-    if any(allocation.space != space for allocation in start):
-        raise InputError("start: an allocation of another space. Make them with this space.")
     known: dict[tuple[int, ...], Record] = {}
 
     def judge(choices: Ints) -> Floats:
@@ -61,17 +57,8 @@ def evolve_measured(
         gains = [known[row].gain if row in known else None for row in rows]
         return np.array([FAILED if gain is None else gain for gain in gains])
 
-    given = np.array([allocation.choices for allocation in start], dtype=np.int64).reshape(-1, space.n_slots)
-    first = np.concatenate([given, draw_sizes(space, population, seed=seed)])[: max(population, len(given))]
-    parts = build_parts(space, judge, first=first, seed=seed)
-    algorithm = NSGA2(
-        pop_size=len(first),
-        sampling=parts.sampling,
-        crossover=parts.crossover,
-        mutation=parts.mutation,
-        eliminate_duplicates=True,
-    )
-    algorithm.setup(parts.problem, termination=("n_gen", 10 * evaluations), seed=seed, verbose=False)
+    algorithm, problem = build_algorithm(space, judge, start=start, population=population, seed=seed)
+    algorithm.setup(problem, termination=("n_gen", 10 * evaluations), seed=seed, verbose=False)
     before = -1
     while algorithm.has_next() and before < len(known) < evaluations:
         before = len(known)
