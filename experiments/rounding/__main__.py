@@ -32,7 +32,6 @@ from rankadaptor.pipeline.compression.recovering import Recovered, recover_merge
 from rankadaptor.pipeline.compression.run_recipe import make_run_recipe
 from rankadaptor.pipeline.compression.setting import Setting
 from rankadaptor.pipeline.run_folder import RunFolder
-from rankadaptor.pipeline.text_jobs.texts import TRAINING
 from rankadaptor.runtime import find_commit
 
 logger = logging.getLogger(__name__)
