@@ -14,7 +14,7 @@ from rankadaptor.corpus import Corpus, Record
 from rankadaptor.files import read_json, write_json
 from rankadaptor.predictor.sweep_predictor import SweepPredictor
 from rankadaptor.progress import Progress
-from rankadaptor.search import Refinement, Search, estimate_slot_values, solve_exact
+from rankadaptor.search import Refinement, Search, estimate_slot_values, plan_sweep, solve_exact
 from rankadaptor.space import Allocation, Space
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,10 @@ STARTS = 64
 
 
 def sweep(opened: Opened) -> list[Record]:
-    """Score every option of every slot, all other slots dense."""
-    space = opened.space
+    """Score options of every slot, all other slots dense: every option, or as many as are asked for."""
+    space, given = opened.space, opened.description
+    if given.sweep is not None:
+        return _measure(opened, plan_sweep(space, evaluations=given.sweep), name="sweep")
     planned = []
     for index in space.tables.searchable.tolist():
         for option in range(len(space.slots[index].options)):

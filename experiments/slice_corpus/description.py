@@ -29,6 +29,8 @@ class Description:
         tokens: Tokens of a score.
         few: Tokens of a first score in the search for the reference optimum.
         calibration: Tokens of the order of importance.
+        dtype: Precision of all scores, the dense model's included.
+        sweep: Evaluations of the sweep; every option of every slot by default.
         random: Random allocations per band.
         search: Evaluations of the refined search per band.
         reference: Evaluations, on few tokens and on all, of the search for the optimum, by band.
@@ -46,6 +48,8 @@ class Description:
     tokens: int = 2048
     few: int = 512
     calibration: int = 4096
+    dtype: str = "float32"
+    sweep: int | None = None
     random: int = 240
     search: int = 160
     reference: Mapping[str, tuple[int, int]] = field(default_factory=dict)

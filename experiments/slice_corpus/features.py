@@ -6,6 +6,7 @@ python -m experiments.slice_corpus.features experiments/slice_corpus/llama-joint
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -38,10 +39,16 @@ def main() -> None:
 
 
 def compute_features(opened: Opened) -> SlotFeatures:
-    """Compute the features of a setting."""
-    length = opened.description.length
+    """Compute the features of a setting, always in float32: bfloat16 rounds as coarsely as eight bits do."""
+    given = opened.description
+    live = opened.live
+    if given.dtype != "float32":
+        from rankadaptor.components.composition import LiveModel
+
+        precise = Opened(dataclasses.replace(given, dtype="float32"), opened.scratch)
+        live = LiveModel(precise.model, scores=live.scores, importance=live.importance)
     return compute_slot_features(
-        opened.live, opened.space, opened.calibration[: TOKENS // length], seed=opened.description.seed
+        live, opened.space, opened.calibration[: TOKENS // given.length], seed=given.seed
     )
 
 

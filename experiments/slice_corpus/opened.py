@@ -36,7 +36,7 @@ class Opened:
     @functools.cached_property
     def compute(self) -> Compute:
         """One thread, so that scores repeat to the last bit."""
-        return choose_compute(dtype="float32", threads=1)
+        return choose_compute(dtype=self.description.dtype, threads=1)
 
     @functools.cached_property
     def _loaded(self) -> tuple[Any, Any]:
@@ -120,7 +120,7 @@ class Opened:
             pruning={"importance": self.live.importance, "order": self.live.order_digest},
             data={
                 "text": list(given.text), "length": given.length, "tokens": given.tokens,
-                "calibration": given.calibration, "seed": given.seed,
+                "calibration": given.calibration, "seed": given.seed, "dtype": given.dtype,
             },
             recipe={},
             space=self.space.to_json(),
