@@ -5,7 +5,8 @@
 t is the second-order estimate of what an option loses (`tokenwise`), and φ describes where it errs: its size
 (a loss saturates, and a large change is no longer one of second order), how sequences differ from single
 tokens, how large the change is against the output and the hidden states, kind and depth. Values are monotone
-afterwards: an option farther from the reference along every coordinate loses no less.
+afterwards: of options in one type, the one that keeps less loses no less. Types are in no order, because what a
+type loses depends on the weights: on a grid they already lie on it is nothing, whatever the number of bits.
 """
 
 from __future__ import annotations
@@ -131,10 +132,12 @@ def fit_option_map(
 def make_monotone(values: NDArray[np.float64], coordinates: Floats) -> Floats:
     """Return the mean of the smallest monotone values above and the largest below.
 
-    Monotone is: an option whose coordinates are all at least as far from zero loses no less.
+    Monotone is: of options in one type, one whose coordinates are all at least as far from zero loses no
+    less. The last coordinate tells types apart: it is the rounding error of a type on normal numbers.
     """
-    far = np.abs(coordinates)
+    far, types = np.abs(coordinates), coordinates[:, -1]
     below = (far[:, None, :] >= far[None, :, :]).all(axis=-1)  # [a, b]: a is at least as far as b
+    below &= types[:, None] == types
     upper = np.where(below, values[None, :], -np.inf).max(axis=1)
     lower = np.where(below.T, values[None, :], np.inf).min(axis=1)
     middle: Floats = (upper + lower) / 2

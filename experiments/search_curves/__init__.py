@@ -1,0 +1,1 @@
+"""How many evaluations searches need: regret over evaluations and tokens, on settings held out of training."""
