@@ -78,12 +78,18 @@ def search(opened: Opened, band: str) -> list[Record]:
 
 
 def optimise(opened: Opened, band: str) -> tuple[Optimum, list[Record]]:
-    """Search a band for its optimum without sparing evaluations; return it and the best records."""
+    """Search a band for its optimum without sparing evaluations; return it and the best records.
+
+    With no evaluations, it is the best of what was measured before.
+    """
     given, space = opened.description, opened.limit(band)
     before = [record for record in (*draw(opened, band), *search(opened, band)) if record.kl is not None]
     start = [space.find_choices(each.values) for each in sorted(before, key=lambda each: each.kl or 0.0)]
     few, whole = given.reference[band]
     tokens = 0
+    if not whole:
+        ranked = sorted(before, key=lambda each: each.kl or 0.0)[:KEPT]
+        return Optimum(start[0], ranked[0].kl or 0.0, (0, 0), tokens), ranked
     with Progress(f"optimum, {band}", few + whole) as progress:
 
         def measure(batch: Sequence[Allocation], size: int | None) -> list[Record]:
@@ -94,7 +100,7 @@ def optimise(opened: Opened, band: str) -> tuple[Optimum, list[Record]]:
             progress.advance(len(batch), note=f"KL {best:.4f} at best of these")
             return found
 
-        best, kl, ranked = find_optimum(
+        best, kl, order = find_optimum(
             space,
             start=start[:STARTS],
             few=lambda batch: measure(batch, given.few),
@@ -105,7 +111,7 @@ def optimise(opened: Opened, band: str) -> tuple[Optimum, list[Record]]:
     logger.info(
         "%s, %s: KL %.4f; refined search %.4f", given.name, band, kl, min(r.kl for r in before if r.kl)
     )
-    front = opened.score.measure([Allocation(choices, space) for choices in ranked[:KEPT]])
+    front = opened.score.measure([Allocation(choices, space) for choices in order[:KEPT]])
     return Optimum(best, kl, (few, whole), tokens), list(front)
 
 

@@ -8,10 +8,11 @@ import json
 import numpy as np
 import pytest
 
-from rankadaptor.errors import InputError
+from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.features.slot_features import NAMES, TOKENWISE, SlotFeatures
 from rankadaptor.predictor.damage.features import DamageFeatures
 from rankadaptor.predictor.damage.option_map import OptionMap, make_monotone
+from rankadaptor.predictor.damage.shipped import SHIPPED, load_trained_damage, save_trained_damage
 from rankadaptor.predictor.damage.trained import Evidence, TrainedDamage, train_damage
 from rankadaptor.predictor.quality import compute_kendall
 from rankadaptor.space import Allocation, Space
@@ -117,6 +118,23 @@ def test_a_trained_model_is_json(trained, fresh) -> None:
         TrainedDamage.from_json({})
     with pytest.raises(InputError, match="no settings"):
         train_damage([])
+
+
+def test_the_shipped_model_loads_and_predicts(fresh, tmp_path) -> None:
+    evidence, _ = fresh
+    shipped = load_trained_damage()
+    choices = evidence.space.sample_choices(20, 1)
+    assert np.isfinite(
+        shipped.start(evidence.space, evidence.features).predict(evidence.space, choices).mean
+    ).all()
+    assert shipped.card["corpus"] in SHIPPED.with_suffix(".md").read_text(encoding="utf-8")
+    save_trained_damage(shipped, tmp_path / "own.json")
+    assert load_trained_damage(tmp_path / "own.json") == shipped
+    with pytest.raises(CheckpointError, match=r"none\.json: no trained model of damage"):
+        load_trained_damage(tmp_path / "none.json")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="no JSON object"):
+        load_trained_damage(tmp_path / "list.json")
 
 
 def test_slot_values_are_monotone_in_widths_of_one_type() -> None:

@@ -5,8 +5,8 @@
 t is the second-order estimate of what an option loses (`tokenwise`), and φ describes where it errs: its size
 (a loss saturates, and a large change is no longer one of second order), how sequences differ from single
 tokens, how large the change is against the output and the hidden states, kind and depth. Values are monotone
-afterwards: of options in one type, the one that keeps less loses no less. Types are in no order, because what a
-type loses depends on the weights: on a grid they already lie on it is nothing, whatever the number of bits.
+afterwards: of options in one type, the one that keeps less loses no less. Types are in no order, because what
+a type loses depends on the weights: where they lie on its grid it is nothing, whatever the number of bits.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from experiments.performance_model.__main__ import judge_all
 from experiments.performance_model.cases import Case, read_cases
 from experiments.performance_model.contestants import TRAINED, list_contestants
 from experiments.performance_model.page import list_targets, tabulate, write_page
+from experiments.performance_model.shipped import train_shipped, write_card
+from experiments.slice_corpus.adopted import keep_options
 from experiments.slice_corpus.bands import Band, Optimum, read_bands, write_bands
 from experiments.slice_corpus.description import Description
 from experiments.slice_corpus.optimum import find_optimum
@@ -192,3 +194,27 @@ def test_ridge_on_terms_learns_factors(cases) -> None:
     after = predictor.update(space, records[:30]).predict(space, judged).mean
     assert compute_kendall(after, truth) >= compute_kendall(before, truth) - 0.05
     assert np.abs(after - truth).mean() < np.abs(before - truth).mean()
+
+
+def test_a_space_of_the_options_that_were_scored_costs_the_same() -> None:
+    space = make_joint_space(blocks=3, size=0.6)
+    taken = [allocation.choices for allocation in space.sample(4, seed=1)]
+    narrow = keep_options(space, taken)
+    assert sum(len(slot.options) for slot in narrow.slots) < sum(len(slot.options) for slot in space.slots)
+    for row in taken:
+        values = space.from_choices(row).values
+        assert narrow.from_choices(narrow.find_choices(values)).cost("bytes") == space.from_choices(row).cost(
+            "bytes"
+        )
+    assert narrow.reference().values == space.reference().values
+
+
+def test_what_is_held_out_does_not_train_the_shipped_model(cases, rows) -> None:
+    kept = [*cases[:2], dataclasses.replace(cases[2], held_out=True)]
+    trained = train_shipped(kept)
+    assert trained.card["names"] == ["case0", "case1"]
+    card = write_card(kept, trained, rows)
+    assert "held out: case2" in card
+    assert trained.card["corpus"] in card
+    with pytest.raises(CorpusError, match="held out"):
+        train_shipped(kept[2:])
