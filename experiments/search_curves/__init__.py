@@ -1,1 +1,1 @@
-"""How many evaluations searches need: regret over evaluations and tokens, on settings held out of training."""
+"""How many evaluations searches need: regret over evaluations and tokens, on held-out settings."""

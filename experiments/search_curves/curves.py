@@ -50,4 +50,3 @@ def list_rows(traces: Sequence[Trace], cases: Sequence[Case]) -> list[Row]:
                     }
                 )  # fmt: skip
     return rows
-

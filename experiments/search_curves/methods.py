@@ -101,9 +101,7 @@ METHODS: Mapping[str, tuple[Run, int]] = {
 """Name → search and its evaluations."""
 
 
-def _refine(
-    task: Task, predictor: SweepPredictor, start: Allocation, *, evaluations: int, seed: int
-) -> None:
+def _refine(task: Task, predictor: SweepPredictor, start: Allocation, *, evaluations: int, seed: int) -> None:
     search = Search(
         task.space, predictor, seed=seed, candidates=CANDIDATES, refinement=Refinement(starts=(start,))
     )

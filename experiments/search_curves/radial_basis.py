@@ -1,4 +1,4 @@
-"""AMQ's surrogate: interpolation of the score by cubic radial basis functions with a linear tail, as in AMQ (L. Zhao et al.)."""
+"""The surrogate of AMQ (arXiv 2509.12019): cubic radial basis functions with a linear tail."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rankadaptor.predictor.observations import read_choices
 from rankadaptor.predictor.prediction import Choices, Floats, Prediction
@@ -38,7 +39,7 @@ class RadialBasis:
         """Predict; see `Predictor`. The surrogate gives no uncertainty."""
         choices = read_choices(space, allocations)
         mean = np.zeros(len(choices))
-        if self.points is not None:
+        if self.points is not None and self.weights is not None:
             mean = -np.exp(_lay_out(_locate(space, choices), self.points) @ self.weights)
         return Prediction(mean=mean, std=np.zeros(len(choices)))
 
@@ -57,7 +58,7 @@ class RadialBasis:
         return RadialBasis(points, weights)
 
 
-def _locate(space: Space, choices: np.ndarray) -> Floats:
+def _locate(space: Space, choices: NDArray[np.int64]) -> Floats:
     """Return the coordinates of allocations, each over its range in the space."""
     parts = [each[space.tables.columns, choices] for each in space.tables.coordinates]
     sizes = [max(float(np.abs(each).max()), 1e-12) for each in space.tables.coordinates]

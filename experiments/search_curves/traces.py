@@ -61,7 +61,9 @@ def read_traces(folder: Path) -> list[Trace]:
     """
     found = [trace for path in sorted(folder.glob("*.jsonl")) for trace in _read_file(path)]
     if not found:
-        raise CorpusError(f"{folder}: no searches. Make some with `python -m experiments.search_curves NAME`.")
+        raise CorpusError(
+            f"{folder}: no searches. Make some with `python -m experiments.search_curves NAME`."
+        )
     return found
 
 
@@ -81,7 +83,6 @@ def _read_file(path: Path) -> Iterator[Trace]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             data: dict[str, Any] = json.loads(line)
-            lists = {name: tuple(data.pop(name)) for name in ("kl", "tokens", "best")}
-            yield Trace(**data, **lists)
+            yield Trace(**{**data, **{name: tuple(data[name]) for name in ("kl", "tokens", "best")}})
         except (ValueError, TypeError, KeyError) as error:
             raise CorpusError(f"{path}, line {number}: no search ({error}). Delete the line.") from error
