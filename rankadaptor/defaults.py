@@ -203,6 +203,7 @@ class ElasticDefaults:
     importance_rows: int = 32
     steps: int = 48
     rule: Literal["sandwich"] = "sandwich"
+    dropped: float = 0.25
     methods: tuple[str, ...] = ("heuristic", "hill_climbing")
     evaluations: int = 60
     references: tuple[str, ...] = ("lora", "alone")

@@ -14,9 +14,10 @@ from rankadaptor.config.stages import TrackSection
 from rankadaptor.config.text_sections import TextComputeSection, TextDataSection
 from rankadaptor.defaults import ELASTIC as DEFAULTS
 
-SearchMethod = Literal["heuristic", "hill_climbing", "nsga2"]
+SearchMethod = Literal["heuristic", "hill_climbing", "nsga2", "linas"]
 """`heuristic`: the middle option of every slot, nothing is measured. `hill_climbing`: trades between slots of
-the best allocation measured. `nsga2`: the Pareto front of loss and cost."""
+the best allocation measured. `nsga2`: the Pareto front of loss and cost. `linas`: that front as a predictor
+sees it, measured in part and predicted again."""
 ReferenceName = Literal["lora", "alone", "unmerged"]
 """`lora`: a fixed-rank adapter on the whole model. `alone`: the result's allocation trained by itself.
 `unmerged`: a fixed-rank adapter beside the model in the type that the result is merged in."""
@@ -28,6 +29,12 @@ class ElasticChoicesSection(Section):
     width: bool = Field(default=True, description="MLP channels.")
     attention: bool = Field(default=False, description="KV groups with their query heads.")
     depth: bool = Field(default=False, description="Drop attention, MLP or both of a block.")
+    dropped: float = Field(
+        default=DEFAULTS.dropped,
+        ge=0,
+        le=1,
+        description="With depth, the largest share of all attentions and MLPs that may be left out.",
+    )
     levels: int = Field(
         default=DEFAULTS.levels, ge=1, description="Equal parts of an MLP that its widths are multiples of."
     )
@@ -76,6 +83,12 @@ class ElasticTrainSection(Section):
     balanced: bool = Field(
         default=True, description="Losses of all allocations of a step are scaled to one size."
     )
+    reference_rates: tuple[float, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Peak rates that every reference is trained at, each on as many tokens; the one with the "
+        "lowest loss on the search text is kept. null takes learning_rate alone.",
+    )
     merge_as: str | None = Field(
         default=None,
         min_length=1,
@@ -92,7 +105,8 @@ class ElasticSearchSection(Section):
         default=cast("Any", DEFAULTS.methods),
         min_length=1,
         description="heuristic: the middle of every slot. hill_climbing: trades between slots of the best "
-        "one. nsga2: the Pareto front of loss and cost.",
+        "one. nsga2: the Pareto front of loss and cost. linas: NSGA-II on a predictor of the loss, which "
+        "learns from what is measured.",
     )
     evaluations: int = Field(
         default=DEFAULTS.evaluations, ge=1, description="Allocations that each method may measure."
@@ -114,19 +128,26 @@ ELASTIC = JobKind(
         "search": StepInputs(("search",), after=("train",)),
         "references": StepInputs(("references",), after=("search",)),
         "judge": StepInputs(after=("references",)),
+        "deliver": StepInputs(("file",), after=("judge",)),
     },
     fixed=("prepare", "train"),
-    later={"train.merge_as": None},
+    later={
+        "choices.dropped": DEFAULTS.dropped,
+        "train.merge_as": None,
+        "train.reference_rates": None,
+        "file": False,
+    },
     places={
         "search": ("steps/search.json", "model", "adapter"),
         "references": ("steps/references.json", "references"),
         "judge": ("steps/judge.json",),
+        "deliver": ("steps/deliver.json", "model.gguf"),
     },
 )
 
 
 class ElasticConfig(JobConfig, NamedKind):
-    """One super-network: prepare, train, search, train references, judge.
+    """One super-network: prepare, train, search, train references, judge, deliver.
 
     Build it with `load_job` or `build_elastic`: they list all faults in one `ConfigError`.
     """
@@ -152,5 +173,10 @@ class ElasticConfig(JobConfig, NamedKind):
         description="What the result is compared with after training on as many tokens. lora: a fixed-rank "
         "adapter on the whole model. alone: the result's allocation, trained by itself. unmerged: a "
         "fixed-rank adapter beside the model rounded to train.merge_as.",
+    )
+    file: bool = Field(
+        default=False,
+        description="Write the result as a GGUF file, linears in train.merge_as and all else in "
+        "choices.type, and measure its loss, and its speed beside that of the whole model in choices.type.",
     )
     track: TrackSection = Field(default=TrackSection(), description="MLflow; changes no result.")

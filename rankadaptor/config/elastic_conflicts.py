@@ -37,6 +37,12 @@ def find_elastic_conflicts(config: ElasticConfig) -> Iterator[Conflict]:
             "a sparse model keeps all its channels, heads and blocks here. Set width, attention and depth to "
             "false, or sparsity to 0.",
         )
+    if config.file and given.sparsity and config.train.merge_as is None:
+        yield Conflict(
+            ("file", "choices.sparsity"),
+            "the result is a sparse model and an adapter beside it, which one file cannot hold. Set "
+            "train.merge_as to a type, for example Q4_0, or file to false.",
+        )
     yield from find_unknown_names(config)
 
 

@@ -147,7 +147,7 @@ def _list_steps(config: ElasticConfig, shape: ModelShape, rate: Rate) -> Iterato
         sum(counts) * share * score(searched),
         scoring,
     )
-    runs = len(config.references)
+    runs = len(config.references) * len(given.reference_rates or (given.learning_rate,))
     tokens = runs * given.steps * slices * batch
     what = "the references, trained on as many tokens" if runs else "the model as it is"
     seconds = runs * given.steps * slices * step + (runs + 1) * score(judged)
@@ -155,6 +155,8 @@ def _list_steps(config: ElasticConfig, shape: ModelShape, rate: Rate) -> Iterato
     methods = len(config.search.methods)
     what = "the results on the judging texts"
     yield PlanStep("judge", what, methods, methods * judged, methods * score(judged), scoring)
+    if config.file:
+        yield PlanStep("deliver", "the result as a file", 1, 2 * judged, 2 * score(judged), scoring)
 
 
 def count_passes(config: ElasticConfig) -> tuple[int, float]:

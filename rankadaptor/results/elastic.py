@@ -13,6 +13,7 @@ METHODS = {
     "heuristic": "middle of every slot",
     "hill_climbing": "hill climbing",
     "nsga2": "NSGA-II",
+    "linas": "predictor-assisted NSGA-II",
 }
 REFERENCES = {
     "dense": "whole model, not trained",
@@ -21,6 +22,7 @@ REFERENCES = {
     "unmerged": "rounded model with a fixed-rank adapter beside it",
 }
 NAMES = METHODS | REFERENCES
+SPEEDS = {"prompt_tokens_per_second": "prompts", "generate_tokens_per_second": "generation"}
 TEXTS = {"judging": "judging text", "other": "text of another domain"}
 
 
@@ -38,6 +40,8 @@ def explain_elastic(document: Document) -> tuple[str, str, list[str]]:
     headline += f". {judged[against]} {NAMES[against]}."
     sentences = [f"Found by: {NAMES[result['best']]}."]
     sentences += [f"{words} {NAMES[name]}: {_write_gains(result, name)}." for name, words in judged.items()]
+    if delivered := result.get("file"):
+        sentences.append(_describe_file(delivered))
     outcomes = {entry["outcome"] for entry in result["verdicts"][against].values()}
     word = next(iter(outcomes)) if len(outcomes) == 1 else "no difference"
     return word, headline, sentences
@@ -156,3 +160,16 @@ def _write_gains(result: Mapping[str, Any], name: str) -> str:
 
 def _write_gain_of(entry: Mapping[str, Any]) -> str:
     return f"{write_gain(entry['gain'])} ({write_interval(entry['low'], entry['high'])})"
+
+
+def _describe_file(delivered: Mapping[str, Any]) -> str:
+    dense, ours = delivered["speeds"]["dense"], delivered["speeds"]["result"]
+    ratios = [f"{word} × {ours[name] / dense[name]:.2f}" for name, word in SPEEDS.items()]
+    losses = ", ".join(
+        f"{write_loss(loss)} on the {TEXTS[part]}" for part, loss in delivered["losses"].items()
+    )
+    return (
+        f"As a file: {delivered['bytes'] / 1e6:.1f} MB, the whole model in {delivered['type']} has "
+        f"{delivered['dense_bytes'] / 1e6:.1f} MB; {' and '.join(ratios)} as fast on the engine; loss "
+        f"{losses}."
+    )

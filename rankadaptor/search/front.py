@@ -78,10 +78,11 @@ def find_front(
 
     if population < 4 or generations < 1:
         raise InputError(f"population={population}, generations={generations}: at least 4 and 1.")
+    inside = (space.from_choices(space.origin),) if space.contains(space.reference().values) else ()
     algorithm, problem = build_algorithm(
         space,
         lambda choices: _judge(space, predictor, choices, caution=caution),
-        start=(space.from_choices(space.origin), *start),
+        start=(*inside, *start),
         population=population,
         seed=seed,
     )
@@ -104,7 +105,9 @@ def draw_sizes(space: Space, count: int, *, seed: int) -> Ints:
     wanted = costs[tables.columns, drawn] * share
     affordable = np.where(costs[None] <= wanted[:, :, None], costs[None], -1)
     shrunk = np.where(affordable.max(axis=2) >= 0, affordable.argmax(axis=2), drawn)
-    return tables.clip(np.where(kept[:, None], drawn, shrunk))
+    sizes = tables.clip(np.where(kept[:, None], drawn, shrunk))
+    # What costs less of one resource may cost more of another.
+    return sizes if len(space.bounds) == 1 else space.repair_choices(sizes, seed=seed, fill=False)
 
 
 def sort_front(space: Space, choices: Ints, gains: Floats) -> Front:

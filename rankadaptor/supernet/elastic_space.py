@@ -21,6 +21,8 @@ from rankadaptor.space import Slot, Space
 MIDDLE = "middle"
 """Name of the reference with the middle option of every slot: the heuristic sub-network of [LoNAS]_."""
 RANK_SUFFIX = ".rank"
+LEFT_OUT = "halves_left_out"
+"""Resource: the number of attentions and MLPs that are dropped."""
 
 
 def build_elastic_space(
@@ -76,6 +78,8 @@ def build_elastic_space(
         limits=limits, tokenizer=tokenizer, latency_model=latency_model, levels=levels,
     )  # fmt: skip
     halves = [_leave_narrow_out(slot, smallest=smallest) for slot in base.slots]
+    if depth:
+        halves = [_count_left_out(slot) for slot in halves]
     slots = (*halves, *_make_rank_slots(model, tuple(sorted(set(ranks))), rank_slots=rank_slots))
     return Space(
         slots=slots,
@@ -112,6 +116,11 @@ def _make_rank_slots(model: Any, ranks: tuple[int, ...], *, rank_slots: str) -> 
         )
         for group in groups
     ]
+
+
+def _count_left_out(slot: Slot) -> Slot:
+    left_out = tuple(int(is_dropped(option)) for option in slot.options)
+    return dataclasses.replace(slot, costs=(*slot.costs, (LEFT_OUT, left_out))) if any(left_out) else slot
 
 
 def _leave_narrow_out(slot: Slot, *, smallest: float) -> Slot:

@@ -15,7 +15,7 @@ import torch
 from rankadaptor.files import compute_digest
 from rankadaptor.space import Allocation
 from rankadaptor.supernet.distillation import InPlaceTeacher
-from rankadaptor.supernet.plan import SANDWICH, Ints, draw_plan, find_widest
+from rankadaptor.supernet.plan import DROPPED, SANDWICH, Ints, draw_plan, find_widest
 from rankadaptor.training import fine_tune
 from rankadaptor.training.passes import Pieces, TrainedModel, go_back
 from rankadaptor.training.process_group import ALONE
@@ -40,6 +40,7 @@ def train_super_network(
     rule: str = SANDWICH,
     distilled: bool = True,
     balanced: bool = True,
+    dropped: float = DROPPED,
     held_out: Sequence[TokenSequence] | None = None,
     evaluate_every: int | None = None,
     checkpoint: str | Path | None = None,
@@ -66,6 +67,7 @@ def train_super_network(
             has more weight because its loss is larger [AmoebaLLM]_. The size of a KL divergence is taken as
             that of the cross-entropy it is a part of, with the first loss for the entropy: divergences
             themselves come close to zero, and weights without bound make training diverge.
+        dropped: Largest share of the halves that a random slice leaves out, see `draw_plan`.
         held_out: Sequences for the held-out curve, which is that of the largest slice.
         evaluate_every: See `fine_tune`.
         checkpoint: See `fine_tune`.
@@ -81,7 +83,7 @@ def train_super_network(
         CheckpointError: If `checkpoint` holds another run.
         TrainingError: If the loss or a gradient is no longer finite.
     """
-    plan = draw_plan(network.space, steps, seed=network.seed, rule=rule)
+    plan = draw_plan(network.space, steps, seed=network.seed, rule=rule, dropped=dropped)
     guided = distilled and len(plan[0]) > 1
     teacher = InPlaceTeacher(network, compute=compute) if guided else None
     passes = SlicePasses(network, plan, balanced=balanced, teacher=teacher)

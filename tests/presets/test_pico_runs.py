@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftConfig
 
 from rankadaptor.cli import main
 from rankadaptor.components.sparsity import measure_sparsity
@@ -46,8 +47,9 @@ def run_preset(
     def run(name: str, *changes: str) -> Path:
         file = folder / f"{name}.yaml"
         file.write_text(write_preset(name, model=str(folder / "model"), output=str(folder / f"run-{name}")))
-        texts = (f"data.text=[{folder / 'text.txt'}]", f"data.other={folder / 'other.txt'}")
-        settings = [word for change in (*texts, *SMALL, *changes) for word in ("--set", change)]
+        texts = (f"data.text=[{folder / 'text.txt'}]", f"data.other={folder / 'other.txt'}", *SMALL)
+        common = (f"data.train={folder / 'text.txt'}",) if name == "qlora" else texts
+        settings = [word for change in (*common, *changes) for word in ("--set", change)]
         assert main(["run", str(file), *settings]) == 0
         return folder / f"run-{name}"
 
@@ -79,3 +81,39 @@ def test_sqft_merges_one_sparse_model_in_four_bits(run_preset):
     points = {point["name"]: point for point in result["points"]}
     assert set(points) == {"heuristic", "hill_climbing", "dense", "lora", "unmerged"}
     assert points["lora"]["losses"] != points["unmerged"]["losses"]
+
+
+def test_llama_nas_drops_and_narrows_and_ends_with_a_file(run_preset):
+    folder = run_preset("llama_nas", "choices.ranks=[4]", "search.parameters=70%", "search.evaluations=14")
+    result = read_json(folder / "result.json")["result"]
+    points = {point["name"]: point for point in result["points"]}
+    assert set(points) == {"heuristic", "linas", "dense", "lora", "alone"}
+    assert points["linas"]["parameters"] <= 0.7 * points["dense"]["parameters"]
+    file = result["file"]
+    assert file["bytes"] == (folder / "model.gguf").stat().st_size < file["dense_bytes"]
+    assert set(file["speeds"]) == {"dense", "result"}
+    assert file["losses"].keys() == points["linas"]["losses"].keys()
+    rounding = abs(file["losses"]["judging"] - points[result["best"]]["losses"]["judging"])
+    assert rounding < 0.1  # 8 bits of the same model
+
+
+def test_qlora_searches_ranks_on_a_base_in_four_bits(run_preset):
+    pytest.importorskip("bitsandbytes")
+    folder = run_preset(
+        "qlora",
+        "compute.threads=1",
+        "data.train_rows=null",
+        "data.held_out_rows=8",
+        "space.ranks=[1,2,4]",
+        "space.like_uniform=2",
+        "recipe.sequence_length=32",
+        "recipe.tune={learning_rates: [1.0e-3, 1.0e-2], steps: 2}",
+        "search.evaluations=2",
+        "search.steps=2",
+        "confirm.seeds=2",
+        "recover.steps=4",
+        "track.enabled=false",
+    )
+    assert PeftConfig.from_pretrained(str(folder / "adapters" / "uniform")).r == 2
+    document = read_json(folder / "result.json")
+    assert document["run"]["config"]["recover"]["method"] == "qlora"

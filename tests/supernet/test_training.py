@@ -11,6 +11,7 @@ import torch
 from rankadaptor.components.adapter import RankSpace
 from rankadaptor.components.adapter.lora import attach_adapter
 from rankadaptor.components.adapter.lora.attach import list_adapter_parameters
+from rankadaptor.components.depth import is_dropped
 from rankadaptor.errors import CheckpointError, InputError
 from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.space import Allocation
@@ -36,6 +37,13 @@ def test_plans_follow_their_rule(build):
     assert all(np.array_equal(a, b) for a, b in zip(plan[:5], draw_plan(space, 5, seed=0), strict=True))
     assert not np.array_equal(plan[0], draw_plan(space, 1, seed=1)[0])
     assert [len(rows) for rows in draw_plan(space, 3, seed=0, rule="random")] == [1, 1, 1]
+    dropped = [
+        sum(is_dropped(label) for label in Allocation(tuple(row), space).values) for row in drawn.tolist()
+    ]
+    assert set(dropped) == {0, 1}  # a quarter of six halves
+    more = np.concatenate(draw_plan(space, 60, seed=0, rule="random", dropped=0.5)).tolist()
+    found = {sum(is_dropped(label) for label in Allocation(tuple(row), space).values) for row in more}
+    assert found == {0, 1, 2, 3}
     turns = draw_plan(space, 4, seed=0, rule="alternating")
     assert [tuple(rows[0]) == widest.choices for rows in turns] == [True, False, True, False]
     with pytest.raises(InputError, match="allowed are sandwich, random, alternating"):

@@ -21,6 +21,7 @@ from rankadaptor.pipeline.text_jobs.texts import SEARCH, TRAINING
 from rankadaptor.predictor import make_predictor
 from rankadaptor.search import Search
 from rankadaptor.search.measured_front import evolve_measured
+from rankadaptor.search.predicted_front import evolve_predicted
 from rankadaptor.search.refinement import Refinement
 from rankadaptor.space import Allocation
 from rankadaptor.supernet import SuperNetwork
@@ -54,6 +55,7 @@ def train(setting: ElasticSetting) -> dict[str, Any]:
             rule=given.rule,
             distilled=given.distilled,
             balanced=given.balanced,
+            dropped=setting.config.choices.dropped,
             checkpoint=folder / CHECKPOINT,
             checkpoint_every=CHECKPOINT_EVERY,
         )
@@ -113,7 +115,7 @@ def search(setting: ElasticSetting, *, follow: Follow) -> dict[str, Any]:
         chosen = min(found, key=lambda each: each["loss"])
         extracted = network.extract(setting.limited.from_choices(chosen["choices"])).model
     save_result(setting, extracted)
-    (limit,) = setting.limited.limits
+    limit = setting.limited.limits[0]
     return {
         "methods": found,
         "best": chosen["name"],
@@ -143,6 +145,15 @@ def run_method(name: str, setting: ElasticSetting, measure: Measure) -> list[Rec
     if name == "nsga2":
         return evolve_measured(
             space, measure, evaluations=given.evaluations, seed=setting.config.seed, start=[setting.heuristic]
+        )
+    if name == "linas":
+        return evolve_predicted(
+            space,
+            measure,
+            make_predictor("ridge"),
+            evaluations=given.evaluations,
+            seed=setting.config.seed,
+            start=[setting.heuristic],
         )
     climb = Search(
         space,

@@ -1,4 +1,4 @@
-"""The elastic job: prepare, train the super-network, search it, train references, judge, report.
+"""The elastic job: prepare, train the super-network, search it, train references, judge, deliver, report.
 
 Every step leaves one JSON file in the run's folder, every score a line in its record file, and every training
 a checkpoint. A run that is cut off continues with the same command.
@@ -12,6 +12,7 @@ from typing import Any
 
 from rankadaptor.components.sparsity import measure_sparsity
 from rankadaptor.config import ElasticConfig
+from rankadaptor.pipeline.elastic.delivery import deliver
 from rankadaptor.pipeline.elastic.finding import search, train
 from rankadaptor.pipeline.elastic.judging import judge, train_references
 from rankadaptor.pipeline.elastic.setting import ElasticSetting
@@ -61,6 +62,7 @@ def _run_steps(setting: ElasticSetting, tracker: Tracker) -> dict[str, Any]:
     searched = folder.complete("search", lambda: search(setting, follow=follow))
     references = folder.complete("references", lambda: train_references(setting, searched))
     judged = folder.complete("judge", lambda: judge(setting, searched, references, tokens=trained["tokens"]))
+    delivered = folder.complete("deliver", lambda: deliver(setting)) if setting.config.file else None
     for point in judged["points"]:
         tracker.log_metrics(
             {f"loss_{part}_{point['name']}": loss for part, loss in point["losses"].items()}
@@ -68,7 +70,7 @@ def _run_steps(setting: ElasticSetting, tracker: Tracker) -> dict[str, Any]:
         )
     steps = {
         "prepare": prepared, "train": trained, "search": searched, "references": references, "judge": judged,
-    }  # fmt: skip
+    } | ({} if delivered is None else {"deliver": delivered})  # fmt: skip
     return {
         "compute": prepared["compute"],
         "model": prepared["model"],
@@ -82,6 +84,7 @@ def _run_steps(setting: ElasticSetting, tracker: Tracker) -> dict[str, Any]:
         "verdicts": judged["verdicts"],
         "speed": judged["speed"],
         "best": judged["best"],
+        "file": delivered and {name: value for name, value in delivered.items() if name != "seconds"},
         "cost": {
             "tokens_scored": searched["tokens"],
             "tokens_trained": {"train": trained["tokens"], "references": references["tokens"]},

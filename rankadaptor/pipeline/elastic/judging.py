@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,17 +12,21 @@ from typing import Any
 import torch
 
 from rankadaptor.components.adapter import ADAPTER_PARAMETERS
+from rankadaptor.evaluation.heldout import measure_loss
 from rankadaptor.model import describe_model
 from rankadaptor.pipeline.compression.recovering import recover_merged
 from rankadaptor.pipeline.compression.rounding import round_weights
 from rankadaptor.pipeline.elastic.finding import SUPER_NETWORK, merge_slice, open_network
 from rankadaptor.pipeline.elastic.setting import ElasticSetting
 from rankadaptor.pipeline.text_jobs.preparation import measure_losses
-from rankadaptor.pipeline.text_jobs.texts import TRAINING
+from rankadaptor.pipeline.text_jobs.texts import SEARCH, TRAINING
+from rankadaptor.recipe import Recipe
 from rankadaptor.recovery.final import train_adapter
 from rankadaptor.supernet.storage import load_super_network
 from rankadaptor.training.shared_weights import share_weights
 from rankadaptor.verdict import judge_gains
+
+logger = logging.getLogger(__name__)
 
 LORA, ALONE, UNMERGED, DENSE = "lora", "alone", "unmerged", "dense"
 ROUNDS, TIMED_TOKENS = 5, 256
@@ -35,23 +40,37 @@ def train_references(setting: ElasticSetting, searched: Mapping[str, Any]) -> di
         `points`, with losses of every judging sequence, and `tokens`.
     """
     points = [measure_point(setting, DENSE, setting.model, tokens=0)]
-    for name in setting.config.references:
+    points += [train_reference(setting, name, searched) for name in setting.config.references]
+    tokens = sum(point["tokens"] * len(point.get("rates", ())) for point in points)
+    return {"points": points, "tokens": tokens}
+
+
+def train_reference(setting: ElasticSetting, name: str, searched: Mapping[str, Any]) -> dict[str, Any]:
+    """Train a reference at every rate, keep the one that is best on the search text, and measure it."""
+    best, losses = None, {}
+    for rate in setting.reference_rates:
         if name == ALONE:
             model = extract_untrained(setting, find_best(searched)["choices"])
         else:
             model = share_weights(setting.model)
-        checkpoint = setting.folder.path / REFERENCES / name
+        recipe = setting.recipe.replace(learning_rate=rate)
         train = train_unmerged if name == UNMERGED else train_merged
-        model, count = train(setting, model, checkpoint=checkpoint)
-        points.append(measure_point(setting, name, model, tokens=count))
-    return {"points": points, "tokens": sum(point["tokens"] for point in points)}
+        checkpoint = setting.folder.path / REFERENCES / f"{name}-{rate:g}"
+        model, count = train(setting, model, recipe, checkpoint=checkpoint)
+        losses[rate] = measure_loss(model, setting.texts[SEARCH], compute=setting.compute).mean
+        logger.info("%s at rate %g: loss %.4f on the search text", name, rate, losses[rate])
+        if best is None or losses[rate] < losses[best[0]]:
+            best = (rate, model, count)
+    assert best is not None  # there is at least one rate
+    rates = {str(rate): loss for rate, loss in losses.items()}
+    return measure_point(setting, name, best[1], tokens=best[2]) | {"rate": best[0], "rates": rates}
 
 
-def train_merged(setting: ElasticSetting, model: Any, *, checkpoint: Path) -> tuple[Any, int]:
+def train_merged(setting: ElasticSetting, model: Any, recipe: Recipe, *, checkpoint: Path) -> tuple[Any, int]:
     """Train an adapter of the largest rank, merge it, and return the model and the tokens trained on."""
     recovered = recover_merged(
         model,
-        setting.recipe,
+        recipe,
         sequences=setting.texts[TRAINING],
         steps=setting.reference_steps,
         seed=setting.config.seed,
@@ -62,13 +81,15 @@ def train_merged(setting: ElasticSetting, model: Any, *, checkpoint: Path) -> tu
     return recovered.model, recovered.tokens
 
 
-def train_unmerged(setting: ElasticSetting, model: Any, *, checkpoint: Path) -> tuple[Any, int]:
+def train_unmerged(
+    setting: ElasticSetting, model: Any, recipe: Recipe, *, checkpoint: Path
+) -> tuple[Any, int]:
     """Round the model, train an adapter of the largest rank beside it, and leave it there [SQFT]_."""
     setting.compute.apply()
     trained, result = train_adapter(
         round_weights(model, setting.types),
         None,
-        setting.recipe,
+        recipe,
         sequences=setting.texts[TRAINING],
         held_out=(),
         steps=setting.reference_steps,
@@ -96,7 +117,7 @@ def judge(
             point = measure_point(setting, method["name"], model, tokens=tokens)
             points.append({**point, ADAPTER_PARAMETERS: allocation.cost(ADAPTER_PARAMETERS)})
             if method["name"] == searched["best"]:
-                best = model
+                best = model.to(setting.model.dtype)
     speed = time_models({DENSE: setting.model, "result": best}, vocabulary=setting.model.config.vocab_size)
     ours = next(point for point in points if point["name"] == searched["best"])
     others = [*(point for point in points if point is not ours), *references["points"]]

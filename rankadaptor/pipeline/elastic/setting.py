@@ -20,7 +20,8 @@ from rankadaptor.pipeline.text_jobs.setting import TextSetting, pick_compute
 from rankadaptor.recipe import Recipe
 from rankadaptor.space import Allocation, Limit, Space
 from rankadaptor.supernet import MIDDLE, build_elastic_space, find_smallest
-from rankadaptor.supernet.plan import RANDOM_SLICES, SANDWICH
+from rankadaptor.supernet.elastic_space import LEFT_OUT
+from rankadaptor.supernet.plan import RANDOM_SLICES, SANDWICH, count_left_out
 
 
 class ElasticSetting(TextSetting[ElasticConfig]):
@@ -42,8 +43,8 @@ class ElasticSetting(TextSetting[ElasticConfig]):
 
     @property
     def training_windows(self) -> int:
-        """Windows of text that the super-network is trained on."""
-        return self.config.train.steps * self.config.train.batch_size
+        """Windows of text for the training: no reference reads one twice."""
+        return self.reference_steps * self.config.train.batch_size
 
     @functools.cached_property
     def space(self) -> Space:
@@ -99,7 +100,10 @@ class ElasticSetting(TextSetting[ElasticConfig]):
                 f"search.parameters: {given} ({bound:,}) is below {least:,}, the smallest allocation "
                 f"({least / whole.cost(resource):.1%}). Give more, or lower choices.smallest."
             )
-        return dataclasses.replace(self.space, limits=(Limit(resource, bound),))
+        limits = [Limit(resource, bound)]
+        if self.config.choices.depth:
+            limits.append(Limit(LEFT_OUT, count_left_out(self.space, self.config.choices.dropped)))
+        return dataclasses.replace(self.space, limits=tuple(limits))
 
     @property
     def resource(self) -> str:
@@ -111,12 +115,19 @@ class ElasticSetting(TextSetting[ElasticConfig]):
     def heuristic(self) -> Allocation:
         """The middle option of every slot, brought inside the limit."""
         middle = self.limited.reference(MIDDLE).choices
-        rows = self.limited.repair_choices([middle], seed=self.config.seed, fill=False)
+        fill = len(self.limited.limits) > 1  # a row that cannot keep both is replaced by a small one
+        rows = self.limited.repair_choices([middle], seed=self.config.seed, fill=fill)
         return self.limited.from_choices(rows[0].tolist())
 
     @property
+    def reference_rates(self) -> tuple[float, ...]:
+        """The rates that references are trained at."""
+        train = self.config.train
+        return train.reference_rates or (train.learning_rate,)
+
+    @property
     def recipe(self) -> Recipe:
-        """How the super-network and the references are trained."""
+        """How the super-network is trained, and the references but for the rate."""
         given = self.config.train
         return Recipe(
             learning_rate=given.learning_rate,
