@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from rankadaptor.cli import commands, compression, exporting, generation, migration, prediction, recovery
+from rankadaptor.cli import (
+    advising,
+    commands,
+    compression,
+    exporting,
+    generation,
+    migration,
+    prediction,
+    recovery,
+)
 from rankadaptor.cli.signals import end_in_order
 from rankadaptor.errors import RankAdaptorError
 
@@ -30,6 +39,7 @@ app = typer.Typer(
 app.command("init")(commands.write_run_file)
 app.command("plan")(commands.show_plan)
 app.command("run")(commands.run)
+app.command("advise")(advising.advise)
 app.command("compress")(compression.compress)
 app.command("recover")(commands.recover)
 app.command("collect")(commands.collect)

@@ -1,0 +1,1 @@
+"""The table that `rankadaptor advise` answers from, made from the kept results."""
