@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -60,20 +59,27 @@ def test_a_plan_loads_nothing_heavy(tmp_path):
     assert list_heavy_modules(code) == []
 
 
+def _read_processor_seconds():
+    """Return what all child processes that have ended computed."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
+
+
 @pytest.mark.parametrize(("command", "limit"), [(["--help"], 0.4), (["plan", "run.yaml"], 1.5)])
 def test_it_answers_at_once(command, limit, tmp_path):
     (tmp_path / "run.yaml").write_text("model: kit:smollm2-135m\n", encoding="utf-8")
-    # As for a user: the first of the starts leaves its bytecode to the others.
+    # As for a user: the first of the starts leaves its bytecode to the others. What counts is the time of the
+    # processor: seconds of the clock are those of every other process too where the machine is busy.
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     times = []
     while len(times) < 6 and min(times, default=limit) >= limit:
-        started = time.perf_counter()
+        started = _read_processor_seconds()
         subprocess.run(
             [sys.executable, "-m", "rankadaptor", *command],
             capture_output=True, check=True, cwd=tmp_path, env=environment,
         )  # fmt: skip
-        times.append(time.perf_counter() - started)
+        times.append(_read_processor_seconds() - started)
     assert min(times) < limit, times
 
 
