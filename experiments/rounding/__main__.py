@@ -2,8 +2,8 @@
 
     python -m experiments.rounding
 
-Data, recipe and judging texts are those of the run file of a frontier. Every training leaves its row in
-`experiments/results/rounding.json` and is not repeated; one that was cut off continues from its checkpoint.
+Every training leaves its row in `experiments/results/rounding.json` and is not repeated; one that was cut off
+continues from its checkpoint. Only rows with the same `run` had the same data and texts.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from rankadaptor.runtime import find_commit
 
 logger = logging.getLogger(__name__)
 
-FILE = Path("experiments/frontier/smollm2-90MB.yaml")
+FILE = Path("experiments/rounding/smollm2-135m.yaml")
 RESULT = Path("experiments/results/rounding.json")
-FOLDER = Path("runs/rounding")
 TYPES = ("Q4_1", "IQ4_NL", "Q4_0", "A3G32")
 AFTERWARDS = "rounded afterwards"
 FLOAT = "float"
 NONE = "none"
+KEYS = ("run", "type", "training", "learning_rate")
 Row = dict[str, Any]
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     )
     parser.add_argument("--into", type=Path, default=RESULT, help=f"result file; {RESULT} by default")
     given = parser.parse_args()
-    config = load_job(given.file, ["compute.dtype=bfloat16", f"output={FOLDER}", *given.set])
+    config = load_job(given.file, given.set)
     if not isinstance(config, CompressConfig) or config.recover is None:
         raise InputError(f"{given.file}: no run file of compress with a recovery. Give one with both.")
     setting = Setting.of_run(RunFolder(Path(config.output), config.digest(), config=config), config)
@@ -100,8 +100,9 @@ class Study:
             training: `none`, `float`, `rounded afterwards`, or the scales of a training through the rounding.
             rate: Learning rate.
         """
-        key = (kind, training, rate)
-        if any((row["type"], row["training"], row["learning_rate"]) == key for row in self.rows):
+        run = self.setting.config.digest()
+        key = (run, kind, training, rate)
+        if any(tuple(row[name] for name in KEYS) == key for row in self.rows):
             return
         recovered = self._recover(kind, training, rate) if rate is not None else None
         model = self.setting.model if recovered is None else recovered.model
@@ -114,6 +115,7 @@ class Study:
         }
         row: Row = {
             "setting": self.setting.config.model,
+            "run": run,
             "type": kind,
             "training": training,
             "learning_rate": rate,
@@ -148,7 +150,7 @@ class Study:
             steps=given.steps,
             seed=setting.config.seed,
             compute=setting.compute,
-            checkpoint=setting.folder.path / label,
+            checkpoint=setting.folder.path / f"{setting.config.digest()}-{label}",
             types=types,
             scales=scales,
         )
