@@ -11,6 +11,9 @@ Verdict = Literal["reproduced", "not reproduced", "undecided"]
 MARGIN = 0.02
 """Nats per token that count as no loss, and that a gain has to reach to matter."""
 
+LEAST_TOKENS = 40_000
+"""Tokens that a super-network has to be trained on before a run says anything about a claim."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -60,8 +63,11 @@ def judge_claim(claim: Claim, result: Mapping[str, Any]) -> tuple[Verdict, str]:
     Quality is judged on both texts by the 95 % intervals of the gain over the reference. *Not worse* holds
     where an interval lies above −0.02 and fails where one lies below it. *Better* holds where all intervals
     lie above zero and fails where one lies below 0.02, so that no gain of this size is left. Else it is
-    undecided. A missed size or speed makes the claim not reproduced, whatever the quality.
+    undecided, as is every run that was trained on fewer than 40,000 tokens. A missed size or speed makes the
+    claim not reproduced, whatever the quality.
     """
+    if (tokens := result["training"]["tokens"]) < LEAST_TOKENS:
+        return "undecided", f"trained on {tokens:,} tokens, fewer than {LEAST_TOKENS:,}"
     missed = [*_list_missed(claim, result)]
     intervals = result["verdicts"].get(claim.against, {})
     if missed:

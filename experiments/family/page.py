@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.family.claims import CLAIMS, MARGIN
+from experiments.family.claims import CLAIMS, LEAST_TOKENS, MARGIN
 from experiments.family.rows import Row
 from rankadaptor.files import write_text
 from rankadaptor.results.table import ABSENT, write_count, write_gain, write_interval, write_loss
@@ -24,7 +24,8 @@ verdict says what holds at this size. Losses are in nats per token on two texts 
 the loss of the reference less that of the preset's result, with a 95 % interval over paired sequences;
 positive is better. References were trained on as many tokens, at the better one of the rates that were
 tried. *Not worse* means that both intervals lie above −{MARGIN}; a claim to be better needs both above zero,
-and is not reproduced where one lies below {MARGIN}.
+and is not reproduced where one lies below {MARGIN}. A run with fewer than {LEAST_TOKENS:,} tokens of training
+decides nothing.
 """
 
 

@@ -33,6 +33,7 @@ def make_document(
         "run": {"config": config, "digest": f"{preset}-{low}", "commit": "abc"},
         "result": {
             "best": "heuristic",
+            "training": {"tokens": 50_000},
             "points": [
                 {"name": name, "parameters": size, "tokens": 0 if name == "dense" else 512,
                  "losses": {"judging": 3.0, "other": 3.5}}
@@ -65,6 +66,13 @@ def make_document(
 def test_a_verdict_rests_on_the_intervals_and_on_size_and_speed(preset, low, high, given, verdict):
     document = make_document(preset, CLAIMS[preset].against, low, high, **given)
     assert judge_claim(CLAIMS[preset], document["result"])[0] == verdict
+
+
+def test_a_short_training_decides_nothing():
+    document = make_document("shears", "lora", 0.1, 0.2)
+    document["result"]["training"]["tokens"] = 4_096
+    verdict, reason = judge_claim(CLAIMS["shears"], document["result"])
+    assert (verdict, reason) == ("undecided", "trained on 4,096 tokens, fewer than 40,000")
 
 
 def test_rows_have_the_columns_of_the_comparison_and_the_page_shows_them(tmp_path: Path):
