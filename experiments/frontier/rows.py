@@ -58,7 +58,7 @@ def _make_row(point: Mapping[str, Any], document: Mapping[str, Any], *, setting:
         "method": point["name"],
         "kind": point["kind"],
         "recovered": point["recovered"],
-        "through_rounding": bool(point["recovered"] and config["recover"]["quantisation_aware"]),
+        "through_rounding": point["recovered"] and config["recover"]["quantisation_aware"] is not False,
         # A stock file has no limit: it is as large as its types make it.
         "limit": None if point["kind"] == "stock" else describe_limits(config["limits"]),
         "bytes": point["bytes"],

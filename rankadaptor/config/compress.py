@@ -14,7 +14,7 @@ from rankadaptor.config.stages import ChoiceAxes, TrackSection
 from rankadaptor.config.text_sections import TextComputeSection, TextDataSection
 from rankadaptor.defaults import CHOICE
 from rankadaptor.defaults import COMPRESSION as DEFAULTS
-from rankadaptor.methods import DERIVED, FIXED, LORA, MethodName, Scales, find_method
+from rankadaptor.methods import DERIVED, FIXED, LORA, THROUGH_ROUNDING, MethodName, Scales, find_method
 from rankadaptor.recipe import LATER as RECIPE_LATER
 
 ReferenceName = Literal[
@@ -139,11 +139,12 @@ class CompressRecoverSection(LossSection, ChoiceAxes):
         description="Cost of trying rates, schedules and losses at most, as a share of the full recovery.",
     )
     batch_size: int = Field(default=RECIPE.batch_size, ge=1, description="Sequences per optimiser step.")
-    quantisation_aware: bool | Literal["derived"] = Field(
-        default=False,
+    quantisation_aware: bool | Literal["derived"] | None = Field(
+        default=None,
         description="Train the adapter through the rounding of the file's types, so that it makes up for "
         "it; true keeps the scales of the weights that a recovery starts from, derived follows the trained "
-        "weights. Every stock type of the dense model then has a recovery of its own.",
+        "weights. Every stock type of the dense model then has a recovery of its own. null does as true "
+        "where the method allows it.",
     )
     ranks: Literal["uniform", "searched"] = Field(
         default="uniform",
@@ -164,6 +165,13 @@ class CompressRecoverSection(LossSection, ChoiceAxes):
         """The learning rates to try: those given, or the method's own."""
         own = self.method != LORA and self.learning_rates == DEFAULTS.learning_rates
         return find_method(self.method).learning_rates if own else self.learning_rates
+
+    @property
+    def goes_through_rounding(self) -> bool:
+        """Whether recoveries are trained through the rounding of types."""
+        if self.quantisation_aware is None:
+            return self.method in THROUGH_ROUNDING
+        return bool(self.quantisation_aware)
 
     @property
     def scales(self) -> Scales:

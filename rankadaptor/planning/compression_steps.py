@@ -226,7 +226,7 @@ def _list_recovery_steps(costs: _Costs) -> Iterator[PlanStep]:
     files = stock * sum(name in config.references for name in ("stock", "stock_importance"))
     compared = stock if given is not None and "stock_recovered" in config.references else 0
     compared = compared if compared and _is_stock_near(config, costs.shape) else 0
-    recovered = compared if given is not None and given.quantisation_aware else min(compared, 1)
+    recovered = compared if given is not None and given.goes_through_rounding else min(compared, 1)
     rules = len(names)
     judged = costs.score(costs.judged) + WRITE_SECONDS
     pieces = {

@@ -90,7 +90,7 @@ def choose_trained_types(setting: Setting, types: Mapping[str, str]) -> dict[str
     with derived scales IQ4_NL. Their matrices are trained unrounded and rounded once at the end.
     """
     given = setting.config.recover
-    if given is None or not given.quantisation_aware:
+    if given is None or not given.goes_through_rounding:
         return {}
     return {name: kind for name, kind in types.items() if is_quick_to_train(kind, scales=given.scales)}
 

@@ -19,7 +19,7 @@ from rankadaptor.corpus import Record, RecordFile
 from rankadaptor.engine.quantisers import round_trip
 from rankadaptor.errors import BudgetError, InputError
 from rankadaptor.files import read_json, write_json
-from rankadaptor.pipeline.compression import run_compression
+from rankadaptor.pipeline.compression import recovering, run_compression
 from rankadaptor.pipeline.compression.candidates import Candidate
 from rankadaptor.pipeline.compression.finalists import read_chosen
 from rankadaptor.pipeline.compression.judging import judge
@@ -99,10 +99,17 @@ def test_one_command_gives_a_checked_file_of_the_planned_size(finished: tuple[Pa
     assert result["verdict"]["outcome"] in ("better", "no difference", "worse", "no verdict")
 
 
-def test_a_recovery_that_makes_it_worse_is_not_kept(source: Path, tmp_path: Path):
-    recover = {"steps": 3, "finalist_steps": 2, "rank": 2, "batch_size": 4, "learning_rates": [30.0]}
-    limits = {"size": "64KB"}
-    values = describe(source, tmp_path / "out", limits=limits, recover=recover, references=["stock"])
+def test_a_recovery_that_makes_it_worse_is_not_kept(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def merge_badly(*given: Any) -> Any:
+        model = recovering_merge(*given)
+        model.get_output_embeddings().weight.data.mul_(20)
+        return model
+
+    recovering_merge = recovering.merge_trained
+    monkeypatch.setattr(recovering, "merge_trained", merge_badly)
+    values = describe(source, tmp_path / "out", limits={"size": "64KB"}, references=["stock"])
     document = run_compression(build_compression(values))
     recovery, ours = document["result"]["recovery"], document["result"]["points"][0]
     assert recovery["after"] > recovery["before"]
