@@ -23,7 +23,7 @@ def test_a_signal_ends_a_command_with_its_code_and_a_word(tmp_path, monkeypatch,
         os.kill(os.getpid(), getattr(signal, name))
         time.sleep(10)
 
-    monkeypatch.setattr(rankadaptor.planning, "estimate", receive)
+    monkeypatch.setattr(rankadaptor.planning, "estimate_job", receive)
     path = tmp_path / "run.yaml"
     path.write_text("seed: 1\n")
     number = getattr(signal, name)

@@ -228,14 +228,14 @@ COMPRESS = JobKind(
             ("seed", "model", "compute", "data", "choices.importance", "choices.importance_rows")
         ),
         "speed": StepInputs(("export.prompt", "export.generated"), after=("prepare",)),
-        "scored_model": StepInputs(("search.recovered_steps", "search.recovered_by"), after=("prepare",)),
+        "scored_model": StepInputs(("search.recovered_steps", "scored_model.recipe"), after=("prepare",)),
         "sweep": StepInputs(
             (
                 "choices",
                 "limits",
                 "search.evaluations",
                 "search.recovered_steps",
-                "search.recovered_by",
+                "scored_model.recipe",
             ),
             after=("prepare",),
         ),
@@ -334,7 +334,7 @@ class CompressConfig(JobConfig, NamedKind):
             values["limits.timed"] = [self.export.prompt, self.export.generated]
         if self.search.recovered_steps and self.recover is not None:
             recipe = self.recover.model_dump(mode="json", include=SCORED_RECIPE)
-            values["search.recovered_by"] = [*sorted(recipe.items()), self.recover.tried_rates[-1]]
+            values["scored_model.recipe"] = [*sorted(recipe.items()), self.recover.tried_rates[-1]]
         names = values.pop("references")
         found = {f"references.{name}": name in names for name in STOCK_REFERENCES}
         rules = sorted(name for name in names if name not in STOCK_REFERENCES)

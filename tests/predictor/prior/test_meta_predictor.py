@@ -171,7 +171,8 @@ def test_the_wheel_has_every_file_of_the_trained_predictor() -> None:
     settings = tomllib.loads((root.parent / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
     packed = {path for glob in settings["package-data"]["rankadaptor"] for path in root.glob(glob)}
     shipped = set(storage.SHIPPED.iterdir())
-    assert {path.name for path in shipped} == {storage.WEIGHTS, storage.DESCRIPTION, "README.md"}
+    damage = {"damage.json", "damage.md"}
+    assert {path.name for path in shipped} == {storage.WEIGHTS, storage.DESCRIPTION, "README.md", *damage}
     assert shipped <= packed
     assert not list((root.parent / "meta_data").rglob(storage.WEIGHTS))  # one copy in the repository
 
