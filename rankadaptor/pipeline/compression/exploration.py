@@ -12,6 +12,7 @@ from rankadaptor.corpus.record import KL
 from rankadaptor.errors import InputError
 from rankadaptor.features import SlotValues
 from rankadaptor.pipeline.compression.setting import Setting
+from rankadaptor.pipeline.compression.swept_rules import list_widths_first
 from rankadaptor.pipeline.text_jobs.score_log import Follow
 from rankadaptor.predictor.sweep_predictor import SweepPredictor
 from rankadaptor.progress import Progress
@@ -103,13 +104,20 @@ def search(setting: Setting, swept: dict[str, Any], *, follow: Follow) -> dict[s
 
 
 def refine_optimum(setting: Setting, values: SlotValues, optimum: Allocation) -> Search:
-    """Return the search of the run: it starts from the sweep's optimum and learns from every score."""
+    """Return the search of the run: it learns from every score.
+
+    It starts from the sweep's optimum and from the configurations that choose widths first with one type
+    everywhere, then types: sums of one-at-a-time scores misjudge strong compression, each in another way.
+    """
+    kinds = setting.config.choices.types
+    others = dict.fromkeys(choices for _, choices in list_widths_first(setting.space, values, kinds))
+    starts = [optimum, *(Allocation(choices, setting.space) for choices in others)]
     return Search(
         setting.space,
         SweepPredictor(values, seed=setting.config.seed),
         seed=setting.config.seed,
         candidates=CANDIDATES,
-        refinement=Refinement(starts=(optimum,)),
+        refinement=Refinement(starts=tuple(starts)),
     )
 
 
